@@ -1,0 +1,1 @@
+"""Texture-accurate slice interpolation of CT."""

@@ -1,0 +1,55 @@
+"""Everything pmtool raises on purpose; each class carries the exit code of the command line."""
+
+from __future__ import annotations
+
+
+class PmtoolError(Exception):
+    """Base of all errors that a user can mend; the message is one sentence naming the remedy."""
+
+    exit_code = 1
+
+
+class UsageError(PmtoolError):
+    """A request that cannot be met: options, device, backend, spacing, a missing extra."""
+
+    exit_code = 2
+
+
+class InputError(PmtoolError):
+    """An input that cannot be read: missing, truncated, not an image."""
+
+    exit_code = 3
+
+
+class ModelError(InputError):
+    """A model bundle that is missing, damaged or not ours."""
+
+
+class GeometryError(PmtoolError):
+    """A volume whose slices do not form a regular stack."""
+
+    exit_code = 4
+
+
+class ContentError(PmtoolError):
+    """Voxels that are not CT: colour, 8-bit, NaN."""
+
+    exit_code = 5
+
+
+class OutputError(PmtoolError):
+    """An output that cannot be written."""
+
+    exit_code = 6
+
+
+class MemoryBudgetError(PmtoolError):
+    """A job that does not fit into memory."""
+
+    exit_code = 7
+
+
+class BatchError(PmtoolError):
+    """Some cases of a batch failed."""
+
+    exit_code = 8

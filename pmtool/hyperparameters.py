@@ -1,0 +1,68 @@
+"""What defines a PixelMiner network, apart from its weights."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pmtool.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """The size of a network and the meaning of its input and output.
+
+    Attributes
+    ----------
+    channels
+        Feature maps of every layer.
+    blocks
+        Gated layers at every resolution, *n* in the paper's figure 1B.
+    mixtures
+        Logistic components for each of the three depths, *K*; a pixel has ``3 K``.
+    bits
+        Grey levels are ``2**bits``; the paper used 8.
+    hu_window
+        The lowest and highest HU, mapped to -1 and +1.
+    offset_means
+        Component means are offsets from the known pixels (``mean = base + 0.1 x output``,
+        ``log-scale = -4 + output``) instead of the plain output of the paper's form.
+    """
+
+    channels: int
+    blocks: int = 1
+    mixtures: int = 10
+    bits: int = 12
+    hu_window: tuple[int, int] = (-1024, 3071)
+    offset_means: bool = True
+
+    def __post_init__(self) -> None:
+        if min(self.channels, self.blocks, self.mixtures) < 1:
+            raise ModelError(f"channels, blocks and mixtures must be positive, not {self}")
+        if not 1 <= self.bits <= 16:
+            raise ModelError(f"bits must lie between 1 and 16, not {self.bits}")
+        if self.hu_window[0] >= self.hu_window[1]:
+            raise ModelError(f"the HU window {self.hu_window} is empty")
+
+    @property
+    def levels(self) -> int:
+        """Number of grey levels."""
+        return 1 << self.bits
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Hyperparameters:
+        """The inverse of `to_json`; raises `ModelError` for unknown or missing names."""
+        try:
+            low, high = values["hu_window"]
+            return cls(**{**values, "hu_window": (low, high)})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"the hyper-parameters are not ours: {error}") from error
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+        return {**asdict(self), "hu_window": list(self.hu_window)}
+
+
+PAPER = Hyperparameters(channels=128)
+COMPACT = Hyperparameters(channels=16)
+PRESETS = {"paper": PAPER, "compact": COMPACT}

@@ -1,0 +1,119 @@
+"""The PixelMiner block and the gated residual layer (paper, section 2.2 and figure 1A).
+
+A tensor of features holds the three depths of a window as three groups of the batch, in the
+order *above*, *below*, *target*: shape ``(3 N, C, H, W)``. Layers that treat all depths alike
+need no further thought, and the outer slices are the first ``2 N`` entries. A 3-D convolution of
+depth 2 is written as a 2-D convolution of the two depths' concatenated channels.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+
+def concat_elu(x: Tensor) -> Tensor:
+    """ELU of a tensor and of its negative: ``(N, C, H, W) -> (N, 2 C, H, W)``."""
+    return F.elu(torch.cat((x, -x), dim=1))
+
+
+def depths(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Split ``(3 N, C, H, W)`` into above, below and target."""
+    above, below, target = x.chunk(3)
+    return above, below, target
+
+
+def _conv(c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, **options: int) -> nn.Conv2d:
+    return cast(nn.Conv2d, weight_norm(nn.Conv2d(c_in, c_out, kernel, stride, **options)))
+
+
+class Block(nn.Module):
+    """Mixed causal and non-causal convolution of three slices (figure 1A).
+
+    Parameters
+    ----------
+    c_in, c_out
+        Channels.
+    kernel
+        Height and width of the causal convolutions.
+    stride
+        Of the outer and the merge convolution.
+    causal_left
+        The horizontal stack pads its columns on the left alone, the vertical stack on both sides.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, *, causal_left: bool
+    ) -> None:
+        super().__init__()
+        kh, kw = kernel
+        left, right = (kw - 1, 0) if causal_left else ((kw - 1) // 2, (kw - 1) // 2)
+        self.padding = (left, right, kh - 1, 0)
+        self.outer = _conv(c_in, c_out, (3, 3), stride, padding=1)
+        self.pair = _conv(2 * c_in, c_out, kernel)
+        self.merge = _conv(2 * c_out, c_out, kernel, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(3 N, c_in, H, W) -> (3 N, c_out, H / stride, W / stride)``."""
+        above, below, target = depths(x)
+        upper, lower = torch.cat((above, target), dim=1), torch.cat((target, below), dim=1)
+        pairs = self.pair(F.pad(torch.cat((upper, lower)), self.padding))
+        merged = self.merge(F.pad(torch.cat(pairs.chunk(2), dim=1), self.padding))
+        return torch.cat((self.outer(torch.cat((above, below))), merged))
+
+
+class GatedLayer(nn.Module):
+    """Gated residual layer with an optional shortcut of ``shortcut`` channels."""
+
+    def __init__(
+        self,
+        channels: int,
+        kernel: tuple[int, int],
+        *,
+        causal_left: bool,
+        shortcut: int = 0,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.first = Block(2 * channels, channels, kernel, causal_left=causal_left)
+        self.shortcut = _conv(2 * shortcut, channels, (1, 1)) if shortcut else None
+        self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
+        self.second = Block(2 * channels, 2 * channels, kernel, causal_left=causal_left)
+
+    def forward(self, x: Tensor, a: Tensor | None = None) -> Tensor:
+        """``(3 N, C, H, W) -> (3 N, C, H, W)``; ``a`` is the shortcut's input."""
+        hidden = self.first(concat_elu(x))
+        if self.shortcut is not None and a is not None:
+            hidden = hidden + self.shortcut(concat_elu(a))
+        value, gate = self.second(self.dropout(concat_elu(hidden))).chunk(2, dim=1)
+        return x + value * torch.sigmoid(gate)
+
+
+class Upsample(nn.Module):
+    """Transposed convolution of stride 2 on each depth alone."""
+
+    def __init__(self, channels: int, kernel: tuple[int, int]) -> None:
+        super().__init__()
+        self.crop = kernel[1] - 2
+        self.conv = cast(
+            nn.ConvTranspose2d,
+            weight_norm(nn.ConvTranspose2d(channels, channels, kernel, stride=2), dim=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(3 N, C, H, W) -> (3 N, C, 2 H, 2 W)``."""
+        return cast(Tensor, self.conv(x)[..., self.crop :])
+
+
+def shift_down(x: Tensor) -> Tensor:
+    """Move by one row, so that a pixel sees the rows above it alone."""
+    return F.pad(x, (0, 0, 1, 0))[:, :, :-1]
+
+
+def shift_right(x: Tensor) -> Tensor:
+    """Move by one column, so that a pixel sees the columns to its left alone."""
+    return F.pad(x, (1, 0, 0, 0))[..., :-1]

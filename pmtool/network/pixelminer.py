@@ -1,0 +1,132 @@
+"""The PixelMiner network (paper, section 2.2 and figure 1B)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import weight_norm
+
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network.layers import Block, GatedLayer, Upsample, depths, shift_down, shift_right
+
+VERTICAL = (2, 3)
+HORIZONTAL = (2, 2)
+MEAN_UNIT = 0.1
+LOG_SCALE_OFFSET = -4.0
+LOG_SCALE_MIN = -7.0
+
+
+class Mixture(NamedTuple):
+    """A discretised logistic mixture for every pixel; each tensor is ``(N, 3 K, H, W)``.
+
+    The components are those of the above, the target and the below depth, in this order.
+    Means and scales are in units of the network's input, [-1, 1].
+    """
+
+    logits: Tensor
+    means: Tensor
+    log_scales: Tensor
+
+
+class Stack(nn.Module):
+    """The layers of one of the two stacks, by resolution; `PixelMiner` connects them.
+
+    Attributes
+    ----------
+    up
+        Three lists of *n* gated layers, at full, half and quarter resolution.
+    strided
+        The blocks that lead from one resolution to the next coarser.
+    down
+        Three lists of *n*, *n + 1* and *n + 1* gated layers, from the coarsest to the finest.
+    upsample
+        The transposed convolutions that lead back.
+    """
+
+    def __init__(self, c: int, n: int, *, horizontal: bool, dropout: float) -> None:
+        super().__init__()
+        kernel = HORIZONTAL if horizontal else VERTICAL
+
+        def gated(count: int, shortcut: int) -> nn.ModuleList:
+            return nn.ModuleList(
+                GatedLayer(c, kernel, causal_left=horizontal, shortcut=shortcut, dropout=dropout)
+                for _ in range(count)
+            )
+
+        self.up = nn.ModuleList(gated(n, c if horizontal else 0) for _ in range(3))
+        self.strided = nn.ModuleList(
+            Block(c, c, kernel, stride=2, causal_left=horizontal) for _ in range(2)
+        )
+        self.down = nn.ModuleList(
+            gated(count, 2 * c if horizontal else c) for count in (n, n + 1, n + 1)
+        )
+        self.upsample = nn.ModuleList(Upsample(c, kernel) for _ in range(2))
+
+
+class PixelMiner(nn.Module):
+    """Distribution of every pixel of a slice, given both neighbours and the pixels before it.
+
+    Before in raster order: row by row, from left to right.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.hyperparameters = hyperparameters
+        c, n = hyperparameters.channels, hyperparameters.blocks
+        self.input_vertical = Block(2, c, (2, 3), causal_left=False)
+        self.input_row = Block(2, c, (1, 3), causal_left=False)
+        self.input_column = Block(2, c, (2, 1), causal_left=True)
+        self.vertical = Stack(c, n, horizontal=False, dropout=dropout)
+        self.horizontal = Stack(c, n, horizontal=True, dropout=dropout)
+        self.output = cast(nn.Conv2d, weight_norm(nn.Conv2d(c, 3 * hyperparameters.mixtures, 1)))
+
+    def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+        """Mixtures of all pixels of ``target``; each slice is ``(N, 1, H, W)`` in [-1, 1].
+
+        Height and width are multiples of 4.
+        """
+        x = torch.cat((above, below, target))
+        x = torch.cat((x, torch.ones_like(x)), dim=1)
+        v = shift_down(self.input_vertical(x))
+        h = shift_down(self.input_row(x)) + shift_right(self.input_column(x))
+        return self._mixture(F.elu(self._stacks(v, h)), above, below)
+
+    def _stacks(self, v: Tensor, h: Tensor) -> Tensor:
+        vs, hs = [v], [h]
+        for level in range(3):
+            if level:
+                v = self.vertical.strided[level - 1](v)
+                h = self.horizontal.strided[level - 1](h)
+                vs.append(v)
+                hs.append(h)
+            for v_layer, h_layer in zip(self.vertical.up[level], self.horizontal.up[level], strict=True):
+                v = v_layer(v)
+                h = h_layer(h, v)
+                vs.append(v)
+                hs.append(h)
+        v, h = vs.pop(), hs.pop()
+        for step in range(3):
+            if step:
+                v = self.vertical.upsample[step - 1](v)
+                h = self.horizontal.upsample[step - 1](h)
+            for v_layer, h_layer in zip(self.vertical.down[step], self.horizontal.down[step], strict=True):
+                v = v_layer(v, vs.pop())
+                h = h_layer(h, torch.cat((v, hs.pop()), dim=1))
+        return h
+
+    def _mixture(self, features: Tensor, above: Tensor, below: Tensor) -> Mixture:
+        out_above, out_below, out_target = depths(self.output(features))
+        outputs = (out_above, out_target, out_below)
+        logits, means, log_scales = (
+            torch.cat(parts, dim=1)
+            for parts in zip(*(out.float().chunk(3, dim=1) for out in outputs), strict=True)
+        )
+        if self.hyperparameters.offset_means:
+            k = self.hyperparameters.mixtures
+            bases = [base.expand(-1, k, -1, -1) for base in (above, (above + below) / 2, below)]
+            means = torch.cat(bases, dim=1) + MEAN_UNIT * means
+            log_scales = LOG_SCALE_OFFSET + log_scales
+        return Mixture(logits, means, log_scales.clamp(min=LOG_SCALE_MIN))
