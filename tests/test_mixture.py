@@ -81,7 +81,8 @@ def test_single_precision_keeps_the_digits_of_tiny_probabilities() -> None:
     mixture = all_levels(plausible((20, 30), seed=1, widest=-4))
     exact = log_probability(double(mixture), LEVELS, BITS)
     single = log_probability(mixture, LEVELS, BITS)
-    assert single.dtype == np.float32 and exact.min() < -30
+    assert single.dtype == np.float32
+    assert exact.min() < -30
     np.testing.assert_allclose(single, exact, rtol=2e-6, atol=5e-4)
 
 
@@ -101,7 +102,8 @@ def test_quantile_against_brute_force_in_single_precision() -> None:
     cdf = cumulative(all_levels(mixture), LEVELS, BITS)
     expected = np.argmax(cdf >= u[:, None], axis=-1)
     difference = np.abs(quantile(mixture, u, BITS) - expected)
-    assert np.mean(difference > 0) < 0.02 and difference.max() <= 1
+    assert np.mean(difference > 0) < 0.02
+    assert difference.max() <= 1
 
 
 @pytest.mark.parametrize("u", [2**-24, 1 - 2**-24])

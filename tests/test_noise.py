@@ -12,7 +12,7 @@ from pmtool.noise import philox, to_unit_interval, uniforms
 
 WORDS = st.integers(0, 2**32 - 1)
 
-# Random123 (D. E. Shaw Research), tests/kat_vectors, philox4x32 with 10 rounds: counter, key, answer.
+# Random123 (D. E. Shaw Research), tests/kat_vectors, philox4x32 10: counter, key, answer.
 KNOWN_ANSWERS = [
     (
         (0x00000000, 0x00000000, 0x00000000, 0x00000000),
@@ -79,7 +79,8 @@ def test_key_is_the_seed_and_counter_the_place(
 def test_a_part_is_the_same_as_in_the_whole() -> None:
     rows, columns = np.arange(40)[:, None], np.arange(30)
     whole = uniforms(7, np.asarray([3, 9])[:, None, None], rows, columns)
-    assert whole.shape == (2, 40, 30) and whole.dtype == np.float32
+    assert whole.shape == (2, 40, 30)
+    assert whole.dtype == np.float32
     np.testing.assert_array_equal(whole[1, 8:16, 5:], uniforms(7, 9, rows[8:16], columns[5:]))
 
 
