@@ -1,1 +1,33 @@
-"""Texture-accurate slice interpolation of CT."""
+"""Texture-accurate slice interpolation of CT.
+
+``pmtool.resample`` is the whole public interface; it is loaded when first asked for, so that
+``import pmtool`` and ``pmtool --help`` stay quick.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pmtool.resampling import resample as resample
+
+__all__ = ["__version__", "resample"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "resample":
+        from pmtool.resampling import resample
+
+        return resample
+    if name == "__version__":
+        return _version()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("pmtool")
+    except PackageNotFoundError:  # run from a checkout that was never installed
+        return "0+unknown"

@@ -1,0 +1,98 @@
+"""Operations on rows of features, ``(columns, lanes, channels)``."""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def concat_elu(x: Tensor) -> Tensor:
+    """ELU of the features and of their negatives, on the last axis."""
+    return F.elu(torch.cat((x, -x), dim=-1))
+
+
+def gate(x: Tensor, outputs: Tensor) -> Tensor:
+    """The gated layer's last step."""
+    value, gate = outputs.chunk(2, dim=-1)
+    return x + value * torch.sigmoid(gate)
+
+
+def convolve(x: Tensor, matrix: Tensor, left: int, right: int) -> Tensor:
+    """Convolution along the columns, zeros beyond the edges.
+
+    Parameters
+    ----------
+    x
+        ``(W, M, in)``: one or several rows, concatenated by channel.
+    matrix
+        ``(in, taps x out)`` with ``left + 1 + right`` taps, from left to right.
+
+    Returns
+    -------
+    Tensor
+        ``(W, M, out)``.
+    """
+    taps = (x @ matrix).chunk(left + 1 + right, dim=-1)
+    return _sum([_shift(tap, offset) for offset, tap in enumerate(taps, -left)])
+
+
+def convolve_strided(x: Tensor, matrix: Tensor, left: int, right: int) -> Tensor:
+    """`convolve` at every second column: ``(W, M, in) -> (W / 2, M, out)``."""
+    weights = dict(enumerate(matrix.chunk(left + 1 + right, dim=-1), -left))
+    terms = []
+    for parity in (0, 1):
+        offsets = [offset for offset in weights if offset % 2 == parity]
+        products = x[parity::2] @ torch.cat([weights[offset] for offset in offsets], dim=-1)
+        taps = products.chunk(len(offsets), dim=-1)
+        terms += [_shift(tap, offset // 2) for offset, tap in zip(offsets, taps, strict=True)]
+    return _sum(terms)
+
+
+def _shift(x: Tensor, offset: int) -> Tensor:
+    """Column ``j + offset`` at column ``j``, zeros beyond the edges."""
+    if offset < 0:
+        return F.pad(x[:offset], (0, 0, 0, 0, -offset, 0))
+    return F.pad(x[offset:], (0, 0, 0, 0, 0, offset)) if offset else x
+
+
+def _sum(terms: list[Tensor]) -> Tensor:
+    return functools.reduce(torch.add, terms)
+
+
+def subtract_edges(y: Tensor, x: Tensor, left: Tensor, right: Tensor | None) -> Tensor:
+    """Correct the first and last column of a composed convolution, see `edge_kernel`.
+
+    ``y`` is ``(W, M, out)``; the corrections are ``x[0] @ left`` and ``x[-1] @ right``.
+    """
+    first = y[:1] - x[:1] @ left
+    if right is None:
+        return torch.cat((first, y[1:]))
+    return torch.cat((first, y[1:-1], y[-1:] - x[-1:] @ right))
+
+
+def upsample_columns(x: Tensor, matrix: Tensor, bias: Tensor, row: int) -> Tensor:
+    """One of the two rows that a transposed convolution makes of one.
+
+    Parameters
+    ----------
+    x
+        ``(W, M, C)``.
+    matrix
+        ``(C, 2 x columns x C)``: the taps of the upper row, then of the lower one; two columns
+        for the horizontal stack, three (the first of them cropped) for the vertical one.
+    row
+        0 or 1.
+
+    Returns
+    -------
+    Tensor
+        ``(2 W, M, C)``.
+    """
+    taps = (x @ matrix.chunk(2, dim=-1)[row]).chunk(matrix.shape[1] // (2 * x.shape[2]), dim=-1)
+    even, odd = taps[-2], taps[-1]
+    if len(taps) == 3:
+        odd = odd + F.pad(taps[0][1:], (0, 0, 0, 0, 0, 1))
+    return torch.stack((even, odd), dim=1).flatten(0, 1) + bias

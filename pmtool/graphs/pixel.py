@@ -1,0 +1,151 @@
+"""The pixel graph: the horizontal stack column by column, and the choice of every new pixel."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pmtool.graphs import choose, ops
+from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
+from pmtool.layout import COLUMNS, LEVELS
+from pmtool.network.pixelminer import LOG_SCALE_MIN, PixelMiner
+
+
+class PixelGraph(nn.Module):
+    """Four columns of a row: one of the coarsest level, two of the middle, four of the finest.
+
+    ``chooser`` is ``"quantile"`` (of a uniform number) or ``"mean"``.
+
+    States, inputs and outputs alike: ``previous`` ``(M, 1)``, the pixel on the left; for every line
+    of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
+    columns. Inputs, the ``n`` columns of a level below each other: ``h_shares<l>`` ``(n M, S)``,
+    ``mixture`` ``(4 M, 6 K + 1)``, ``uniforms`` ``(4 M, 1)``, ``h<l>_carry`` ``(n M, C)`` where the
+    level below is not touched. Outputs: ``pixels`` ``(4 M, 1)`` in [-1, 1], ``parameters``
+    ``(4 M, 3 K)`` (logits, means and log-scales of the target components), ``<line>_last`` and
+    ``h<l>_carry_next`` ``(n M, C)``.
+    """
+
+    def __init__(self, network: PixelMiner, depth: int, chooser: str) -> None:
+        super().__init__()
+        self.weights, self.output = HorizontalWeights(network, depth), OutputWeights(network)
+        self.hyperparameters, self.chooser = network.hyperparameters, chooser
+        layout = self.weights.layout
+        lines = [line.name for line in layout.lines("h", depth)]
+        levels = range(depth)
+        self.states = ["previous", *(f"{x}_before{i}" for x in lines for i in (2, 1))]
+        carry = [f"h{depth - 1}_carry"] if depth < LEVELS else []
+        self.scanned = [*(f"h_shares{x}" for x in levels), "mixture", "uniforms", *carry]
+        carries = [f"h{level}_carry_next" for level in range(depth - 1)]
+        self.inputs = [*self.states, *self.scanned]
+        self.results = ["pixels", "parameters", *(f"{x}_last" for x in lines), *carries]
+        self.outputs = [*(f"{name}_next" for name in self.states), *self.results]
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        return _Columns(self, dict(zip(self.inputs, tensors, strict=True))).run()
+
+
+class _Columns:
+    """One pass of a `PixelGraph`: columns are generated in turn, each line keeps its history."""
+
+    def __init__(self, graph: PixelGraph, values: dict[str, Tensor]) -> None:
+        self.graph, self.weights, self.values = graph, graph.weights, values
+        self.layout, self.depth = self.weights.layout, self.weights.depth
+        self.lines = {
+            line.name: [values[f"{line.name}_before2"], values[f"{line.name}_before1"]]
+            for line in self.layout.lines("h", self.depth)
+        }
+        self.shares = [
+            [x.split(self.layout.shares(level), 1) for x in self._columns(f"h_shares{level}", level)]
+            for level in range(self.depth)
+        ]
+        self.mixture = self._columns("mixture", 0)
+        self.uniforms = self._columns("uniforms", 0)
+        self.carry = (
+            list(self._columns(f"h{self.depth - 1}_carry", self.depth - 1))
+            if self.depth < LEVELS
+            else []
+        )
+        self.upsampled: list[list[Tensor]] = [[] for _ in range(self.depth)]
+        self.carry_next: list[list[Tensor]] = [[] for _ in range(self.depth)]
+        self.pixels = [values["previous"]]
+        self.parameters: list[Tensor] = []
+
+    def _columns(self, name: str, level: int) -> tuple[Tensor, ...]:
+        return self.values[name].chunk(COLUMNS >> level)
+
+    def run(self) -> tuple[Tensor, ...]:
+        for x in range(COLUMNS):
+            entry = self.pixels[-1] * self.weights.get_buffer("input") + self.shares[0][x][0]
+            self._choose(x, self._level(0, x, entry))
+        states = [self.pixels[-1], *(c for line in self.lines.values() for c in line[-2:])]
+        rows = [self.pixels[1:], self.parameters, *(line[2:] for line in self.lines.values())]
+        rows += self.carry_next[: self.depth - 1]
+        return (*states, *(torch.cat(columns) for columns in rows))
+
+    def _level(self, level: int, x: int, entry: Tensor) -> Tensor:
+        """One column of a level and, where it is due, of those below."""
+        n = self.layout.hyperparameters.blocks
+        skips = [entry]
+        for layer in range(n):
+            skips.append(self._layer(level, layer, x, skips[-1], None))
+        if level < LEVELS - 1:
+            self.lines[f"h{level}_strided"].append(skips[-1])
+        h = self._below(level, x) if level < LEVELS - 1 else skips.pop()
+        for layer in range(n, self.layout.gated(level)):
+            h = self._layer(level, layer, x, h, skips.pop())
+        return h
+
+    def _below(self, level: int, x: int) -> Tensor:
+        """This column's value from the level below, which advances on every second column."""
+        if level == self.depth - 1:
+            return self.carry[x]
+        if x % 2 == 0:
+            columns = torch.cat(self.lines[f"h{level}_strided"][-3:], dim=1)
+            share = self.shares[level + 1][x // 2][0]
+            matrix = self.weights.get_buffer(f"strided{level}")
+            below = self._level(level + 1, x // 2, torch.addmm(share, columns, matrix))
+            matrix, bias = self.weights.upsample(level)
+            four = torch.addmm(bias.repeat(4), below, matrix).chunk(4, dim=1)
+            self.upsampled[level] += four[:2]
+            self.carry_next[level] += four[2:]
+        return self.upsampled[level][x]
+
+    def _layer(self, level: int, index: int, x: int, h: Tensor, skip: Tensor | None) -> Tensor:
+        layer, name = self.weights.layer(level, index), f"h{level}_{index}"
+        shares = self.shares[level][x][1 + 2 * index :]
+        columns = self._append(f"{name}_first", ops.concat_elu(h))
+        if skip is not None:
+            columns.append(ops.concat_elu(skip))
+        hidden = torch.addmm(shares[0], torch.cat(columns, dim=1), layer.get_buffer("first"))
+        columns = self._append(f"{name}_second", ops.concat_elu(hidden))
+        outputs = torch.addmm(shares[1], torch.cat(columns, dim=1), layer.get_buffer("second"))
+        return ops.gate(h, outputs)
+
+    def _append(self, line: str, column: Tensor) -> list[Tensor]:
+        """The last three columns of a line, this one included."""
+        self.lines[line].append(column)
+        return self.lines[line][-3:]
+
+    def _choose(self, x: int, h: Tensor) -> None:
+        hp, output = self.graph.hyperparameters, self.graph.output
+        k = hp.mixtures
+        parameters = torch.addmm(
+            output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix")
+        )
+        logits, means, log_scales = parameters.split(k, dim=1)
+        outer_logits, outer_means, outer_inverse, base = self.mixture[x].split(
+            [2 * k, 2 * k, 2 * k, 1], dim=1
+        )
+        means, log_scales = means + base, log_scales.clamp(min=LOG_SCALE_MIN)
+        components = choose.Components(
+            torch.softmax(torch.cat((logits, outer_logits), dim=1), dim=1),
+            torch.cat((means, outer_means), dim=1),
+            torch.cat((torch.exp(-log_scales), outer_inverse), dim=1),
+        )
+        if self.graph.chooser == "mean":
+            level = choose.mean(components, hp.bits)
+        else:
+            level = choose.quantile(components, self.uniforms[x], hp.bits)
+        self.pixels.append(level * (2.0 / (hp.levels - 1)) - 1)
+        self.parameters.append(torch.cat((logits, means, log_scales), dim=1))

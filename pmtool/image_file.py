@@ -1,0 +1,202 @@
+"""Reading and writing images through ITK, with errors in one sentence and no half-written files."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import tempfile
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
+
+FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
+MAX_SKEW = 0.02
+"""Largest cosine between two axes that is repaired; beyond it the volume is sheared."""
+_EXACT = 1e-4
+
+
+def image_suffix(path: Path) -> str | None:
+    """The suffix of a format that pmtool writes, with its dot, or None."""
+    name = path.name.lower()
+    return max((f".{f}" for f in FORMATS if name.endswith(f".{f}")), key=len, default=None)
+
+
+def read_image(path: Path) -> sitk.Image:
+    """A scalar 3-D image from a file of any format that ITK knows.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated or not an image.
+    GeometryError
+        If it is not three-dimensional or its axes are sheared.
+    ContentError
+        If it has several values a voxel.
+    """
+    if not path.is_file():
+        problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
+    with _quiet_itk():
+        reader = _opened(path)
+        _check_header(path, reader)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            _check_nifti_complete(path, reader)
+        try:
+            image = reader.Execute()
+        except RuntimeError as error:
+            raise _unreadable(path) from error
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    return image
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write all of an image or nothing, compressed; raises `OutputError`.
+
+    The files are written to a folder beside their destination and moved into place, a header
+    after its data.
+    """
+    folder = None
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+        with _quiet_itk():
+            sitk.WriteImage(image, str(folder / path.name), useCompression=True)
+        for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+            os.replace(file, path.parent / file.name)
+    except (OSError, RuntimeError) as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+    finally:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Direction cosines, repaired with a warning where they are slightly off.
+
+    Parameters
+    ----------
+    direction
+        ``(3, 3)``, a unit vector in every column.
+    name
+        Of the image, for messages.
+
+    Raises
+    ------
+    GeometryError
+        If two axes are further than `MAX_SKEW` from a right angle, as with a tilted gantry.
+    """
+    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if not skew <= MAX_SKEW:
+        raise GeometryError(
+            f"the axes of {name} are not at right angles (cosine {skew:.3g}), as with a tilted "
+            "gantry; resample it to a regular stack first"
+        )
+    if skew <= _EXACT:
+        return direction
+    warnings.warn(f"slightly skewed direction cosines of {name} were repaired", stacklevel=2)
+    left, _, right = np.linalg.svd(direction)
+    return np.asarray(left @ right)
+
+
+def _opened(path: Path) -> sitk.ImageFileReader:
+    """A reader that knows the header; NIfTI cosines that ITK refuses are repaired."""
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "orthonormal" not in str(error):
+            raise _unreadable(path) from error
+        os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            raise _unreadable(path) from error
+        _check_sform(path, reader)
+    return reader
+
+
+def _check_sform(path: Path, reader: sitk.ImageFileReader) -> None:
+    rows = [reader.GetMetaData(f"srow_{axis}").split()[:3] for axis in "xyz"]
+    matrix = np.array(rows, dtype=float)
+    orthonormal(matrix / np.linalg.norm(matrix, axis=0), str(path))
+
+
+def _check_header(path: Path, reader: sitk.ImageFileReader) -> None:
+    if reader.GetNumberOfComponents() > 1:
+        raise ContentError(
+            f"{path} holds {reader.GetNumberOfComponents()} values a voxel (colour or vectors); "
+            "a CT has one"
+        )
+    size = reader.GetSize()
+    if len(size) < 3 or any(n > 1 for n in size[3:]):
+        raise GeometryError(
+            f"{path} has {len(size)} dimensions ({' x '.join(map(str, size))}); "
+            "give one three-dimensional volume"
+        )
+
+
+def _check_nifti_complete(path: Path, reader: sitk.ImageFileReader) -> None:
+    """ITK fills what is missing of a NIfTI file with zeros and says nothing."""
+    bits = int(reader.GetMetaData("bitpix"))
+    voxels = int(np.prod([int(n) for n in reader.GetSize()], dtype=np.int64))
+    expected = int(float(reader.GetMetaData("vox_offset"))) + voxels * bits // 8
+    try:
+        found = _unpacked_size(path) if path.suffix == ".gz" else path.stat().st_size
+    except (OSError, EOFError, zlib.error) as error:
+        raise _unreadable(path) from error
+    if found < expected:
+        raise InputError(f"{path} is truncated: {found} of {expected} bytes; copy it again")
+
+
+def _unpacked_size(path: Path) -> int:
+    size = 0
+    with gzip.open(path) as file:
+        while chunk := file.read(1 << 22):
+            size += len(chunk)
+    return size
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(f"{path} is truncated, damaged or not an image that ITK can read")
+
+
+def _reason(error: Exception) -> str:
+    """One line of an exception; ITK's span many."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "ITK could not write it; is the disk full?"
+
+
+@contextmanager
+def _quiet_itk() -> Iterator[None]:
+    """Keep ITK's and its file libraries' own remarks off standard error."""
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    permissive = os.environ.get("ITK_NIFTI_SFORM_PERMISSIVE")
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if permissive is None:
+            os.environ.pop("ITK_NIFTI_SFORM_PERMISSIVE", None)
+
+
+def check_format(path: Path) -> None:
+    """Raise `UsageError` unless the suffix names a format that pmtool writes."""
+    if image_suffix(path) is None:
+        raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}")

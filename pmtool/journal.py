@@ -1,0 +1,133 @@
+"""Where generated slices are kept until the output is put together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import OutputError, UsageError
+
+_KEY = "key.json"
+
+
+class SliceKey(NamedTuple):
+    """Identifies a generated slice: its number (`Grid.number`) and which of several samples."""
+
+    number: int
+    sample: int
+
+
+class SliceStore(Protocol):
+    """A mapping of generated slices, HU; a plain dictionary is one in memory."""
+
+    def __contains__(self, key: object, /) -> bool: ...
+    def __getitem__(self, key: SliceKey, /) -> NDArray[np.int16]: ...
+    def __setitem__(self, key: SliceKey, values: NDArray[np.int16], /) -> None: ...
+
+
+class Journal:
+    """A store in a folder: one file a slice, and a file that says what they are slices of.
+
+    Every file appears whole or not at all, so that a run can be stopped at any moment.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: Path, key: dict[str, Any], *, resume: bool, discard: bool) -> Journal:
+        """Start a journal, or go on with one that has the same key.
+
+        Parameters
+        ----------
+        folder
+            Its place.
+        key
+            Everything that decides the slices; plain JSON values.
+        resume
+            Go on with what is there.
+        discard
+            Unless ``resume``, delete what is there.
+
+        Raises
+        ------
+        UsageError
+            If there is a journal and neither is asked for, or if it has another key.
+        OutputError
+            If the folder cannot be written.
+        """
+        journal = cls(folder)
+        try:
+            if folder.exists() and discard and not resume:
+                shutil.rmtree(folder)
+            if folder.exists():
+                journal._check_resumable(key, resume)
+            else:
+                folder.mkdir()
+                journal._write(_KEY, json.dumps(key, indent=1).encode())
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        return journal
+
+    def remove(self) -> None:
+        """Delete it with all its slices."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, SliceKey) or not self._path(key).exists():
+            return False
+        try:
+            np.load(self._path(key), mmap_mode="r")
+        except (ValueError, EOFError):  # damaged since it was written
+            return False
+        return True
+
+    def __getitem__(self, key: SliceKey) -> NDArray[np.int16]:
+        values: NDArray[np.int16] = np.load(self._path(key))
+        return values
+
+    def __setitem__(self, key: SliceKey, values: NDArray[np.int16]) -> None:
+        buffer = BytesIO()
+        np.save(buffer, values)
+        try:
+            self._write(self._path(key).name, buffer.getvalue())
+        except OSError as error:
+            raise OutputError(f"{self._path(key)} cannot be written: {error.strerror}") from error
+
+    def _path(self, key: SliceKey) -> Path:
+        return self.folder / f"{key.number:08x}-{key.sample}.npy"
+
+    def _write(self, name: str, content: bytes) -> None:
+        temporary = self.folder / f"{name}.tmp"
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.folder / name)
+
+    def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
+        if not resume:
+            raise UsageError(
+                f"{self.folder} holds an interrupted run; go on with --resume or discard it with "
+                "--overwrite"
+            )
+        different = sorted(name for name, value in key.items() if self._key().get(name) != value)
+        if different:
+            raise UsageError(
+                f"{self.folder} holds a run with another {', '.join(different)}; repeat the "
+                "options of that run or discard it with --overwrite and without --resume"
+            )
+
+    def _key(self) -> dict[str, Any]:
+        try:
+            found = json.loads((self.folder / _KEY).read_text())
+        except (FileNotFoundError, ValueError):
+            return {}
+        return found if isinstance(found, dict) else {}

@@ -1,0 +1,97 @@
+"""A batch of windows generated together, row by row.
+
+A lane is one window of one slice pair. All lanes of a batch share their window's size and how many
+of its first rows and columns are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from pmtool.backends.protocol import Backend, Program
+from pmtool.buffers import Buffers, Floats
+from pmtool.layout import LEVELS, depth_of_row
+from pmtool.windows import Window
+
+DEPTHS = range(1, LEVELS + 1)
+Recorder = Callable[[int, Floats], None]
+"""Called with a row and its target parameters ``(columns, M, 3 K)``, logits, means, log-scales."""
+
+
+class Lanes:
+    """Buffers bound to their graphs, for windows of one kind."""
+
+    def __init__(self, backend: Backend, buffers: Buffers, window: Window, chooser: str) -> None:
+        self.backend, self.buffers = backend, buffers
+        self.known_rows, self.known_columns = window.known_rows, window.known_columns
+        self.rows = {d: backend.bind(f"row{d}", buffers.row(d)) for d in DEPTHS}
+        self.given = self._known(buffers.width)
+        self.known = self._known(self.known_columns)
+        self.pixels = {
+            d: backend.bind(f"{chooser}{d}", buffers.pixel(d, self.known_columns)) for d in DEPTHS
+        }
+
+    def _known(self, columns: int) -> dict[int, Program]:
+        if not columns:
+            return {}
+        return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
+
+    def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
+        """Run the window graph for every lane on its ``(above, below)``, ``(H, W)`` in [-1, 1]."""
+        planes = self.buffers.planes
+        outputs = {name: np.empty_like(plane[:, :, 0]) for name, plane in planes.items()}
+        program = self.backend.bind("window", outputs)
+        for lane, (above, below) in enumerate(pairs):
+            program.run({"above": above[None, None], "below": below[None, None]})
+            for name, plane in planes.items():
+                plane[:, :, lane] = outputs[name]
+
+    def generate(
+        self, known: Floats, uniforms: Floats, on_row: Recorder | None = None
+    ) -> Floats:
+        """Generate the windows that `prepare` has seen.
+
+        Parameters
+        ----------
+        known
+            ``(H, W, M)`` in [-1, 1]; only the known rows and columns are read.
+        uniforms
+            ``(H, W, M)`` in (0, 1).
+
+        Returns
+        -------
+        array
+            ``(H, W, M)`` in [-1, 1], overwritten by the next call.
+        """
+        buffers = self.buffers
+        buffers.reset()
+        buffers.uniforms[..., 0] = uniforms
+        pixels = buffers.pixels[3:, 1:]
+        pixels[: self.known_rows] = known[: self.known_rows]
+        pixels[:, : self.known_columns] = known[:, : self.known_columns]
+        for row in range(buffers.height):
+            self._row(row)
+            if on_row is not None and row >= self.known_rows:
+                on_row(row, buffers.rows["parameters"][self.known_columns :])
+        return pixels
+
+    def _row(self, row: int) -> None:
+        buffers, depth = self.buffers, depth_of_row(row)
+        shares = {f"shares{x}": buffers.planes[f"shares{x}"][row >> x] for x in range(depth)}
+        self.rows[depth].run({"pixels": buffers.pixels[row : row + 3], **shares})
+        if row < self.known_rows:
+            self.given[depth].run({"pixels": buffers.pixels[3 + row, :-1]})
+            return
+        first = self.known_columns
+        if first:
+            self.known[depth].run({"pixels": buffers.pixels[3 + row, :first]})
+        columns = {
+            "pixels": buffers.pixels[3 + row, 1 + first :, :, None],
+            "mixture": buffers.planes["mixture"][row, first:],
+            "uniforms": buffers.uniforms[row, first:],
+        }
+        groups = {name: buffers.grouped(array, first) for name, array in columns.items()}
+        previous = buffers.pixels[3 + row, first, :, None]
+        self.pixels[depth].run({"previous": previous, **groups})

@@ -1,0 +1,35 @@
+"""Plain weights instead of weight normalisation's magnitudes and directions."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network.pixelminer import PixelMiner
+
+
+def folded_state(network: PixelMiner) -> dict[str, Tensor]:
+    """Weights and biases by name, weight normalisation folded in."""
+    return {
+        f"{name}.{kind}": getattr(module, kind).detach().clone()
+        for name, module in network.named_modules()
+        for kind in ("weight", "bias")
+        if isinstance(getattr(module, kind, None), Tensor)
+    }
+
+
+def folded_network(hyperparameters: Hyperparameters, state: dict[str, Tensor]) -> PixelMiner:
+    """A network for generation, from `folded_state`.
+
+    Raises
+    ------
+    RuntimeError
+        If the weights' names or shapes are not those of the network.
+    """
+    network = PixelMiner(hyperparameters)
+    for module in network.modules():
+        if parametrize.is_parametrized(module, "weight"):
+            parametrize.remove_parametrizations(module, "weight")
+    network.load_state_dict(state)
+    return network.eval().requires_grad_(False)

@@ -1,0 +1,186 @@
+"""A CT volume: a stack of slices in HU with its place in space.
+
+ITK's conventions hold: axes are x, y, z in this order for sizes, spacings (mm) and directions,
+and positions are LPS.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.errors import ContentError, GeometryError, UsageError
+from pmtool.grid import Grid
+from pmtool.image_file import orthonormal, read_image
+
+_SAME = 1e-3
+"""Relative difference below which two spacings are the same."""
+
+
+@dataclass(frozen=True)
+class Volume:
+    """An image whose slices lie along one of its axes.
+
+    Attributes
+    ----------
+    image
+        Scalar and three-dimensional; it owns the voxels.
+    axis
+        ITK's axis through the planes.
+    name
+        For messages.
+    """
+
+    image: sitk.Image
+    axis: int
+    name: str
+
+    @cached_property
+    def slices(self) -> NDArray[Any]:
+        """The voxels, slices first: a read-only view ``(slices, H, W)``."""
+        return np.moveaxis(sitk.GetArrayViewFromImage(self.image), 2 - self.axis, 0)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the voxels."""
+        return self.slices.dtype
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(H, W)`` of a slice."""
+        _, height, width = self.slices.shape
+        return height, width
+
+    @property
+    def spacing(self) -> float:
+        """Between slices, mm."""
+        return float(self.image.GetSpacing()[self.axis])
+
+    @property
+    def direction(self) -> NDArray[np.float64]:
+        """``(3, 3)``, a unit vector of every axis in a column."""
+        return np.array(self.image.GetDirection()).reshape(3, 3)
+
+    def digest(self) -> str:
+        """SHA-256 of type, geometry and voxels: the same for every file format."""
+        hasher = hashlib.sha256(self.dtype.str.encode())
+        geometry = self.image.GetSpacing() + self.image.GetOrigin() + self.image.GetDirection()
+        hasher.update(np.array((*self.image.GetSize(), *geometry), dtype="<f8"))
+        hasher.update(sitk.GetArrayViewFromImage(self.image))
+        return hasher.hexdigest()
+
+    def empty_on(self, grid: Grid, pixel_type: int | None = None) -> sitk.Image:
+        """An image of zeros with the grid's slices, of the volume's type where none is given."""
+        size = list(self.image.GetSize())
+        size[self.axis] = len(grid.slices)
+        image = sitk.Image(size, pixel_type or self.image.GetPixelID())
+        spacing = list(self.image.GetSpacing())
+        spacing[self.axis] = grid.spacing
+        offset = self.direction[:, self.axis] * grid.first * self.spacing
+        image.SetSpacing(spacing)
+        image.SetOrigin((np.array(self.image.GetOrigin()) + offset).tolist())
+        image.SetDirection(self.image.GetDirection())
+        return image
+
+    def put_slice(self, image: sitk.Image, index: int, values: NDArray[Any]) -> None:
+        """Set one slice ``(H, W)`` of an image with the same axes, in place."""
+        where: list[slice | int] = [slice(None)] * 3
+        where[self.axis] = index
+        image[tuple(where)] = sitk.GetImageFromArray(values)
+
+
+def load_volume(source: str | Path | sitk.Image) -> Volume:
+    """A volume from a file or an image.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be read.
+    GeometryError
+        If it is not three-dimensional, has a single slice or sheared axes.
+    ContentError
+        If it has several values a voxel.
+    """
+    if isinstance(source, sitk.Image):
+        image, name = source, "the image"
+    else:
+        image, name = read_image(Path(source)), str(source)
+    _check_shape(image, name)
+    return Volume(_with_right_angles(image, name), through_plane_axis(image.GetSpacing()), name)
+
+
+def through_plane_axis(spacing: tuple[float, ...]) -> int:
+    """The axis that slices are stacked along.
+
+    Pixels are square: where two spacings agree it is the third axis. Else it is the axis with
+    the coarsest spacing; where that does not decide either, the last one.
+    """
+    for axis in (2, 1, 0):
+        one, other = (s for i, s in enumerate(spacing) if i != axis)
+        if _same(one, other):
+            return axis
+    return max((2, 1, 0), key=lambda axis: spacing[axis])
+
+
+def target_spacing(volume: Volume, spacing: float | tuple[float, ...]) -> float:
+    """The spacing wanted between slices, mm, from one number or from x, y, z with 0 for "keep".
+
+    Raises
+    ------
+    UsageError
+        If there are neither one nor three numbers, or the in-plane spacing would change.
+    """
+    values = (spacing,) if isinstance(spacing, (int, float)) else tuple(spacing)
+    if len(values) == 1:
+        return float(values[0])
+    if len(values) != 3:
+        raise UsageError(f"a spacing is one number or three (x y z), not {len(values)}")
+    for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
+        if axis != volume.axis and wanted != 0 and not _same(wanted, present):
+            raise UsageError(
+                f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
+                f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
+            )
+    return float(values[volume.axis])
+
+
+def plane_name(volume: Volume, axis: int) -> str:
+    """What the planes perpendicular to an ITK axis are called: sagittal, coronal or axial."""
+    return ("sagittal", "coronal", "axial")[int(np.abs(volume.direction[:, axis]).argmax())]
+
+
+def _check_shape(image: sitk.Image, name: str) -> None:
+    if image.GetDimension() != 3:
+        raise GeometryError(f"{name} has {image.GetDimension()} dimensions; give a volume of three")
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise ContentError(f"{name} has several values a voxel (colour or vectors); a CT has one")
+    spacing, size = image.GetSpacing(), image.GetSize()
+    if not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise GeometryError(f"the spacing of {name} is {spacing} mm; it must be positive")
+    if min(size) < 2:
+        raise GeometryError(
+            f"{name} has a single slice ({' x '.join(map(str, size))}); "
+            "slices can only be made between two others"
+        )
+
+
+def _with_right_angles(image: sitk.Image, name: str) -> sitk.Image:
+    """The image, or a copy (of the header: ITK shares the voxels) with repaired directions."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    repaired = orthonormal(direction, name)
+    if repaired is direction:
+        return image
+    image = sitk.Image(image)
+    image.SetDirection(repaired.ravel().tolist())
+    return image
+
+
+def _same(one: float, other: float) -> bool:
+    return abs(one - other) <= _SAME * max(abs(one), abs(other))

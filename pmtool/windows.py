@@ -1,0 +1,92 @@
+"""Which windows a slice is generated in, and which of them are independent.
+
+Paper, section 2.3 and figure 3: windows overlap by the width of a sub-patch, the first one is
+generated whole, every other one where no window before it has been.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple
+
+from pmtool.errors import UsageError
+
+SUB_PATCH = 32
+SMALLEST = 64
+MULTIPLE = 4
+"""The coarsest features have a quarter of the resolution."""
+
+
+class Window(NamedTuple):
+    """A window in pixels of the padded slice; its first rows and columns are known already."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    known_rows: int
+    known_columns: int
+
+
+class Span(NamedTuple):
+    """A window along one axis: start, size, and how much of it is known."""
+
+    start: int
+    size: int
+    known: int
+
+
+def padded_size(size: int) -> int:
+    """The smallest size that windows can cover: a multiple of 4, and at least 64."""
+    return max(SMALLEST, -(-size // MULTIPLE) * MULTIPLE)
+
+
+def spans(size: int, window: int) -> list[Span]:
+    """Windows along one axis of a padded slice, the last one shifted back to the border."""
+    window = min(window, size)
+    last = size - window
+    starts = [*range(0, last, window - SUB_PATCH), last]
+    return [
+        Span(start, window, before + window - start if start else 0)
+        for before, start in pairwise([0, *starts])
+    ]
+
+
+def balanced(size: int, window: int) -> int:
+    """The smallest window that needs no more windows than ``window`` does along an axis."""
+    count = len(spans(size, window))
+    per_window = -(-(size - SUB_PATCH) // count)
+    return min(size, padded_size(per_window + SUB_PATCH))
+
+
+def wavefronts(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Window]]:
+    """Windows by anti-diagonal; those of one are independent of each other.
+
+    Parameters
+    ----------
+    shape
+        Height and width of the padded slice, see `padded_size`.
+    window
+        Height and width of a window.
+
+    Raises
+    ------
+    UsageError
+        If the window is under 64 pixels or no multiple of 4.
+    """
+    for size in window:
+        if size < SMALLEST or size % MULTIPLE:
+            raise UsageError(
+                f"a window of {size} pixels is not possible: use a multiple of {MULTIPLE}, "
+                f"{SMALLEST} or more"
+            )
+    rows, columns = spans(shape[0], window[0]), spans(shape[1], window[1])
+    return [
+        [
+            Window(y.start, x.start, y.size, x.size, y.known, x.known)
+            for i, y in enumerate(rows)
+            for j, x in enumerate(columns)
+            if i + j == diagonal
+        ]
+        for diagonal in range(len(rows) + len(columns) - 1)
+    ]
