@@ -45,7 +45,7 @@ def _check_range(volume: Volume) -> None:
     high = max(s.max() for s in volume.slices)
     advice = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
     found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
-    if low >= 0 or high <= 0 or high - low <= 2:
+    if low >= 0 or high - low <= 2:
         raise ContentError(found + advice)
     if low > _SOFTEST:
         cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)
@@ -62,9 +62,7 @@ def for_network(values: NDArray[Any], window: tuple[int, int]) -> NDArray[np.int
     return np.ascontiguousarray(values, dtype=np.int16)
 
 
-def restore_padding(
-    made: NDArray[Any], above: NDArray[Any], below: NDArray[Any], low: int
-) -> None:
+def restore_padding(made: NDArray[Any], above: NDArray[Any], below: NDArray[Any], low: int) -> None:
     """Put padding where both acquired neighbours have it, in place.
 
     Padding is what lies below the window's lower end, outside the field of view. Where the

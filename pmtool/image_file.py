@@ -51,7 +51,7 @@ def read_image(path: Path) -> sitk.Image:
         if path.name.lower().endswith((".nii", ".nii.gz")):
             _check_nifti_complete(path, reader)
         try:
-            image = reader.Execute()
+            image: sitk.Image = reader.Execute()
         except RuntimeError as error:
             raise _unreadable(path) from error
     while image.GetDimension() > 3:
@@ -71,7 +71,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
         with _quiet_itk():
             sitk.WriteImage(image, str(folder / path.name), useCompression=True)
         for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
-            os.replace(file, path.parent / file.name)
+            file.replace(path.parent / file.name)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
     finally:

@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool.errors import ContentError, GeometryError, UsageError
+from pmtool.errors import ContentError, GeometryError
 from pmtool.grid import Grid
 from pmtool.image_file import orthonormal, read_image
 
@@ -72,8 +72,8 @@ class Volume:
         """SHA-256 of type, geometry and voxels: the same for every file format."""
         hasher = hashlib.sha256(self.dtype.str.encode())
         geometry = self.image.GetSpacing() + self.image.GetOrigin() + self.image.GetDirection()
-        hasher.update(np.array((*self.image.GetSize(), *geometry), dtype="<f8"))
-        hasher.update(sitk.GetArrayViewFromImage(self.image))
+        hasher.update(np.array((*self.image.GetSize(), *geometry), dtype="<f8").data)
+        hasher.update(sitk.GetArrayViewFromImage(self.image).data)
         return hasher.hexdigest()
 
     def empty_on(self, grid: Grid, pixel_type: int | None = None) -> sitk.Image:
@@ -124,31 +124,9 @@ def through_plane_axis(spacing: tuple[float, ...]) -> int:
     """
     for axis in (2, 1, 0):
         one, other = (s for i, s in enumerate(spacing) if i != axis)
-        if _same(one, other):
+        if same_spacing(one, other):
             return axis
     return max((2, 1, 0), key=lambda axis: spacing[axis])
-
-
-def target_spacing(volume: Volume, spacing: float | tuple[float, ...]) -> float:
-    """The spacing wanted between slices, mm, from one number or from x, y, z with 0 for "keep".
-
-    Raises
-    ------
-    UsageError
-        If there are neither one nor three numbers, or the in-plane spacing would change.
-    """
-    values = (spacing,) if isinstance(spacing, (int, float)) else tuple(spacing)
-    if len(values) == 1:
-        return float(values[0])
-    if len(values) != 3:
-        raise UsageError(f"a spacing is one number or three (x y z), not {len(values)}")
-    for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
-        if axis != volume.axis and wanted != 0 and not _same(wanted, present):
-            raise UsageError(
-                f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
-                f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
-            )
-    return float(values[volume.axis])
 
 
 def plane_name(volume: Volume, axis: int) -> str:
@@ -182,5 +160,6 @@ def _with_right_angles(image: sitk.Image, name: str) -> sitk.Image:
     return image
 
 
-def _same(one: float, other: float) -> bool:
+def same_spacing(one: float, other: float) -> bool:
+    """Whether two spacings differ by rounding alone."""
     return abs(one - other) <= _SAME * max(abs(one), abs(other))

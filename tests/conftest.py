@@ -1,0 +1,93 @@
+"""What several tests need: small CTs, and a sampler that is quick and can be reckoned by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.hyperparameters import Hyperparameters
+
+if TYPE_CHECKING:
+    from pmtool.sampler import Estimate, SamplerOptions, SlicePair
+
+
+class AveragingSampler:
+    """Stands in for the sampler: the mean of both neighbours, plus the sample's number."""
+
+    backend = "averages"
+    device = "cpu"
+    calls: list[int] = []
+    interrupt_after: int | None = None
+
+    def __init__(self, bundle: Any, options: SamplerOptions, device: str = "auto") -> None:
+        self.options = options
+        self.window = bundle.hyperparameters.hu_window
+
+    def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
+        from pmtool.sampler import Estimate
+
+        return Estimate(memory=2**20, window=64, batch=1, workers=1, seconds_per_slice=0.1)
+
+    def generate(
+        self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.int16]]]:
+        low, high = self.window
+        for index in reversed(range(len(pairs))):
+            above, below, number, sample = pairs[index]
+            assert above.dtype == below.dtype == np.int16
+            assert above.min() >= low and below.max() <= high
+            if self.interrupt_after is not None and len(self.calls) >= self.interrupt_after:
+                raise KeyboardInterrupt
+            self.calls.append(number)
+            if progress is not None:
+                progress(len(pairs) - index)
+            mean = (above.astype(np.int32) + below) // 2 + sample
+            yield index, np.clip(mean, low, high).astype(np.int16)
+
+
+@pytest.fixture
+def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
+    """`pmtool.resample` with averages in place of a network; its class counts the calls."""
+
+    class Fresh(AveragingSampler):
+        calls: list[int] = []
+        interrupt_after = None
+
+    manifest = SimpleNamespace(name="fake", trained_on="nothing", spacing_mm=(0.5, 3.0))
+    bundle = SimpleNamespace(
+        hyperparameters=Hyperparameters(channels=1), hash="0" * 64, manifest=manifest
+    )
+    monkeypatch.setattr("pmtool.resampling.Bundle.load", lambda folder: bundle)
+    monkeypatch.setattr("pmtool.resampling.Sampler", Fresh)
+    return Fresh
+
+
+@pytest.fixture
+def ct() -> sitk.Image:
+    """Five slices of 12x10 noise with its own place in space, 2.5 mm apart."""
+    return make_ct()
+
+
+@pytest.fixture
+def ct_path(ct: sitk.Image, tmp_path: Path) -> Path:
+    """`ct` in a file."""
+    path = tmp_path / "ct.nrrd"
+    sitk.WriteImage(ct, str(path))
+    return path
+
+
+def make_ct(
+    slices: int = 5, dtype: type[Any] = np.int16, spacing: tuple[float, ...] = (0.7, 0.7, 2.5)
+) -> sitk.Image:
+    rng = np.random.default_rng(5)
+    image = sitk.GetImageFromArray(rng.integers(-1000, 1000, (slices, 12, 10)).astype(dtype))
+    image.SetSpacing(spacing)
+    image.SetOrigin((-11.0, 7.5, -300.25))
+    return image

@@ -1,0 +1,113 @@
+import gzip
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.errors import ContentError, GeometryError, InputError, OutputError
+from pmtool.image_file import FORMATS, image_suffix, read_image, write_image
+from pmtool.volume import load_volume
+
+SUFFIXES = [f".{f}" for f in FORMATS]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_written_is_read(ct: sitk.Image, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a{suffix}"
+    write_image(ct, path)
+    found = read_image(path)
+    assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(ct))
+    assert found.GetSpacing() == pytest.approx(ct.GetSpacing())
+    assert found.GetOrigin() == pytest.approx(ct.GetOrigin())
+    assert {file.name.split(".")[0] for file in tmp_path.iterdir()} == {"a"}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_truncated_files(
+    ct: sitk.Image, tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / f"a{suffix}"
+    sitk.WriteImage(ct, str(path), useCompression=False)
+    data = tmp_path / "a.raw" if suffix == ".mhd" else path
+    data.write_bytes(data.read_bytes()[: int(data.stat().st_size * 0.7)])
+    with pytest.raises(InputError, match=path.name):
+        read_image(path)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_missing_folders_and_other_files(tmp_path: Path) -> None:
+    (tmp_path / "text.nrrd").write_text("hello")
+    for path in (tmp_path, tmp_path / "none.nrrd", tmp_path / "text.nrrd"):
+        with pytest.raises(InputError, match=path.name):
+            read_image(path)
+
+
+def test_colour_and_dimensions(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.nrrd")
+    sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkVectorInt16, 3), path)
+    with pytest.raises(ContentError, match="3 values"):
+        read_image(Path(path))
+    sitk.WriteImage(sitk.Image([4, 4, 4, 2], sitk.sitkInt16), path)
+    with pytest.raises(GeometryError, match="4 dimensions"):
+        read_image(Path(path))
+    sitk.WriteImage(sitk.Image([4, 4], sitk.sitkInt16), path)
+    with pytest.raises(GeometryError, match="2 dimensions"):
+        read_image(Path(path))
+    sitk.WriteImage(sitk.Image([4, 4, 4, 1], sitk.sitkInt16), path)
+    assert read_image(Path(path)).GetDimension() == 3
+
+
+def _skew_nifti(ct: sitk.Image, path: Path, skew: float) -> None:
+    """Shear the sform of a NIfTI file and take its qform away."""
+    sitk.WriteImage(ct, str(path))
+    content = bytearray(path.read_bytes())
+    content[252:256] = struct.pack("<2h", 0, 1)
+    content[76:92] = struct.pack("<4f", 1, 0.7, 0.7, 2.5)
+    content[280:328] = struct.pack("<12f", 0.7, 0.7 * skew, 0, 0, 0, 0.7, 0, 0, 0, 0, 2.5, 0)
+    path.write_bytes(content)
+
+
+def test_slightly_skewed_nifti_is_repaired(
+    ct: sitk.Image, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a.nii"
+    _skew_nifti(ct, path, 0.005)
+    with pytest.warns(UserWarning, match="skewed"):
+        image = load_volume(path).image
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    assert direction.T @ direction == pytest.approx(np.eye(3), abs=1e-6)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_sheared_volumes_are_refused(ct: sitk.Image, tmp_path: Path) -> None:
+    _skew_nifti(ct, tmp_path / "a.nii", 0.3)
+    ct.SetDirection([1, 0.3, 0, 0, 1, 0, 0, 0, 1])
+    sitk.WriteImage(ct, str(tmp_path / "a.nrrd"))
+    for name in ("a.nii", "a.nrrd"):
+        with pytest.raises(GeometryError, match="right angles"):
+            load_volume(tmp_path / name)
+
+
+def test_damaged_gzip(ct: sitk.Image, tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    sitk.WriteImage(ct, str(tmp_path / "a.nii"))
+    path.write_bytes(gzip.compress((tmp_path / "a.nii").read_bytes())[:-200])
+    with pytest.raises(InputError):
+        read_image(path)
+
+
+def test_a_failed_write_leaves_nothing(ct: sitk.Image, tmp_path: Path) -> None:
+    (tmp_path / "a.nrrd").mkdir()
+    (tmp_path / "a.nrrd" / "full").touch()
+    with pytest.raises(OutputError):
+        write_image(ct, tmp_path / "a.nrrd")
+    with pytest.raises(OutputError):
+        write_image(ct, tmp_path / "none" / "a.nrrd")
+    assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
+
+
+def test_suffixes() -> None:
+    assert image_suffix(Path("a.b.NII.GZ")) == ".nii.gz"
+    assert image_suffix(Path("a.gz")) is None

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.errors import ContentError, GeometryError
+from pmtool.grid import make_grid
+from pmtool.volume import load_volume, plane_name, through_plane_axis
+
+
+@pytest.mark.parametrize(
+    ("spacing", "axis"),
+    [
+        ((0.7, 0.7, 2.5), 2),
+        ((2.5, 0.7, 0.7), 0),
+        ((0.7, 2.5, 0.7), 1),
+        ((1.0, 1.0, 0.6), 2),
+        ((1.0, 1.0, 1.0), 2),
+        ((0.7, 0.8, 3.0), 2),
+        ((3.0, 0.8, 0.7), 0),
+    ],
+)
+def test_through_plane_axis(spacing: tuple[float, ...], axis: int) -> None:
+    assert through_plane_axis(spacing) == axis
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_slices_along_any_axis(ct: sitk.Image, axis: int) -> None:
+    order = {0: (2, 0, 1), 1: (0, 2, 1), 2: (0, 1, 2)}[axis]
+    volume = load_volume(sitk.PermuteAxes(ct, order))
+    assert volume.axis == axis and volume.spacing == 2.5 and len(volume.slices) == 5
+    assert plane_name(volume, axis) == "axial"
+    image = volume.empty_on(make_grid(5, 2.5, 1.25))
+    assert image.GetSpacing()[axis] == 1.25 and image.GetSize()[axis] == 9
+    volume.put_slice(image, 8, volume.slices[3])
+    where = [0, 0, 0]
+    where[axis] = 8
+    assert image[tuple(where)] == volume.slices[3, 0, 0]
+    assert image.GetOrigin() == volume.image.GetOrigin()
+
+
+def test_the_voxels_are_not_copied(ct: sitk.Image) -> None:
+    address = sitk.GetArrayViewFromImage(ct).ctypes.data
+    assert load_volume(ct).slices.ctypes.data == address
+
+
+def test_origin_moves_along_the_slices(ct: sitk.Image) -> None:
+    ct.SetDirection([1, 0, 0, 0, 0.8, -0.6, 0, 0.6, 0.8])
+    image = load_volume(ct).empty_on(make_grid(5, 2.5, 1.25, "ibsi"))
+    moved = np.array(image.GetOrigin()) - np.array(ct.GetOrigin())
+    assert moved == pytest.approx(np.array([0, -0.6, 0.8]) * -0.625)
+
+
+def test_digest_tells_volumes_apart(ct: sitk.Image) -> None:
+    digest = load_volume(ct).digest()
+    assert digest == load_volume(sitk.Image(ct)).digest()
+    ct[0, 0, 0] += 1
+    assert digest != load_volume(ct).digest()
+
+
+def test_what_is_no_volume() -> None:
+    with pytest.raises(GeometryError, match="single slice"):
+        load_volume(sitk.Image([8, 8, 1], sitk.sitkInt16))
+    with pytest.raises(GeometryError, match="dimensions"):
+        load_volume(sitk.Image([8, 8], sitk.sitkInt16))
+    with pytest.raises(ContentError, match="values"):
+        load_volume(sitk.Image([8, 8, 8], sitk.sitkVectorUInt8, 3))
