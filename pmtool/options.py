@@ -1,0 +1,183 @@
+"""What can be asked of `pmtool.resample`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, get_args
+
+from pmtool.errors import OutputError, UsageError
+from pmtool.grid import GRIDS, GridName
+from pmtool.image_file import check_format, image_suffix
+from pmtool.interpolation import INTERPOLATORS, Interpolator
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+Mode = Literal["sample", "median", "mean"]
+MaskInterpolation = Literal["nearest", "linear"]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the slices of the output, and the means to make them.
+
+    Attributes
+    ----------
+    grid
+        Where the output's slices lie: one of `pmtool.grid.GRIDS`.
+    reference
+        A file or an image whose slices say where they lie instead.
+    interpolator
+        For slices that no round of generation meets: ``linear`` or ``bspline``.
+    model
+        A bundle's folder; the default model where it is None.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    seed
+        Of the random numbers, in [0, 2**64).
+    mode
+        ``sample`` draws pixels; ``median`` and ``mean`` take those of the distribution.
+    window
+        Width of the windows, or ``full``; the device's default where it is None.
+    batch
+        Windows at once.
+    threads
+        Of the processor.
+    memory
+        Budget of the whole process, bytes.
+    samples
+        Drawn of every slice for the uncertainty; the output is the first.
+    assume_hu
+        Take voxels for HU whose range says otherwise.
+    """
+
+    grid: GridName = "keep-slices"
+    reference: str | Path | sitk.Image | None = None
+    interpolator: Interpolator = "linear"
+    model: str | Path | None = None
+    device: str = "auto"
+    seed: int = 0
+    mode: Mode = "sample"
+    window: int | Literal["full"] | None = None
+    batch: int | None = None
+    threads: int | None = None
+    memory: int | None = None
+    samples: int = 1
+    assume_hu: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("grid", self.grid, GRIDS)
+        _check_choice("interpolator", self.interpolator, INTERPOLATORS)
+        _check_choice("mode", self.mode, get_args(Mode))
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"the seed must lie in [0, 2**64), not {self.seed}")
+        for name in ("batch", "threads", "memory", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be positive, not {value}")
+        if self.reference is not None and self.grid != "keep-slices":
+            raise UsageError("a reference image is a grid of its own; give it or --grid, not both")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write; all are checked before the work and each appears whole or not at all.
+
+    Attributes
+    ----------
+    image
+        The resampled volume; its suffix names the format. A sidecar ``<image>.json`` goes with
+        it, and a folder ``<image>.partial`` while the work goes on.
+    uncertainty
+        Standard deviation over the samples, HU, float32.
+    segmentation
+        A mask to read, on the input's grid.
+    segmentation_out
+        The mask on the output's grid.
+    segmentation_interpolation
+        ``nearest``, or ``linear`` with threshold 0.5.
+    preview
+        A PNG of the volume before and after.
+    statistics
+        JSON of every slice's mean, deviation and noise.
+    overwrite
+        Replace files, and discard an interrupted run unless ``resume``.
+    resume
+        Go on with an interrupted run.
+    """
+
+    image: Path
+    uncertainty: Path | None = None
+    segmentation: Path | None = None
+    segmentation_out: Path | None = None
+    segmentation_interpolation: MaskInterpolation = "nearest"
+    preview: Path | None = None
+    statistics: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+    def __post_init__(self) -> None:
+        if (self.segmentation is None) != (self.segmentation_out is None):
+            raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
+        interpolations = get_args(MaskInterpolation)
+        _check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
+        for path in (self.image, self.uncertainty, self.segmentation_out):
+            if path is not None:
+                check_format(path)
+        if self.preview is not None and self.preview.suffix.lower() != ".png":
+            raise UsageError(f"the preview is a PNG; {self.preview} must end with .png")
+
+    @property
+    def sidecar(self) -> Path:
+        """What was done, as JSON."""
+        return self.image.with_name(f"{self.image.name}.json")
+
+    @property
+    def journal(self) -> Path:
+        """The folder of finished slices."""
+        return self.image.with_name(f"{self.image.name}.partial")
+
+    def files(self) -> list[Path]:
+        """All that will be written."""
+        optional = (self.uncertainty, self.segmentation_out, self.preview, self.statistics)
+        return [self.image, self.sidecar, *(path for path in optional if path is not None)]
+
+    def check_writable(self, inputs: list[Path]) -> None:
+        """Raise `OutputError` for what exists, has no folder, or would replace an input."""
+        files = self.files()
+        taken = [path.resolve() for path in inputs]
+        for number, path in enumerate(files):
+            check_output(path, self.overwrite)
+            if path.resolve() in taken:
+                raise OutputError(f"{path} is an input; write the output to another file")
+            if path.resolve() in [other.resolve() for other in files[:number]]:
+                raise OutputError(f"two outputs would be written to {path}; name another file")
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` for a file that exists or that has no folder to stand in."""
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist; create it first")
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; replace it with --overwrite")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def with_format(path: Path, name: str | None) -> Path:
+    """An output's path with the suffix of a format where it has none; raises `UsageError`."""
+    suffix = image_suffix(path)
+    if name is None or suffix == f".{name}":
+        return path
+    if suffix is not None:
+        raise UsageError(f"{path} does not end with .{name}, the format asked for; change either")
+    return path.with_name(f"{path.name}.{name}")
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"there is no {what} {value!r}; choose one of {', '.join(choices)}")

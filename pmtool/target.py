@@ -1,0 +1,84 @@
+"""From what is asked for to the grid of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.errors import GeometryError, UsageError
+from pmtool.grid import Grid, check_spacing, make_grid, reference_grid
+from pmtool.options import Options
+from pmtool.volume import Volume, load_volume, same_spacing
+
+
+def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options: Options) -> Grid:
+    """The slices that a spacing or ``options.reference`` asks for.
+
+    Parameters
+    ----------
+    volume
+        The input.
+    spacing
+        Between slices, mm; or x, y, z with 0 for "keep".
+    options
+        Its grid, reference and interpolator are used.
+
+    Raises
+    ------
+    UsageError
+        If neither or both are given, or the spacing cannot be met.
+    GeometryError
+        If the reference differs from the input in more than its slices.
+    """
+    if (spacing is None) == (options.reference is None):
+        raise UsageError("give either a spacing between slices or a reference image")
+    count = len(volume.slices)
+    if spacing is not None:
+        wanted = _through_plane(volume, spacing)
+        return make_grid(count, volume.spacing, wanted, options.grid, options.interpolator)
+    assert options.reference is not None
+    first, wanted, number = _reference_slices(volume, options.reference)
+    return reference_grid(count, volume.spacing, wanted, first, number, options.interpolator)
+
+
+def _reference_slices(
+    volume: Volume, reference: str | Path | sitk.Image
+) -> tuple[float, float, int]:
+    """First position, in the volume's slices, spacing in mm and number of a reference's slices."""
+    other = Volume(load_volume(reference).image, volume.axis, str(reference))
+    offset = np.array(other.image.GetOrigin()) - np.array(volume.image.GetOrigin())
+    along = volume.direction.T @ offset
+    in_plane = [axis for axis in range(3) if axis != volume.axis]
+    pixels = np.array([volume.image.GetSpacing(), other.image.GetSpacing()])[:, in_plane]
+    same = (
+        other.shape == volume.shape
+        and np.allclose(other.direction, volume.direction, atol=1e-4)
+        and np.allclose(pixels[0], pixels[1], rtol=1e-3)
+        and bool(np.all(np.abs(along[in_plane]) <= 0.01 * pixels[0]))
+    )
+    if not same:
+        raise GeometryError(
+            "the reference must have the input's directions and in-plane grid; "
+            "only the slices may differ"
+        )
+    check_spacing(volume.spacing, other.spacing)
+    return float(along[volume.axis]) / volume.spacing, other.spacing, len(other.slices)
+
+
+def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
+    """The spacing wanted between slices, mm."""
+    values = (spacing,) if isinstance(spacing, (int, float)) else tuple(spacing)
+    if len(values) == 1:
+        return float(values[0])
+    if len(values) != 3:
+        raise UsageError(f"a spacing is one number or three (x y z), not {len(values)}")
+    for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
+        if axis != volume.axis and wanted != 0 and not same_spacing(wanted, present):
+            raise UsageError(
+                f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
+                f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
+            )
+    return float(values[volume.axis])

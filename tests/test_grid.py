@@ -1,0 +1,123 @@
+"""Grids against the formulae of IBSI and pyradiomics, and the rules of the dyadic stack."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pmtool.errors import GeometryError, UsageError
+from pmtool.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
+
+COUNTS = st.integers(2, 60)
+SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0])
+
+
+def positions(grid: Grid) -> list[float]:
+    return [s.position for s in grid.slices]
+
+
+def test_halving_keeps_every_slice_between_generated_ones() -> None:
+    grid = make_grid(133, 2.5, 1.25)
+    assert len(grid.slices) == 265 and grid.rounds == 1 and grid.first == 0
+    assert [s.kind for s in grid.slices[:3]] == ["acquired", "synthesised", "acquired"]
+    assert grid.counts() == {"acquired": 133, "synthesised": 132}
+    assert grid.generated_rounds() == [list(range(1, 265, 2))]
+    assert grid.slices[7].gap == (3, 4)
+
+
+def test_other_spacings_are_interpolated_on_the_next_finer_dyadic_stack() -> None:
+    grid = make_grid(9, 2.0, 1.25)
+    assert grid.rounds == 1 and grid.dyadic_spacings() == (2.0, 1.0)
+    assert grid.slices[1].kind == "interpolated"
+    assert [w.node for w in grid.slices[1].weights] == [1, 2]
+    assert grid.slices[1].weights[1].share == pytest.approx(0.25)
+    assert grid.slices[4].kind == "synthesised" and grid.slices[8].kind == "acquired"
+
+
+def test_one_more_round_avoids_interpolation() -> None:
+    grid = make_grid(4, 2.5, 1.25, "ibsi")
+    assert grid.rounds == 2
+    assert grid.counts() == {"extrapolated": 2, "synthesised": 6}
+    assert grid.generated_rounds() == [[2, 6, 10], [1, 3, 5, 7, 9, 11]]
+
+
+def test_numbers_do_not_depend_on_the_spacing() -> None:
+    coarse, fine = make_grid(9, 2.0, 1.0), make_grid(9, 2.0, 0.25)
+    assert coarse.number(7) == (3 << 16) + (1 << 15) == fine.number(28)
+
+
+@given(COUNTS, SPACINGS, SPACINGS)
+def test_ibsi_aligns_centres(count: int, a: float, b: float) -> None:
+    if b > a:
+        return
+    grid = make_grid(count, a, b, "ibsi")
+    number = math.ceil(round(count * a / b, 9))
+    assert len(grid.slices) == number
+    start = (a * (count - 1) - b * (number - 1)) / 2
+    assert grid.first * a == pytest.approx(start, abs=1e-9)
+
+
+@given(COUNTS, SPACINGS, SPACINGS)
+def test_corner_is_pyradiomics_grid(count: int, a: float, b: float) -> None:
+    """As `pyradiomics.imageoperations.resampleImage` computes it for a mask of everything."""
+    if b > a:
+        return
+    grid = make_grid(count, a, b, "corner")
+    assert len(grid.slices) == math.ceil(round(count * a / b, 9))
+    assert grid.first == pytest.approx(0.5 * (b - a) / a)
+
+
+@given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS))
+def test_every_grid(count: int, a: float, b: float, name: GridName) -> None:
+    if b > a:
+        return
+    grid = make_grid(count, a, b, name)
+    known = {node for node in range(0, ((count - 1) << grid.rounds) + 1, 1 << grid.rounds)}
+    for nodes in grid.generated_rounds():
+        assert all(set(parents(node)) <= known for node in nodes)
+        known |= set(nodes)
+    for output, position in zip(
+        grid.slices, grid.first + np.arange(len(grid.slices)) * b / a, strict=True
+    ):
+        assert output.position == pytest.approx(position, abs=3e-3)
+        assert {w.node for w in output.weights} <= known
+        assert sum(w.share for w in output.weights) == pytest.approx(1)
+        assert (output.kind == "extrapolated") == (not -3e-3 < position < count - 1 + 3e-3)
+
+
+@given(COUNTS, SPACINGS, SPACINGS)
+def test_keep_slices_never_extrapolates_and_reaches_the_end(count: int, a: float, b: float) -> None:
+    if b > a:
+        return
+    grid = make_grid(count, a, b)
+    assert grid.slices[0].kind == "acquired"
+    assert "extrapolated" not in grid.counts()
+    assert grid.slices[-1].position > count - 1 - b / a
+
+
+def test_spacings_rounded_by_a_file_format_still_meet_the_slices() -> None:
+    grid = make_grid(600, float(np.float32(0.7)) * 2, 0.7)
+    assert grid.counts() == {"acquired": 600, "synthesised": 599}
+
+
+def test_a_reference_with_the_same_slices_needs_no_interpolation() -> None:
+    grid = reference_grid(5, 2.0, 1.0, 0.5, 6)
+    assert grid.counts() == {"acquired": 3, "synthesised": 3}
+
+
+def test_a_reference_far_beyond_is_refused() -> None:
+    with pytest.raises(GeometryError, match="beyond"):
+        reference_grid(5, 2.0, 1.0, 0.0, 20)
+
+
+@pytest.mark.parametrize("spacing", [0, -1, math.nan, math.inf, 2.6, 0.001])
+def test_spacings_that_cannot_be_met(spacing: float) -> None:
+    with pytest.raises(UsageError):
+        make_grid(5, 2.5, spacing)
+
+
+def test_unknown_grid() -> None:
+    with pytest.raises(UsageError, match="keep-slices"):
+        make_grid(5, 2.5, 1.25, "middle")  # type: ignore[arg-type]
