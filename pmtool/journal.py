@@ -110,7 +110,7 @@ class Journal:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, self.folder / name)
+        temporary.replace(self.folder / name)
 
     def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
         if not resume:

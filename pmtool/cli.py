@@ -1,0 +1,191 @@
+"""The command line: one short function a command; the work is done elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+import pmtool
+from pmtool import cli_types
+from pmtool.console import narration, progress_bar, run_command
+
+_FILE = click.Path(path_type=Path)
+_EPILOG = """\b
+Exit codes: 0 done; 1 anything not named here; 2 a request that cannot be met; 3 an input or model
+that cannot be read; 4 geometry; 5 content that is not CT; 6 an output that cannot be written; 7
+out of memory; 8 some cases of a batch failed; 130 interrupted (Ctrl-C or SIGTERM).
+
+Not a medical device; for research use.
+"""
+
+
+@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version=pmtool.__version__, prog_name="pmtool")
+def cli() -> None:
+    """Texture-accurate slice interpolation of CT with PixelMiner.
+
+    Not a medical device; for research use.
+    """
+
+
+def main() -> None:
+    """The ``pmtool`` command."""
+    sys.exit(run_command(cli))
+
+
+@cli.command(cls=cli_types.SpacingCommand, epilog=_EPILOG)
+@click.argument("source", metavar="[IN]", type=_FILE, required=False)
+@click.argument("target", metavar="[OUT]", type=_FILE, required=False)
+@click.option("-i", "--input", "source_option", type=_FILE, help="Instead of IN.")
+@click.option("-o", "--output", "target_option", type=_FILE, help="Instead of OUT.")
+@click.option(
+    "--spacing",
+    metavar="Z | X Y Z",
+    callback=cli_types.spacing,
+    help="Between slices, mm; of X Y Z, 0 keeps.",
+)
+@click.option(
+    "--grid",
+    type=click.Choice(["keep-slices", "ibsi", "corner", "origin"]),
+    default="keep-slices",
+    show_default=True,
+    help="Where the slices lie: on the acquired ones; or with the grids' centres, corners or "
+    "first slices aligned.",
+)
+@click.option("--reference", type=_FILE, help="An image whose slices to meet instead.")
+@click.option(
+    "--interpolator",
+    type=click.Choice(["linear", "bspline"]),
+    default="linear",
+    show_default=True,
+    help="For slices that lie between generated ones.",
+)
+@click.option(
+    "--mode",
+    type=click.Choice(["sample", "median", "mean"]),
+    default="sample",
+    show_default=True,
+    help="Draw pixels, or take their distribution's median or mean.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers.")
+@click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
+@click.option(
+    "--window",
+    metavar="N|full",
+    callback=cli_types.window,
+    help="Width of the windows.  [default: the device's]",
+)
+@click.option("--batch", type=int, help="Windows at once.")
+@click.option("--threads", type=int, help="Of the processor.")
+@click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=cli_types.size,
+    help="Budget of the whole process, like 4G.",
+)
+@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd"]),
+    help="Of OUT, where its suffix does not say it.",
+)
+@click.option("--samples", type=int, default=1, help="Of every slice, for --uncertainty.")
+@click.option("--uncertainty", type=_FILE, help="Write the samples' standard deviation, HU.")
+@click.option("--seg", "segmentation", type=_FILE, help="A mask to bring along.")
+@click.option("--seg-out", "segmentation_out", type=_FILE, help="Where to write it.")
+@click.option(
+    "--seg-interpolation",
+    "segmentation_interpolation",
+    type=click.Choice(["nearest", "linear"]),
+    default="nearest",
+    show_default=True,
+    help="Of the mask; linear has the threshold 0.5.",
+)
+@click.option("--preview", type=_FILE, help="Write a PNG: before and after.")
+@click.option("--statistics", type=_FILE, help="Write JSON: mean and noise of every slice.")
+@click.option("--overwrite", is_flag=True, help="Replace files and discard an interrupted run.")
+@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
+@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell more.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def resample(
+    source: Path | None,
+    target: Path | None,
+    source_option: Path | None,
+    target_option: Path | None,
+    spacing: tuple[float, ...] | None,
+    quiet: bool,
+    verbose: bool,
+    debug: bool,
+    **rest: Any,
+) -> None:
+    """Refine the spacing between a CT's slices: IN to OUT.
+
+    Reads and writes NRRD, NIfTI and MetaImage in HU. Acquired slices stay as they are under the
+    default grid. OUT.json tells where every slice comes from; OUT.partial keeps finished slices
+    while the work goes on.
+
+    Example: pmtool resample --spacing 1.25 ct.nrrd fine.nrrd
+    """
+    from pmtool.resampling import resample as run
+
+    with narration(quiet, verbose):
+        paths = _one_each(source, target, source_option, target_option)
+        outputs, options = _outputs(paths[1], rest)
+        with progress_bar(quiet) as progress:
+            run(paths[0], spacing, outputs, progress=progress, **options)
+
+
+@cli.command()
+@click.argument("target", metavar="OUT", type=_FILE)
+@click.option("--slices", type=click.IntRange(2), default=40, show_default=True)
+@click.option("--size", type=click.IntRange(16), default=512, show_default=True, help="Pixels.")
+@click.option("--spacing", type=float, default=2.5, show_default=True, help="Of slices, mm.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def phantom(
+    target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool, debug: bool
+) -> None:
+    """Write a synthetic chest CT to OUT, to try pmtool with."""
+    from pmtool.image_file import write_image
+    from pmtool.options import check_output
+    from pmtool.phantom import chest_phantom
+
+    check_output(target, overwrite)
+    in_plane = 0.7 * 512 / size
+    image = chest_phantom(
+        size=size, slices=slices, spacing=(in_plane, in_plane, spacing), seed=seed
+    )
+    write_image(image, target)
+
+
+def _one_each(
+    source: Path | None, target: Path | None, source_option: Path | None, target_option: Path | None
+) -> tuple[Path, Path]:
+    """IN and OUT, each given once; with ``-i`` a single argument is OUT."""
+    if source_option is not None and source is not None and target is None:
+        source, target = None, source
+    sources = [path for path in (source, source_option) if path is not None]
+    targets = [path for path in (target, target_option) if path is not None]
+    if len(sources) != 1 or len(targets) != 1:
+        raise click.UsageError("give IN and OUT once each, as arguments or as -i and -o")
+    return sources[0], targets[0]
+
+
+def _outputs(path: Path, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """`Outputs`, and what of the options is left for `Options`."""
+    from dataclasses import fields
+
+    from pmtool.options import Outputs, with_format
+
+    names = {field.name for field in fields(Outputs)} & set(values)
+    outputs = Outputs(
+        with_format(path, values.pop("file_format")), **{name: values[name] for name in names}
+    )
+    return outputs, {name: value for name, value in values.items() if name not in names}

@@ -1,0 +1,67 @@
+"""How the command line reads its less usual values: callbacks for click's options."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import click
+
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+    """Bytes, like ``4G`` or ``512M``."""
+    if value is None:
+        return None
+    match = re.fullmatch(r"([0-9]*\.?[0-9]+)([KMGT]?)(?:i?B)?", value, re.IGNORECASE)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a size like 4G", ctx, param)
+    return int(float(match[1]) * _UNITS[match[2].upper()])
+
+
+def window(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> int | Literal["full"] | None:
+    """Pixels, or ``full``."""
+    if value is None:
+        return None
+    if value == "full":
+        return "full"
+    if not value.isdecimal():
+        raise click.BadParameter(f"{value!r} is neither pixels nor 'full'", ctx, param)
+    return int(value)
+
+
+def spacing(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[float, ...] | None:
+    """One number or several, joined by commas."""
+    if value is None:
+        return None
+    numbers = [to_number(part) for part in value.split(",")]
+    known = tuple(number for number in numbers if number is not None)
+    if len(known) != len(numbers):
+        raise click.BadParameter(f"{value!r} is neither one number nor three", ctx, param)
+    return known
+
+
+class SpacingCommand(click.Command):
+    """A command whose ``--spacing`` takes one number or three, as in ``--spacing 0 0 1.25``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Join three numbers after ``--spacing`` by commas."""
+        if "--spacing" in args:
+            at = args.index("--spacing") + 1
+            values = args[at : at + 3]
+            if len(values) == 3 and all(to_number(value) is not None for value in values):
+                args = [*args[:at], ",".join(values), *args[at + 3 :]]
+        return super().parse_args(ctx, args)
+
+
+def to_number(text: str) -> float | None:
+    """A number, if it is one."""
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -1,0 +1,108 @@
+"""How a command talks: its log, its warnings, its progress and its errors, all on stderr."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from pmtool.errors import PmtoolError
+
+INTERRUPTED = 130
+
+
+def run_command(group: click.Group, arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit code; what goes wrong is told in one sentence."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    try:
+        with _termination_as_interrupt():
+            outcome = group.main(arguments, prog_name="pmtool", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("pmtool: interrupted; finished slices are kept for --resume", err=True)
+        return INTERRUPTED
+    except Exception as error:
+        if "--debug" in arguments:
+            raise
+        click.echo(f"pmtool: {_sentence(error)}", err=True)
+        return _exit_code(error)
+
+
+@contextmanager
+def narration(quiet: bool, verbose: bool) -> Iterator[None]:
+    """Show the package's log and warnings."""
+    logger = logging.getLogger("pmtool")
+    handler = _EchoHandler()
+    logger.addHandler(handler)
+    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
+    """A bar with the time left, where standard error is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    with ExitStack() as stack:
+        bars: list[Any] = []
+
+        def tell(done: float, total: int) -> None:
+            if not bars:  # not before the plan has been told
+                bar = click.progressbar(length=1000, label="generating", file=sys.stderr)
+                bars.append(stack.enter_context(bar))
+            bars[0].update(max(int(1000 * done / max(total, 1)) - bars[0].pos, 0))
+
+        yield tell
+
+
+class _EchoHandler(logging.Handler):
+    """Writes records to whatever standard error is at the time."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        click.echo(self.format(record), err=True)
+
+
+@contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    """A polite kill ends a run as Ctrl-C does."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, PmtoolError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return "out of memory; give a smaller --memory, --batch or --window"
+    return f"{type(error).__name__}: {error} (--debug shows where)".replace("\n", " ")
+
+
+def _exit_code(error: Exception) -> int:
+    if isinstance(error, PmtoolError):
+        return error.exit_code
+    return 7 if isinstance(error, MemoryError) else 1

@@ -1,0 +1,179 @@
+"""What is told of a run: the paragraph before it, the sidecar after it, statistics of slices."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+import pmtool
+from pmtool.errors import OutputError
+from pmtool.grid import Grid, OutputSlice
+from pmtool.volume import Volume
+
+if TYPE_CHECKING:
+    from pmtool.bundle import Bundle
+    from pmtool.options import Options
+    from pmtool.sampler import Estimate
+    from pmtool.synthesis import SliceSampler
+
+_DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
+
+
+def plan_text(
+    volume: Volume,
+    grid: Grid,
+    bundle: Bundle,
+    sampler: SliceSampler,
+    estimate: Estimate,
+    missing: int,
+) -> str:
+    """One paragraph: what will be done, with what, and for how long."""
+    kinds = ", ".join(f"{number} {kind}" for kind, number in grid.counts().items())
+    height, width = volume.shape
+    return (
+        f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
+        f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
+        f"to generate in {grid.rounds} rounds by model {bundle.manifest.name} on {sampler.device} "
+        f"({sampler.backend}), window {estimate.window}, {estimate.batch} windows at once; about "
+        f"{estimate.memory / 2**30:.1f} GiB of memory and "
+        f"{_duration(missing * estimate.seconds_per_slice)}."
+    )
+
+
+def interpolation_text(grid: Grid) -> str | None:
+    """A sentence on slices that had to be interpolated, if any."""
+    number = grid.counts().get("interpolated", 0)
+    if not number:
+        return None
+    coarser, finer = grid.dyadic_spacings()
+    return (
+        f"{number} of {len(grid.slices)} slices are interpolated between generated ones, because "
+        f"grid {grid.name} at {grid.spacing:g} mm does not meet them; keep-slices at {coarser:g} "
+        f"or {finer:g} mm avoids it"
+    )
+
+
+def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
+    """A sentence on spacings that the model was not trained to produce, if any."""
+    produced = [grid.source_spacing / 2**r for r in range(1, grid.rounds + 1)]
+    outside = [s for s in produced if not trained[0] * 0.99 <= s <= trained[1] * 1.01]
+    if not outside:
+        return None
+    return (
+        f"slices will be generated at {', '.join(f'{s:g}' for s in outside)} mm, outside the "
+        f"{trained[0]:g} to {trained[1]:g} mm that the model was trained to produce; check them"
+    )
+
+
+def sidecar(
+    volume: Volume,
+    grid: Grid,
+    options: Options,
+    key: dict[str, Any],
+    bundle: Bundle,
+    sampler: SliceSampler,
+) -> dict[str, Any]:
+    """How the output came about, down to each slice; plain JSON values."""
+    libraries = {name: version(name) for name in ("numpy", "SimpleITK")}
+    return {
+        "pmtool": pmtool.__version__,
+        "notice": _DISCLAIMER,
+        "versions": {"python": platform.python_version(), **libraries},
+        "model": {
+            "name": bundle.manifest.name,
+            "sha256": bundle.hash,
+            "trained_on": bundle.manifest.trained_on,
+        },
+        "device": sampler.device,
+        "backend": sampler.backend,
+        "seed": options.seed,
+        "options": {**key, "samples": options.samples, "assume_hu": options.assume_hu},
+        "input": {
+            "name": Path(volume.name).name,
+            "sha256_of_voxels_and_geometry": key["input"],
+            "slices": grid.count,
+            "spacing_mm": list(volume.image.GetSpacing()),
+        },
+        "grid": {
+            "name": grid.name,
+            "axis": "xyz"[volume.axis],
+            "spacing_mm": grid.spacing,
+            "first_position": grid.first,
+            "rounds": grid.rounds,
+            "counts": grid.counts(),
+            "dyadic_spacings_mm": list(grid.dyadic_spacings()),
+            "note": interpolation_text(grid),
+        },
+        "slices": [_slice_entry(grid, index, s) for index, s in enumerate(grid.slices)],
+    }
+
+
+def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
+    """Mean, deviation and noise of every slice and of every kind of slice, HU.
+
+    Noise is a robust estimate: the median absolute difference of a pixel to the mean of its two
+    neighbours in a row, scaled to the standard deviation of white noise.
+    """
+    slices = Volume(image, volume.axis, volume.name).slices
+    rows = [
+        {"index": index, "kind": output.kind, **_moments(slices[index])}
+        for index, output in enumerate(grid.slices)
+    ]
+    by_kind = {
+        kind: {
+            name: float(np.mean([row[name] for row in rows if row["kind"] == kind]))
+            for name in ("mean", "deviation", "noise")
+        }
+        for kind in grid.counts()
+    }
+    return {"unit": "HU", "by_kind": by_kind, "slices": rows}
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write all of a file or nothing; raises `OutputError`."""
+    write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
+
+
+def write_bytes(content: bytes, path: Path) -> None:
+    """Write all of a file or nothing; raises `OutputError`."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
+    entry: dict[str, Any] = {"index": index, "kind": output.kind, "position": output.position}
+    if output.kind in ("acquired", "extrapolated"):
+        return {**entry, "source": output.weights[0].node >> grid.rounds}
+    return {**entry, "pair": list(output.gap)}
+
+
+def _moments(values: NDArray[Any]) -> dict[str, float]:
+    values = values.astype(np.float64)
+    detail = values[:, 1:-1] - (values[:, :-2] + values[:, 2:]) / 2
+    return {
+        "mean": float(values.mean()),
+        "deviation": float(values.std()),
+        "minimum": float(values.min()),
+        "maximum": float(values.max()),
+        "noise": float(np.median(np.abs(detail)) * 1.4826 / np.sqrt(1.5)),
+    }
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{max(round(seconds), 1)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

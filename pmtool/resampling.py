@@ -1,0 +1,216 @@
+"""`pmtool.resample`: from a volume to one with more slices."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+
+import pmtool
+from pmtool import report
+from pmtool.assembly import Stack, assemble, uncertainty
+from pmtool.bundle import Bundle
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.grid import Grid
+from pmtool.hounsfield import check_hounsfield
+from pmtool.image_file import write_image
+from pmtool.journal import Journal
+from pmtool.options import Options, Outputs
+from pmtool.preview import preview_png
+from pmtool.sampler import Estimate, Sampler, SamplerOptions
+from pmtool.segmentation import load_mask, resample_mask
+from pmtool.synthesis import Progress, SliceSampler, missing_jobs, synthesise
+from pmtool.target import target_grid
+from pmtool.volume import Volume, load_volume
+
+_log = logging.getLogger("pmtool")
+
+
+def resample(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None = None,
+    output: str | Path | Outputs | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> sitk.Image:
+    """Refine the spacing between a CT's slices, generating new ones with PixelMiner.
+
+    Parameters
+    ----------
+    image
+        A CT in HU: a file (NRRD, NIfTI, MetaImage) or an image.
+    spacing
+        Wanted between slices, mm: one number, or x, y, z with 0 for "keep". Left out where a
+        reference image says it.
+    output
+        A file to write with its sidecar, or `Outputs` for more files. Finished slices are then
+        kept beside it until it is complete, so that an interrupted run can go on.
+    progress
+        Called with the slices generated so far, a fraction, and their total.
+    **options
+        The fields of `Options`.
+
+    Returns
+    -------
+    SimpleITK.Image
+        Of the input's voxel type, in-plane grid and direction; under the default grid with all
+        its acquired slices, bit for bit.
+
+    Raises
+    ------
+    PmtoolError
+        One of the errors of `pmtool.errors`, whose classes say what is wrong.
+
+    Warns
+    -----
+    UserWarning
+        Of repaired directions, interpolated slices, and spacings the model was not trained on.
+    """
+    outputs = Outputs(Path(output)) if isinstance(output, (str, Path)) else output
+    run = _prepare(image, spacing, outputs, Options(**options))
+    journal = _generate(run, progress)
+    result = assemble(run.stack)
+    if outputs is not None:
+        _write(run, outputs, result)
+    if journal is not None:
+        journal.remove()
+    return result
+
+
+@dataclass
+class _Run:
+    """What the steps of a run share."""
+
+    stack: Stack
+    options: Options
+    outputs: Outputs | None
+    bundle: Bundle
+    mask: Volume | None
+    sidecar: dict[str, Any]
+
+
+def _prepare(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None,
+    outputs: Outputs | None,
+    options: Options,
+) -> _Run:
+    """Everything that can be wrong with a request is found here, before the work."""
+    _check_samples(outputs, options)
+    if outputs is not None:
+        outputs.check_writable(_inputs(image, outputs, options))
+    volume = load_volume(image)
+    check_hounsfield(volume, options.assume_hu)
+    grid = target_grid(volume, spacing, options)
+    mask = None
+    if outputs is not None and outputs.segmentation is not None:
+        mask = load_mask(outputs.segmentation, volume)
+    _check_memory(volume, grid, options.memory)
+    bundle = Bundle.load(None if options.model is None else Path(options.model))
+    for text in (
+        report.interpolation_text(grid),
+        report.spacing_text(grid, bundle.manifest.spacing_mm),
+    ):
+        if text is not None:
+            warnings.warn(text, stacklevel=3)
+    stack = Stack(volume, grid, {}, bundle.hyperparameters.hu_window)
+    return _Run(stack, options, outputs, bundle, mask, {})
+
+
+def _generate(run: _Run, progress: Progress | None) -> Journal | None:
+    """Fill the stack; the sampler and its buffers live no longer than this."""
+    options, volume, grid = run.options, run.stack.volume, run.stack.grid
+    sampler = Sampler(run.bundle, _sampler_options(options), options.device)
+    total = sum(map(len, missing_jobs(run.stack, options.samples)))
+    estimate = sampler.estimate(volume.shape, max(total, 1))
+    key = _key(volume, grid, options, run.bundle, sampler, estimate)
+    journal = _open_journal(run.outputs, key)
+    if journal is not None:
+        run.stack = Stack(volume, grid, journal, run.stack.window)
+    missing = sum(map(len, missing_jobs(run.stack, options.samples)))
+    _log.info(report.plan_text(volume, grid, run.bundle, sampler, estimate, missing))
+    synthesise(run.stack, sampler, options.samples, progress)
+    run.sidecar = report.sidecar(volume, grid, options, key, run.bundle, sampler)
+    return journal
+
+
+def _write(run: _Run, outputs: Outputs, image: sitk.Image) -> None:
+    """The volume is written last but for its sidecar, which says that all is there."""
+    stack, grid = run.stack, run.stack.grid
+    if run.mask is not None and outputs.segmentation_out is not None:
+        labels = resample_mask(run.mask, grid, outputs.segmentation_interpolation)
+        write_image(labels, outputs.segmentation_out)
+    if outputs.uncertainty is not None:
+        write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
+    if outputs.preview is not None:
+        report.write_bytes(preview_png(stack.volume, image), outputs.preview)
+    if outputs.statistics is not None:
+        content = report.statistics(stack.volume, grid, image)
+        report.write_json(content, outputs.statistics)
+    write_image(image, outputs.image)
+    report.write_json(run.sidecar, outputs.sidecar)
+
+
+def _key(
+    volume: Volume,
+    grid: Grid,
+    options: Options,
+    bundle: Bundle,
+    sampler: SliceSampler,
+    estimate: Estimate,
+) -> dict[str, Any]:
+    """Everything that decides the output's voxels."""
+    return {
+        "version": pmtool.__version__,
+        "input": volume.digest(),
+        "model": bundle.hash,
+        "device": sampler.device,
+        "window": estimate.window,
+        "seed": options.seed,
+        "mode": options.mode,
+        "grid": grid.name,
+        "spacing": grid.spacing,
+        "slices": len(grid.slices),
+        "first position": grid.first,
+        "interpolator": options.interpolator,
+    }
+
+
+def _open_journal(outputs: Outputs | None, key: dict[str, Any]) -> Journal | None:
+    if outputs is None:
+        return None
+    return Journal.open(outputs.journal, key, resume=outputs.resume, discard=outputs.overwrite)
+
+
+def _sampler_options(options: Options) -> SamplerOptions:
+    names = ("window", "batch", "threads", "memory", "seed", "mode")
+    return SamplerOptions(**{name: getattr(options, name) for name in names})
+
+
+def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> list[Path]:
+    named = (image, options.reference, outputs.segmentation)
+    return [Path(source) for source in named if isinstance(source, (str, Path))]
+
+
+def _check_samples(outputs: Outputs | None, options: Options) -> None:
+    wanted = outputs is not None and outputs.uncertainty is not None
+    if wanted != (options.samples > 1):
+        raise UsageError("an uncertainty needs both its file and at least two samples")
+    if wanted and options.mode != "sample":
+        raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")
+
+
+def _check_memory(volume: Volume, grid: Grid, budget: int | None) -> None:
+    slice_bytes = volume.dtype.itemsize * int(np.prod(volume.shape))
+    needed = slice_bytes * (len(volume.slices) + len(grid.slices))
+    if budget is not None and needed > budget:
+        raise MemoryBudgetError(
+            f"input and output alone take {needed / 2**30:.2f} GiB; give a larger memory budget"
+        )

@@ -1,0 +1,52 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pmtool.errors import OutputError, UsageError
+from pmtool.journal import Journal, SliceKey
+
+KEY = {"seed": 1, "model": "abc"}
+SLICE = SliceKey((3 << 16) + (1 << 15), 0)
+
+
+def opened(folder: Path, resume: bool = False, discard: bool = False) -> Journal:
+    return Journal.open(folder, KEY, resume=resume, discard=discard)
+
+
+def test_slices_survive(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.int16).reshape(2, 3)
+    opened(tmp_path / "j")[SLICE] = values
+    again = opened(tmp_path / "j", resume=True)
+    assert SLICE in again and SLICE._replace(sample=1) not in again
+    assert np.array_equal(again[SLICE], values)
+    again.remove()
+    assert not (tmp_path / "j").exists()
+
+
+def test_damaged_slices_are_missing(tmp_path: Path) -> None:
+    journal = opened(tmp_path / "j")
+    journal[SLICE] = np.zeros((8, 8), np.int16)
+    (file,) = (tmp_path / "j").glob("*.npy")
+    for size in (140, 0):
+        file.write_bytes(file.read_bytes()[:size])
+        assert SLICE not in journal
+
+
+def test_an_interrupted_run_is_not_lost_unasked(tmp_path: Path) -> None:
+    opened(tmp_path / "j")[SLICE] = np.zeros((2, 2), np.int16)
+    with pytest.raises(UsageError, match="--resume"):
+        opened(tmp_path / "j")
+    assert SLICE in opened(tmp_path / "j", resume=True, discard=True)
+    assert SLICE not in opened(tmp_path / "j", discard=True)
+
+
+def test_another_run_cannot_go_on(tmp_path: Path) -> None:
+    opened(tmp_path / "j")
+    with pytest.raises(UsageError, match="another seed"):
+        Journal.open(tmp_path / "j", {**KEY, "seed": 2}, resume=True, discard=False)
+
+
+def test_unwritable(tmp_path: Path) -> None:
+    with pytest.raises(OutputError):
+        opened(tmp_path / "none" / "j")
