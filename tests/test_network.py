@@ -1,0 +1,221 @@
+"""The network against what the paper and its parameter counts say, causality pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from pmtool.hyperparameters import PAPER, Hyperparameters
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
+from pmtool.network.layers import Block, concat_elu, depths
+
+SIZE = 16
+TINY = Hyperparameters(channels=4, mixtures=2)
+CHANGED, SAME = 1e-9, 1e-12  # of float64 outputs of order 1
+
+
+def random(*shape: int) -> Tensor:
+    generator = torch.Generator().manual_seed(math.prod(shape))
+    return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors this small are slower on several threads, much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["offsets", "paper"])
+def network(request: pytest.FixtureRequest) -> PixelMiner:
+    """A tiny network of random weights in double precision."""
+    torch.manual_seed(0)
+    return PixelMiner(replace(TINY, offset_means=request.param)).double().eval()
+
+
+@pytest.fixture(scope="module")
+def slices() -> tuple[Tensor, Tensor, Tensor]:
+    above, target, below = random(3, 1, 1, SIZE, SIZE)
+    return above, target, below
+
+
+def outputs(mixture: Mixture) -> Tensor:
+    """Parameters by depth: ``(N, 3, H, W, parameters)``."""
+    by_depth = [torch.stack(p.chunk(3, dim=1), dim=1) for p in mixture]
+    return torch.cat(by_depth, dim=2).movedim(2, -1)
+
+
+@pytest.mark.parametrize(("channels", "count"), [(128, 46_233_148), (32, 2_901_436)])
+def test_parameter_count(channels: int, count: int) -> None:
+    network = PixelMiner(replace(PAPER, channels=channels))
+    assert sum(p.numel() for p in network.parameters()) == count
+
+
+@torch.no_grad()
+def test_a_target_pixel_changes_only_what_comes_after_it(
+    network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    size = 12
+    above, target, below = (s[..., :size, :size] for s in slices)
+    before = outputs(network(above, target, below))
+    columns = torch.arange(size)
+    for row in range(size):
+        changed = target.repeat(size, 1, 1, 1)
+        changed[columns, 0, row, columns] += 0.5  # image x of the batch differs at (row, x)
+        after = outputs(network(above.expand_as(changed), changed, below.expand_as(changed)))
+        change = (after - before).abs().amax(dim=-1)
+        assert change[:, [0, 2]].max() < SAME
+        raster = change[:, 1].flatten(1)
+        for x in range(size):
+            place = row * size + x
+            assert raster[x, : place + 1].max() < SAME
+            assert place == size**2 - 1 or raster[x, place + 1 :].max() > CHANGED
+
+
+def test_a_pixel_sees_its_row_and_the_rows_above(
+    network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Far to the left in its own row, and on both sides in the rows above."""
+    target = slices[1].clone().requires_grad_()
+    row, column = 8, 12
+    outputs(network(slices[0], target, slices[2]))[0, 1, row, column].sum().backward()
+    assert target.grad is not None
+    seen = target.grad[0, 0].abs() > CHANGED
+    assert seen[row, column - 8 : column].all()
+    assert seen[row - 6 : row, column - 6 :].all()
+    assert not seen[row, column:].any()
+    assert not seen[row + 1 :].any()
+
+
+@pytest.mark.parametrize("outer", [0, 2])
+def test_outer_pixels_influence_outputs_before_and_after_them(
+    network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor], outer: int
+) -> None:
+    stack = [s.clone().requires_grad_() for s in slices]
+    result = outputs(network(*stack))
+    for depth in (outer, 1):  # its own depth, and the target's
+        (gradient,) = torch.autograd.grad(
+            result[0, depth, 8, 8].sum(), stack[outer], retain_graph=True
+        )
+        seen = gradient[0, 0].abs() > CHANGED
+        assert seen[5:12, 5:12].all()
+    (other,) = torch.autograd.grad(result[0, 2 - outer].sum(), stack[outer])
+    assert network.hyperparameters.offset_means or not other.any()
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("kernel", "causal_left"), [((2, 3), False), ((2, 2), True), ((1, 3), False), ((2, 1), True)]
+)
+def test_a_block_is_linear(kernel: tuple[int, int], causal_left: bool, stride: int) -> None:
+    """The outer slices' share and the target's own add up; outer slices do not see the target."""
+    block = Block(3, 5, kernel, stride, causal_left=causal_left).double()
+    for convolution in (block.outer, block.pair, block.merge):
+        assert convolution.bias is not None
+        convolution.bias.zero_()
+    above, below, target = random(3, 2, 3, 8, 8)
+    nothing = torch.zeros_like(target)
+
+    def run(above: Tensor, below: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return depths(block(torch.cat((above, below, target))))
+
+    whole, outer, own = (
+        run(above, below, target),
+        run(above, below, nothing),
+        run(nothing, nothing, target),
+    )
+    torch.testing.assert_close(whole[2], outer[2] + own[2])
+    torch.testing.assert_close(whole[:2], outer[:2])
+    assert whole[2].shape == (2, 5, 8 // stride, 8 // stride)
+
+
+@torch.no_grad()
+def test_both_neighbours_are_treated_alike() -> None:
+    """The outer convolution shares its weights; so does pair, in the order of the slices."""
+    block = Block(2, 3, (2, 3), causal_left=False).double()
+    above, target = random(2, 1, 2, 8, 8)
+    new_above, new_below, _ = depths(block(torch.cat((above, above, target))))
+    torch.testing.assert_close(new_above, new_below)
+
+
+def test_concat_elu() -> None:
+    result = concat_elu(torch.tensor([[[[2.0]]]])).flatten()
+    torch.testing.assert_close(result, torch.tensor([2.0, math.expm1(-2.0)]))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("offset_means", [True, False])
+def test_means_are_offsets_from_known_pixels(
+    offset_means: bool, slices: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Seen with an output layer of weight zero."""
+    k = TINY.mixtures
+    network = PixelMiner(replace(TINY, offset_means=offset_means)).double()
+    assert network.output.bias is not None
+    network.output.parametrizations.weight.original0.zero_()  # type: ignore[union-attr, operator]
+    network.output.bias.copy_(torch.arange(3 * k) / 10)
+    above, target, below = slices
+    mixture = network(above, target, below)
+    bias = network.output.bias.float()
+    logits, means, log_scales = (b.reshape(1, k, 1, 1) for b in bias.chunk(3))
+    bases = [above, (above + below) / 2, below] if offset_means else [torch.zeros_like(above)] * 3
+    unit, offset = (0.1, -4.0) if offset_means else (1.0, 0.0)
+    for depth, base in enumerate(bases):
+        part = Mixture(*(p[:, depth * k : (depth + 1) * k] for p in mixture))
+        expected = base + unit * means
+        torch.testing.assert_close(part.means, expected, check_dtype=False, rtol=0, atol=1e-6)
+        torch.testing.assert_close(part.logits, logits.expand_as(part.logits))
+        torch.testing.assert_close(
+            part.log_scales, (offset + log_scales).expand_as(part.means), check_dtype=False
+        )
+
+
+@torch.no_grad()
+def test_log_scales_are_clamped(network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor]) -> None:
+    bias = network.output.bias
+    assert bias is not None
+    kept = bias.clone()
+    bias -= 100
+    assert (network(*slices).log_scales == -7).all()
+    bias.copy_(kept)
+
+
+@torch.no_grad()
+def test_works_on_any_size_that_is_a_multiple_of_four(network: PixelMiner) -> None:
+    mixture = network(*random(3, 2, 1, 8, 20))
+    assert {p.shape for p in mixture} == {(2, 3 * TINY.mixtures, 8, 20)}
+
+
+@pytest.mark.parametrize("bits", [8, 12])
+def test_likelihood_sums_to_one(bits: int) -> None:
+    """In single precision, for components from the narrowest to ones wider than the range."""
+    generator = torch.Generator().manual_seed(0)
+    logits, means, scales = torch.rand((3, 1, 30, 1, 20), generator=generator) * 2 - 1
+    levels = torch.linspace(-1, 1, 2**bits).reshape(-1, 1, 1, 1)
+    mixture = Mixture(*(p.expand(2**bits, -1, -1, -1) for p in (logits, means, scales * 4 - 3)))
+    total = log_probability(mixture, levels, bits).double().exp().sum(dim=0)
+    torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-4)
+
+
+def test_likelihood_of_an_impossible_pixel_has_a_gradient() -> None:
+    means = torch.full((1, 3, 1, 1), -0.9, requires_grad=True)
+    mixture = Mixture(torch.zeros(1, 3, 1, 1), means, torch.full((1, 3, 1, 1), -7.0))
+    bits = bits_per_pixel(mixture, torch.full((1, 1, 1, 1), 0.9), 12)
+    (gradient,) = torch.autograd.grad(bits, means)
+    assert bits.isfinite()
+    assert (gradient < 0).all()
+
+
+def test_bits_per_pixel_of_a_known_distribution() -> None:
+    wide = Mixture(torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 4, 4), torch.full((1, 3, 4, 4), -1.0))
+    pixels = torch.zeros(1, 1, 4, 4)
+    expected = -math.log2(math.tanh(math.e / 4095 / 2))
+    assert float(bits_per_pixel(wide, pixels, 12)) == pytest.approx(expected, abs=1e-3)
