@@ -53,9 +53,9 @@ def _panel(volume: Volume, axis: int, title: str) -> Image.Image:
 def _middle_plane(volume: Volume, axis: int) -> NDArray[Any]:
     """The plane ``(slices, width)`` in the middle of an axis, the head upwards."""
     in_plane = [a for a in (2, 1, 0) if a != volume.axis]
-    plane: NDArray[Any] = np.take(
-        volume.slices, _middle(volume, axis), axis=1 + in_plane.index(axis)
-    )
+    middle = volume.image.GetSize()[axis] // 2
+    is_row = in_plane.index(axis) == 0
+    plane = volume.slices[:, middle, :] if is_row else volume.slices[:, :, middle]
     upwards = volume.direction[2, volume.axis] > 0
     return plane[::-1] if upwards else plane
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pytest
@@ -23,8 +23,8 @@ class AveragingSampler:
 
     backend = "averages"
     device = "cpu"
-    calls: list[int] = []
-    interrupt_after: int | None = None
+    calls: ClassVar[list[int]] = []
+    interrupt_after: ClassVar[int | None] = None
 
     def __init__(self, bundle: Any, options: SamplerOptions, device: str = "auto") -> None:
         self.options = options
@@ -42,7 +42,8 @@ class AveragingSampler:
         for index in reversed(range(len(pairs))):
             above, below, number, sample = pairs[index]
             assert above.dtype == below.dtype == np.int16
-            assert above.min() >= low and below.max() <= high
+            assert above.min() >= low
+            assert below.max() <= high
             if self.interrupt_after is not None and len(self.calls) >= self.interrupt_after:
                 raise KeyboardInterrupt
             self.calls.append(number)
@@ -57,8 +58,7 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     """`pmtool.resample` with averages in place of a network; its class counts the calls."""
 
     class Fresh(AveragingSampler):
-        calls: list[int] = []
-        interrupt_after = None
+        calls: ClassVar[list[int]] = []
 
     manifest = SimpleNamespace(name="fake", trained_on="nothing", spacing_mm=(0.5, 3.0))
     bundle = SimpleNamespace(
@@ -72,7 +72,11 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
 @pytest.fixture
 def ct() -> sitk.Image:
     """Five slices of 12x10 noise with its own place in space, 2.5 mm apart."""
-    return make_ct()
+    rng = np.random.default_rng(5)
+    image = sitk.GetImageFromArray(rng.integers(-1000, 1000, (5, 12, 10)).astype(np.int16))
+    image.SetSpacing((0.7, 0.7, 2.5))
+    image.SetOrigin((-11.0, 7.5, -300.25))
+    return image
 
 
 @pytest.fixture
@@ -81,13 +85,3 @@ def ct_path(ct: sitk.Image, tmp_path: Path) -> Path:
     path = tmp_path / "ct.nrrd"
     sitk.WriteImage(ct, str(path))
     return path
-
-
-def make_ct(
-    slices: int = 5, dtype: type[Any] = np.int16, spacing: tuple[float, ...] = (0.7, 0.7, 2.5)
-) -> sitk.Image:
-    rng = np.random.default_rng(5)
-    image = sitk.GetImageFromArray(rng.integers(-1000, 1000, (slices, 12, 10)).astype(dtype))
-    image.SetSpacing(spacing)
-    image.SetOrigin((-11.0, 7.5, -300.25))
-    return image

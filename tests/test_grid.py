@@ -20,7 +20,9 @@ def positions(grid: Grid) -> list[float]:
 
 def test_halving_keeps_every_slice_between_generated_ones() -> None:
     grid = make_grid(133, 2.5, 1.25)
-    assert len(grid.slices) == 265 and grid.rounds == 1 and grid.first == 0
+    assert len(grid.slices) == 265
+    assert grid.rounds == 1
+    assert grid.first == 0
     assert [s.kind for s in grid.slices[:3]] == ["acquired", "synthesised", "acquired"]
     assert grid.counts() == {"acquired": 133, "synthesised": 132}
     assert grid.generated_rounds() == [list(range(1, 265, 2))]
@@ -29,11 +31,13 @@ def test_halving_keeps_every_slice_between_generated_ones() -> None:
 
 def test_other_spacings_are_interpolated_on_the_next_finer_dyadic_stack() -> None:
     grid = make_grid(9, 2.0, 1.25)
-    assert grid.rounds == 1 and grid.dyadic_spacings() == (2.0, 1.0)
+    assert grid.rounds == 1
+    assert grid.dyadic_spacings() == (2.0, 1.0)
     assert grid.slices[1].kind == "interpolated"
     assert [w.node for w in grid.slices[1].weights] == [1, 2]
     assert grid.slices[1].weights[1].share == pytest.approx(0.25)
-    assert grid.slices[4].kind == "synthesised" and grid.slices[8].kind == "acquired"
+    assert grid.slices[4].kind == "synthesised"
+    assert grid.slices[8].kind == "acquired"
 
 
 def test_one_more_round_avoids_interpolation() -> None:
@@ -74,7 +78,7 @@ def test_every_grid(count: int, a: float, b: float, name: GridName) -> None:
     if b > a:
         return
     grid = make_grid(count, a, b, name)
-    known = {node for node in range(0, ((count - 1) << grid.rounds) + 1, 1 << grid.rounds)}
+    known = set(range(0, ((count - 1) << grid.rounds) + 1, 1 << grid.rounds))
     for nodes in grid.generated_rounds():
         assert all(set(parents(node)) <= known for node in nodes)
         known |= set(nodes)

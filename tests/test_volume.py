@@ -27,10 +27,13 @@ def test_through_plane_axis(spacing: tuple[float, ...], axis: int) -> None:
 def test_slices_along_any_axis(ct: sitk.Image, axis: int) -> None:
     order = {0: (2, 0, 1), 1: (0, 2, 1), 2: (0, 1, 2)}[axis]
     volume = load_volume(sitk.PermuteAxes(ct, order))
-    assert volume.axis == axis and volume.spacing == 2.5 and len(volume.slices) == 5
+    assert volume.axis == axis
+    assert volume.spacing == 2.5
+    assert len(volume.slices) == 5
     assert plane_name(volume, axis) == "axial"
     image = volume.empty_on(make_grid(5, 2.5, 1.25))
-    assert image.GetSpacing()[axis] == 1.25 and image.GetSize()[axis] == 9
+    assert image.GetSpacing()[axis] == 1.25
+    assert image.GetSize()[axis] == 9
     volume.put_slice(image, 8, volume.slices[3])
     where = [0, 0, 0]
     where[axis] = 8

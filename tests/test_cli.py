@@ -1,0 +1,180 @@
+"""The command line in process, with averages in place of a network."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.cli import cli
+from pmtool.console import INTERRUPTED, run_command
+from pmtool.errors import ModelError
+
+
+def run(*arguments: object) -> int:
+    return run_command(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out.nrrd"
+
+
+@pytest.mark.usefixtures("fake_sampler")
+class TestResample:
+    def test_in_and_out(self, ct_path: Path, out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert run("resample", "--spacing", 1.25, ct_path, out) == 0
+        assert sitk.ReadImage(str(out)).GetSize() == (10, 12, 9)
+        told = capsys.readouterr()
+        assert told.out == ""
+        assert told.err.startswith("5 slices of 10x12 at 2.5 mm become 9 at 1.25 mm")
+
+    def test_three_spacings_and_quiet(
+        self, ct_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ("--spacing", 0, 0, 1.25, "-q", "-i", ct_path, "-o", out)
+        assert run("resample", *arguments) == 0
+        assert capsys.readouterr() == ("", "")
+
+    @pytest.mark.parametrize("arguments", [("-i", "IN", "OUT"), ("IN", "-o", "OUT")])
+    def test_mixed_paths(self, ct_path: Path, out: Path, arguments: tuple[str, ...]) -> None:
+        places = {"IN": ct_path, "OUT": out}
+        chosen = [places.get(argument, argument) for argument in arguments]
+        assert run("resample", "--spacing=1.25", *chosen) == 0
+
+    def test_format_and_memory(self, ct_path: Path, tmp_path: Path) -> None:
+        arguments = ("--format", "nii.gz", "--memory", "4G", "--window", "full")
+        assert run("resample", "--spacing", 1.25, *arguments, ct_path, tmp_path / "out") == 0
+        assert (tmp_path / "out.nii.gz").exists()
+
+    def test_interruption_and_resumption(
+        self, ct_path: Path, out: Path, fake_sampler: Any, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        fake_sampler.interrupt_after = 2
+        assert run("resample", "--spacing", 1.25, ct_path, out) == INTERRUPTED
+        assert "--resume" in capsys.readouterr().err
+        assert not out.exists()
+        fake_sampler.interrupt_after = None
+        assert run("resample", "--spacing", 1.25, ct_path, out) == 2
+        assert run("resample", "--spacing", 1.25, ct_path, out, "--resume") == 0
+        assert len(fake_sampler.calls) == 4
+
+    @pytest.mark.parametrize(
+        ("code", "arguments"),
+        [
+            (2, ("--spacing", 0)),
+            (2, ("--spacing", -1)),
+            (2, ("--spacing", "nan")),
+            (2, ("--spacing", "thin")),
+            (2, ("--spacing", 5)),
+            (2, ("--spacing", 0.5, 0.5, 1.25)),
+            (2, ()),
+            (2, ("--spacing", 1.25, "--memory", "much")),
+            (2, ("--spacing", 1.25, "--seg", "mask.nrrd")),
+            (2, ("--spacing", 1.25, "--uncertainty", "sd.nrrd")),
+            (7, ("--spacing", 1.25, "--memory", "1K")),
+        ],
+    )
+    def test_requests_that_cannot_be_met(
+        self,
+        ct_path: Path,
+        out: Path,
+        code: int,
+        arguments: tuple[object, ...],
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        assert run("resample", *arguments, ct_path, out) == code
+        assert "Traceback" not in capsys.readouterr().err
+        assert [p.name for p in out.parent.iterdir()] == ["ct.nrrd"]
+
+    def test_inputs_that_cannot_be_used(self, ct: sitk.Image, tmp_path: Path, out: Path) -> None:
+        bad = {
+            "truncated.nrrd": (3, ct),
+            "four.nrrd": (4, sitk.JoinSeries([ct, ct])),
+            "colour.nrrd": (5, sitk.Compose(ct, ct, ct)),
+            "single.nrrd": (4, ct[:, :, 2:3]),
+            "nan.nrrd": (5, sitk.Cast(ct, sitk.sitkFloat32) / 0.0),
+            "eight.nrrd": (5, sitk.Cast(ct > 0, sitk.sitkUInt8)),
+        }
+        for name, (code, image) in bad.items():
+            path = tmp_path / name
+            sitk.WriteImage(image, str(path))
+            if name.startswith("truncated"):
+                path.write_bytes(path.read_bytes()[:-300])
+            assert run("resample", "--spacing", 1.25, path, out) == code, name
+        assert run("resample", "--spacing", 1.25, tmp_path / "none.nrrd", out) == 3
+        assert {p.name for p in tmp_path.iterdir()} == set(bad)
+
+    def test_outputs(self, ct_path: Path, out: Path, tmp_path: Path) -> None:
+        out.touch()
+        assert run("resample", "--spacing", 1.25, ct_path, out) == 6
+        assert run("resample", "--spacing", 1.25, ct_path, tmp_path / "no" / "out.nrrd") == 6
+        assert run("resample", "--spacing", 1.25, "--overwrite", ct_path, ct_path) == 6
+        assert run("resample", "--spacing", 1.25, "--overwrite", ct_path, out) == 0
+
+    def test_warnings_are_sentences(
+        self, ct_path: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run("resample", "--spacing", 2.0, "-q", ct_path, out) == 0
+        told = capsys.readouterr().err
+        assert told.startswith("warning: 4 of 6 slices are interpolated")
+        assert told.count("\n") == 1
+
+
+def test_corrupt_model(
+    ct_path: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "manifest.json").write_text("{")
+    arguments = ("--spacing", 1.25, "--model", tmp_path / "model")
+    assert run("resample", *arguments, ct_path, out) == ModelError.exit_code
+    assert capsys.readouterr().err.count("\n") == 1
+    assert not out.exists()
+
+
+def test_unexpected_errors_are_sentences_too(
+    ct_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr("pmtool.resampling.load_volume", fail)
+    assert run("resample", "--spacing", 1.25, ct_path, out) == 1
+    assert capsys.readouterr().err == "pmtool: RuntimeError: two lines (--debug shows where)\n"
+    with pytest.raises(RuntimeError):
+        run("resample", "--spacing", 1.25, ct_path, out, "--debug")
+
+
+def test_phantom(out: Path) -> None:
+    arguments = ("--size", 32, "--slices", 4, "--spacing", 2.5)
+    assert run("phantom", out, *arguments) == 0
+    image = sitk.ReadImage(str(out))
+    assert image.GetSize() == (32, 32, 4)
+    assert image.GetSpacing()[2] == 2.5
+    assert run("phantom", out, *arguments) == 6
+    assert run("phantom", out, *arguments, "--overwrite") == 0
+    assert np.array_equal(
+        sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    )
+
+
+def test_help_is_quick_and_says_what_this_is_not() -> None:
+    code = (
+        "import sys\n"
+        "from pmtool.cli import cli\n"
+        "try: cli(['resample', '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'numpy', 'SimpleITK', 'torch', 'onnxruntime'} & set(sys.modules)\n"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Not a medical device" in told.stdout
+    assert "130" in told.stdout

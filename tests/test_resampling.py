@@ -1,0 +1,226 @@
+"""`pmtool.resample` with averages in place of a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from PIL import Image
+
+import pmtool
+from pmtool.errors import (
+    ContentError,
+    GeometryError,
+    MemoryBudgetError,
+    OutputError,
+    PmtoolError,
+    UsageError,
+)
+from pmtool.options import Outputs
+
+pytestmark = pytest.mark.usefixtures("fake_sampler")
+
+
+def voxels(image: sitk.Image) -> NDArray[Any]:
+    return sitk.GetArrayFromImage(image)
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.float32])
+def test_acquired_slices_are_bit_identical(ct: sitk.Image, dtype: Any) -> None:
+    values = voxels(ct).astype(dtype)
+    values[1, 0, 0], values[2, 0, 0] = -3024, 9000
+    image = sitk.GetImageFromArray(values)
+    image.CopyInformation(ct)
+    result = pmtool.resample(image, 1.25)
+    found = voxels(result)
+    assert result.GetSpacing() == (0.7, 0.7, 1.25)
+    assert result.GetOrigin() == ct.GetOrigin()
+    assert found.dtype == dtype
+    assert found.shape == (9, 12, 10)
+    assert np.array_equal(found[::2], values)
+    expected = (voxels(ct)[:-1].astype(int) + voxels(ct)[1:]) // 2
+    assert np.array_equal(found[1::2, 1:], expected[:, 1:])
+    assert np.all(found == np.rint(found))
+
+
+def test_paths_and_images_give_the_same(ct: sitk.Image, ct_path: Path) -> None:
+    assert np.array_equal(
+        voxels(pmtool.resample(ct_path, 1.25)), voxels(pmtool.resample(ct, (0, 0, 1.25)))
+    )
+
+
+def test_two_rounds_extend_one(ct: sitk.Image, fake_sampler: Any) -> None:
+    coarse = voxels(pmtool.resample(ct, 1.25))
+    numbers = set(fake_sampler.calls)
+    fine = voxels(pmtool.resample(ct, 0.625))
+    assert np.array_equal(fine[::2], coarse)
+    assert numbers < set(fake_sampler.calls)
+    assert (3 << 16) + (1 << 14) in fake_sampler.calls
+
+
+@pytest.mark.parametrize("order", [(2, 0, 1), (0, 2, 1)])
+def test_slices_along_other_axes(ct: sitk.Image, order: tuple[int, int, int]) -> None:
+    back = [order.index(axis) for axis in range(3)]
+    turned = pmtool.resample(sitk.PermuteAxes(ct, order), 1.25)
+    found = sitk.PermuteAxes(turned, back)
+    assert found.GetSpacing() == (0.7, 0.7, 1.25)
+    assert np.array_equal(voxels(found)[::2], voxels(ct))
+
+
+def test_other_spacings_are_interpolated_and_told(ct: sitk.Image) -> None:
+    with pytest.warns(UserWarning, match=r"keep-slices at 2\.5 or 1\.25 mm"):
+        found = voxels(pmtool.resample(ct, 2.0))
+    dyadic = voxels(pmtool.resample(ct, 1.25)).astype(float)
+    assert found.shape[0] == 6
+    assert np.array_equal(found[0], dyadic[0])
+    assert np.array_equal(found[1], np.rint(0.4 * dyadic[1] + 0.6 * dyadic[2]))
+
+
+def test_padding_survives(ct: sitk.Image) -> None:
+    ct[0:4, :, :] = -2048
+    found = voxels(pmtool.resample(ct, 0.625))
+    assert np.all(found[:, :, :4] == -2048)
+    assert np.all(found[:, :, 4:] >= -1024)
+
+
+def test_ibsi_grid_repeats_the_ends(ct: sitk.Image) -> None:
+    result = pmtool.resample(ct, 1.25, grid="ibsi")
+    assert result.GetSize()[2] == 10
+    assert result.GetOrigin()[2] == pytest.approx(ct.GetOrigin()[2] - 0.625)
+    assert np.array_equal(voxels(result)[0], voxels(ct)[0])
+    assert np.array_equal(voxels(result)[-1], voxels(ct)[-1])
+
+
+def test_reference(ct: sitk.Image) -> None:
+    reference = pmtool.resample(ct, 1.25)[:, :, 1:6]
+    result = pmtool.resample(ct, reference=reference)
+    assert result.GetSpacing() == reference.GetSpacing()
+    assert result.GetOrigin() == pytest.approx(reference.GetOrigin())
+    assert np.array_equal(voxels(result), voxels(reference))
+    reference.SetOrigin((0, 0, 0))
+    with pytest.raises(GeometryError, match="in-plane"):
+        pmtool.resample(ct, reference=reference)
+
+
+def test_all_outputs(ct: sitk.Image, ct_path: Path, tmp_path: Path) -> None:
+    mask = tmp_path / "mask.nii.gz"
+    sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
+    outputs = Outputs(
+        tmp_path / "out.nrrd",
+        uncertainty=tmp_path / "sd.mha",
+        segmentation=mask,
+        segmentation_out=tmp_path / "mask_out.nii.gz",
+        preview=tmp_path / "look.png",
+        statistics=tmp_path / "statistics.json",
+    )
+    result = pmtool.resample(ct_path, 1.25, outputs, samples=3)
+    assert all(path.stat().st_size for path in outputs.files())
+    assert not outputs.journal.exists()
+    assert np.array_equal(voxels(sitk.ReadImage(str(outputs.image))), voxels(result))
+    deviation = voxels(sitk.ReadImage(str(outputs.uncertainty)))
+    assert deviation.dtype == np.float32
+    assert np.all(deviation[::2] == 0)
+    assert np.all(deviation[1::2] == 1)
+    assert voxels(sitk.ReadImage(str(outputs.segmentation_out))).shape == (9, 12, 10)
+    with Image.open(tmp_path / "look.png") as picture:
+        assert min(picture.size) > 100
+    content = json.loads((tmp_path / "statistics.json").read_text())
+    assert set(content["by_kind"]) == {"acquired", "synthesised"}
+
+
+def test_sidecar(ct_path: Path, tmp_path: Path) -> None:
+    pmtool.resample(ct_path, 1.25, tmp_path / "out.nrrd", seed=7)
+    content = json.loads((tmp_path / "out.nrrd.json").read_text())
+    assert content["seed"] == 7
+    assert content["model"]["sha256"] == "0" * 64
+    assert content["input"]["name"] == "ct.nrrd"
+    assert content["grid"]["name"] == "keep-slices"
+    assert content["slices"][3] == {
+        "index": 3,
+        "kind": "synthesised",
+        "position": 1.5,
+        "pair": [1, 2],
+    }
+    assert content["slices"][4]["source"] == 2
+
+
+def test_an_interrupted_run_goes_on(ct_path: Path, tmp_path: Path, fake_sampler: Any) -> None:
+    expected = voxels(pmtool.resample(ct_path, 0.625))
+    out = tmp_path / "out.nrrd"
+    fake_sampler.calls.clear()
+    fake_sampler.interrupt_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        pmtool.resample(ct_path, 0.625, out)
+    assert {p.name for p in tmp_path.iterdir()} == {"ct.nrrd", "out.nrrd.partial"}
+    fake_sampler.interrupt_after = None
+    with pytest.raises(UsageError, match="--resume"):
+        pmtool.resample(ct_path, 0.625, out)
+    with pytest.raises(UsageError, match="seed"):
+        pmtool.resample(ct_path, 0.625, Outputs(out, resume=True), seed=1)
+    told: list[tuple[float, int]] = []
+    pmtool.resample(
+        ct_path, 0.625, Outputs(out, resume=True), progress=lambda *state: told.append(state)
+    )
+    assert len(fake_sampler.calls) == 12
+    assert told[0] == (7, 12)
+    assert told[-1] == (12, 12)
+    assert np.array_equal(voxels(sitk.ReadImage(str(out))), expected)
+
+
+def test_spacing_outside_the_models_range(ct: sitk.Image) -> None:
+    ct.SetSpacing((0.7, 0.7, 8.0))
+    with pytest.warns(UserWarning, match="4 mm, outside"):
+        pmtool.resample(ct, 4.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"spacing": 0}, UsageError),
+        ({"spacing": (0, 0, 0)}, UsageError),
+        ({"spacing": (0.5, 0.7, 1.25)}, UsageError),
+        ({"spacing": (1, 2)}, UsageError),
+        ({"spacing": 5}, UsageError),
+        ({}, UsageError),
+        ({"spacing": 1, "grid": "else"}, UsageError),
+        ({"spacing": 1, "seed": -1}, UsageError),
+        ({"spacing": 1, "samples": 2}, UsageError),
+        ({"spacing": 1, "threads": 0}, UsageError),
+        ({"spacing": 1, "memory": 10}, MemoryBudgetError),
+    ],
+)
+def test_what_cannot_be_met(ct: sitk.Image, options: Any, error: type[PmtoolError]) -> None:
+    with pytest.raises(error):
+        pmtool.resample(ct, **options)
+
+
+def test_content_that_is_not_ct(ct: sitk.Image) -> None:
+    with pytest.raises(ContentError):
+        pmtool.resample(sitk.Cast(ct > 0, sitk.sitkInt16), 1.25)
+    with pytest.raises(ContentError):
+        pmtool.resample(sitk.Cast(ct > 0, sitk.sitkUInt8), 1.25, assume_hu=True)
+
+
+def test_outputs_that_cannot_be_written(ct_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "there.nrrd").touch()
+    for outputs in (
+        Outputs(tmp_path / "there.nrrd"),
+        Outputs(ct_path, overwrite=True),
+        Outputs(tmp_path / "none" / "out.nrrd"),
+        Outputs(tmp_path / "out.nrrd", statistics=tmp_path / "out.nrrd.json"),
+    ):
+        with pytest.raises(OutputError):
+            pmtool.resample(ct_path, 1.25, outputs)
+    with pytest.raises(UsageError, match="format"):
+        pmtool.resample(ct_path, 1.25, tmp_path / "out.xyz")
+    assert {p.name for p in tmp_path.iterdir()} == {"ct.nrrd", "there.nrrd"}
+
+
+def test_equal_spacing_generates_nothing(ct: sitk.Image, fake_sampler: Any) -> None:
+    assert np.array_equal(voxels(pmtool.resample(ct, 2.5)), voxels(ct))
+    assert fake_sampler.calls == []
