@@ -119,10 +119,11 @@ def resample(
     source_option: Path | None,
     target_option: Path | None,
     spacing: tuple[float, ...] | None,
+    file_format: str | None,
     quiet: bool,
     verbose: bool,
     debug: bool,
-    **rest: Any,
+    **options: Any,
 ) -> None:
     """Refine the spacing between a CT's slices: IN to OUT.
 
@@ -132,13 +133,14 @@ def resample(
 
     Example: pmtool resample --spacing 1.25 ct.nrrd fine.nrrd
     """
+    from pmtool.options import with_format
     from pmtool.resampling import resample as run
 
     with narration(quiet, verbose):
-        paths = _one_each(source, target, source_option, target_option)
-        outputs, options = _outputs(paths[1], rest)
+        given, wanted = _one_each(source, target, source_option, target_option)
+        output = with_format(wanted, file_format)
         with progress_bar(quiet) as progress:
-            run(paths[0], spacing, outputs, progress=progress, **options)
+            run(given, spacing, output, progress=progress, **options)
 
 
 @cli.command()
@@ -176,16 +178,3 @@ def _one_each(
     if len(sources) != 1 or len(targets) != 1:
         raise click.UsageError("give IN and OUT once each, as arguments or as -i and -o")
     return sources[0], targets[0]
-
-
-def _outputs(path: Path, values: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """`Outputs`, and what of the options is left for `Options`."""
-    from dataclasses import fields
-
-    from pmtool.options import Outputs, with_format
-
-    names = {field.name for field in fields(Outputs)} & set(values)
-    outputs = Outputs(
-        with_format(path, values.pop("file_format")), **{name: values[name] for name in names}
-    )
-    return outputs, {name: value for name, value in values.items() if name not in names}

@@ -29,7 +29,7 @@ def run_command(group: click.Group, arguments: list[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("pmtool: interrupted; finished slices are kept for --resume", err=True)
+        click.echo("pmtool: interrupted", err=True)
         return INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.grid import GRIDS, GridName
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["sample", "median", "mean"]
 MaskInterpolation = Literal["nearest", "linear"]
+_PATHS = {"uncertainty", "segmentation", "segmentation_out", "preview", "statistics"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +167,37 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} exists; replace it with --overwrite")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def split_options(
+    output: str | Path | None, values: dict[str, Any]
+) -> tuple[Options, Outputs | None]:
+    """Sort keyword arguments into what is computed and what is written.
+
+    Parameters
+    ----------
+    output
+        The resampled volume's file, None where nothing is written.
+    values
+        Fields of `Options` and of `Outputs`; paths may be strings.
+
+    Raises
+    ------
+    UsageError
+        If a value is not possible, or files are asked for without an output.
+    TypeError
+        If a name is unknown.
+    """
+    names = {field.name for field in fields(Outputs)}
+    kept = {name: value for name, value in values.items() if name not in names}
+    written = {name: value for name, value in values.items() if name in names}
+    if output is None:
+        if written:
+            raise UsageError(f"{', '.join(sorted(written))} need an output file; give output=")
+        return Options(**kept), None
+    for name in _PATHS & set(written):
+        written[name] = None if written[name] is None else Path(written[name])
+    return Options(**kept), Outputs(Path(output), **written)
 
 
 def with_format(path: Path, name: str | None) -> Path:

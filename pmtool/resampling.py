@@ -21,7 +21,7 @@ from pmtool.grid import Grid
 from pmtool.hounsfield import check_hounsfield
 from pmtool.image_file import write_image
 from pmtool.journal import Journal
-from pmtool.options import Options, Outputs
+from pmtool.options import Options, Outputs, split_options
 from pmtool.preview import preview_png
 from pmtool.sampler import Estimate, Sampler, SamplerOptions
 from pmtool.segmentation import load_mask, resample_mask
@@ -35,7 +35,7 @@ _log = logging.getLogger("pmtool")
 def resample(
     image: str | Path | sitk.Image,
     spacing: float | Sequence[float] | None = None,
-    output: str | Path | Outputs | None = None,
+    output: str | Path | None = None,
     *,
     progress: Progress | None = None,
     **options: Any,
@@ -50,12 +50,12 @@ def resample(
         Wanted between slices, mm: one number, or x, y, z with 0 for "keep". Left out where a
         reference image says it.
     output
-        A file to write with its sidecar, or `Outputs` for more files. Finished slices are then
-        kept beside it until it is complete, so that an interrupted run can go on.
+        A file to write, with a sidecar. Finished slices are then kept beside it until it is
+        complete, so that an interrupted run can go on.
     progress
         Called with the slices generated so far, a fraction, and their total.
     **options
-        The fields of `Options`.
+        The fields of `Options` and, with an output, of `Outputs`.
 
     Returns
     -------
@@ -73,8 +73,8 @@ def resample(
     UserWarning
         Of repaired directions, interpolated slices, and spacings the model was not trained on.
     """
-    outputs = Outputs(Path(output)) if isinstance(output, (str, Path)) else output
-    run = _prepare(image, spacing, outputs, Options(**options))
+    chosen, outputs = split_options(output, options)
+    run = _prepare(image, spacing, outputs, chosen)
     journal = _generate(run, progress)
     result = assemble(run.stack)
     if outputs is not None:
@@ -136,7 +136,13 @@ def _generate(run: _Run, progress: Progress | None) -> Journal | None:
         run.stack = Stack(volume, grid, journal, run.stack.window)
     missing = sum(map(len, missing_jobs(run.stack, options.samples)))
     _log.info(report.plan_text(volume, grid, run.bundle, sampler, estimate, missing))
-    synthesise(run.stack, sampler, options.samples, progress)
+    _log.debug("the model was trained on %s", run.bundle.manifest.trained_on)
+    try:
+        synthesise(run.stack, sampler, options.samples, progress)
+    except KeyboardInterrupt:
+        if journal is not None:
+            _log.warning("finished slices are kept in %s; go on with --resume", journal.folder)
+        raise
     run.sidecar = report.sidecar(volume, grid, options, key, run.bundle, sampler)
     return journal
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ class AveragingSampler:
     device = "cpu"
     calls: ClassVar[list[int]] = []
     interrupt_after: ClassVar[int | None] = None
+    signal: ClassVar[int] = signal.SIGINT
 
     def __init__(self, bundle: Any, options: SamplerOptions, device: str = "auto") -> None:
         self.options = options
@@ -45,7 +48,7 @@ class AveragingSampler:
             assert above.min() >= low
             assert below.max() <= high
             if self.interrupt_after is not None and len(self.calls) >= self.interrupt_after:
-                raise KeyboardInterrupt
+                os.kill(os.getpid(), self.signal)
             self.calls.append(number)
             if progress is not None:
                 progress(len(pairs) - index)

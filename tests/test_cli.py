@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -52,10 +53,17 @@ class TestResample:
         assert run("resample", "--spacing", 1.25, *arguments, ct_path, tmp_path / "out") == 0
         assert (tmp_path / "out.nii.gz").exists()
 
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
     def test_interruption_and_resumption(
-        self, ct_path: Path, out: Path, fake_sampler: Any, capsys: pytest.CaptureFixture[str]
+        self,
+        ct_path: Path,
+        out: Path,
+        fake_sampler: Any,
+        capsys: pytest.CaptureFixture[str],
+        number: int,
     ) -> None:
         fake_sampler.interrupt_after = 2
+        fake_sampler.signal = number
         assert run("resample", "--spacing", 1.25, ct_path, out) == INTERRUPTED
         assert "--resume" in capsys.readouterr().err
         assert not out.exists()

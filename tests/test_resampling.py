@@ -110,15 +110,15 @@ def test_reference(ct: sitk.Image) -> None:
 def test_all_outputs(ct: sitk.Image, ct_path: Path, tmp_path: Path) -> None:
     mask = tmp_path / "mask.nii.gz"
     sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
-    outputs = Outputs(
-        tmp_path / "out.nrrd",
-        uncertainty=tmp_path / "sd.mha",
-        segmentation=mask,
-        segmentation_out=tmp_path / "mask_out.nii.gz",
-        preview=tmp_path / "look.png",
-        statistics=tmp_path / "statistics.json",
-    )
-    result = pmtool.resample(ct_path, 1.25, outputs, samples=3)
+    files = {
+        "uncertainty": tmp_path / "sd.mha",
+        "segmentation": mask,
+        "segmentation_out": tmp_path / "mask_out.nii.gz",
+        "preview": tmp_path / "look.png",
+        "statistics": tmp_path / "statistics.json",
+    }
+    outputs = Outputs(tmp_path / "out.nrrd", **files)
+    result = pmtool.resample(ct_path, 1.25, outputs.image, samples=3, **files)
     assert all(path.stat().st_size for path in outputs.files())
     assert not outputs.journal.exists()
     assert np.array_equal(voxels(sitk.ReadImage(str(outputs.image))), voxels(result))
@@ -161,11 +161,9 @@ def test_an_interrupted_run_goes_on(ct_path: Path, tmp_path: Path, fake_sampler:
     with pytest.raises(UsageError, match="--resume"):
         pmtool.resample(ct_path, 0.625, out)
     with pytest.raises(UsageError, match="seed"):
-        pmtool.resample(ct_path, 0.625, Outputs(out, resume=True), seed=1)
+        pmtool.resample(ct_path, 0.625, out, resume=True, seed=1)
     told: list[tuple[float, int]] = []
-    pmtool.resample(
-        ct_path, 0.625, Outputs(out, resume=True), progress=lambda *state: told.append(state)
-    )
+    pmtool.resample(ct_path, 0.625, out, resume=True, progress=lambda *state: told.append(state))
     assert len(fake_sampler.calls) == 12
     assert told[0] == (7, 12)
     assert told[-1] == (12, 12)
@@ -208,14 +206,16 @@ def test_content_that_is_not_ct(ct: sitk.Image) -> None:
 
 def test_outputs_that_cannot_be_written(ct_path: Path, tmp_path: Path) -> None:
     (tmp_path / "there.nrrd").touch()
-    for outputs in (
-        Outputs(tmp_path / "there.nrrd"),
-        Outputs(ct_path, overwrite=True),
-        Outputs(tmp_path / "none" / "out.nrrd"),
-        Outputs(tmp_path / "out.nrrd", statistics=tmp_path / "out.nrrd.json"),
+    for output, more in (
+        ("there.nrrd", {}),
+        ("ct.nrrd", {"overwrite": True}),
+        ("none/out.nrrd", {}),
+        ("out.nrrd", {"statistics": str(tmp_path / "out.nrrd.json")}),
     ):
         with pytest.raises(OutputError):
-            pmtool.resample(ct_path, 1.25, outputs)
+            pmtool.resample(ct_path, 1.25, tmp_path / output, **more)
+    with pytest.raises(UsageError, match="output="):
+        pmtool.resample(ct_path, 1.25, preview="look.png")
     with pytest.raises(UsageError, match="format"):
         pmtool.resample(ct_path, 1.25, tmp_path / "out.xyz")
     assert {p.name for p in tmp_path.iterdir()} == {"ct.nrrd", "there.nrrd"}
