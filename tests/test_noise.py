@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmtool.errors import UsageError
@@ -60,6 +60,7 @@ def test_published_answers(
     assert scalar_philox(counter, key) == answer
 
 
+@settings(deadline=None)
 @given(st.tuples(WORDS, WORDS, WORDS, WORDS), st.tuples(WORDS, WORDS))
 def test_agrees_with_the_scalar_implementation(
     counter: tuple[int, ...], key: tuple[int, int]
@@ -67,6 +68,7 @@ def test_agrees_with_the_scalar_implementation(
     assert vector_philox(counter, key) == scalar_philox(counter, key)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**64 - 1), WORDS, WORDS, WORDS, WORDS)
 def test_key_is_the_seed_and_counter_the_place(
     seed: int, number: int, row: int, column: int, sample: int
