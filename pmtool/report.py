@@ -37,11 +37,12 @@ def plan_text(
 ) -> str:
     """One paragraph: what will be done, with what, and for how long."""
     kinds = ", ".join(f"{number} {kind}" for kind, number in grid.counts().items())
+    rounds = "1 round" if grid.rounds == 1 else f"{grid.rounds} rounds"
     height, width = volume.shape
     return (
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
-        f"to generate in {grid.rounds} rounds by model {bundle.manifest.name} on {sampler.device} "
+        f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
         f"({sampler.backend}), window {estimate.window}, {estimate.batch} windows at once; about "
         f"{estimate.memory / 2**30:.1f} GiB of memory and "
         f"{_duration(missing * estimate.seconds_per_slice)}."

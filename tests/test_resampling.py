@@ -110,7 +110,7 @@ def test_reference(ct: sitk.Image) -> None:
 def test_all_outputs(ct: sitk.Image, ct_path: Path, tmp_path: Path) -> None:
     mask = tmp_path / "mask.nii.gz"
     sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
-    files = {
+    files: dict[str, Any] = {
         "uncertainty": tmp_path / "sd.mha",
         "segmentation": mask,
         "segmentation_out": tmp_path / "mask_out.nii.gz",

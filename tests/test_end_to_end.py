@@ -1,0 +1,68 @@
+"""The real command with the real model, in a process of its own that cannot import torch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.bundle import Bundle
+from pmtool.errors import ModelError
+
+SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
+WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from pmtool.cli import main; main()"
+
+
+def pmtool(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(autouse=True)
+def _model() -> None:
+    pytest.importorskip("onnxruntime")
+    try:
+        Bundle.load()
+    except ModelError as error:
+        pytest.skip(f"no default model: {error}")
+
+
+def check(before: Path, after: Path) -> None:
+    """All acquired slices are there, bit for bit, with new ones between them."""
+    source, result = sitk.ReadImage(str(before)), sitk.ReadImage(str(after))
+    old, new = (sitk.GetArrayFromImage(image) for image in (source, result))
+    assert result.GetSpacing()[2] == source.GetSpacing()[2] / 2
+    assert np.array_equal(new[::2], old)
+    middle = (old[:-1].astype(float) + old[1:]) / 2
+    field = np.minimum(old[:-1], old[1:]) >= -1024
+    assert np.abs(new[1::2] - middle)[field].mean() < 150
+    assert not np.array_equal(new[1], old[0])
+
+
+def test_phantom(tmp_path: Path) -> None:
+    before, after = tmp_path / "phantom.nrrd", tmp_path / "fine.nrrd"
+    made = pmtool("phantom", before, "--size", 64, "--slices", 4, "--spacing", 2.5)
+    assert made.returncode == 0, made.stderr
+    done = pmtool("resample", "--spacing", 1.25, before, after)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    check(before, after)
+    kinds = [s["kind"] for s in json.loads(Path(f"{after}.json").read_text())["slices"]]
+    assert kinds == ["acquired", "synthesised"] * 3 + ["acquired"]
+    again = tmp_path / "again.nrrd"
+    assert pmtool("resample", "--spacing", 1.25, "--batch", 1, "-q", before, again).stderr == ""
+    assert again.read_bytes() == after.read_bytes()
+
+
+@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
+def test_piece_of_a_scan(tmp_path: Path) -> None:
+    before, after = tmp_path / "piece.nii.gz", tmp_path / "fine.nii.gz"
+    sitk.WriteImage(sitk.ReadImage(str(SCAN))[150:214, 200:264, 60:63], str(before))
+    done = pmtool("resample", "--spacing", 1.25, before, after)
+    assert done.returncode == 0, done.stderr
+    check(before, after)
