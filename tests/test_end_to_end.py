@@ -15,11 +15,11 @@ from pmtool.bundle import Bundle
 from pmtool.errors import ModelError
 
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
-WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; from pmtool.cli import main; main()"
+WITHOUT = "import sys; sys.modules[{!r}] = None; from pmtool.cli import main; main()"
 
 
-def pmtool(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT_TORCH, *map(str, arguments)]
+def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", WITHOUT.format(without), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -57,6 +57,19 @@ def test_phantom(tmp_path: Path) -> None:
     again = tmp_path / "again.nrrd"
     assert pmtool("resample", "--spacing", 1.25, "--batch", 1, "-q", before, again).stderr == ""
     assert again.read_bytes() == after.read_bytes()
+
+
+def test_what_the_machine_lacks(tmp_path: Path) -> None:
+    before = tmp_path / "phantom.nrrd"
+    assert pmtool("phantom", before, "--size", 64, "--slices", 2).returncode == 0
+    arguments = ("resample", "--spacing", 1.25, before, tmp_path / "fine.nrrd")
+    for done in (
+        pmtool(*arguments, without="onnxruntime"),
+        pmtool(*arguments, "--device", "abacus"),
+    ):
+        assert done.returncode == 2, done.stderr
+        assert done.stderr.count("\n") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["phantom.nrrd"]
 
 
 @pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
