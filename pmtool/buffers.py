@@ -68,11 +68,16 @@ class Buffers:
             array[:] = 0
 
     def row(self, depth: int) -> dict[str, Floats]:
-        """Arrays of the row graph but for the pixels and planes, which change with the row."""
+        """Arrays of the row graph but for the pixels and planes, which change with the row.
+
+        A cache is moved on in place: the graph reads it whole before it writes it.
+        """
         lines = {s: [line.name for line in self.layout.lines(s, depth)] for s in "vh"}
-        names = [f"{name}_cache" for name in lines["v"] + lines["h"]]
-        names += [*(f"{name}_last" for name in lines["h"]), *self._shares(depth)]
+        names = [*(f"{name}_last" for name in lines["h"]), *self._shares(depth)]
         arrays = {name: self._columns(name) for name in names}
+        for name in lines["v"] + lines["h"]:
+            cache = self._columns(f"{name}_cache")
+            arrays |= {f"{name}_cache": cache, f"{name}_cache_next": cache}
         return arrays | self._carries("v", depth, 0, self.width)
 
     def known(self, depth: int, columns: int) -> dict[str, Floats]:

@@ -29,6 +29,6 @@ class Backend(Protocol):
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """Bind a graph to C-contiguous float32 arrays, inputs and outputs by name.
 
-        A name that is both an input and an output is updated in place. The pixel graph is bound to
+        An input and an output may share an array. The pixel graph is bound to
         its columns, in groups of four: ``(groups, 4 M, channels)``, see `PixelGraph`.
         """

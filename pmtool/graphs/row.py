@@ -104,7 +104,7 @@ class RowGraph(nn.Module):
     the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is not touched.
 
     Outputs: ``h_shares<l>``, everything but this row's own share in the horizontal stack; all
-    ``<line>_cache``, moved on by a row; ``v<l>_carry_next`` for the row that follows.
+    ``<line>_cache_next``, the caches moved on by a row; ``v<l>_carry_next`` for the row that follows.
     """
 
     def __init__(self, network: PixelMiner, depth: int) -> None:
@@ -145,7 +145,8 @@ class RowGraph(nn.Module):
         carry = [f"v{self.depth - 1}_carry"] if self.depth < LEVELS else []
         inputs = ["pixels", *(f"shares{level}" for level in levels), *caches, *lasts, *carry]
         carries = [f"v{level}_carry_next" for level in range(self.depth - 1)]
-        return inputs, [*(f"h_shares{level}" for level in levels), *caches, *carries]
+        moved_on = [f"{name}_next" for name in caches]
+        return inputs, [*(f"h_shares{level}" for level in levels), *moved_on, *carries]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         values = dict(zip(self.inputs, tensors, strict=True))
@@ -234,11 +235,11 @@ class _Row:
     def _with_cache(self, line: str, x: Tensor) -> Tensor:
         """This row after its two predecessors; keeps the last two for the next row."""
         rows = torch.cat((self.values[f"{line}_cache"], x), dim=-1)
-        self.results[f"{line}_cache"] = rows[..., x.shape[-1] :]
+        self.results[f"{line}_cache_next"] = rows[..., x.shape[-1] :]
         return rows
 
     def _earlier(self, line: Line) -> Tensor:
         """The two rows before this one; keeps the last for the next row."""
         rows = torch.cat((self.values[f"{line.name}_cache"], self.values[f"{line.name}_last"]), -1)
-        self.results[f"{line.name}_cache"] = rows[..., line.channels :]
+        self.results[f"{line.name}_cache_next"] = rows[..., line.channels :]
         return rows

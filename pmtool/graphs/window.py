@@ -76,7 +76,8 @@ class WindowGraph(nn.Module):
         self.network = network
         self.layout = Layout(network.hyperparameters)
 
-    def forward(self, above: Tensor, below: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        above, below = tensors
         v, h = self._entry(above, below)
         for level in range(LEVELS):
             if level:

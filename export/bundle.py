@@ -1,0 +1,98 @@
+"""A checkpoint as a bundle: weights, ONNX graphs and a manifest, checked against PyTorch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, Manifest, file_hash
+from pmtool.errors import InputError, ModelError
+from pmtool.export.check import graph_errors
+from pmtool.export.graphs import export_graph
+from pmtool.export.weights import WeightStore, refer, take_out
+from pmtool.graphs.suite import graph_suite
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network import PixelMiner
+from pmtool.network.folding import folded_state
+
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Description:
+    """What the manifest says of a model's origin; see `Manifest`."""
+
+    name: str
+    trained_on: str = "unknown data"
+    licence: str = "unknown"
+    spacing_mm: tuple[float, float] = (1.0, 1.25)
+
+
+def load_checkpoint(path: Path) -> PixelMiner:
+    """The averaged network of a training checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is no checkpoint of ours.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        network = PixelMiner(Hyperparameters.from_json(state["hyperparameters"]))
+        network.load_state_dict(state["averaged"])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
+        raise InputError(f"{path} is not a checkpoint of pmtool's training") from error
+    return network.eval()
+
+
+def export_bundle(network: PixelMiner, folder: Path, description: Description) -> Bundle:
+    """Write a bundle and check that ONNX Runtime agrees with PyTorch.
+
+    Raises
+    ------
+    ModelError
+        If a graph differs by more than `TOLERANCE`; the folder then has no manifest.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MANIFEST).unlink(missing_ok=True)
+    store = WeightStore()
+    for name, tensor in folded_state(network).items():
+        store.add(NETWORK + name, tensor.numpy())
+    suite = graph_suite(network)
+    models = {name: export_graph(graph, network.hyperparameters) for name, graph in suite.items()}
+    names = {name: take_out(model, name, store) for name, model in models.items()}
+    store.save(folder / WEIGHTS)
+    for name, model in models.items():
+        refer(model, names[name], folder / WEIGHTS)
+        onnx.save(model, folder / f"{name}.onnx")
+    written = [WEIGHTS, *(f"{name}.onnx" for name in models)]
+    manifest = Manifest(
+        name=description.name,
+        trained_on=description.trained_on,
+        licence=description.licence,
+        spacing_mm=description.spacing_mm,
+        hyperparameters=network.hyperparameters,
+        files={name: file_hash(folder / name) for name in written},
+        errors={},
+    )
+    errors = graph_errors(network, OnnxRuntimeBackend(Bundle(folder, manifest, "")))
+    worst = max(errors, key=lambda name: errors[name])
+    if not errors[worst] <= TOLERANCE:
+        raise ModelError(f"the graph {worst} differs from PyTorch by {errors[worst]:.2g}")
+    _write(folder, manifest, errors)
+    return Bundle.load(folder)
+
+
+def _write(folder: Path, manifest: Manifest, errors: dict[str, float]) -> None:
+    """The manifest comes last: a folder without one is no bundle."""
+    values = {**manifest.to_json(), "errors": {name: float(f"{e:.2g}") for name, e in errors.items()}}
+    (folder / MANIFEST).write_text(json.dumps(values, indent=2) + "\n")

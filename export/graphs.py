@@ -1,0 +1,145 @@
+"""PyTorch graphs to ONNX."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper
+from torch import Tensor
+from torch.export import Dim
+
+from pmtool.buffers import Buffers, Floats
+from pmtool.graphs.horizontal import KnownGraph
+from pmtool.graphs.pixel import PixelGraph
+from pmtool.graphs.row import RowGraph
+from pmtool.graphs.suite import Graph
+from pmtool.graphs.window import WindowGraph
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.layout import COLUMNS, Layout
+
+OPSET = 20
+LANES = 3
+SIZE = 16
+"""Lanes and columns of the example that a graph is traced with; both are symbolic afterwards."""
+
+Shape = dict[int, object]
+
+
+def export_graph(graph: Graph, hyperparameters: Hyperparameters) -> ModelProto:
+    """A graph as a checked ONNX model, its sizes symbolic, its inputs and outputs by name."""
+    arrays, shapes = _example(graph, hyperparameters)
+    tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
+    with _quiet():
+        program = torch.onnx.export(
+            graph,
+            tensors,
+            input_names=graph.inputs,
+            output_names=graph.outputs,
+            dynamic_shapes=(tuple(shapes),),
+            opset_version=OPSET,
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    model = scan_columns(model, graph) if isinstance(graph, PixelGraph) else model
+    _forget_origins(model.graph)
+    checker.check_model(model)
+    return model
+
+
+def scan_columns(step: ModelProto, graph: PixelGraph) -> ModelProto:
+    """Repeat the pixel graph over a row's groups of columns: ONNX Scan.
+
+    States keep their shape, all other inputs and outputs get the groups as their first axis.
+    """
+    body = step.graph
+    inner = {name: f"{name}_column" for name in (*graph.inputs, *graph.outputs)}
+    for node in body.node:
+        node.input[:] = [inner.get(name, name) for name in node.input]
+        node.output[:] = [inner.get(name, name) for name in node.output]
+    outer_inputs = [_value(v, v.name in graph.scanned) for v in body.input]
+    outer_outputs = [_value(v, v.name in graph.results) for v in body.output]
+    for value in (*body.input, *body.output):
+        value.name = inner[value.name]
+    weights = list(body.initializer)
+    del body.initializer[:], body.value_info[:]
+    scan = helper.make_node(
+        "Scan", graph.inputs, graph.outputs, body=body, num_scan_inputs=len(graph.scanned)
+    )
+    outer = helper.make_graph([scan], "pixels", outer_inputs, outer_outputs, weights)
+    return helper.make_model(outer, opset_imports=step.opset_import, ir_version=step.ir_version)
+
+
+def _value(value: ValueInfoProto, scanned: bool) -> ValueInfoProto:
+    dims = [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+    return helper.make_tensor_value_info(
+        value.name, TensorProto.FLOAT, ["groups", *dims] if scanned else dims
+    )
+
+
+def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Floats], list[Shape]]:
+    """Inputs to trace a graph with, and which of their sizes are symbolic."""
+    rows, groups, lanes = Dim("rows", min=2), Dim("groups", min=2), Dim("lanes", min=2)
+
+    def _row(array: Floats) -> Shape:
+        return {0: len(array) // (SIZE // COLUMNS) * groups, 1: lanes}
+
+    if isinstance(graph, WindowGraph):
+        plane = np.random.default_rng(0).random((1, 1, SIZE, SIZE + 4), np.float32)
+        return [plane, plane], [{2: 4 * rows, 3: 4 * groups}] * 2
+    buffers = Buffers(Layout(hyperparameters), SIZE, SIZE, LANES)
+    arrays = _arrays(graph, buffers)
+    inputs = [arrays[name] for name in graph.inputs]
+    if isinstance(graph, PixelGraph):
+        return inputs, [{0: len(array) // LANES * lanes} for array in inputs]
+    above = {1: 4 * groups + 1, 2: lanes}
+    return inputs, [
+        above if isinstance(graph, RowGraph) and name == "pixels" else _row(arrays[name])
+        for name in graph.inputs
+    ]
+
+
+def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict[str, Floats]:
+    if isinstance(graph, RowGraph):
+        planes = {name: plane[0] for name, plane in buffers.planes.items()}
+        return {**buffers.row(graph.depth), **planes, "pixels": buffers.pixels[:3]}
+    if isinstance(graph, KnownGraph):
+        return {**buffers.known(graph.weights.depth, SIZE), "pixels": buffers.pixels[3, :SIZE]}
+    columns = {"mixture": buffers.planes["mixture"][0], "uniforms": buffers.uniforms[0]}
+    groups = {name: buffers.grouped(array, 0) for name, array in columns.items()}
+    arrays = {**buffers.pixel(graph.weights.depth, 0), **groups}
+    group = {name: array[0] for name, array in arrays.items() if name not in graph.states}
+    return {**arrays, **group, "previous": buffers.pixels[3, 0, :, None]}
+
+
+def _forget_origins(graph: GraphProto) -> None:
+    """Drop what the exporter noted about the source code of every node."""
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _forget_origins(attribute.g)
+    del graph.value_info[:], graph.metadata_props[:]
+    for value in (*graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the exporter's remarks on packages that are not installed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

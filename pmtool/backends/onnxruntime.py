@@ -1,0 +1,92 @@
+"""ONNX Runtime on the CPU: the engine that pmtool carries along."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pmtool.backends.protocol import Arrays
+from pmtool.bundle import Bundle
+from pmtool.errors import ModelError, UsageError
+
+
+class OnnxRuntimeBackend:
+    """The bundle's graphs in ONNX Runtime, float32.
+
+    Parameters
+    ----------
+    threads
+        That one call may use.
+
+    Raises
+    ------
+    UsageError
+        If ONNX Runtime is not installed.
+    """
+
+    name = "onnxruntime-cpu"
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self.bundle, self.threads = bundle, threads
+        self.runtime = _import()
+        self._sessions: dict[str, Any] = {}
+
+    def bind(self, graph: str, arrays: Arrays) -> OnnxRuntimeProgram:
+        """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
+        if graph not in self._sessions:
+            self._sessions[graph] = self._load(graph)
+        return OnnxRuntimeProgram(self._sessions[graph], arrays)
+
+    def _load(self, graph: str) -> Any:
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = self.bundle.graph(graph)
+        try:
+            return self.runtime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's exceptions have no common public base
+            raise ModelError(f"ONNX Runtime cannot load {path}: export the model again") from error
+
+
+class OnnxRuntimeProgram:
+    """A session bound to arrays by their addresses; an array must stay where it is."""
+
+    def __init__(self, session: Any, arrays: Arrays) -> None:
+        self.session, self.binding = session, session.io_binding()
+        self.inputs = {value.name for value in session.get_inputs()}
+        self.outputs = {value.name for value in session.get_outputs()}
+        self.arrays: dict[str, Any] = {}
+        self._bind(arrays)
+
+    def run(self, changed: Arrays | None = None) -> None:
+        """See `Program.run`."""
+        if changed:
+            self._bind(changed)
+        self.session.run_with_iobinding(self.binding)
+
+    def _bind(self, arrays: Arrays) -> None:
+        for name, array in arrays.items():
+            assert array.flags.c_contiguous and array.dtype == np.float32, name
+            place = ("cpu", 0, np.float32, array.shape, array.ctypes.data)
+            if name in self.inputs:
+                self.binding.bind_input(name, *place)
+            if name in self.outputs:
+                self.binding.bind_output(name, *place)
+        self.arrays.update(arrays)
+
+
+def _import() -> ModuleType:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UsageError(
+            "ONNX Runtime is not installed: pip install 'pmtool[cpu]', or 'pmtool[gpu]' on a "
+            "machine with an NVIDIA GPU"
+        ) from error
+    return onnxruntime

@@ -1,0 +1,126 @@
+"""A model on disk: a folder with a manifest, the weights once, and the graphs that refer to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pmtool.errors import ModelError
+from pmtool.hyperparameters import Hyperparameters
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+NETWORK = "network."
+"""Prefix of the network's own weights in the file; the others are derived from them."""
+DEFAULT = Path(__file__).parent / "models" / "default"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes
+    ----------
+    spacing_mm
+        Least and greatest distance of a new slice to its neighbours in training.
+    files
+        SHA-256 of every other file of the bundle, by its name.
+    errors
+        Largest absolute difference of ONNX Runtime from PyTorch at export, by graph.
+    """
+
+    name: str
+    trained_on: str
+    licence: str
+    spacing_mm: tuple[float, float]
+    hyperparameters: Hyperparameters
+    files: dict[str, str]
+    errors: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **asdict(self),
+            "spacing_mm": list(self.spacing_mm),
+            "hyperparameters": self.hyperparameters.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Manifest:
+        """The inverse of `to_json`; raises KeyError, TypeError, ValueError or `ModelError`."""
+        low, high = (float(x) for x in values["spacing_mm"])
+        hyperparameters = Hyperparameters.from_json(values["hyperparameters"])
+        files = {str(name): str(digest) for name, digest in values["files"].items()}
+        typed = {"spacing_mm": (low, high), "hyperparameters": hyperparameters, "files": files}
+        return cls(**{**values, **typed})
+
+
+class Bundle:
+    """A model whose files are there and unaltered."""
+
+    def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
+        self.folder, self.manifest, self.hash = folder, manifest, digest
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of the network."""
+        return self.manifest.hyperparameters
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS
+
+    def graph(self, name: str) -> Path:
+        """The ONNX file of a graph; raises `ModelError` if the bundle has none."""
+        if f"{name}.onnx" not in self.manifest.files:
+            raise ModelError(f"the model in {self.folder} has no graph {name}: export it again")
+        return self.folder / f"{name}.onnx"
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Bundle:
+        """Read and check a bundle, by default the one that ships.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing or altered, or the manifest is not one of ours.
+        """
+        folder = DEFAULT if folder is None else folder
+        path = folder / MANIFEST
+        try:
+            content = path.read_bytes()
+            manifest = Manifest.from_json(json.loads(content))
+        except OSError as error:
+            raise ModelError(f"no model was found in {folder}: {path.name} is missing") from error
+        except (KeyError, TypeError, ValueError, AttributeError, ModelError) as error:
+            raise ModelError(
+                f"{path} is not the manifest of a pmtool model: export the model again"
+            ) from error
+        for name, expected in manifest.files.items():
+            _check(folder, name, expected)
+        return cls(folder, manifest, hashlib.sha256(content).hexdigest())
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(folder: Path, name: str, expected: str) -> None:
+    """Raise `ModelError` unless a file of the bundle is what the manifest says."""
+    path = folder / name
+    if Path(name).name != name:
+        raise ModelError(f"the model in {folder} names a file outside of its folder: {name}")
+    try:
+        found = file_hash(path)
+    except OSError as error:
+        raise ModelError(
+            f"the model in {folder} is incomplete: {name} cannot be read; install or export it again"
+        ) from error
+    if found != expected:
+        raise ModelError(f"{path} is damaged or altered: install or export the model again")
