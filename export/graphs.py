@@ -97,7 +97,7 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
     arrays = _arrays(graph, buffers)
     inputs = [arrays[name] for name in graph.inputs]
     if isinstance(graph, PixelGraph):
-        return inputs, [{0: len(array) // LANES * lanes} for array in inputs]
+        return inputs, [{0 if name in graph.states else 1: lanes} for name in graph.inputs]
     above = {1: 4 * groups + 1, 2: lanes}
     return inputs, [
         above if isinstance(graph, RowGraph) and name == "pixels" else _row(arrays[name])
@@ -107,13 +107,11 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
 
 def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict[str, Floats]:
     if isinstance(graph, RowGraph):
-        planes = {name: plane[0] for name, plane in buffers.planes.items()}
-        return {**buffers.row(graph.depth), **planes, "pixels": buffers.pixels[:3]}
+        return {**buffers.row(graph.depth), "pixels": buffers.pixels[:3]}
     if isinstance(graph, KnownGraph):
         return {**buffers.known(graph.weights.depth, SIZE), "pixels": buffers.pixels[3, :SIZE]}
-    columns = {"mixture": buffers.planes["mixture"][0], "uniforms": buffers.uniforms[0]}
-    groups = {name: buffers.grouped(array, 0) for name, array in columns.items()}
-    arrays = {**buffers.pixel(graph.weights.depth, 0), **groups}
+    tails = buffers.grouped(buffers.tails[0], 0)
+    arrays = {**buffers.pixel(graph.weights.depth, 0), "tails": tails}
     group = {name: array[0] for name, array in arrays.items() if name not in graph.states}
     return {**arrays, **group, "previous": buffers.pixels[3, 0, :, None]}
 

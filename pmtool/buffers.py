@@ -21,10 +21,10 @@ class Buffers:
     ----------
     pixels
         ``(3 + H, 1 + W, M)`` in [-1, 1]; three rows of zeros above and a column on the left.
-    uniforms
-        ``(H, W, M, 1)``.
+    tails
+        ``(H, W, M, 1)``: uniform numbers, see `nearer_tail`.
     planes
-        The window graph's outputs for all lanes, ``(H, W, M, channels)`` of their level.
+        The window graph's outputs for all lanes, ``(M, H, W, channels)`` of their level.
     rows
         One row of everything else, ``(W, M, channels)``, by the names that the graphs use.
     """
@@ -33,13 +33,13 @@ class Buffers:
         self.layout, self.height, self.width, self.lanes = layout, height, width, lanes
         shares = [sum(layout.shares(level)) for level in range(LEVELS)]
         self.pixels = _zeros(3 + height, 1 + width, lanes)
-        self.uniforms = _zeros(height, width, lanes, 1)
-        self.planes = {"mixture": _zeros(height, width, lanes, layout.mixture)}
-        for level, channels in enumerate(shares):
-            plane = _zeros(height >> level, width >> level, lanes, 2 * channels)
-            self.planes[f"shares{level}"] = plane
+        self.tails = _zeros(height, width, lanes, 1)
         self.levels: dict[str, int] = {}
         self.rows: dict[str, Floats] = {}
+        self.planes: dict[str, Floats] = {}
+        self._add_plane("mixture", 0, layout.mixture)
+        for level, channels in enumerate(shares):
+            self._add_plane(f"shares{level}", level, 2 * channels)
         self._add("parameters", 0, 3 * layout.hyperparameters.mixtures)
         for level, channels in enumerate(shares):
             self._add(f"h_shares{level}", level, channels)
@@ -55,6 +55,11 @@ class Buffers:
         self.levels[name] = level
         self.rows[name] = _zeros(margin + (self.width >> level), self.lanes, channels)
 
+    def _add_plane(self, name: str, level: int, channels: int) -> None:
+        shape = self.height >> level, self.width >> level
+        self.planes[name] = np.empty((self.lanes, *shape, channels), np.float32)
+        self._add(name, level, channels)
+
     @staticmethod
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
         """Bytes that such buffers take; rows are neglected beside planes of a whole window."""
@@ -67,13 +72,21 @@ class Buffers:
         for array in self.rows.values():
             array[:] = 0
 
+    def load(self, row: int, depth: int) -> None:
+        """Bring a row of the planes to where the graphs read it."""
+        for name, plane in self.planes.items():
+            level = self.levels[name]
+            if level < depth:
+                self.rows[name][:] = plane[:, row >> level].transpose(1, 0, 2)
+
     def row(self, depth: int) -> dict[str, Floats]:
-        """Arrays of the row graph but for the pixels and planes, which change with the row.
+        """Arrays of the row graph but for the pixels, which change with the row.
 
         A cache is moved on in place: the graph reads it whole before it writes it.
         """
         lines = {s: [line.name for line in self.layout.lines(s, depth)] for s in "vh"}
         names = [*(f"{name}_last" for name in lines["h"]), *self._shares(depth)]
+        names += [f"shares{level}" for level in range(depth)]
         arrays = {name: self._columns(name) for name in names}
         for name in lines["v"] + lines["h"]:
             cache = self._columns(f"{name}_cache")
@@ -88,9 +101,9 @@ class Buffers:
         return arrays | self._carries("h", depth, 0, columns)
 
     def pixel(self, depth: int, first: int) -> dict[str, Floats]:
-        """Arrays of the pixel graph from column ``first`` on, but for pixels, mixture, uniforms."""
+        """Arrays of the pixel graph from column ``first`` on, but for pixels and tails."""
         lines = self.layout.lines("h", depth)
-        names = ["parameters", *self._shares(depth), *(f"{line.name}_last" for line in lines)]
+        names = ["mixture", "parameters", *self._shares(depth), *(f"{line.name}_last" for line in lines)]
         arrays = {name: self._columns(name, first) for name in names}
         arrays |= self._carries("h", depth, first, self.width)
         arrays = {name: self.grouped(array, first) for name, array in arrays.items()}
@@ -101,8 +114,8 @@ class Buffers:
         return arrays
 
     def grouped(self, columns: Floats, first: int) -> Floats:
-        """Columns from ``first`` on in the pixel graph's groups: ``(groups, n M, channels)``."""
-        return columns.reshape((self.width - first) // COLUMNS, -1, columns.shape[-1])
+        """Columns from ``first`` on in the pixel graph's groups: ``(groups, n, M, channels)``."""
+        return columns.reshape((self.width - first) // COLUMNS, -1, *columns.shape[1:])
 
     def _shares(self, depth: int) -> list[str]:
         return [f"h_shares{level}" for level in range(depth)]

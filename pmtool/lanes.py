@@ -13,6 +13,7 @@ import numpy as np
 from pmtool.backends.protocol import Backend, Program
 from pmtool.buffers import Buffers, Floats
 from pmtool.layout import LEVELS, depth_of_row
+from pmtool.mixture import nearer_tail
 from pmtool.windows import Window
 
 DEPTHS = range(1, LEVELS + 1)
@@ -26,6 +27,7 @@ class Lanes:
     def __init__(self, backend: Backend, buffers: Buffers, window: Window, chooser: str) -> None:
         self.backend, self.buffers = backend, buffers
         self.known_rows, self.known_columns = window.known_rows, window.known_columns
+        self.window = backend.bind("window", {})
         self.rows = {d: backend.bind(f"row{d}", buffers.row(d)) for d in DEPTHS}
         self.given = self._known(buffers.width)
         self.known = self._known(self.known_columns)
@@ -40,13 +42,10 @@ class Lanes:
 
     def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
         """Run the window graph for every lane on its ``(above, below)``, ``(H, W)`` in [-1, 1]."""
-        planes = self.buffers.planes
-        outputs = {name: np.empty_like(plane[:, :, 0]) for name, plane in planes.items()}
-        program = self.backend.bind("window", outputs)
         for lane, (above, below) in enumerate(pairs):
-            program.run({"above": above[None, None], "below": below[None, None]})
-            for name, plane in planes.items():
-                plane[:, :, lane] = outputs[name]
+            outputs = {name: plane[lane] for name, plane in self.buffers.planes.items()}
+            slices = {"above": above[None, None], "below": below[None, None]}
+            self.window.run({**slices, **outputs})
 
     def generate(
         self, known: Floats, uniforms: Floats, on_row: Recorder | None = None
@@ -67,7 +66,7 @@ class Lanes:
         """
         buffers = self.buffers
         buffers.reset()
-        buffers.uniforms[..., 0] = uniforms
+        buffers.tails[..., 0] = nearer_tail(uniforms)
         pixels = buffers.pixels[3:, 1:]
         pixels[: self.known_rows] = known[: self.known_rows]
         pixels[:, : self.known_columns] = known[:, : self.known_columns]
@@ -79,8 +78,8 @@ class Lanes:
 
     def _row(self, row: int) -> None:
         buffers, depth = self.buffers, depth_of_row(row)
-        shares = {f"shares{x}": buffers.planes[f"shares{x}"][row >> x] for x in range(depth)}
-        self.rows[depth].run({"pixels": buffers.pixels[row : row + 3], **shares})
+        buffers.load(row, depth)
+        self.rows[depth].run({"pixels": buffers.pixels[row : row + 3]})
         if row < self.known_rows:
             self.given[depth].run({"pixels": buffers.pixels[3 + row, :-1]})
             return
@@ -89,8 +88,7 @@ class Lanes:
             self.known[depth].run({"pixels": buffers.pixels[3 + row, :first]})
         columns = {
             "pixels": buffers.pixels[3 + row, 1 + first :, :, None],
-            "mixture": buffers.planes["mixture"][row, first:],
-            "uniforms": buffers.uniforms[row, first:],
+            "tails": buffers.tails[row, first:],
         }
         groups = {name: buffers.grouped(array, first) for name, array in columns.items()}
         previous = buffers.pixels[3 + row, first, :, None]

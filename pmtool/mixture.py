@@ -113,6 +113,12 @@ def _reaches(mixture: Mixture, levels: Levels, u: Real, bits: int) -> NDArray[np
     return np.asarray(side[..., 0] * excess >= 0)
 
 
+def nearer_tail(uniforms: ArrayLike) -> Real:
+    """Uniform numbers up to 1/2 as they are, those beyond as ``u - 1``: exact in float32."""
+    u = np.asarray(uniforms)
+    return np.asarray(np.where(u > 0.5, u - 1, u), u.dtype)
+
+
 def mean(mixture: Mixture, bits: int) -> Levels:
     """Level nearest to the expectation of the continuous mixture clipped to [-1, 1].
 

@@ -30,5 +30,5 @@ class Backend(Protocol):
         """Bind a graph to C-contiguous float32 arrays, inputs and outputs by name.
 
         An input and an output may share an array. The pixel graph is bound to
-        its columns, in groups of four: ``(groups, 4 M, channels)``, see `PixelGraph`.
+        its columns, in groups of four: ``(groups, n, M, channels)``, see `PixelGraph`.
         """

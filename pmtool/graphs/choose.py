@@ -22,22 +22,27 @@ class Components(NamedTuple):
     inverse_scales: Tensor
 
 
-def quantile(mixture: Components, uniforms: Tensor, bits: int) -> Tensor:
-    """The smallest level whose cumulative probability reaches ``uniforms`` ``(M, 1)``: ``(M, 1)``."""
+def quantile(mixture: Components, tails: Tensor, bits: int) -> Tensor:
+    """The smallest level whose cumulative probability reaches a uniform number: ``(M, 1)``.
+
+    ``tails`` ``(M, 1)`` gives the numbers by their nearer tail, see
+    `pmtool.mixture.nearer_tail`, so that float32
+    is as exact near 1 as near 0.
+    """
     unit = 2.0 / (2**bits - 1)
-    weights = mixture.weights.unsqueeze(1)
-    inverse = mixture.inverse_scales.unsqueeze(1)
-    level = torch.zeros_like(uniforms)
+    weights, side = mixture.weights.unsqueeze(1), torch.sign(tails)
+    inverse_scales = (mixture.inverse_scales * side).unsqueeze(1)
+    level = torch.zeros_like(tails)
     remaining = bits
     while remaining:
-        step_bits = min(SEARCH_BITS, remaining)
-        remaining -= step_bits
+        search_bits = min(SEARCH_BITS, remaining)
+        remaining -= search_bits
         width = 1 << remaining
-        upper_edges = [(width * j - 0.5) * unit - 1 for j in range(1, 1 << step_bits)]
-        edges = torch.tensor(upper_edges, dtype=uniforms.dtype).reshape(1, -1, 1)
-        centred = (edges - (mixture.means - level * unit).unsqueeze(1)) * inverse
-        cumulative = (torch.sigmoid(centred) * weights).sum(dim=2)
-        below = (cumulative < uniforms).to(uniforms.dtype)
+        upper_edges = [(width * j - 0.5) * unit - 1 for j in range(1, 1 << search_bits)]
+        edges = torch.tensor(upper_edges, dtype=tails.dtype).reshape(1, -1, 1)
+        centred = (edges - (mixture.means - level * unit).unsqueeze(1)) * inverse_scales
+        probability = (torch.sigmoid(centred) * weights).sum(dim=2)
+        below = (probability * side < tails).to(tails.dtype)
         level = level + below.sum(dim=1, keepdim=True) * width
     return level
 

@@ -19,11 +19,11 @@ class PixelGraph(nn.Module):
 
     States, inputs and outputs alike: ``previous`` ``(M, 1)``, the pixel on the left; for every line
     of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
-    columns. Inputs, the ``n`` columns of a level below each other: ``h_shares<l>`` ``(n M, S)``,
-    ``mixture`` ``(4 M, 6 K + 1)``, ``uniforms`` ``(4 M, 1)``, ``h<l>_carry`` ``(n M, C)`` where the
-    level below is not touched. Outputs: ``pixels`` ``(4 M, 1)`` in [-1, 1], ``parameters``
-    ``(4 M, 3 K)`` (logits, means and log-scales of the target components), ``<line>_last`` and
-    ``h<l>_carry_next`` ``(n M, C)``.
+    columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>`` ``(n, M, S)``, ``mixture``
+    ``(4, M, 6 K + 1)``, ``tails`` ``(4, M, 1)``, see `pmtool.mixture.nearer_tail`, ``h<l>_carry`` ``(n, M, C)`` where the level below
+    is not touched. Outputs: ``pixels`` ``(4, M, 1)`` in [-1, 1], ``parameters`` ``(4, M, 3 K)``
+    (logits, means and log-scales of the target components), ``<line>_last`` and
+    ``h<l>_carry_next`` ``(n, M, C)``.
     """
 
     def __init__(self, network: PixelMiner, depth: int, chooser: str) -> None:
@@ -35,7 +35,7 @@ class PixelGraph(nn.Module):
         levels = range(depth)
         self.states = ["previous", *(f"{x}_before{i}" for x in lines for i in (2, 1))]
         carry = [f"h{depth - 1}_carry"] if depth < LEVELS else []
-        self.scanned = [*(f"h_shares{x}" for x in levels), "mixture", "uniforms", *carry]
+        self.scanned = [*(f"h_shares{x}" for x in levels), "mixture", "tails", *carry]
         carries = [f"h{level}_carry_next" for level in range(depth - 1)]
         self.inputs = [*self.states, *self.scanned]
         self.results = ["pixels", "parameters", *(f"{x}_last" for x in lines), *carries]
@@ -56,23 +56,20 @@ class _Columns:
             for line in self.layout.lines("h", self.depth)
         }
         self.shares = [
-            [x.split(self.layout.shares(level), 1) for x in self._columns(f"h_shares{level}", level)]
+            [x.split(self.layout.shares(level), 1) for x in self._columns(f"h_shares{level}")]
             for level in range(self.depth)
         ]
-        self.mixture = self._columns("mixture", 0)
-        self.uniforms = self._columns("uniforms", 0)
-        self.carry = (
-            list(self._columns(f"h{self.depth - 1}_carry", self.depth - 1))
-            if self.depth < LEVELS
-            else []
-        )
+        self.mixture = self._columns("mixture")
+        self.tails = self._columns("tails")
+        deepest = f"h{self.depth - 1}_carry"
+        self.carry = self._columns(deepest) if self.depth < LEVELS else ()
         self.upsampled: list[list[Tensor]] = [[] for _ in range(self.depth)]
         self.carry_next: list[list[Tensor]] = [[] for _ in range(self.depth)]
         self.pixels = [values["previous"]]
         self.parameters: list[Tensor] = []
 
-    def _columns(self, name: str, level: int) -> tuple[Tensor, ...]:
-        return self.values[name].chunk(COLUMNS >> level)
+    def _columns(self, name: str) -> tuple[Tensor, ...]:
+        return self.values[name].unbind()
 
     def run(self) -> tuple[Tensor, ...]:
         for x in range(COLUMNS):
@@ -81,7 +78,7 @@ class _Columns:
         states = [self.pixels[-1], *(c for line in self.lines.values() for c in line[-2:])]
         rows = [self.pixels[1:], self.parameters, *(line[2:] for line in self.lines.values())]
         rows += self.carry_next[: self.depth - 1]
-        return (*states, *(torch.cat(columns) for columns in rows))
+        return (*states, *(torch.cat(columns).unflatten(0, (len(columns), -1)) for columns in rows))
 
     def _level(self, level: int, x: int, entry: Tensor) -> Tensor:
         """One column of a level and, where it is due, of those below."""
@@ -146,6 +143,6 @@ class _Columns:
         if self.graph.chooser == "mean":
             level = choose.mean(components, hp.bits)
         else:
-            level = choose.quantile(components, self.uniforms[x], hp.bits)
+            level = choose.quantile(components, self.tails[x], hp.bits)
         self.pixels.append(level * (2.0 / (hp.levels - 1)) - 1)
         self.parameters.append(torch.cat((logits, means, log_scales), dim=1))
