@@ -1,0 +1,103 @@
+"""Slice pairs as the network sees them, and the slices that grow between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.backends import Backend
+from pmtool.buffers import Buffers, Floats
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.lanes import Lanes
+from pmtool.layout import Layout
+from pmtool.noise import uniforms
+from pmtool.windows import Window
+
+
+class SlicePair(NamedTuple):
+    """Two neighbours of a slice to generate.
+
+    Attributes
+    ----------
+    above, below
+        ``(H, W)`` HU; clipped to the model's window where they leave it.
+    number
+        Tells the slice from others to the random numbers, under ``2**32``.
+    sample
+        Which of several samples of the same slice.
+    """
+
+    above: NDArray[np.int16]
+    below: NDArray[np.int16]
+    number: int
+    sample: int = 0
+
+
+def to_pixels(values: NDArray[np.int16], hyperparameters: Hyperparameters) -> Floats:
+    """HU to the network's pixels: on the grid of grey levels in [-1, 1]."""
+    low, high = hyperparameters.hu_window
+    top = hyperparameters.levels - 1
+    levels = np.round((values.clip(low, high).astype(np.float32) - low) * (top / (high - low)))
+    return np.asarray(levels * (2 / top) - 1, np.float32)
+
+
+def to_hounsfield(pixels: Floats, hyperparameters: Hyperparameters) -> NDArray[np.int16]:
+    """The inverse of `to_pixels`, rounded to whole HU."""
+    low, high = hyperparameters.hu_window
+    return np.round((pixels + 1) * ((high - low) / 2) + low).astype(np.int16)
+
+
+class PairGroup:
+    """Slice pairs that are generated together, on slices padded to what windows can cover."""
+
+    def __init__(
+        self, hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], shape: tuple[int, int]
+    ) -> None:
+        self.hyperparameters, self.pairs = hyperparameters, pairs
+        self.size = pairs[0].above.shape
+        self.height, self.width = shape
+        self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
+        self._buffers: Buffers | None = None
+
+    def lanes(self, backend: Backend, window: Window, count: int, chooser: str) -> Lanes:
+        """Buffers for ``count`` windows like ``window``, bound to their graphs."""
+        if self._buffers is None or self._buffers.lanes != count:
+            self._buffers = None
+            layout = Layout(self.hyperparameters)
+            self._buffers = Buffers(layout, window.height, window.width, count)
+        return Lanes(backend, self._buffers, window, chooser)
+
+    def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
+        """The window's part of above and below, ``(H, W)`` in [-1, 1]."""
+        above, below = self.pairs[pair].above, self.pairs[pair].below
+        return self._crop(above, window), self._crop(below, window)
+
+    def _crop(self, values: NDArray[np.int16], window: Window) -> Floats:
+        rows = np.arange(window.top, window.top + window.height).clip(max=self.size[0] - 1)
+        columns = np.arange(window.left, window.left + window.width).clip(max=self.size[1] - 1)
+        return to_pixels(values[np.ix_(rows, columns)], self.hyperparameters)
+
+    def target(self, pair: int, window: Window) -> Floats:
+        """A view of the window's part of the slice that grows, ``(H, W)`` in [-1, 1]."""
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        return self.targets[pair, rows, columns]
+
+    def uniforms(self, lanes: Sequence[tuple[int, Window]], seed: int, mode: str) -> Floats:
+        """``(H, W, M)`` numbers in (0, 1); 1/2 everywhere gives the median."""
+        window = lanes[0][1]
+        if mode != "sample":
+            return np.full((window.height, window.width, len(lanes)), 0.5, np.float32)
+        pairs = [self.pairs[pair] for pair, _ in lanes]
+        rows = np.arange(window.height)[:, None, None] + [w.top for _, w in lanes]
+        columns = np.arange(window.width)[:, None] + [w.left for _, w in lanes]
+        numbers, samples = [p.number for p in pairs], [p.sample for p in pairs]
+        return uniforms(seed, numbers, rows, columns, samples)
+
+    def slices(self) -> list[NDArray[np.int16]]:
+        """The generated slices in HU, without padding."""
+        height, width = self.size
+        return [to_hounsfield(t[:height, :width], self.hyperparameters) for t in self.targets]

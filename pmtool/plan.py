@@ -1,0 +1,146 @@
+"""How much of a job runs at once: windows, workers, lanes and the memory they take."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pmtool.buffers import Buffers
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.layout import Layout
+from pmtool.windows import balanced, padded_size, wavefronts
+
+Mode = Literal["sample", "median", "mean"]
+
+DEFAULT_WINDOW = 192
+"""Windows of about this size generate as well as those of the paper and cost half, see benchmarks."""
+MOST_LANES = 32
+"""More windows at once gain nothing on a CPU."""
+SCRATCH = 3.0
+"""Memory of the window graph's run in units of its outputs."""
+OPERATIONS_PER_PIXEL = 4.7e6 / 32**2
+"""Of one forward pass, for every pixel and squared channel."""
+OPERATIONS_PER_SECOND = 25e9
+"""That a core reaches over a whole job; a guess for the time to come, nothing depends on it."""
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """What a user may ask of the sampler.
+
+    Attributes
+    ----------
+    window
+        Height and width of the windows, ``"full"`` for the whole slice, or the device's default.
+    batch
+        Windows at once.
+    threads
+        Of the processor; all of them by default.
+    memory
+        Bytes for the whole process; half of the machine's by default.
+    seed
+        Of the random numbers, ``0 <= seed < 2**64``.
+    mode
+        ``sample`` draws every pixel; ``median`` and ``mean`` take those of its distribution.
+    """
+
+    window: int | Literal["full"] | None = None
+    batch: int | None = None
+    threads: int | None = None
+    memory: int | None = None
+    seed: int = 0
+    mode: Mode = "sample"
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "threads", "memory"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be positive, not {value}")
+
+
+class Estimate(NamedTuple):
+    """What a job will take: bytes, the window's size, lanes, workers, a guess of the time."""
+
+    memory: int
+    window: int
+    batch: int
+    workers: int
+    seconds_per_slice: float
+
+
+class Plan(NamedTuple):
+    """How a job runs. Only ``shape`` and ``window`` have an influence on the result."""
+
+    shape: tuple[int, int]
+    window: tuple[int, int]
+    batch: int
+    workers: int
+    threads: int
+    memory: int
+
+    @property
+    def groups(self) -> int:
+        """Slice pairs that a worker takes at once, so that every kind of window fills a batch."""
+        return self.batch
+
+
+def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
+    """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If not even a single window fits.
+    UsageError
+        If the window is not possible.
+    """
+    padded = padded_size(shape[0]), padded_size(shape[1])
+    window = _window(options.window, padded)
+    wavefronts(padded, window)
+    threads = options.threads or len(os.sched_getaffinity(0))
+    resident, budget = resident_memory(), options.memory or total_memory() // 2
+    lane = Buffers.size(layout, *window, 1)
+    scratch = int(SCRATCH * lane)
+    wanted = min(options.batch or MOST_LANES, MOST_LANES if options.batch is None else options.batch)
+    for workers in range(min(threads, pairs), 0, -1):
+        lanes = ((budget - resident) // workers - scratch) // lane
+        if lanes >= (1 if workers == 1 else 2):
+            batch = min(wanted, int(lanes))
+            memory = resident + workers * (scratch + batch * lane)
+            return Plan(padded, window, batch, workers, threads, memory)
+    needed = (resident + scratch + lane) / 1e9
+    raise MemoryBudgetError(
+        f"a window of {window[0]}x{window[1]} pixels needs {needed:.1f} GB: "
+        "allow more with --memory or take a smaller --window"
+    )
+
+
+def estimate(layout: Layout, plan: Plan) -> Estimate:
+    """What the plan will take."""
+    windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
+    pixels = sum(window.height * window.width for window in windows)
+    operations = OPERATIONS_PER_PIXEL * layout.hyperparameters.channels**2 * pixels
+    seconds = operations / (OPERATIONS_PER_SECOND * plan.threads)
+    return Estimate(plan.memory, max(plan.window), plan.batch, plan.workers, seconds)
+
+
+def _window(asked: int | str | None, padded: tuple[int, int]) -> tuple[int, int]:
+    if asked == "full":
+        return padded
+    if asked is None:
+        return balanced(padded[0], DEFAULT_WINDOW), balanced(padded[1], DEFAULT_WINDOW)
+    size = int(asked)
+    return min(size, padded[0]), min(size, padded[1])
+
+
+def total_memory() -> int:
+    """Bytes of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def resident_memory() -> int:
+    """Bytes that the process holds now; 0 where the system does not say."""
+    path = Path("/proc/self/statm")
+    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else 0
