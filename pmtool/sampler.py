@@ -42,8 +42,9 @@ class Sampler:
     def __init__(self, bundle: Bundle, options: SamplerOptions, device: str = "auto") -> None:
         if device not in ("auto", "cpu"):
             raise UsageError(f"the device {device} is not supported by this version: use --device cpu")
-        from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+        from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 
+        runtime()
         self.bundle, self.options, self.device = bundle, options, "cpu"
         self.layout = Layout(bundle.hyperparameters)
         self._backend: Callable[[int], Backend] = lambda threads: OnnxRuntimeBackend(bundle, threads)

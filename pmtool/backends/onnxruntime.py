@@ -30,7 +30,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self.threads = bundle, threads
-        self.runtime = _import()
+        self.runtime = runtime()
         self._sessions: dict[str, Any] = {}
 
     def bind(self, graph: str, arrays: Arrays) -> OnnxRuntimeProgram:
@@ -81,7 +81,8 @@ class OnnxRuntimeProgram:
         self.arrays.update(arrays)
 
 
-def _import() -> ModuleType:
+def runtime() -> ModuleType:
+    """ONNX Runtime; raises `UsageError` if it is not installed."""
     try:
         import onnxruntime
     except ImportError as error:
