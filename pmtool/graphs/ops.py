@@ -9,14 +9,23 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
-def concat_elu(x: Tensor) -> Tensor:
-    """ELU of the features and of their negatives, on the last axis."""
+def concat_elu(x: Tensor, dim: int = -1) -> Tensor:
+    """ELU of the features and of their negatives, with a single exponential for both.
+
+    ``elu(x) = max(x, exp(-|x|) - 1)``, and the same for ``-x``.
+    """
+    m = torch.exp(-x.abs()) - 1
+    return torch.cat((torch.maximum(x, m), torch.maximum(-x, m)), dim=dim)
+
+
+def concat_elu_small(x: Tensor) -> Tensor:
+    """`concat_elu` in fewer steps, for tensors so small that each step costs the same."""
     return F.elu(torch.cat((x, -x), dim=-1))
 
 
-def gate(x: Tensor, outputs: Tensor) -> Tensor:
+def gate(x: Tensor, outputs: Tensor, dim: int = -1) -> Tensor:
     """The gated layer's last step."""
-    value, gate = outputs.chunk(2, dim=-1)
+    value, gate = outputs.chunk(2, dim=dim)
     return x + value * torch.sigmoid(gate)
 
 

@@ -111,11 +111,11 @@ class _Columns:
     def _layer(self, level: int, index: int, x: int, h: Tensor, skip: Tensor | None) -> Tensor:
         layer, name = self.weights.layer(level, index), f"h{level}_{index}"
         shares = self.shares[level][x][1 + 2 * index :]
-        columns = self._append(f"{name}_first", ops.concat_elu(h))
+        columns = self._append(f"{name}_first", ops.concat_elu_small(h))
         if skip is not None:
-            columns.append(ops.concat_elu(skip))
+            columns.append(ops.concat_elu_small(skip))
         hidden = torch.addmm(shares[0], torch.cat(columns, dim=1), layer.get_buffer("first"))
-        columns = self._append(f"{name}_second", ops.concat_elu(hidden))
+        columns = self._append(f"{name}_second", ops.concat_elu_small(hidden))
         outputs = torch.addmm(shares[1], torch.cat(columns, dim=1), layer.get_buffer("second"))
         return ops.gate(h, outputs)
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar, cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pmtool.graphs import ops
 from pmtool.graphs.kernels import parts
 from pmtool.layout import LEVELS, Layout
-from pmtool.network.layers import Block, GatedLayer, concat_elu, shift_down, shift_right
+from pmtool.network.layers import Block, GatedLayer, shift_down, shift_right
 from pmtool.network.pixelminer import (
     LOG_SCALE_MIN,
     LOG_SCALE_OFFSET,
@@ -18,46 +22,62 @@ from pmtool.network.pixelminer import (
 )
 
 
+T = TypeVar("T")
+Layers = nn.ModuleList
+Outer = tuple[Tensor, Tensor]
+"""Features of above and below, ``(1, C, H, W)`` each."""
+
+
 class OuterStack:
-    """Outer slices' features of one stack on their way through the network.
+    """The outer slices' features of one stack on their way through the network.
 
     Attributes
     ----------
     x
-        Features of above and below, ``(2, C, H, W)``.
+        The features so far.
     shares
         By level, what the outer slices (and all biases) add to the target, ``(1, C, H, W)`` each.
+    skips
+        Outputs that wait for the down pass.
     """
 
-    def __init__(self, stack: Stack, x: Tensor, share: Tensor) -> None:
-        self.stack, self.x = stack, x
+    def __init__(self, stack: Stack, x: Tensor) -> None:
+        above, below, share = x.chunk(3)
+        self.stack: Stack = stack
+        self.x: Outer = (above, below)
         self.shares: list[list[Tensor]] = [[share], [], []]
-        self.skips = [x]
+        self.skips = [self.x]
 
-    def up(self, level: int, layer: int, shortcut: Tensor | None) -> None:
-        self._gated(self.stack.up[level][layer], level, shortcut)
+    def up(self, level: int, layer: int, shortcut: Outer | None) -> None:
+        """A gated layer of the up pass."""
+        self._gated(cast(Layers, self.stack.up[level])[layer], level, shortcut)
         self.skips.append(self.x)
 
-    def down(self, step: int, layer: int, shortcut: Tensor) -> None:
-        self._gated(self.stack.down[step][layer], LEVELS - 1 - step, shortcut)
+    def down(self, step: int, layer: int, shortcut: Outer) -> None:
+        """A gated layer of the down pass."""
+        self._gated(cast(Layers, self.stack.down[step])[layer], LEVELS - 1 - step, shortcut)
 
     def strided(self, level: int) -> None:
-        self.x, share = _block(self.stack.strided[level - 1], self.x)
+        """The block that leads to a level."""
+        self.x, share = _block(cast(Block, self.stack.strided[level - 1]), self.x)
         self.shares[level].append(share)
         self.skips.append(self.x)
 
     def upsample(self, step: int) -> None:
-        self.x = self.stack.upsample[step - 1](self.x)
+        """The transposed convolution before a step of the down pass."""
+        layer = self.stack.upsample[step - 1]
+        self.x = _both(layer, self.x)
 
-    def _gated(self, layer: GatedLayer, level: int, shortcut: Tensor | None) -> None:
-        hidden, share = _block(layer.first, concat_elu(self.x))
+    def _gated(self, layer: nn.Module, level: int, shortcut: Outer | None) -> None:
+        assert isinstance(layer, GatedLayer)
+        hidden, share = _block(layer.first, _both(_concat_elu, self.x))
         if layer.shortcut is not None and shortcut is not None:
-            hidden = hidden + layer.shortcut(concat_elu(shortcut))
+            added = _both(lambda a: layer.shortcut(_concat_elu(a)), shortcut)
+            hidden = hidden[0] + added[0], hidden[1] + added[1]
             share = share + layer.shortcut.bias.view(1, -1, 1, 1)
-        outputs, second = _block(layer.second, concat_elu(hidden))
+        outputs, second = _block(layer.second, _both(_concat_elu, hidden))
         self.shares[level] += [share, second]
-        value, gate = outputs.chunk(2, dim=1)
-        self.x = self.x + value * torch.sigmoid(gate)
+        self.x = _gate(self.x[0], outputs[0]), _gate(self.x[1], outputs[1])
 
 
 class WindowGraph(nn.Module):
@@ -86,17 +106,21 @@ class WindowGraph(nn.Module):
             for layer in range(len(v.stack.up[level])):
                 v.up(level, layer, None)
                 h.up(level, layer, v.x)
-        v.skips.pop(), h.skips.pop()
+        v.skips.pop()
+        h.skips.pop()
         for step in range(LEVELS):
             if step:
                 v.upsample(step)
                 h.upsample(step)
             for layer in range(len(v.stack.down[step])):
                 v.down(step, layer, v.skips.pop())
-                h.down(step, layer, torch.cat((v.x, h.skips.pop()), dim=1))
+                skip = h.skips.pop()
+                pairs = zip(v.x, skip, strict=True)
+                above_below = [torch.cat(pair, dim=1) for pair in pairs]
+                h.down(step, layer, (above_below[0], above_below[1]))
         planes = [torch.cat(v.shares[level] + h.shares[level], dim=1) for level in range(LEVELS)]
         planes.append(self._mixture(h.x, above, below))
-        return tuple(plane[0].permute(1, 2, 0) for plane in planes)
+        return tuple(plane.squeeze(0).permute(1, 2, 0) for plane in planes)
 
     def _entry(self, above: Tensor, below: Tensor) -> tuple[OuterStack, OuterStack]:
         net = self.network
@@ -104,13 +128,11 @@ class WindowGraph(nn.Module):
         x = torch.cat((x, torch.ones_like(x)), dim=1)
         v = shift_down(net.input_vertical(x))
         h = shift_down(net.input_row(x)) + shift_right(net.input_column(x))
-        return OuterStack(net.vertical, v[:2], v[2:]), OuterStack(net.horizontal, h[:2], h[2:])
+        return OuterStack(net.vertical, v), OuterStack(net.horizontal, h)
 
-    def _mixture(self, h: Tensor, above: Tensor, below: Tensor) -> Tensor:
-        outputs = self.network.output(F.elu(h))
-        logits, means, log_scales = (
-            part.flatten(0, 1).unsqueeze(0) for part in outputs.chunk(3, dim=1)
-        )
+    def _mixture(self, h: Outer, above: Tensor, below: Tensor) -> Tensor:
+        outputs = _both(lambda x: self.network.output(F.elu(x)).chunk(3, dim=1), h)
+        logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
         base = torch.zeros_like(above)
         if self.network.hyperparameters.offset_means:
             k = self.network.hyperparameters.mixtures
@@ -122,11 +144,22 @@ class WindowGraph(nn.Module):
         return torch.cat((logits, means, inverse_scales, base), dim=1)
 
 
-def _block(block: Block, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The block's outer output, and its target output for a target of zero."""
+def _both(function: Callable[[Tensor], T], x: Outer) -> tuple[T, T]:
+    return function(x[0]), function(x[1])
+
+
+def _concat_elu(x: Tensor) -> Tensor:
+    return ops.concat_elu(x, dim=1)
+
+
+def _gate(x: Tensor, outputs: Tensor) -> Tensor:
+    return ops.gate(x, outputs, dim=1)
+
+
+def _block(block: Block, x: Outer) -> tuple[Outer, Tensor]:
+    """The block's outer outputs, and its target output for a target of zero."""
     p = parts(block)
-    above, below = x.chunk(2)
-    upper = F.conv2d(F.pad(above, block.padding), p.pair_first, block.pair.bias)
-    lower = F.conv2d(F.pad(below, block.padding), p.pair_second, block.pair.bias)
+    upper = F.conv2d(F.pad(x[0], block.padding), p.pair_first, block.pair.bias)
+    lower = F.conv2d(F.pad(x[1], block.padding), p.pair_second, block.pair.bias)
     share = block.merge(F.pad(torch.cat((upper, lower), dim=1), block.padding))
-    return block.outer(x), share
+    return _both(block.outer, x), share
