@@ -15,8 +15,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pmtool.levels import Levels, to_levels
+
 Real = NDArray[np.floating[Any]]
-Levels = NDArray[np.int32]
 Mode = Literal["sample", "median", "mean"]
 
 
@@ -30,16 +31,6 @@ class Mixture(NamedTuple):
     logits: Real
     means: Real
     log_scales: Real
-
-
-def to_pixels(levels: ArrayLike, bits: int) -> NDArray[np.float32]:
-    """Pixels in [-1, 1] of grey levels."""
-    return np.asarray(np.asarray(levels) * (2 / (2**bits - 1)) - 1, np.float32)
-
-
-def to_levels(pixels: ArrayLike, bits: int) -> Levels:
-    """Nearest grey level of pixels in [-1, 1]."""
-    return np.asarray(np.rint((np.asarray(pixels) + 1) / 2 * (2**bits - 1)), np.int32)
 
 
 def log_probability(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:

@@ -13,6 +13,7 @@ from pmtool.buffers import Buffers, Floats
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.lanes import Lanes
 from pmtool.layout import Layout
+from pmtool.levels import from_hounsfield, to_hounsfield
 from pmtool.noise import uniforms
 from pmtool.windows import Window
 
@@ -34,20 +35,6 @@ class SlicePair(NamedTuple):
     below: NDArray[np.int16]
     number: int
     sample: int = 0
-
-
-def to_pixels(values: NDArray[np.int16], hyperparameters: Hyperparameters) -> Floats:
-    """HU to the network's pixels: on the grid of grey levels in [-1, 1]."""
-    low, high = hyperparameters.hu_window
-    top = hyperparameters.levels - 1
-    levels = np.round((values.clip(low, high).astype(np.float32) - low) * (top / (high - low)))
-    return np.asarray(levels * (2 / top) - 1, np.float32)
-
-
-def to_hounsfield(pixels: Floats, hyperparameters: Hyperparameters) -> NDArray[np.int16]:
-    """The inverse of `to_pixels`, rounded to whole HU."""
-    low, high = hyperparameters.hu_window
-    return np.round((pixels + 1) * ((high - low) / 2) + low).astype(np.int16)
 
 
 class PairGroup:
@@ -78,7 +65,7 @@ class PairGroup:
     def _crop(self, values: NDArray[np.int16], window: Window) -> Floats:
         rows = np.arange(window.top, window.top + window.height).clip(max=self.size[0] - 1)
         columns = np.arange(window.left, window.left + window.width).clip(max=self.size[1] - 1)
-        return to_pixels(values[np.ix_(rows, columns)], self.hyperparameters)
+        return from_hounsfield(values[np.ix_(rows, columns)], self.hyperparameters)
 
     def target(self, pair: int, window: Window) -> Floats:
         """A view of the window's part of the slice that grows, ``(H, W)`` in [-1, 1]."""

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from pmtool.levels import to_pixels
 from pmtool.mixture import (
     Mixture,
     Mode,
@@ -18,8 +19,6 @@ from pmtool.mixture import (
     log_probability,
     mean,
     quantile,
-    to_levels,
-    to_pixels,
 )
 from pmtool.network.likelihood import log_probability as torch_log_probability
 from pmtool.network.pixelminer import Mixture as TorchMixture
@@ -53,14 +52,6 @@ def components(low: float, high: float) -> st.SearchStrategy[NDArray[np.float64]
 
 
 MIXTURES = st.builds(Mixture, components(-50, 50), components(-3, 3), components(-7, 5))
-
-
-def test_levels_and_pixels_are_inverse() -> None:
-    for bits in (1, 8, 12, 16):
-        levels = np.arange(2**bits)
-        pixels = to_pixels(levels, bits)
-        assert (pixels[0], pixels[-1]) == (-1, 1)
-        np.testing.assert_array_equal(to_levels(pixels, bits), levels)
 
 
 def test_sums_to_one_in_single_precision() -> None:
