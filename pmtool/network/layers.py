@@ -8,12 +8,28 @@ depth 2 is written as a 2-D convolution of the two depths' concatenated channels
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Iterable, Iterator
+from typing import Generic, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import weight_norm
+
+Layer = TypeVar("Layer", bound=nn.Module)
+
+
+class Layers(nn.ModuleList, Generic[Layer]):
+    """`torch.nn.ModuleList` of layers of one kind, which type checkers then know."""
+
+    def __init__(self, layers: Iterable[Layer]) -> None:
+        super().__init__(layers)
+
+    def __getitem__(self, index: int) -> Layer:  # type: ignore[override]
+        return cast(Layer, super().__getitem__(index))
+
+    def __iter__(self) -> Iterator[Layer]:
+        return cast(Iterator[Layer], super().__iter__())
 
 
 def concat_elu(x: Tensor) -> Tensor:
@@ -27,8 +43,11 @@ def depths(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return above, below, target
 
 
-def _conv(c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, **options: int) -> nn.Conv2d:
-    return cast(nn.Conv2d, weight_norm(nn.Conv2d(c_in, c_out, kernel, stride, **options)))
+def conv(
+    c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, padding: int = 0
+) -> nn.Conv2d:
+    """A convolution with normalised weights."""
+    return cast(nn.Conv2d, weight_norm(nn.Conv2d(c_in, c_out, kernel, stride, padding)))
 
 
 class Block(nn.Module):
@@ -53,9 +72,9 @@ class Block(nn.Module):
         kh, kw = kernel
         left, right = (kw - 1, 0) if causal_left else ((kw - 1) // 2, (kw - 1) // 2)
         self.padding = (left, right, kh - 1, 0)
-        self.outer = _conv(c_in, c_out, (3, 3), stride, padding=1)
-        self.pair = _conv(2 * c_in, c_out, kernel)
-        self.merge = _conv(2 * c_out, c_out, kernel, stride)
+        self.outer = conv(c_in, c_out, (3, 3), stride, padding=1)
+        self.pair = conv(2 * c_in, c_out, kernel)
+        self.merge = conv(2 * c_out, c_out, kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(3 N, c_in, H, W) -> (3 N, c_out, H / stride, W / stride)``."""
@@ -80,7 +99,7 @@ class GatedLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.first = Block(2 * channels, channels, kernel, causal_left=causal_left)
-        self.shortcut = _conv(2 * shortcut, channels, (1, 1)) if shortcut else None
+        self.shortcut = conv(2 * shortcut, channels, (1, 1)) if shortcut else None
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
         self.second = Block(2 * channels, 2 * channels, kernel, causal_left=causal_left)
 
@@ -89,6 +108,8 @@ class GatedLayer(nn.Module):
         hidden = self.first(concat_elu(x))
         if self.shortcut is not None and a is not None:
             hidden = hidden + self.shortcut(concat_elu(a))
+        value: Tensor
+        gate: Tensor
         value, gate = self.second(self.dropout(concat_elu(hidden))).chunk(2, dim=1)
         return x + value * torch.sigmoid(gate)
 

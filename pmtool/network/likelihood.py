@@ -1,4 +1,4 @@
-"""Likelihood of the discretised logistic mixture (PixelCNN++, Salimans et al. 2017, section 2.1)."""
+"""Likelihood of the discretised logistic mixture (as `pmtool.mixture`), in PyTorch."""
 
 from __future__ import annotations
 
@@ -26,20 +26,16 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
     Returns
     -------
     Tensor
-        ``(N, H, W)``. The logistic density times the bin's width stands in where the difference
-        of the two cumulative probabilities is lost in float32.
+        ``(N, H, W)``; see `pmtool.mixture.log_probability` for the form.
     """
     half_bin = 1.0 / (2**bits - 1)
     inverse_scale = torch.exp(-mixture.log_scales)
-    centred = (target - mixture.means) * inverse_scale
-    upper, lower = centred + half_bin * inverse_scale, centred - half_bin * inverse_scale
-    probability = torch.sigmoid(upper) - torch.sigmoid(lower)
-    log_density = centred - mixture.log_scales - 2 * F.softplus(centred) + math.log(2 * half_bin)
-    inside = torch.where(
-        probability > 1e-5, torch.log(probability.clamp(min=1e-12)), log_density
-    )
-    component = torch.where(target > 1 - half_bin, -F.softplus(lower), inside)
-    component = torch.where(target < -1 + half_bin, -F.softplus(-upper), component)
+    centred, half_width = (target - mixture.means) * inverse_scale, half_bin * inverse_scale
+    first, last = target < -1 + half_bin, target > 1 - half_bin
+    below_upper = F.logsigmoid(centred + half_width).masked_fill(last, 0)
+    above_lower = F.logsigmoid(half_width - centred).masked_fill(first, 0)
+    inside = torch.log(-torch.expm1(-2 * half_width)).masked_fill(first | last, 0)
+    component = below_upper + above_lower + inside
     return torch.logsumexp(component + F.log_softmax(mixture.logits, dim=1), dim=1)
 
 

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import weight_norm
 
 from pmtool.hyperparameters import Hyperparameters
-from pmtool.network.layers import Block, GatedLayer, Upsample, depths, shift_down, shift_right
+from pmtool.network.layers import (
+    Block,
+    GatedLayer,
+    Layers,
+    Upsample,
+    conv,
+    depths,
+    shift_down,
+    shift_right,
+)
 
 VERTICAL = (2, 3)
 HORIZONTAL = (2, 2)
@@ -50,20 +58,18 @@ class Stack(nn.Module):
         super().__init__()
         kernel = HORIZONTAL if horizontal else VERTICAL
 
-        def gated(count: int, shortcut: int) -> nn.ModuleList:
-            return nn.ModuleList(
+        def gated(count: int, shortcut: int) -> Layers[GatedLayer]:
+            return Layers(
                 GatedLayer(c, kernel, causal_left=horizontal, shortcut=shortcut, dropout=dropout)
                 for _ in range(count)
             )
 
-        self.up = nn.ModuleList(gated(n, c if horizontal else 0) for _ in range(3))
-        self.strided = nn.ModuleList(
+        self.up = Layers(gated(n, c if horizontal else 0) for _ in range(3))
+        self.strided = Layers(
             Block(c, c, kernel, stride=2, causal_left=horizontal) for _ in range(2)
         )
-        self.down = nn.ModuleList(
-            gated(count, 2 * c if horizontal else c) for count in (n, n + 1, n + 1)
-        )
-        self.upsample = nn.ModuleList(Upsample(c, kernel) for _ in range(2))
+        self.down = Layers(gated(count, 2 * c if horizontal else c) for count in (n, n + 1, n + 1))
+        self.upsample = Layers(Upsample(c, kernel) for _ in range(2))
 
 
 class PixelMiner(nn.Module):
@@ -81,7 +87,7 @@ class PixelMiner(nn.Module):
         self.input_column = Block(2, c, (2, 1), causal_left=True)
         self.vertical = Stack(c, n, horizontal=False, dropout=dropout)
         self.horizontal = Stack(c, n, horizontal=True, dropout=dropout)
-        self.output = cast(nn.Conv2d, weight_norm(nn.Conv2d(c, 3 * hyperparameters.mixtures, 1)))
+        self.output = conv(c, 3 * hyperparameters.mixtures, (1, 1))
 
     def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
         """Mixtures of all pixels of ``target``; each slice is ``(N, 1, H, W)`` in [-1, 1].
@@ -102,7 +108,8 @@ class PixelMiner(nn.Module):
                 h = self.horizontal.strided[level - 1](h)
                 vs.append(v)
                 hs.append(h)
-            for v_layer, h_layer in zip(self.vertical.up[level], self.horizontal.up[level], strict=True):
+            layers = zip(self.vertical.up[level], self.horizontal.up[level], strict=True)
+            for v_layer, h_layer in layers:
                 v = v_layer(v)
                 h = h_layer(h, v)
                 vs.append(v)
@@ -112,7 +119,8 @@ class PixelMiner(nn.Module):
             if step:
                 v = self.vertical.upsample[step - 1](v)
                 h = self.horizontal.upsample[step - 1](h)
-            for v_layer, h_layer in zip(self.vertical.down[step], self.horizontal.down[step], strict=True):
+            layers = zip(self.vertical.down[step], self.horizontal.down[step], strict=True)
+            for v_layer, h_layer in layers:
                 v = v_layer(v, vs.pop())
                 h = h_layer(h, torch.cat((v, hs.pop()), dim=1))
         return h
