@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 import torch
 
@@ -94,5 +93,8 @@ def export_bundle(network: PixelMiner, folder: Path, description: Description) -
 
 def _write(folder: Path, manifest: Manifest, errors: dict[str, float]) -> None:
     """The manifest comes last: a folder without one is no bundle."""
-    values = {**manifest.to_json(), "errors": {name: float(f"{e:.2g}") for name, e in errors.items()}}
+    values = {
+        **manifest.to_json(),
+        "errors": {name: float(f"{e:.2g}") for name, e in errors.items()},
+    }
     (folder / MANIFEST).write_text(json.dumps(values, indent=2) + "\n")

@@ -1,8 +1,6 @@
-"""Do the exported graphs compute what the PyTorch graphs compute?"""
+"""A check that exported graphs compute what the PyTorch graphs compute."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +45,7 @@ def _error(name: str, graph: Graph, oracle: Backend, backend: Backend) -> float:
 
 def _equal_lanes(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Lanes with the same pixels: where rounding moved one by a level, all that follows differs."""
-    equal = np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3))
+    equal = np.asarray(np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3)))
     return equal if equal.sum() > LANES // 2 else np.ones(LANES, np.bool_)
 
 
@@ -80,7 +78,9 @@ def _inputs(graph: Graph) -> Arrays:
 
 
 def _window(buffers: Buffers, rng: np.random.Generator) -> Arrays:
-    slices = {key: rng.uniform(-1, 1, (1, 1, SIZE, SIZE)).astype(np.float32) for key in ("above", "below")}
+    slices = {
+        key: rng.uniform(-1, 1, (1, 1, SIZE, SIZE)).astype(np.float32) for key in ("above", "below")
+    }
     return {**slices, **{name: plane[0] for name, plane in buffers.planes.items()}}
 
 

@@ -64,7 +64,10 @@ def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
         header = json.loads(file.read(size))
     header.pop("__metadata__", None)
     return {
-        name: (8 + size + entry["data_offsets"][0], entry["data_offsets"][1] - entry["data_offsets"][0])
+        name: (
+            8 + size + entry["data_offsets"][0],
+            entry["data_offsets"][1] - entry["data_offsets"][0],
+        )
         for name, entry in header.items()
     }
 

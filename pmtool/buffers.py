@@ -103,7 +103,12 @@ class Buffers:
     def pixel(self, depth: int, first: int) -> dict[str, Floats]:
         """Arrays of the pixel graph from column ``first`` on, but for pixels and tails."""
         lines = self.layout.lines("h", depth)
-        names = ["mixture", "parameters", *self._shares(depth), *(f"{line.name}_last" for line in lines)]
+        names = [
+            "mixture",
+            "parameters",
+            *self._shares(depth),
+            *(f"{line.name}_last" for line in lines),
+        ]
         arrays = {name: self._columns(name, first) for name in names}
         arrays |= self._carries("h", depth, first, self.width)
         arrays = {name: self.grouped(array, first) for name, array in arrays.items()}

@@ -1,4 +1,4 @@
-"""A model on disk: a folder with a manifest, the weights once, and the graphs that refer to them."""
+"""A model on disk: a folder with a manifest, the weights, and the graphs that refer to them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def _check(folder: Path, name: str, expected: str) -> None:
         found = file_hash(path)
     except OSError as error:
         raise ModelError(
-            f"the model in {folder} is incomplete: {name} cannot be read; install or export it again"
+            f"the model in {folder} is incomplete: {name} cannot be read; export it again"
         ) from error
     if found != expected:
         raise ModelError(f"{path} is damaged or altered: install or export the model again")

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from pmtool.backends.protocol import Backend, Program
 from pmtool.buffers import Buffers, Floats
 from pmtool.layout import LEVELS, depth_of_row
@@ -47,9 +45,7 @@ class Lanes:
             slices = {"above": above[None, None], "below": below[None, None]}
             self.window.run({**slices, **outputs})
 
-    def generate(
-        self, known: Floats, uniforms: Floats, on_row: Recorder | None = None
-    ) -> Floats:
+    def generate(self, known: Floats, uniforms: Floats, on_row: Recorder | None = None) -> Floats:
         """Generate the windows that `prepare` has seen.
 
         Parameters

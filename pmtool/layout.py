@@ -64,11 +64,16 @@ class Layout:
 
     @property
     def mixture(self) -> int:
-        """Channels of the known part of the mixture: logits, means and inverse scales of the
-        outer components, and the base of the target components' means."""
+        """Channels of the known part of the mixture.
+
+        Logits, means and inverse scales of the outer components, and the base of the target
+        components' means.
+        """
         return 6 * self.hyperparameters.mixtures + 1
 
     @property
     def floats_per_pixel(self) -> float:
         """Floats of the window graph's planes for every pixel of a window."""
-        return self.mixture + sum(2 * sum(self.shares(level)) / 4**level for level in range(LEVELS))
+        return self.mixture + sum(
+            2 * sum(self.shares(level)) / 4.0**level for level in range(LEVELS)
+        )

@@ -10,12 +10,11 @@ from typing import Literal, NamedTuple
 from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.layout import Layout
+from pmtool.mixture import Mode
 from pmtool.windows import balanced, padded_size, wavefronts
 
-Mode = Literal["sample", "median", "mean"]
-
 DEFAULT_WINDOW = 192
-"""Windows of about this size generate as well as those of the paper and cost half, see benchmarks."""
+"""Windows of about this size generate as well as those of the paper at half of the cost."""
 MOST_LANES = 32
 """More windows at once gain nothing on a CPU."""
 SCRATCH = 3.0
@@ -80,11 +79,6 @@ class Plan(NamedTuple):
     threads: int
     memory: int
 
-    @property
-    def groups(self) -> int:
-        """Slice pairs that a worker takes at once, so that every kind of window fills a batch."""
-        return self.batch
-
 
 def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
     """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
@@ -103,7 +97,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     resident, budget = resident_memory(), options.memory or total_memory() // 2
     lane = Buffers.size(layout, *window, 1)
     scratch = int(SCRATCH * lane)
-    wanted = min(options.batch or MOST_LANES, MOST_LANES if options.batch is None else options.batch)
+    wanted = options.batch or MOST_LANES
     for workers in range(min(threads, pairs), 0, -1):
         lanes = ((budget - resident) // workers - scratch) // lane
         if lanes >= (1 if workers == 1 else 2):

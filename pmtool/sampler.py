@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -41,13 +41,17 @@ class Sampler:
 
     def __init__(self, bundle: Bundle, options: SamplerOptions, device: str = "auto") -> None:
         if device not in ("auto", "cpu"):
-            raise UsageError(f"the device {device} is not supported by this version: use --device cpu")
+            raise UsageError(
+                f"the device {device} is not supported by this version: use --device cpu"
+            )
         from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 
         runtime()
         self.bundle, self.options, self.device = bundle, options, "cpu"
         self.layout = Layout(bundle.hyperparameters)
-        self._backend: Callable[[int], Backend] = lambda threads: OnnxRuntimeBackend(bundle, threads)
+        self._backend: Callable[[int], Backend] = lambda threads: OnnxRuntimeBackend(
+            bundle, threads
+        )
         self.backend = OnnxRuntimeBackend.name
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
@@ -86,7 +90,7 @@ class _Progress(NamedTuple):
 
 
 class _Finished(NamedTuple):
-    index: int
+    pair: int
     values: Slice
 
 
@@ -117,7 +121,7 @@ class _Run:
                     except queue.Empty:
                         continue
                     if isinstance(event, _Finished):
-                        yield event.index, event.values
+                        yield event.pair, event.values
                     else:
                         done += event.slices
                         if progress is not None:
@@ -133,7 +137,7 @@ class _Run:
         count, workers = len(self.pairs), self.plan.workers
         rounds = -(-count // (self.plan.batch * workers))
         bounds = np.linspace(0, count, min(count, rounds * workers) + 1).round().astype(int)
-        return [range(a, b) for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+        return [range(a, b) for a, b in pairwise(bounds)]
 
     def _group(self, indices: range) -> None:
         pairs = [self.pairs[i] for i in indices]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from types import ModuleType
 from typing import Any
 
@@ -72,7 +73,8 @@ class OnnxRuntimeProgram:
 
     def _bind(self, arrays: Arrays) -> None:
         for name, array in arrays.items():
-            assert array.flags.c_contiguous and array.dtype == np.float32, name
+            assert array.flags.c_contiguous, name
+            assert array.dtype == np.float32, name
             place = ("cpu", 0, np.float32, array.shape, array.ctypes.data)
             if name in self.inputs:
                 self.binding.bind_input(name, *place)
@@ -84,10 +86,9 @@ class OnnxRuntimeProgram:
 def runtime() -> ModuleType:
     """ONNX Runtime; raises `UsageError` if it is not installed."""
     try:
-        import onnxruntime
+        return import_module("onnxruntime")
     except ImportError as error:
         raise UsageError(
             "ONNX Runtime is not installed: pip install 'pmtool[cpu]', or 'pmtool[gpu]' on a "
             "machine with an NVIDIA GPU"
         ) from error
-    return onnxruntime

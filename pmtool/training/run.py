@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -76,7 +75,7 @@ class Run:
         self.network.train()
         loss = self._loss(self.network, batch)
         self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
         self.optimiser.step()
         self.scheduler.step()
@@ -118,7 +117,7 @@ class Run:
         }
         partial = self.folder / (CHECKPOINT + ".partial")
         torch.save(state, partial)
-        os.replace(partial, self.folder / CHECKPOINT)
+        partial.replace(self.folder / CHECKPOINT)
 
     def _load(self) -> None:
         state: dict[str, Any] = torch.load(self.folder / CHECKPOINT, weights_only=True)
