@@ -1,0 +1,251 @@
+"""The graphs of the cached sampler against the whole network and the mixture's specification."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from pmtool import mixture
+from pmtool.backends.torch import TorchBackend
+from pmtool.buffers import Buffers, Floats
+from pmtool.graphs import choose
+from pmtool.graphs.kernels import as_matrix, compose, edge_kernel, target_kernel
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.lanes import Lanes
+from pmtool.layout import Layout
+from pmtool.levels import to_levels, to_pixels
+from pmtool.network import PixelMiner
+from pmtool.network.layers import Block, depths
+from pmtool.network.pixelminer import Mixture
+from pmtool.windows import Window
+
+TINY = Hyperparameters(channels=4, mixtures=2)
+LANES = 2
+KINDS = [(0, 0), (0, 12), (16, 0), (16, 12)]
+BITS = 12
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Tensors this small are slower on several threads, much slower on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def random_network(hyperparameters: Hyperparameters) -> PixelMiner:
+    torch.manual_seed(0)
+    return PixelMiner(hyperparameters).eval().requires_grad_(False)
+
+
+def random_slices(count: int, shape: tuple[int, int]) -> NDArray[np.float32]:
+    levels = np.random.default_rng(count).integers(0, 2**BITS, (count, *shape))
+    return to_pixels(levels, BITS)
+
+
+class Generated:
+    """A batch of windows of one kind from `TorchBackend`, with what was recorded on the way."""
+
+    def __init__(self, network: PixelMiner, window: Window, chooser: str = "quantile") -> None:
+        shape = window.height, window.width
+        self.window = window
+        self.above, self.below, known = random_slices(3 * LANES, shape).reshape(3, LANES, *shape)
+        self.known = np.ascontiguousarray(known.transpose(1, 2, 0))
+        rng = np.random.default_rng(1)
+        self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
+        self.rows: dict[int, Floats] = {}
+        buffers = Buffers(Layout(network.hyperparameters), *shape, LANES)
+        lanes = Lanes(TorchBackend(network), buffers, window, chooser)
+        for _ in range(2):  # the second time nothing of the first may be left
+            lanes.prepare(list(zip(self.above, self.below, strict=True)))
+            self.pixels = lanes.generate(self.known, self.uniforms, self.record).copy()
+
+    def record(self, row: int, parameters: Floats) -> None:
+        self.rows[row] = parameters.copy()
+
+    @property
+    def parameters(self) -> Tensor:
+        """Of the generated pixels: ``(M, 3 K, rows, columns)``."""
+        rows = range(self.window.known_rows, self.window.height)
+        stacked = np.stack([self.rows[row] for row in rows])
+        return torch.from_numpy(stacked).permute(2, 3, 0, 1)
+
+    def new(self, x: Tensor) -> Tensor:
+        """The generated part of ``(..., H, W)``."""
+        return x[..., self.window.known_rows :, self.window.known_columns :]
+
+    def teacher_forced(self, network: PixelMiner) -> Mixture:
+        """The whole network on the generated windows."""
+        target = self.pixels.transpose(2, 0, 1)
+        slices = (torch.tensor(s)[:, None] for s in (self.above, target, self.below))
+        found: Mixture = network(*slices)
+        return found
+
+    def check(self, network: PixelMiner) -> None:
+        k = network.hyperparameters.mixtures
+        forced = self.teacher_forced(network)
+        expected = torch.cat([self.new(p[:, k : 2 * k]) for p in forced], dim=1)
+        torch.testing.assert_close(self.parameters, expected, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("known", KINDS, ids=["first", "right", "lower", "corner"])
+@pytest.mark.parametrize("offset_means", [True, False], ids=["offsets", "paper"])
+def test_every_kind_of_window(known: tuple[int, int], offset_means: bool) -> None:
+    network = random_network(replace(TINY, offset_means=offset_means))
+    Generated(network, Window(0, 0, 24, 32, *known)).check(network)
+
+
+@pytest.mark.parametrize(
+    ("hyperparameters", "shape"),
+    [
+        (replace(TINY, blocks=2), (24, 32)),
+        (replace(TINY, channels=3, mixtures=1), (16, 20)),
+        (replace(TINY, channels=6, mixtures=3), (36, 24)),
+        (replace(TINY, bits=8), (16, 16)),
+    ],
+)
+def test_sizes(hyperparameters: Hyperparameters, shape: tuple[int, int]) -> None:
+    network = random_network(hyperparameters)
+    Generated(network, Window(0, 0, *shape, 8, 4)).check(network)
+
+
+@pytest.mark.parametrize("chooser", ["quantile", "mean"])
+def test_pixels_are_chosen_from_the_mixture(chooser: str) -> None:
+    """But for a level where float32 rounds a threshold to the other side."""
+    network = random_network(TINY)
+    run = Generated(network, Window(0, 0, 16, 24, 4, 4), chooser)
+    forced = (run.new(p).permute(0, 2, 3, 1).numpy() for p in run.teacher_forced(network))
+    uniforms, pixels = (
+        run.new(torch.from_numpy(x).permute(2, 0, 1)).numpy() for x in (run.uniforms, run.pixels)
+    )
+    mode: mixture.Mode = "mean" if chooser == "mean" else "sample"
+    expected = mixture.choose(mixture.Mixture(*forced), uniforms, BITS, mode)
+    difference = np.abs(to_levels(pixels, BITS) - expected)
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.02
+
+
+def test_known_pixels_are_kept() -> None:
+    run = Generated(random_network(TINY), Window(0, 0, 16, 16, 8, 4))
+    np.testing.assert_array_equal(run.pixels[:8], run.known[:8])
+    np.testing.assert_array_equal(run.pixels[:, :4], run.known[:, :4])
+    assert (run.pixels[8:, 4:] != run.known[8:, 4:]).any()
+
+
+def test_composed_kernel_is_two_convolutions() -> None:
+    generator = torch.Generator().manual_seed(0)
+    inner = torch.randn(5, 3, 2, 3, generator=generator, dtype=torch.float64)
+    outer = torch.randn(4, 5, 2, 2, generator=generator, dtype=torch.float64)
+    x = torch.randn(1, 3, 9, 10, generator=generator, dtype=torch.float64)
+    expected = F.conv2d(F.conv2d(x, inner), outer)
+    torch.testing.assert_close(F.conv2d(x, compose(outer, inner)), expected)
+
+
+def block_of(kernel: tuple[int, int], stride: int, *, causal_left: bool) -> Block:
+    torch.manual_seed(1)
+    block = Block(3, 5, kernel, stride, causal_left=causal_left).double().requires_grad_(False)
+    for convolution in (block.pair, block.merge, block.outer):
+        assert convolution.bias is not None
+        convolution.bias.zero_()
+    return block
+
+
+def target_alone(block: Block, target: Tensor) -> Tensor:
+    nothing = torch.zeros_like(target)
+    return depths(block(torch.cat((nothing, nothing, target))))[2]
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("kernel", [(2, 2), (2, 1)])
+def test_target_kernel_of_the_horizontal_stack(kernel: tuple[int, int], stride: int) -> None:
+    """Exact everywhere: all padding is on the left and above, and zero stays zero."""
+    block = block_of(kernel, stride, causal_left=True)
+    target = torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    height, width = 2 * kernel[0] - 2, 2 * kernel[1] - 2
+    composed = F.conv2d(F.pad(target, (width, 0, height, 0)), target_kernel(block), stride=stride)
+    torch.testing.assert_close(target_alone(block, target), composed)
+
+
+@pytest.mark.parametrize("kernel", [(2, 3), (1, 3)])
+def test_target_kernel_of_the_vertical_stack_is_mended_at_its_edges(
+    kernel: tuple[int, int],
+) -> None:
+    block = block_of(kernel, 1, causal_left=False)
+    target = torch.randn(2, 3, 8, 12, dtype=torch.float64)
+    padded = F.pad(target, (2, 2, 2 * kernel[0] - 2, 0))
+    composed = F.conv2d(padded, target_kernel(block))
+    for side, column in (("left", 0), ("right", -1)):
+        edge = edge_kernel(block, side)[..., None]
+        inner = padded[..., 2:-2][..., column, None]
+        composed[..., column] -= F.conv2d(inner, edge)[..., 0]
+    torch.testing.assert_close(target_alone(block, target), composed)
+
+
+def test_as_matrix_gives_every_column_tap() -> None:
+    kernel, rows = torch.randn(5, 3, 2, 3), torch.randn(7, 3, 2)
+    columns = rows.permute(0, 2, 1).reshape(7, 6)  # rows concatenated by channel
+    taps = (columns @ as_matrix(kernel)).reshape(7, 3, 5)
+    expected = torch.einsum("oirk,wir->wko", kernel, rows)
+    torch.testing.assert_close(taps, expected)
+
+
+def random_mixture(count: int, *, narrow: bool = False) -> mixture.Mixture:
+    rng = np.random.default_rng(count)
+    shape = (count, 12)
+    parts = (
+        rng.normal(0, 2, shape),
+        rng.normal(0, 0.1 if narrow else 0.6, shape),
+        rng.uniform(-7, -4 if narrow else 0, shape),
+    )
+    return mixture.Mixture(*(part.astype(np.float32) for part in parts))
+
+
+def components(source: mixture.Mixture) -> choose.Components:
+    logits, means, log_scales = (torch.from_numpy(part) for part in source)
+    return choose.Components(torch.softmax(logits, dim=1), means, torch.exp(-log_scales))
+
+
+def chosen_quantile(source: mixture.Mixture, u: NDArray[np.float32], bits: int) -> NDArray[np.int_]:
+    tails = torch.from_numpy(mixture.nearer_tail(u))[:, None]
+    return choose.quantile(components(source), tails, bits).numpy()[:, 0].astype(int)
+
+
+@pytest.mark.parametrize("bits", [1, 6, 8, 12])
+def test_quantile(bits: int) -> None:
+    source = random_mixture(3000)
+    u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, 3000).astype(np.float32)
+    difference = np.abs(chosen_quantile(source, u, bits) - mixture.quantile(source, u, bits))
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.01
+
+
+@pytest.mark.parametrize("u", [2**-24, 0.5, 1 - 2**-24])
+def test_quantile_of_extreme_uniforms(u: float) -> None:
+    source = random_mixture(1000, narrow=True)
+    uniforms = np.full(1000, u, np.float32)
+    expected = mixture.quantile(source, uniforms, BITS)
+    np.testing.assert_allclose(chosen_quantile(source, uniforms, BITS), expected, atol=2)
+
+
+def test_mean() -> None:
+    source = random_mixture(3000)
+    found = choose.mean(components(source), BITS).numpy()[:, 0]
+    difference = np.abs(found - mixture.mean(source, BITS))
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.01
+
+
+@pytest.mark.parametrize(("centre", "level"), [(-1e4, 0), (1e4, 4095), (0.5, 3071)])
+def test_extreme_means(centre: float, level: int) -> None:
+    one = np.ones((1, 1), np.float32)
+    source = mixture.Mixture(one, centre * one, -7 * one)
+    assert choose.mean(components(source), BITS).item() == level
+    assert chosen_quantile(source, np.full(1, 0.5, np.float32), BITS) == level
