@@ -1,0 +1,59 @@
+"""A bundle's network in PyTorch, called with NumPy arrays."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pmtool import mixture
+from pmtool.bundle import NETWORK, Bundle
+from pmtool.errors import ModelError
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network.folding import folded_network
+from pmtool.network.pixelminer import PixelMiner
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ArrayNetwork:
+    """The network that `pmtool.reference` asks for."""
+
+    network: PixelMiner
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of the network."""
+        return self.network.hyperparameters
+
+    @torch.inference_mode()
+    def __call__(self, above: Floats, target: Floats, below: Floats) -> mixture.Mixture:
+        """Mixtures ``(H, W, 3 K)`` of all pixels of ``target``; slices ``(H, W)`` in [-1, 1]."""
+        slices = (
+            torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (above, target, below)
+        )
+        found = self.network(*slices)
+        return mixture.Mixture(*(part[0].permute(1, 2, 0).numpy() for part in found))
+
+
+def load_network(bundle: Bundle) -> PixelMiner:
+    """The network whose weights a bundle carries, for generation.
+
+    Raises
+    ------
+    ModelError
+        If the weights are not those of the network that the manifest names.
+    """
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(bundle.weights)
+        state = {n.removeprefix(NETWORK): t for n, t in tensors.items() if n.startswith(NETWORK)}
+        return folded_network(bundle.hyperparameters, state)
+    except Exception as error:  # neither safetensors nor torch have one kind of error
+        raise ModelError(
+            f"{bundle.weights} does not hold the network's weights: export the model again"
+        ) from error

@@ -1,0 +1,100 @@
+"""The naive sampler alone, and against the cached one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pmtool.backends.torch import TorchBackend
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.levels import to_pixels
+from pmtool.mixture import Mixture, Mode
+from pmtool.network import PixelMiner
+from pmtool.network.folding import folded_network, folded_state
+from pmtool.network.inference import ArrayNetwork
+from pmtool.pairs import PairGroup, SlicePair
+from pmtool.reference import generate_slice, generate_window
+from pmtool.windows import Window
+
+Floats = NDArray[np.float32]
+SMALL = Hyperparameters(channels=3, mixtures=2)
+
+
+class Neighbour:
+    """A network whose every pixel is one level more than its left neighbour."""
+
+    hyperparameters = Hyperparameters(channels=1, mixtures=1)
+
+    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+        unit = to_pixels(1, 12) - to_pixels(0, 12)
+        means = np.roll(target, 1, axis=1) + unit
+        means[:, 0] = above[:, 0]
+        return Mixture(np.zeros((64, 64, 1)), means[..., None], np.full((64, 64, 1), -7.0))
+
+
+def pair(height: int = 64, width: int = 64) -> SlicePair:
+    rng = np.random.default_rng(3)
+    above, below = rng.integers(-1000, 400, (2, height, width)).astype(np.int16)
+    return SlicePair(above, below, 7)
+
+
+@pytest.fixture(scope="module")
+def network() -> PixelMiner:
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    plain = PixelMiner(SMALL)
+    return folded_network(SMALL, folded_state(plain))
+
+
+@pytest.mark.parametrize("mode", ["median", "mean"])
+def test_window_in_raster_order(mode: Mode) -> None:
+    above = to_pixels(np.full((64, 64), 100), 12)
+    window = Window(0, 0, 64, 64, 62, 60)
+    known = to_pixels(np.full((64, 64), 7), 12)
+    half = np.full((64, 64), 0.5, np.float32)
+    found = generate_window(Neighbour(), above, above, known, window, half, mode)
+    assert np.array_equal(found[:62], known[:62])
+    assert np.array_equal(found[:, :60], known[:, :60])
+    expected = to_pixels(np.tile([8, 9, 10, 11], (2, 1)), 12)
+    np.testing.assert_allclose(found[62:, 60:], expected, atol=1e-6)
+
+
+def test_slice_is_padded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Window] = []
+
+    def record(
+        network: object, above: Floats, below: Floats, known: Floats, *rest: object
+    ) -> Floats:
+        assert isinstance(rest[0], Window)
+        seen.append(rest[0])
+        return above
+
+    monkeypatch.setattr("pmtool.reference.generate_window", record)
+    given = pair(70, 61)
+    assert np.array_equal(generate_slice(Neighbour(), given), given.above)
+    assert [(w.top, w.known_rows, w.known_columns) for w in seen] == [(0, 0, 0), (8, 56, 0)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "known"),
+    [("sample", (63, 0)), ("sample", (48, 60)), ("mean", (62, 32))],
+)
+def test_equals_the_cached_sampler(network: PixelMiner, mode: Mode, known: tuple[int, int]) -> None:
+    window = Window(0, 0, 64, 64, *known)
+    group = PairGroup(SMALL, [pair()], (64, 64))
+    group.target(0, window)[:] = to_pixels(np.random.default_rng(4).integers(0, 1500, (64, 64)), 12)
+    above, below = group.neighbours(0, window)
+    target = group.target(0, window)
+    uniforms = group.uniforms([(0, window)], 5, mode)
+    slow = generate_window(
+        ArrayNetwork(network), above, below, target, window, uniforms[..., 0], mode
+    )
+    chooser = "mean" if mode == "mean" else "quantile"
+    lanes = group.lanes(TorchBackend(network), window, 1, chooser)
+    lanes.prepare([(above, below)])
+    fast = lanes.generate(target[..., None], uniforms)[..., 0]
+    levels = np.rint((fast - slow) * 4095 / 2)
+    assert np.count_nonzero(levels) <= 2
+    assert np.abs(levels).max() <= 1
