@@ -1,0 +1,1 @@
+"""`pmtool bench`: the cached sampler against the naive one, measured in one run."""
