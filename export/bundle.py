@@ -65,7 +65,7 @@ def export_bundle(network: PixelMiner, folder: Path, description: Description) -
     (folder / MANIFEST).unlink(missing_ok=True)
     store = WeightStore()
     for name, tensor in folded_state(network).items():
-        store.add(NETWORK + name, tensor.numpy())
+        store.keep(NETWORK + name, tensor.numpy())
     suite = graph_suite(network)
     models = {name: export_graph(graph, network.hyperparameters) for name, graph in suite.items()}
     names = {name: take_out(model, name, store) for name, model in models.items()}

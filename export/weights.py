@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,24 +11,30 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import set_external_data
 
+from pmtool.bundle import tensor_places
+
 INLINE_BYTES = 256
 """Smaller constants stay in the graph's own file."""
 
 
 class WeightStore:
-    """Arrays by name, every content once; written as safetensors."""
+    """Arrays by name, graphs sharing what they have in common; written as safetensors."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[np.float32]] = {}
         self._names: dict[tuple[bytes, tuple[int, ...]], str] = {}
+
+    def keep(self, name: str, array: NDArray[np.float32]) -> None:
+        """Put an array into the file under its own name, whatever else has its content."""
+        self.add(name, array)
+        self.arrays[name] = np.ascontiguousarray(array, np.float32)
 
     def add(self, name: str, array: NDArray[np.float32]) -> str:
         """The name under which this content stands in the file."""
         array = np.ascontiguousarray(array, np.float32)
         key = (hashlib.sha256(array.tobytes()).digest(), array.shape)
         known = self._names.setdefault(key, name)
-        if known == name:
-            self.arrays[name] = array
+        self.arrays.setdefault(known, array)
         return known
 
     def save(self, path: Path) -> None:
@@ -55,21 +60,6 @@ def refer(model: ModelProto, names: dict[str, str], weights: Path) -> None:
         offset, length = places[names[tensor.name]]
         set_external_data(tensor, weights.name, offset, length)
         tensor.ClearField("raw_data")
-
-
-def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and length in bytes of every tensor of a safetensors file."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
-    header.pop("__metadata__", None)
-    return {
-        name: (
-            8 + size + entry["data_offsets"][0],
-            entry["data_offsets"][1] - entry["data_offsets"][0],
-        )
-        for name, entry in header.items()
-    }
 
 
 def _large(model: ModelProto) -> Iterable[TensorProto]:

@@ -54,6 +54,8 @@ class Manifest:
         low, high = (float(x) for x in values["spacing_mm"])
         hyperparameters = Hyperparameters.from_json(values["hyperparameters"])
         files = {str(name): str(digest) for name, digest in values["files"].items()}
+        if WEIGHTS not in files:
+            raise ModelError("the manifest names no weights")
         typed = {"spacing_mm": (low, high), "hyperparameters": hyperparameters, "files": files}
         return cls(**{**values, **typed})
 
@@ -102,6 +104,7 @@ class Bundle:
             ) from error
         for name, expected in manifest.files.items():
             _check(folder, name, expected)
+        tensor_places(folder / WEIGHTS)
         return cls(folder, manifest, hashlib.sha256(content).hexdigest())
 
 
@@ -111,10 +114,31 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
+    """Offset and length in bytes of every tensor of a safetensors file.
+
+    Raises
+    ------
+    ModelError
+        If the file is none.
+    """
+    try:
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            if start > path.stat().st_size:
+                raise ValueError("the header is longer than the file")
+            header = json.loads(file.read(start - 8))
+        header.pop("__metadata__", None)
+        spans = {name: entry["data_offsets"] for name, entry in header.items()}
+        return {name: (start + first, last - first) for name, (first, last) in spans.items()}
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+        raise ModelError(f"{path} is no safetensors file: export the model again") from error
+
+
 def _check(folder: Path, name: str, expected: str) -> None:
     """Raise `ModelError` unless a file of the bundle is what the manifest says."""
     path = folder / name
-    if Path(name).name != name:
+    if Path(name).name != name or name == "..":
         raise ModelError(f"the model in {folder} names a file outside of its folder: {name}")
     try:
         found = file_hash(path)
