@@ -42,8 +42,13 @@ def _one_thread() -> Iterator[None]:
 
 
 def random_network(hyperparameters: Hyperparameters) -> PixelMiner:
+    """With weights large enough that every pixel counts."""
     torch.manual_seed(0)
-    return PixelMiner(hyperparameters).eval().requires_grad_(False)
+    network = PixelMiner(hyperparameters).eval().requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        if name.endswith("original0"):  # the magnitude of a normalised weight
+            parameter *= 1.5
+    return network
 
 
 def random_slices(count: int, shape: tuple[int, int]) -> NDArray[np.float32]:
