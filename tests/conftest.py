@@ -73,6 +73,17 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
 
 
 @pytest.fixture
+def one_thread() -> Iterator[None]:
+    """PyTorch is slower on several threads for small tensors, much slower on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
 def ct() -> sitk.Image:
     """Five slices of 12x10 noise with its own place in space, 2.5 mm apart."""
     rng = np.random.default_rng(5)

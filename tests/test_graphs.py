@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -26,19 +25,12 @@ from pmtool.network.layers import Block, depths
 from pmtool.network.pixelminer import Mixture
 from pmtool.windows import Window
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = Hyperparameters(channels=4, mixtures=2)
 LANES = 2
 KINDS = [(0, 0), (0, 12), (16, 0), (16, 12)]
 BITS = 12
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def random_network(hyperparameters: Hyperparameters) -> PixelMiner:
@@ -47,7 +39,7 @@ def random_network(hyperparameters: Hyperparameters) -> PixelMiner:
     network = PixelMiner(hyperparameters).eval().requires_grad_(False)
     for name, parameter in network.named_parameters():
         if name.endswith("original0"):  # the magnitude of a normalised weight
-            parameter *= 1.5
+            parameter.mul_(1.5)
     return network
 
 

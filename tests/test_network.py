@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,8 @@ from pmtool.hyperparameters import PAPER, Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
 from pmtool.network.layers import Block, concat_elu, depths
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZE = 16
 TINY = Hyperparameters(channels=4, mixtures=2)
 CHANGED, SAME = 1e-9, 1e-12  # of float64 outputs of order 1
@@ -22,15 +23,6 @@ CHANGED, SAME = 1e-9, 1e-12  # of float64 outputs of order 1
 def random(*shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(math.prod(shape))
     return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Tensors this small are slower on several threads, much slower on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module", params=[True, False], ids=["offsets", "paper"])

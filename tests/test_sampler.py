@@ -1,0 +1,235 @@
+"""The cached sampler with the model that ships: exact, and the same however the work is divided."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.buffers import Buffers, Floats
+from pmtool.bundle import DEFAULT, Bundle
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.lanes import Lanes
+from pmtool.layout import Layout
+from pmtool.levels import from_hounsfield
+from pmtool.network.inference import load_network
+from pmtool.plan import resident_memory
+from pmtool.sampler import Sampler, SamplerOptions, SlicePair
+from pmtool.windows import Window
+
+pytestmark = [
+    pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there"),
+    pytest.mark.usefixtures("one_thread"),
+]
+
+Slice = NDArray[np.int16]
+SHAPE = (100, 132)
+"""Six windows of 64, the last ones shifted back to the border."""
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+def make_pairs(shape: tuple[int, int], count: int) -> list[SlicePair]:
+    """Blurred noise between air and bone; the same first pairs for every ``count``."""
+    pairs = []
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        coarse = rng.normal(-300, 500, (2, shape[0] // 4 + 1, shape[1] // 4 + 1))
+        fine = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, : shape[0], : shape[1]]
+        above, below = (fine + rng.normal(0, 40, fine.shape)).clip(-1100, 3200).astype(np.int16)
+        pairs.append(SlicePair(above, below, number + 5))
+    return pairs
+
+
+def generate(bundle: Bundle, pairs: Sequence[SlicePair], **options: Any) -> dict[int, Slice]:
+    """Slices by the pair's number."""
+    sampler = Sampler(bundle, SamplerOptions(**options))
+    slices = dict(sampler.generate(pairs))
+    assert sorted(slices) == list(range(len(pairs)))
+    return {pairs[index].number: values for index, values in slices.items()}
+
+
+def assert_same(found: dict[int, Slice], expected: dict[int, Slice]) -> None:
+    for number, values in found.items():
+        np.testing.assert_array_equal(values, expected[number])
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle) -> dict[int, Slice]:
+    """Three slices in windows of 64, with one thread."""
+    return generate(bundle, make_pairs(SHAPE, 3), window=64, threads=1)
+
+
+def test_slices(expected: dict[int, Slice]) -> None:
+    for pair in make_pairs(SHAPE, 3):
+        values = expected[pair.number]
+        assert values.dtype == np.int16
+        assert values.shape == SHAPE
+        mean = (pair.above.astype(float) + pair.below) / 2
+        assert np.corrcoef(values.ravel(), mean.ravel())[0, 1] > 0.7
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch": 1, "threads": 2}, {"batch": 2, "threads": 1}],
+    ids=["two workers, window by window", "two windows at once"],
+)
+def test_same_bytes_for_any_batch_and_threads(
+    bundle: Bundle, expected: dict[int, Slice], options: dict[str, int]
+) -> None:
+    assert_same(generate(bundle, make_pairs(SHAPE, 3), window=64, **options), expected)
+
+
+def test_same_bytes_for_any_company_and_order(bundle: Bundle, expected: dict[int, Slice]) -> None:
+    """Two threads for the one pair, in one call of the engine."""
+    pairs = make_pairs(SHAPE, 3)
+    assert_same(generate(bundle, pairs[2:], window=64, threads=2), expected)
+    assert_same(generate(bundle, pairs[1::-1], window=64, threads=1), expected)
+
+
+def test_same_bytes_for_any_memory(bundle: Bundle, expected: dict[int, Slice]) -> None:
+    lane = Buffers.size(Layout(bundle.hyperparameters), 64, 64, 1)
+    options: dict[str, Any] = {"window": 64, "threads": 1}
+    options["memory"] = resident_memory() + 8 * lane
+    pairs = make_pairs(SHAPE, 3)
+    estimate = Sampler(bundle, SamplerOptions(**options)).estimate(SHAPE, len(pairs))
+    assert estimate.batch < len(pairs) * 2
+    assert estimate.memory <= options["memory"]
+    assert_same(generate(bundle, pairs, **options), expected)
+
+
+@pytest.mark.parametrize("shape", [(20, 20), (64, 64), SHAPE])
+def test_whole_slices(bundle: Bundle, shape: tuple[int, int]) -> None:
+    pairs = make_pairs(shape, 2)
+    one = generate(bundle, pairs, window="full", threads=2, batch=1)
+    other = generate(bundle, pairs, window="full", threads=1, batch=2)
+    assert_same(one, other)
+    assert {values.shape for values in one.values()} == {shape}
+
+
+def test_seed_sample_and_mode(bundle: Bundle) -> None:
+    (pair,) = make_pairs((20, 20), 1)
+
+    def run(sample: int = 0, **options: Any) -> Slice:
+        return generate(bundle, [pair._replace(sample=sample)], **options)[pair.number]
+
+    drawn = [run(), run(seed=1), run(sample=1)]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert (drawn[one] != drawn[other]).mean() > 0.5
+    np.testing.assert_array_equal(run(mode="median"), run(mode="median", seed=1, sample=2))
+    noise = [values.astype(float).std() for values in (drawn[0], run(mode="mean"))]
+    assert noise[1] < noise[0]
+
+
+@pytest.mark.parametrize("known", [(0, 0), (0, 32), (32, 0), (32, 32), (40, 20)])
+@torch.inference_mode()
+def test_teacher_forced_logits(bundle: Bundle, known: tuple[int, int]) -> None:
+    """ONNX Runtime's parameters while generating are those of the network on the result."""
+    height, width, lanes = 64, 72, 2
+    layout, k = Layout(bundle.hyperparameters), bundle.hyperparameters.mixtures
+    pairs = [
+        tuple(from_hounsfield(x, bundle.hyperparameters) for x in pair[:2])
+        for pair in make_pairs((height, width), 2 * lanes)
+    ]
+    rows: list[Floats] = []
+    window = Window(0, 0, height, width, *known)
+    batch = Lanes(
+        OnnxRuntimeBackend(bundle), Buffers(layout, height, width, lanes), window, "quantile"
+    )
+    batch.prepare([(above, below) for above, below in pairs[:lanes]])
+    given = np.stack([above for above, _ in pairs[lanes:]], axis=-1)
+    uniforms = np.random.default_rng(3).uniform(1e-6, 1 - 1e-6, given.shape).astype(np.float32)
+    pixels = batch.generate(given, uniforms, lambda row, values: rows.append(values.copy()))
+    found = torch.from_numpy(np.stack(rows)).permute(2, 3, 0, 1)
+    above, below = (
+        torch.from_numpy(np.stack(x))[:, None] for x in zip(*pairs[:lanes], strict=True)
+    )
+    target = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[:, None]
+    forced = load_network(bundle)(above, target, below)
+    parts = [part[:, k : 2 * k, known[0] :, known[1] :] for part in forced]
+    torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=0, atol=1e-4)
+
+
+def test_progress_reaches_the_number_of_slices(bundle: Bundle) -> None:
+    told: list[float] = []
+    pairs = make_pairs((20, 100), 2)
+    slices = list(Sampler(bundle, SamplerOptions(window=64)).generate(pairs, told.append))
+    assert len(slices) == 2
+    assert told == sorted(told)
+    assert told[0] < 0.1
+    assert told[-1] == pytest.approx(2)
+
+
+def test_error_in_a_worker_is_raised(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise ArithmeticError("broken")
+
+    monkeypatch.setattr("pmtool.pairs.PairGroup.uniforms", broken)
+    before = threading.active_count()
+    with pytest.raises(ArithmeticError, match="broken"):
+        generate(bundle, make_pairs((20, 20), 2), threads=2)
+    assert threading.active_count() == before
+
+
+def test_stopping_early_ends_the_workers(bundle: Bundle) -> None:
+    before, told = threading.active_count(), list[float]()
+    options = SamplerOptions(threads=2, batch=1)
+    slices = Sampler(bundle, options).generate(make_pairs((20, 20), 8), told.append)
+    next(slices)
+    slices.close()  # type: ignore[attr-defined]
+    assert threading.active_count() == before
+    assert told[-1] < 7
+
+
+def test_error_of_the_consumer_ends_the_workers(bundle: Bundle) -> None:
+    before = threading.active_count()
+
+    def progress(_: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(Sampler(bundle, SamplerOptions(threads=2)).generate(make_pairs((20, 20), 4), progress))
+    assert threading.active_count() == before
+
+
+def test_estimate(bundle: Bundle) -> None:
+    sampler = Sampler(bundle, SamplerOptions(window=64, batch=3, threads=2, memory=2**34))
+    estimate = sampler.estimate((512, 512), 10)
+    assert (estimate.window, estimate.batch, estimate.workers) == (64, 3, 2)
+    assert 0 < estimate.memory <= 2**34
+    assert estimate.seconds_per_slice > 0
+
+
+def test_too_little_memory(bundle: Bundle) -> None:
+    sampler = Sampler(bundle, SamplerOptions(memory=1))
+    with pytest.raises(MemoryBudgetError, match="more with --memory or take a smaller --window"):
+        sampler.estimate((512, 512), 10)
+    with pytest.raises(MemoryBudgetError):
+        next(sampler.generate(make_pairs((20, 20), 1)))
+
+
+@pytest.mark.parametrize("window", [1, 32, 66])
+def test_impossible_window(bundle: Bundle, window: int) -> None:
+    with pytest.raises(UsageError, match=f"a window of {window} pixels"):
+        Sampler(bundle, SamplerOptions(window=window)).estimate((512, 512), 10)
+
+
+@pytest.mark.parametrize("name", ["batch", "threads", "memory"])
+def test_options_are_positive(name: str) -> None:
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(UsageError, match=f"{name} must be positive"):
+        SamplerOptions(**options)
+
+
+def test_a_device_that_is_not_there(bundle: Bundle) -> None:
+    with pytest.raises(UsageError, match="--device cpu"):
+        Sampler(bundle, SamplerOptions(), device="cuda:7")
