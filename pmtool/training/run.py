@@ -51,7 +51,6 @@ class Run:
         self.optimiser = torch.optim.Adam(
             self.network.parameters(), settings.learning_rate, settings.betas
         )
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._decay)
         self.step = 0
         self.seconds = 0.0
         if (folder / CHECKPOINT).exists():
@@ -72,13 +71,14 @@ class Run:
     def _step(self, crops: Crops) -> float:
         settings = self.settings
         batch = torch.from_numpy(crops.batch(settings.patches, (settings.seed, self.step)))
+        torch.manual_seed(settings.seed << 32 | self.step)  # of the dropout
         self.network.train()
         loss = self._loss(self.network, batch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
+        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * self._decay(self.step)
         self.optimiser.step()
-        self.scheduler.step()
         self.averaged.update_parameters(self.network)
         self.step += 1
         return float(loss.detach())
@@ -100,6 +100,7 @@ class Run:
         return sum(losses) / len(losses)
 
     def _decay(self, step: int) -> float:
+        """The learning rate in units of its setting."""
         warmup = min(1.0, (step + 1) / self.settings.warmup)
         return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.settings.steps)))
 
@@ -126,8 +127,6 @@ class Run:
         self.averaged.n_averaged.copy_(state["averaged_count"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self.scheduler.last_epoch = self.step - 1
-        self.scheduler.step()
 
     def _log(self, training: float, validation: float) -> None:
         row = {
