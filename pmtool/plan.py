@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, NamedTuple
+
+import psutil
 
 from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
@@ -15,7 +16,7 @@ from pmtool.windows import balanced, padded_size, wavefronts
 
 DEFAULT_WINDOW = 192
 """Windows of about this size generate as well as those of the paper at half of the cost."""
-MOST_LANES = 32
+MOST_LANES = 16
 """More windows at once gain nothing on a CPU."""
 SCRATCH = 3.0
 """Memory of the window graph's run in units of its outputs."""
@@ -93,8 +94,9 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     padded = padded_size(shape[0]), padded_size(shape[1])
     window = _window(options.window, padded)
     wavefronts(padded, window)
-    threads = options.threads or len(os.sched_getaffinity(0))
-    resident, budget = resident_memory(), options.memory or total_memory() // 2
+    threads = options.threads or processors()
+    resident = psutil.Process().memory_info().rss
+    budget = options.memory or psutil.virtual_memory().total // 2
     lane = Buffers.size(layout, *window, 1)
     scratch = int(SCRATCH * lane)
     wanted = options.batch or MOST_LANES
@@ -129,12 +131,8 @@ def _window(asked: int | str | None, padded: tuple[int, int]) -> tuple[int, int]
     return min(size, padded[0]), min(size, padded[1])
 
 
-def total_memory() -> int:
-    """Bytes of the machine."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def resident_memory() -> int:
-    """Bytes that the process holds now; 0 where the system does not say."""
-    path = Path("/proc/self/statm")
-    return int(path.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if path.exists() else 0
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

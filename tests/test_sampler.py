@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from numpy.typing import NDArray
@@ -19,7 +20,6 @@ from pmtool.lanes import Lanes
 from pmtool.layout import Layout
 from pmtool.levels import from_hounsfield
 from pmtool.network.inference import load_network
-from pmtool.plan import resident_memory
 from pmtool.sampler import Sampler, SamplerOptions, SlicePair
 from pmtool.windows import Window
 
@@ -99,7 +99,7 @@ def test_same_bytes_for_any_company_and_order(bundle: Bundle, expected: dict[int
 def test_same_bytes_for_any_memory(bundle: Bundle, expected: dict[int, Slice]) -> None:
     lane = Buffers.size(Layout(bundle.hyperparameters), 64, 64, 1)
     options: dict[str, Any] = {"window": 64, "threads": 1}
-    options["memory"] = resident_memory() + 8 * lane
+    options["memory"] = psutil.Process().memory_info().rss + 8 * lane
     pairs = make_pairs(SHAPE, 3)
     estimate = Sampler(bundle, SamplerOptions(**options)).estimate(SHAPE, len(pairs))
     assert estimate.batch < len(pairs) * 2
