@@ -10,7 +10,7 @@ import click
 
 import pmtool
 from pmtool import cli_types
-from pmtool.console import narration, progress_bar, run_command
+from pmtool.console import narration, progress_bar, run_command, stages
 
 _FILE = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -165,6 +165,64 @@ def phantom(
         size=size, slices=slices, spacing=(in_plane, in_plane, spacing), seed=seed
     )
     write_image(image, target)
+
+
+@cli.command(epilog=_EPILOG)
+@click.option("--json", "result", type=_FILE, help="Write the figures to a file too.")
+@click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
+@click.option(
+    "--window",
+    metavar="N|full",
+    callback=cli_types.window,
+    help="Width of the windows.  [default: the device's]",
+)
+@click.option("--batch", type=click.IntRange(1), help="Windows at once.")
+@click.option("--threads", type=click.IntRange(1), help="Of the processor.")
+@click.option("--size", type=int, default=512, show_default=True, help="Pixels of the phantom.")
+@click.option("--pairs", type=int, default=8, show_default=True, help="Of slices.")
+@click.option("--input", "source", type=_FILE, help="A thin scan to use instead of the phantom.")
+@click.option("--passes", type=int, default=2048, show_default=True, help="Of the naive sampler.")
+@click.option("--overwrite", is_flag=True, help="Replace the JSON file.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def bench(result: Path | None, overwrite: bool, quiet: bool, debug: bool, **options: Any) -> None:
+    """Measure the cached sampler against the naive one, on this machine.
+
+    Drops every second slice and generates it again. The naive sampler's time is extrapolated from
+    passes that were really run.
+    """
+    from pmtool.commands import bench as run
+
+    with stages(quiet) as tell:
+        told = run(result, overwrite, tell, **options)
+    click.echo(told)
+
+
+@cli.command(epilog=_EPILOG)
+@click.option("--checkpoint", type=_FILE, required=True, help="Of pmtool's training.")
+@click.option("--out", "folder", type=_FILE, required=True, help="Folder of the bundle.")
+@click.option("--name", help="Of the model.  [default: the folder's]")
+@click.option("--trained-on", default="unknown data", show_default=True)
+@click.option("--licence", default="unknown", show_default=True, help="Of the weights.")
+@click.option(
+    "--spacing",
+    type=float,
+    nargs=2,
+    metavar="LOW HIGH",
+    default=(1.0, 1.25),
+    show_default=True,
+    help="Of a new slice to its neighbours in training, mm.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace a bundle in the folder.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def export(checkpoint: Path, folder: Path, overwrite: bool, debug: bool, **options: Any) -> None:
+    """Make a model bundle of a training checkpoint: ONNX graphs, weights and a manifest.
+
+    Prints how far every graph differs from PyTorch; a difference that matters is an error.
+    """
+    from pmtool.commands import export as run
+
+    click.echo(run(checkpoint, folder, overwrite, **options))
 
 
 def _one_each(

@@ -72,6 +72,28 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
         yield tell
 
 
+@contextmanager
+def stages(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+    """Tell what is under way, a line each; how much of it is done where stderr is a terminal."""
+    live, told = sys.stderr.isatty(), ""
+
+    def tell(label: str, share: float) -> None:
+        nonlocal told
+        if quiet:
+            return
+        if live:
+            click.echo(f"\r\033[K{label} {share:.0%}", err=True, nl=False)
+        elif label != told:
+            click.echo(label, err=True)
+        told = label
+
+    try:
+        yield tell
+    finally:
+        if live and told:
+            click.echo(err=True)
+
+
 class _EchoHandler(logging.Handler):
     """Writes records to whatever standard error is at the time."""
 

@@ -1,0 +1,113 @@
+"""The cached sampler with a clock on every graph."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.backends import Backend, Program
+from pmtool.backends.protocol import Arrays
+from pmtool.bundle import Bundle
+from pmtool.pairs import SlicePair
+from pmtool.plan import OPERATIONS_PER_PIXEL, Plan, SamplerOptions, make_plan
+from pmtool.sampler import Sampler
+from pmtool.windows import wavefronts
+
+KINDS = {"window": "window", "row": "row", "known": "row", "quantile": "pixel", "mean": "pixel"}
+"""What `pmtool bench` calls a graph, by its name without the depth."""
+
+
+class Clock:
+    """Seconds spent, by kind of graph; several threads may tell it of theirs."""
+
+    def __init__(self) -> None:
+        self.seconds: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def add(self, kind: str, seconds: float) -> None:
+        """Count seconds."""
+        with self._lock:
+            self.seconds[kind] += seconds  # type: ignore[assignment]  # typeshed: int
+
+
+class TimedBackend:
+    """A backend whose programs tell a clock how long they ran."""
+
+    def __init__(self, backend: Backend, clock: Clock) -> None:
+        self.backend, self.clock, self.name = backend, clock, backend.name
+
+    def bind(self, graph: str, arrays: Arrays) -> Program:
+        """See `Backend.bind`."""
+        kind = KINDS[graph.rstrip("0123456789")]
+        return _TimedProgram(self.backend.bind(graph, arrays), kind, self.clock)
+
+
+class _TimedProgram(NamedTuple):
+    program: Program
+    kind: str
+    clock: Clock
+
+    def run(self, changed: Arrays | None = None) -> None:
+        start = time.perf_counter()
+        self.program.run(changed)
+        self.clock.add(self.kind, time.perf_counter() - start)
+
+
+class TimedSampler(Sampler):
+    """A sampler on a `TimedBackend`."""
+
+    def __init__(self, bundle: Bundle, options: SamplerOptions, clock: Clock) -> None:
+        super().__init__(bundle, options)
+        plain = self._backend
+        self._backend = lambda threads: TimedBackend(plain(threads), clock)
+
+
+class CachedRun(NamedTuple):
+    """A timed generation.
+
+    Attributes
+    ----------
+    seconds
+        From the call to the last slice.
+    shares
+        Of the workers' time, by graph; ``driver`` is all else, waiting for each other included.
+    operations
+        That the plain network would need for one pass of every window.
+    slices
+        ``(H, W)`` HU each.
+    """
+
+    plan: Plan
+    backend: str
+    seconds: float
+    shares: dict[str, float]
+    operations: float
+    slices: list[NDArray[np.int16]]
+
+
+def run_cached(
+    bundle: Bundle,
+    options: SamplerOptions,
+    pairs: Sequence[SlicePair],
+    progress: Callable[[float], None] | None = None,
+) -> CachedRun:
+    """Generate the slices of all pairs; the graphs are loaded within the time."""
+    clock = Clock()
+    sampler = TimedSampler(bundle, options, clock)
+    height, width = pairs[0].above.shape
+    plan = make_plan(sampler.layout, options, (height, width), len(pairs))
+    start = time.perf_counter()
+    slices = dict(sampler.generate(pairs, progress))
+    seconds = time.perf_counter() - start
+    shares = {kind: clock.seconds[kind] / (seconds * plan.workers) for kind in KINDS.values()}
+    shares["driver"] = 1 - sum(shares.values())
+    pixels = sum(w.height * w.width for front in wavefronts(plan.shape, plan.window) for w in front)
+    operations = OPERATIONS_PER_PIXEL * bundle.hyperparameters.channels**2 * pixels * len(pairs)
+    ordered = [slices[index] for index in range(len(pairs))]
+    return CachedRun(plan, sampler.backend, seconds, shares, operations, ordered)

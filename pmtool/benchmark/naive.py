@@ -1,0 +1,115 @@
+"""What a forward pass of the whole network costs, and what the processor could do."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pmtool.mixture import Mixture
+from pmtool.network import PixelMiner
+from pmtool.network.inference import ArrayNetwork
+
+WINDOW = 64
+BATCHES = (1, 8)
+RUNS, PATIENCE = 10, 5.0
+"""Timed passes of each kind, and the seconds after which no more are begun."""
+GEMM_SIZE, GEMM_RUNS = 1536, 6
+
+Floats = NDArray[np.float32]
+
+
+class TimedNetwork(ArrayNetwork):
+    """The naive sampler's network; keeps the seconds of every pass.
+
+    Parameters
+    ----------
+    tell
+        Told of the number of passes so far.
+    """
+
+    def __init__(self, network: PixelMiner, tell: Callable[[int], None] | None = None) -> None:
+        super().__init__(network)
+        self.seconds: list[float] = []
+        self.tell = tell
+
+    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+        """See `ArrayNetwork`."""
+        start = time.perf_counter()
+        found = super().__call__(above, target, below)
+        self.seconds.append(time.perf_counter() - start)
+        if self.tell is not None:
+            self.tell(len(self.seconds))
+        return found
+
+    def cost(self) -> PassCost:
+        """Of the passes so far."""
+        seconds = statistics.median(self.seconds)
+        return PassCost(torch.get_num_threads(), 1, seconds, len(self.seconds))
+
+
+class PassCost(NamedTuple):
+    """Seconds of one window's pass, the median, with windows in batches on some threads."""
+
+    threads: int
+    batch: int
+    seconds: float
+    passes: int
+
+
+def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
+    """Cost of a pass on one thread and on all, one by one and in batches, the lowest first.
+
+    One thread wins where others use the machine too: threads that wait for each other then lose
+    more than they gain, and the naive sampler shall not look slower than it is.
+    """
+    counts = sorted({1, threads})
+    costs = [_pass_cost(network, count, batch) for count in counts for batch in BATCHES]
+    return sorted(costs, key=lambda cost: cost.seconds)
+
+
+def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
+    slices = torch.rand(3, batch, 1, WINDOW, WINDOW) * 2 - 1
+    with torch.inference_mode(), torch_threads(threads):
+        network(*slices)
+        seconds = _repeat(lambda: network(*slices))
+    return PassCost(threads, batch, statistics.median(seconds) / batch, batch * len(seconds))
+
+
+def gemm_peak(threads: int) -> float:
+    """Operations a second of a large float32 matrix product: the best of `GEMM_RUNS`."""
+    a, b = torch.rand(2, GEMM_SIZE, GEMM_SIZE)
+    with torch_threads(threads):
+        seconds = min(_seconds(lambda: a @ b) for _ in range(GEMM_RUNS))
+    return 2 * GEMM_SIZE**3 / seconds
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use as many threads as the sampler."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _repeat(work: Callable[[], object]) -> list[float]:
+    """Seconds of every run: `RUNS` of them, fewer where they take long."""
+    seconds: list[float] = []
+    while len(seconds) < RUNS and (not seconds or sum(seconds) < PATIENCE):
+        seconds.append(_seconds(work))
+    return seconds
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start

@@ -1,0 +1,71 @@
+"""Slices to benchmark with, whose truth is known: every second one is dropped."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import UsageError
+from pmtool.evaluation.edges import HU_WINDOW
+from pmtool.pairs import SlicePair
+
+SPACING_MM = 1.25
+FIELD_MM = 0.7 * 512
+Slice = NDArray[np.int16]
+
+
+class Scene(NamedTuple):
+    """Slice pairs and the slices between them, all ``(H, W)`` HU."""
+
+    name: str
+    pairs: list[SlicePair]
+    truths: list[Slice]
+
+    def busiest(self, size: int) -> tuple[int, int, int]:
+        """Pair, top and left of the window where the truth varies most within `HU_WINDOW`."""
+        middle = len(self.pairs) // 2
+        truth = self.truths[middle].clip(*HU_WINDOW)
+        tops, lefts = (range(0, max(1, extent - size + 1), size // 2) for extent in truth.shape)
+        places = [(y, x) for y in tops for x in lefts]
+        deviations = [truth[y : y + size, x : x + size].std() for y, x in places]
+        return middle, *places[int(np.argmax(deviations))]
+
+
+def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
+    """Consecutive slices of a scan, those in its middle, or of the phantom.
+
+    Raises
+    ------
+    UsageError
+        If the scan has fewer than three slices.
+    """
+    name, slices = _phantom(pairs, size) if source is None else _scan(source, pairs)
+    outer = [np.ascontiguousarray(values) for values in slices[::2]]
+    between = pairwise(outer)
+    numbered = [SlicePair(above, below, i) for i, (above, below) in enumerate(between)]
+    return Scene(name, numbered, [np.ascontiguousarray(values) for values in slices[1::2]])
+
+
+def _phantom(pairs: int, size: int) -> tuple[str, Slice]:
+    import SimpleITK
+
+    from pmtool.phantom import chest_phantom
+
+    pixel = FIELD_MM / size
+    image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
+    return "chest phantom", SimpleITK.GetArrayFromImage(image)
+
+
+def _scan(source: Path, pairs: int) -> tuple[str, Slice]:
+    from pmtool.volume import load_volume
+
+    slices = load_volume(source).slices
+    pairs = min(pairs, (len(slices) - 1) // 2)
+    if not pairs:
+        raise UsageError(f"{source} has {len(slices)} slices, a benchmark needs three or more")
+    first = (len(slices) - (2 * pairs + 1)) // 2
+    return source.name, np.asarray(slices[first : first + 2 * pairs + 1], np.int16)

@@ -1,0 +1,85 @@
+"""What `pmtool bench` and `pmtool export` do: checks before the work, a text to print after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from pmtool.bundle import MANIFEST, WEIGHTS
+from pmtool.errors import OutputError, UsageError
+from pmtool.options import check_output
+
+FOR_EXPORT = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
+FOR_BENCH = ("torch", "safetensors", "onnxruntime")
+EXTRAS = "pmtool[cpu,torch]"
+
+
+def bench(
+    result: Path | None, overwrite: bool, tell: Callable[[str, float], None], **options: Any
+) -> str:
+    """Run a benchmark with the options of `BenchmarkOptions` and return its table.
+
+    Parameters
+    ----------
+    result
+        Where to write the figures as JSON.
+    """
+    require("bench", FOR_BENCH)
+    from pmtool.benchmark.report import table, write_report
+    from pmtool.benchmark.run import BenchmarkOptions, run_benchmark
+
+    if result is not None:
+        check_output(result, overwrite)
+    report = run_benchmark(BenchmarkOptions(**options), tell)
+    if result is not None:
+        write_report(report, result)
+    return table(report)
+
+
+def export(
+    checkpoint: Path,
+    folder: Path,
+    overwrite: bool,
+    *,
+    name: str | None,
+    trained_on: str,
+    licence: str,
+    spacing: tuple[float, float],
+) -> str:
+    """Export a checkpoint and return the table of its graphs' errors."""
+    require("export", FOR_EXPORT)
+    low, high = spacing
+    if not 0 < low <= high:
+        raise UsageError(f"the spacings must be positive and in order, not {low:g} and {high:g}")
+    check_folder(folder, overwrite)
+    from pmtool.export.bundle import Description, export_bundle, load_checkpoint
+
+    network = load_checkpoint(checkpoint)
+    description = Description(name or folder.resolve().name, trained_on, licence, (low, high))
+    try:
+        bundle = export_bundle(network, folder, description)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    lines = [f"{graph:12} {error:.1e}" for graph, error in bundle.manifest.errors.items()]
+    return "\n".join([f"{'graph':12} largest difference from PyTorch", *lines])
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else; raises `OutputError`."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise OutputError(f"{folder} is not empty: give another --out or --overwrite")
+    if not (folder / MANIFEST).exists() and not (folder / WEIGHTS).exists():
+        raise OutputError(f"{folder} holds no model to replace: give another --out")
+
+
+def require(command: str, packages: Iterable[str]) -> None:
+    """Raise `UsageError`, naming the extra, unless the packages are installed."""
+    missing = [name for name in packages if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"pmtool {command} needs {', '.join(missing)}: pip install '{EXTRAS}'")

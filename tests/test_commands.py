@@ -1,0 +1,106 @@
+"""`pmtool export` and `pmtool bench`: what they refuse."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+
+from pmtool import commands
+from pmtool.cli import cli
+from pmtool.console import run_command
+
+
+def run(*arguments: object) -> int:
+    return run_command(cli, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "checkpoint.pt"
+    torch.save({"no": "network"}, path)
+    return path
+
+
+def _without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(commands, "find_spec", lambda x: None if x == name else find_spec(x))
+
+
+@pytest.mark.parametrize("name", commands.FOR_EXPORT)
+def test_export_without_a_package(
+    name: str,
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    _without(monkeypatch, name)
+    assert run("export", "--checkpoint", checkpoint, "--out", tmp_path / "out") == 2
+    told = capsys.readouterr().err
+    assert told == f"pmtool: pmtool export needs {name}: pip install 'pmtool[cpu,torch]'\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_bench_without_torch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _without(monkeypatch, "torch")
+    assert run("bench") == 2
+    assert "pmtool[cpu,torch]" in capsys.readouterr().err
+
+
+def test_export_of_what_is_no_checkpoint(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert run("export", "--checkpoint", checkpoint, "--out", out) == 3
+    assert run("export", "--checkpoint", tmp_path / "none.pt", "--out", out) == 3
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("spacing", [(0, 1), (2, 1), ("nan", 1)])
+def test_export_spacing(checkpoint: Path, tmp_path: Path, spacing: tuple[object, object]) -> None:
+    out = tmp_path / "out"
+    assert run("export", "--checkpoint", checkpoint, "--out", out, "--spacing", *spacing) == 2
+
+
+def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    arguments = ("export", "--checkpoint", checkpoint, "--out", out)
+    out.mkdir()
+    (out / "notes.txt").touch()
+    assert run(*arguments) == 6
+    assert run(*arguments, "--overwrite") == 6
+    (out / "manifest.json").touch()
+    assert run(*arguments) == 6
+    assert run(*arguments, "--overwrite") == 3  # the checkpoint is none
+    assert run("export", "--checkpoint", checkpoint, "--out", checkpoint) == 6
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("--size", 63), ("--pairs", 0), ("--passes", 63), ("--passes", 4097), ("--window", "wide")],
+)
+def test_bench_options(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("bench", *arguments) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_bench_json_is_not_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.touch()
+    assert run("bench", "--json", path) == 6
+
+
+def test_help_is_quick() -> None:
+    code = (
+        "import sys\n"
+        "from pmtool.cli import cli\n"
+        "try: cli([sys.argv[1], '--help'])\n"
+        "except SystemExit: pass\n"
+        "assert not {'numpy', 'SimpleITK', 'torch', 'onnxruntime'} & set(sys.modules)\n"
+    )
+    for command in ("bench", "export"):
+        subprocess.run([sys.executable, "-c", code, command], capture_output=True, check=True)
