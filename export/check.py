@@ -40,7 +40,7 @@ def _error(name: str, graph: Graph, oracle: Backend, backend: Backend) -> float:
             {key: array.reshape(-1, LANES, array.shape[-1])[:, lanes] for key, array in x.items()}
             for x in (expected, found)
         )
-    return max(_difference(expected[key], found[key]) for key in expected)
+    return float(np.max([_difference(expected[key], found[key]) for key in expected]))
 
 
 def _equal_lanes(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:

@@ -1,0 +1,138 @@
+"""From a network to a bundle that ONNX Runtime runs, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
+
+from pmtool.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, tensor_places
+from pmtool.errors import ModelError
+from pmtool.export import bundle as export
+from pmtool.export.weights import WeightStore, refer, take_out
+from pmtool.graphs.suite import CHOOSERS
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network import PixelMiner
+from pmtool.network.folding import folded_state
+from pmtool.network.inference import load_network
+from pmtool.sampler import Sampler, SamplerOptions, SlicePair
+
+TINY = Hyperparameters(channels=4, mixtures=2)
+GRAPHS = ["window", *(f"{kind}{d}" for kind in ("row", "known", *CHOOSERS) for d in (1, 2, 3))]
+
+
+@pytest.fixture(scope="module")
+def network() -> PixelMiner:
+    torch.manual_seed(0)
+    return PixelMiner(TINY).eval()
+
+
+@pytest.fixture(scope="module")
+def bundle(network: PixelMiner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
+    """Takes a minute or two: fifteen graphs are traced."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("export") / "new" / "bundle"
+    yield export.export_bundle(network, folder, export.Description("tiny", "nothing"))
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.slow
+def test_manifest(bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    assert (manifest.name, manifest.trained_on, manifest.licence) == ("tiny", "nothing", "unknown")
+    assert manifest.hyperparameters == TINY
+    assert sorted(manifest.files) == sorted([WEIGHTS, *(f"{graph}.onnx" for graph in GRAPHS)])
+    assert sorted(path.name for path in bundle.folder.iterdir()) == sorted(
+        [MANIFEST, *manifest.files]
+    )
+    assert sorted(manifest.errors) == sorted(GRAPHS)
+    assert max(manifest.errors.values()) <= export.TOLERANCE
+
+
+@pytest.mark.slow
+def test_network_is_in_the_weights(bundle: Bundle, network: PixelMiner) -> None:
+    arrays = load_file(bundle.weights)
+    for name, tensor in folded_state(network).items():
+        np.testing.assert_array_equal(arrays[NETWORK + name], tensor.numpy())
+    slices = torch.rand((3, 1, 1, 16, 16), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    for found, expected in zip(load_network(bundle)(*slices), network(*slices), strict=True):
+        torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.slow
+def test_graphs_carry_no_weights_and_no_origins(bundle: Bundle) -> None:
+    for graph in GRAPHS:
+        path = bundle.graph(graph)
+        model = onnx.load(path, load_external_data=False)
+        assert path.stat().st_size < 300_000
+        assert str(Path(__file__).parents[1]).encode() not in path.read_bytes()
+        outside = [t for t in model.graph.initializer if t.external_data]
+        assert outside
+        assert {t.external_data[0].value for t in outside} == {WEIGHTS}
+
+
+@pytest.mark.slow
+def test_bundle_generates(bundle: Bundle) -> None:
+    above, below = np.random.default_rng(0).integers(-1024, 3072, (2, 30, 70)).astype(np.int16)
+    ((index, values),) = Sampler(bundle, SamplerOptions()).generate([SlicePair(above, below, 0)])
+    assert index == 0
+    assert values.shape == (30, 70)
+    assert values.std() > 1
+
+
+@pytest.mark.slow
+def test_a_graph_that_differs_is_no_bundle(
+    bundle: Bundle, network: PixelMiner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As if ONNX Runtime had computed something else, even NaN; an older manifest goes too."""
+    monkeypatch.setattr(export, "export_graph", lambda *_: onnx.load(bundle.graph("row1")))
+    monkeypatch.setattr(export, "graph_errors", lambda *_: {"window": 1e-7, "row1": np.nan})
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(ModelError, match="the graph row1 differs from PyTorch by nan"):
+        export.export_bundle(network, tmp_path, export.Description("wrong"))
+    assert not (tmp_path / MANIFEST).exists()
+
+
+def model_of(**weights: float) -> onnx.ModelProto:
+    """The sum of constants of 100 equal numbers each."""
+    tensors = [
+        numpy_helper.from_array(np.full(100, value, np.float32), name)
+        for name, value in weights.items()
+    ]
+    nodes = [helper.make_node("Sum", list(weights), ["y"])]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [100])
+    return helper.make_model(helper.make_graph(nodes, "sum", [], [output], tensors))
+
+
+def test_weights_stand_in_the_file_once(tmp_path: Path) -> None:
+    store = WeightStore()
+    store.keep("network.a", np.full(100, 1, np.float32))
+    store.keep("network.b", np.full(100, 1, np.float32))
+    models = {"one": model_of(p=1, q=2), "two": model_of(r=2, s=3)}
+    names = {name: take_out(model, name, store) for name, model in models.items()}
+    assert names == {"one": {"p": "network.a", "q": "one.q"}, "two": {"r": "one.q", "s": "two.s"}}
+    store.save(tmp_path / WEIGHTS)
+    assert sorted(load_file(tmp_path / WEIGHTS)) == ["network.a", "network.b", "one.q", "two.s"]
+    for name, model in models.items():
+        refer(model, names[name], tmp_path / WEIGHTS)
+        onnx.save(model, tmp_path / f"{name}.onnx")
+    read = onnx.load(tmp_path / "two.onnx")
+    sums = [float(numpy_helper.to_array(tensor)[7]) for tensor in read.graph.initializer]
+    assert sums == [2, 3]
+
+
+def test_tensor_places(tmp_path: Path) -> None:
+    store = WeightStore()
+    store.add("x", np.arange(6, dtype=np.float32).reshape(2, 3))
+    store.save(tmp_path / WEIGHTS)
+    ((name, (offset, length)),) = tensor_places(tmp_path / WEIGHTS).items()
+    content = (tmp_path / WEIGHTS).read_bytes()[offset : offset + length]
+    assert name == "x"
+    np.testing.assert_array_equal(np.frombuffer(content, np.float32), np.arange(6))
