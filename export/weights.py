@@ -38,10 +38,10 @@ class WeightStore:
         return known
 
     def save(self, path: Path) -> None:
-        """Write the file."""
-        from safetensors.numpy import save_file
+        """Write the file, readable for everyone: it may be installed for other users."""
+        from safetensors.numpy import save
 
-        save_file(self.arrays, path)
+        path.write_bytes(save(self.arrays))
 
 
 def take_out(model: ModelProto, prefix: str, store: WeightStore) -> dict[str, str]:

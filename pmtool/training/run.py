@@ -25,13 +25,13 @@ LOG = "log.csv"
 class Settings:
     """How to train; the defaults are those of the compact model that ships."""
 
-    steps: int = 6000
+    steps: int = 6600
     patches: int = 2
     learning_rate: float = 2e-3
     warmup: int = 100
     betas: tuple[float, float] = (0.95, 0.9995)
     clip_norm: float = 1.0
-    averaging: float = 0.9995
+    averaging: float = 0.998
     dropout: float = 0.0
     seed: int = 0
     every: int = 250
@@ -86,12 +86,15 @@ class Run:
     def _loss(self, network: nn.Module, batch: Tensor) -> Tensor:
         above, target, below = batch.unbind(dim=1)
         slices = [s.unsqueeze(1) for s in (above, target, below)]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_grad_enabled()):
             mixture = network(*slices)
         return bits_per_pixel(mixture, slices[1], self.hyperparameters.bits)
 
     def evaluate(self, validation: Crops) -> float:
-        """Bits per pixel of the averaged weights on fixed crops of the validation scans."""
+        """Bits per pixel of the averaged weights on fixed crops of the validation scans.
+
+        In float32, as the sampler runs: bfloat16 alone costs 0.2 bits.
+        """
         self.averaged.eval()
         count = self.settings.validation_patches
         batches = [validation.batch(8, (1, i), flip=False) for i in range(count // 8)]
