@@ -10,7 +10,6 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper
-from torch import Tensor
 from torch.export import Dim
 
 from pmtool.buffers import Buffers, Floats
@@ -98,7 +97,7 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
     inputs = [arrays[name] for name in graph.inputs]
     if isinstance(graph, PixelGraph):
         return inputs, [{0 if name in graph.states else 1: lanes} for name in graph.inputs]
-    above = {1: 4 * groups + 1, 2: lanes}
+    above: Shape = {1: 4 * groups + 1, 2: lanes}
     return inputs, [
         above if isinstance(graph, RowGraph) and name == "pixels" else _row(arrays[name])
         for name in graph.inputs

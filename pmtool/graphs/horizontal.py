@@ -11,7 +11,7 @@ from pmtool.graphs import ops
 from pmtool.graphs.kernels import column_matrix, target_kernel, upsample_matrix
 from pmtool.graphs.row import gated_layers, shortcut_matrix
 from pmtool.layout import LEVELS, Layout
-from pmtool.network.layers import Block, GatedLayer
+from pmtool.network.layers import Block, GatedLayer, Layers
 from pmtool.network.pixelminer import LOG_SCALE_OFFSET, MEAN_UNIT, PixelMiner
 
 
@@ -41,8 +41,8 @@ class HorizontalWeights(nn.Module):
         self.layout, self.depth = Layout(hp), depth
         column = target_kernel(network.input_column)  # (C, 2, 3, 1)
         self.register_buffer("input", column[:, 0, 2, 0].reshape(1, -1).contiguous())
-        self.layers = nn.ModuleList(
-            nn.ModuleList(
+        self.layers: Layers[Layers[CurrentRowLayer]] = Layers(
+            Layers(
                 CurrentRowLayer(layer, down=i >= hp.blocks)
                 for i, layer in enumerate(gated_layers(network, "h", level))
             )
@@ -53,11 +53,13 @@ class HorizontalWeights(nn.Module):
             self.register_buffer(f"strided{level}", current_row(stack.strided[level]))
             upsample = stack.upsample[LEVELS - 2 - level]
             self.register_buffer(f"upsample{level}", upsample_matrix(upsample))
-            self.register_buffer(f"upsample_bias{level}", upsample.conv.bias.detach().clone())
+            self.register_buffer(
+                f"upsample_bias{level}", cast(Tensor, upsample.conv.bias).detach().clone()
+            )
 
     def layer(self, level: int, index: int) -> CurrentRowLayer:
         """A gated layer, in the order of `Layout`."""
-        return cast(CurrentRowLayer, cast(nn.ModuleList, self.layers[level])[index])
+        return self.layers[level][index]
 
     def upsample(self, level: int) -> tuple[Tensor, Tensor]:
         """Matrix and bias of the transposed convolution into a level."""
@@ -85,7 +87,8 @@ class KnownGraph(nn.Module):
     """The horizontal stack of a row's first columns, whose pixels are given.
 
     Inputs (``K`` columns of their level): ``pixels`` ``(K, M)``, each column's left neighbour;
-    ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` where the level below is not touched.
+    ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` where the level below is not
+    touched.
     Outputs: every ``<line>_last`` of the horizontal stack and ``h<l>_carry_next``, ``(K, M, C)``.
     """
 

@@ -20,10 +20,10 @@ class PixelGraph(nn.Module):
     States, inputs and outputs alike: ``previous`` ``(M, 1)``, the pixel on the left; for every line
     of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
     columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>`` ``(n, M, S)``, ``mixture``
-    ``(4, M, 6 K + 1)``, ``tails`` ``(4, M, 1)``, see `pmtool.mixture.nearer_tail`, ``h<l>_carry`` ``(n, M, C)`` where the level below
-    is not touched. Outputs: ``pixels`` ``(4, M, 1)`` in [-1, 1], ``parameters`` ``(4, M, 3 K)``
-    (logits, means and log-scales of the target components), ``<line>_last`` and
-    ``h<l>_carry_next`` ``(n, M, C)``.
+    ``(4, M, 6 K + 1)``, ``tails`` ``(4, M, 1)``, see `pmtool.mixture.nearer_tail`, ``h<l>_carry``
+    ``(n, M, C)`` where the level below is not touched. Outputs: ``pixels`` ``(4, M, 1)`` in
+    [-1, 1], ``parameters`` ``(4, M, 3 K)`` (logits, means and log-scales of the target components),
+    ``<line>_last`` and ``h<l>_carry_next`` ``(n, M, C)``.
     """
 
     def __init__(self, network: PixelMiner, depth: int, chooser: str) -> None:
@@ -127,9 +127,7 @@ class _Columns:
     def _choose(self, x: int, h: Tensor) -> None:
         hp, output = self.graph.hyperparameters, self.graph.output
         k = hp.mixtures
-        parameters = torch.addmm(
-            output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix")
-        )
+        parameters = torch.addmm(output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix"))
         logits, means, log_scales = parameters.split(k, dim=1)
         outer_logits, outer_means, outer_inverse, base = self.mixture[x].split(
             [2 * k, 2 * k, 2 * k, 1], dim=1

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from pmtool.graphs import ops
 from pmtool.graphs.kernels import as_matrix, edge_kernel, target_kernel, upsample_matrix
 from pmtool.layout import LEVELS, Layout, Line
-from pmtool.network.layers import Block, GatedLayer, Upsample
+from pmtool.network.layers import Block, GatedLayer, Layers, Upsample
 from pmtool.network.pixelminer import PixelMiner
 
 
@@ -54,7 +54,7 @@ class RowUpsample(nn.Module):
     def __init__(self, upsample: Upsample) -> None:
         super().__init__()
         self.register_buffer("matrix", upsample_matrix(upsample))
-        self.register_buffer("bias", upsample.conv.bias.detach())
+        self.register_buffer("bias", cast(Tensor, upsample.conv.bias).detach())
 
     def forward(self, x: Tensor, row: int) -> Tensor:
         """``(W, M, C) -> (2 W, M, C)``."""
@@ -97,14 +97,16 @@ class HorizontalLayer(nn.Module):
 class RowGraph(nn.Module):
     """One row of the target at the first ``depth`` levels.
 
-    Inputs (``W`` and ``H`` of their level, ``M`` lanes): ``pixels`` ``(3, 1 + W, M)``, the three
-    rows above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the window
+    Inputs (``W`` columns of their level, ``M`` lanes): ``pixels`` ``(3, 1 + W, M)``, the three rows
+    above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the window
     graph's planes; for every line of the vertical stack ``<line>_cache`` ``(W, M, 2 C)``, its two
-    earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the row before
-    the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is not touched.
+    earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the row
+    before the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is not
+    touched.
 
     Outputs: ``h_shares<l>``, everything but this row's own share in the horizontal stack; all
-    ``<line>_cache_next``, the caches moved on by a row; ``v<l>_carry_next`` for the row that follows.
+    ``<line>_cache_next``, the caches moved on by a row; ``v<l>_carry_next`` for the row that
+    follows.
     """
 
     def __init__(self, network: PixelMiner, depth: int) -> None:
@@ -115,18 +117,14 @@ class RowGraph(nn.Module):
         self.input_row = VerticalConvolution(network.input_row, pixel)
         column = target_kernel(network.input_column)[:, pixel, :2]
         self.register_buffer("input_column", as_matrix(column))
-        self.vertical, self.horizontal = nn.ModuleList(), nn.ModuleList()
+        self.vertical: Layers[Layers[VerticalLayer]] = Layers([])
+        self.horizontal: Layers[Layers[HorizontalLayer]] = Layers([])
+        ups = network.hyperparameters.blocks
         for level in range(depth):
-            pairs = zip(
-                gated_layers(network, "v", level), gated_layers(network, "h", level), strict=True
-            )
-            ups = network.hyperparameters.blocks
-            self.vertical.append(
-                nn.ModuleList(VerticalLayer(v, h, down=i >= ups) for i, (v, h) in enumerate(pairs))
-            )
-            self.horizontal.append(
-                nn.ModuleList(HorizontalLayer(h) for h in gated_layers(network, "h", level))
-            )
+            vertical, horizontal = (gated_layers(network, stack, level) for stack in "vh")
+            pairs = enumerate(zip(vertical, horizontal, strict=True))
+            self.vertical.append(Layers(VerticalLayer(v, h, down=i >= ups) for i, (v, h) in pairs))
+            self.horizontal.append(Layers(HorizontalLayer(h) for h in horizontal))
         self.v_strided = nn.ModuleList(
             VerticalConvolution(network.vertical.strided[level]) for level in range(depth - 1)
         )
@@ -192,7 +190,9 @@ class _Row:
         graph, pixels = self.graph, self.values["pixels"].permute(1, 2, 0)
         x, left = pixels[1:], pixels[:-1, :, 1:]
         self.h_shares[0].append(
-            self.shares["h0"].pop(0) + graph.input_row(x[..., 2:]) + left @ graph.input_column
+            self.shares["h0"].pop(0)
+            + graph.input_row(x[..., 2:])
+            + left @ graph.get_buffer("input_column")
         )
         return cast(Tensor, self.shares["v0"].pop(0) + graph.input_vertical(x))
 
@@ -212,24 +212,24 @@ class _Row:
             self._earlier(Line(f"h{level}_strided", level, v.shape[-1]))
 
     def _layer(self, level: int, layer: int, v: Tensor, skip: Tensor | None) -> Tensor:
-        vertical = cast(VerticalLayer, self.graph.vertical[level][layer])
+        vertical = self.graph.vertical[level][layer]
         name, shares = f"{level}_{layer}", self.shares[f"v{level}"]
         rows = self._with_cache(f"v{name}_first", ops.concat_elu(v))
         hidden = shares.pop(0) + vertical.first(rows)
         if skip is not None:
-            hidden = hidden + ops.concat_elu(skip) @ vertical.shortcut
+            hidden = hidden + ops.concat_elu(skip) @ vertical.get_buffer("shortcut")
         rows = self._with_cache(f"v{name}_second", ops.concat_elu(hidden))
         v = ops.gate(v, shares.pop(0) + vertical.second(rows))
         self._horizontal_shares(level, layer, v)
         return v
 
     def _horizontal_shares(self, level: int, layer: int, v: Tensor) -> None:
-        horizontal = cast(HorizontalLayer, self.graph.horizontal[level][layer])
+        horizontal = self.graph.horizontal[level][layer]
         vertical = self.graph.vertical[level][layer]
         shares, width = self.shares[f"h{level}"], 2 * v.shape[-1]
         first = horizontal.first(self._earlier(Line(f"h{level}_{layer}_first", level, width)))
         second = horizontal.second(self._earlier(Line(f"h{level}_{layer}_second", level, width)))
-        first = first + shares.pop(0) + ops.concat_elu(v) @ vertical.to_horizontal
+        first = first + shares.pop(0) + ops.concat_elu(v) @ vertical.get_buffer("to_horizontal")
         self.h_shares[level] += [first, second + shares.pop(0)]
 
     def _with_cache(self, line: str, x: Tensor) -> Tensor:

@@ -21,9 +21,7 @@ from pmtool.network.pixelminer import (
     Stack,
 )
 
-
 T = TypeVar("T")
-Layers = nn.ModuleList
 Outer = tuple[Tensor, Tensor]
 """Features of above and below, ``(1, C, H, W)`` each."""
 
@@ -50,16 +48,16 @@ class OuterStack:
 
     def up(self, level: int, layer: int, shortcut: Outer | None) -> None:
         """A gated layer of the up pass."""
-        self._gated(cast(Layers, self.stack.up[level])[layer], level, shortcut)
+        self._gated(self.stack.up[level][layer], level, shortcut)
         self.skips.append(self.x)
 
     def down(self, step: int, layer: int, shortcut: Outer) -> None:
         """A gated layer of the down pass."""
-        self._gated(cast(Layers, self.stack.down[step])[layer], LEVELS - 1 - step, shortcut)
+        self._gated(self.stack.down[step][layer], LEVELS - 1 - step, shortcut)
 
     def strided(self, level: int) -> None:
         """The block that leads to a level."""
-        self.x, share = _block(cast(Block, self.stack.strided[level - 1]), self.x)
+        self.x, share = _block(self.stack.strided[level - 1], self.x)
         self.shares[level].append(share)
         self.skips.append(self.x)
 
@@ -68,13 +66,13 @@ class OuterStack:
         layer = self.stack.upsample[step - 1]
         self.x = _both(layer, self.x)
 
-    def _gated(self, layer: nn.Module, level: int, shortcut: Outer | None) -> None:
-        assert isinstance(layer, GatedLayer)
+    def _gated(self, layer: GatedLayer, level: int, shortcut: Outer | None) -> None:
         hidden, share = _block(layer.first, _both(_concat_elu, self.x))
-        if layer.shortcut is not None and shortcut is not None:
-            added = _both(lambda a: layer.shortcut(_concat_elu(a)), shortcut)
+        convolution = layer.shortcut
+        if convolution is not None and shortcut is not None:
+            added = [convolution(_concat_elu(a)) for a in shortcut]
             hidden = hidden[0] + added[0], hidden[1] + added[1]
-            share = share + layer.shortcut.bias.view(1, -1, 1, 1)
+            share = share + cast(Tensor, convolution.bias).view(1, -1, 1, 1)
         outputs, second = _block(layer.second, _both(_concat_elu, hidden))
         self.shares[level] += [share, second]
         self.x = _gate(self.x[0], outputs[0]), _gate(self.x[1], outputs[1])
@@ -88,8 +86,8 @@ class WindowGraph(nn.Module):
     horizontal one's; ``mixture`` ``(H, W, 6 K + 1)``, see `Layout.mixture`.
     """
 
-    inputs = ["above", "below"]
-    outputs = ["shares0", "shares1", "shares2", "mixture"]
+    inputs = ("above", "below")
+    outputs = ("shares0", "shares1", "shares2", "mixture")
 
     def __init__(self, network: PixelMiner) -> None:
         super().__init__()
