@@ -47,12 +47,15 @@ class Sampler:
         from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 
         runtime()
+        self.backend = OnnxRuntimeBackend.name
         self.bundle, self.options, self.device = bundle, options, "cpu"
         self.layout = Layout(bundle.hyperparameters)
-        self._backend: Callable[[int], Backend] = lambda threads: OnnxRuntimeBackend(
-            bundle, threads
-        )
-        self.backend = OnnxRuntimeBackend.name
+
+    def engine(self, threads: int) -> Backend:
+        """The model in its engine, for calls that may use so many threads each."""
+        from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+
+        return OnnxRuntimeBackend(self.bundle, threads)
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
         """What generating ``pairs`` slices will take; raises `MemoryBudgetError`, `UsageError`."""
@@ -103,7 +106,7 @@ class _Run:
 
     def __init__(self, sampler: Sampler, plan: Plan, pairs: Sequence[SlicePair]) -> None:
         self.sampler, self.plan, self.pairs = sampler, plan, pairs
-        self.backend = sampler._backend(max(1, plan.threads // plan.workers))
+        self.backend = sampler.engine(max(1, plan.threads // plan.workers))
         self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.fronts = wavefronts(plan.shape, plan.window)

@@ -64,8 +64,11 @@ class TimedSampler(Sampler):
 
     def __init__(self, bundle: Bundle, options: SamplerOptions, clock: Clock) -> None:
         super().__init__(bundle, options)
-        plain = self._backend
-        self._backend = lambda threads: TimedBackend(plain(threads), clock)
+        self.clock = clock
+
+    def engine(self, threads: int) -> Backend:
+        """See `Sampler.engine`."""
+        return TimedBackend(super().engine(threads), self.clock)
 
 
 class CachedRun(NamedTuple):
