@@ -18,7 +18,7 @@ DEFAULT_WINDOW = 192
 """Windows of about this size generate as well as those of the paper at half of the cost."""
 MOST_LANES = 16
 """More windows at once gain nothing on a CPU."""
-SCRATCH = 3.0
+SCRATCH = 5.0
 """Memory of the window graph's run in units of its outputs."""
 OPERATIONS_PER_PIXEL = 4.7e6 / 32**2
 """Of one forward pass, for every pixel and squared channel."""
