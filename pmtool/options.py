@@ -11,11 +11,11 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.grid import GRIDS, GridName
 from pmtool.image_file import check_format, image_suffix
 from pmtool.interpolation import INTERPOLATORS, Interpolator
+from pmtool.mixture import Mode
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-Mode = Literal["sample", "median", "mean"]
 MaskInterpolation = Literal["nearest", "linear"]
 _PATHS = {"uncertainty", "segmentation", "segmentation_out", "preview", "statistics"}
 
