@@ -15,6 +15,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 NETWORK = "network."
 """Prefix of the network's own weights in the file; the others are derived from them."""
+CARD, TRAINING_LOG = "README.md", "training.csv"
+"""Texts on a model, which a bundle may lack; no hash covers them, as they decide no voxel."""
 DEFAULT = Path(__file__).parent / "models" / "default"
 
 

@@ -225,6 +225,19 @@ def export(checkpoint: Path, folder: Path, overwrite: bool, debug: bool, **optio
     click.echo(run(checkpoint, folder, overwrite, **options))
 
 
+@cli.command(epilog=_EPILOG)
+@click.argument("model", type=_FILE, required=False)
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def info(model: Path | None, debug: bool) -> None:
+    """Show a model's card, manifest and training log.
+
+    MODEL is the folder of a bundle, by default of the built-in one.
+    """
+    from pmtool.info import model_info
+
+    click.echo(model_info(model))
+
+
 def _one_each(
     source: Path | None, target: Path | None, source_option: Path | None, target_option: Path | None
 ) -> tuple[Path, Path]:
