@@ -58,22 +58,26 @@ def _inputs(graph: Graph) -> Arrays:
     """Random inputs, the same for every call, and room for the outputs."""
     rng = np.random.default_rng(0)
     buffers = Buffers(_layout(graph), SIZE, SIZE, LANES)
-    for array in (*buffers.rows.values(), buffers.pixels):
+    for array in (*buffers.rows.values(), buffers.residuals):
         array[:] = rng.normal(0, 0.3, array.shape)
     buffers.tails[:] = rng.uniform(0.01, 0.5, buffers.tails.shape)
     np.abs(buffers.rows["mixture"], out=buffers.rows["mixture"])
     if isinstance(graph, WindowGraph):
         return _window(buffers, rng)
     if isinstance(graph, RowGraph):
-        return {**buffers.row(graph.depth), "pixels": buffers.pixels[:3]}
+        return {**buffers.row(graph.depth), "residuals": buffers.residuals[:3]}
     if isinstance(graph, KnownGraph):
-        return {**buffers.known(graph.weights.depth, KNOWN), "pixels": buffers.pixels[3, :KNOWN]}
+        return {
+            **buffers.known(graph.weights.depth, KNOWN),
+            "residuals": buffers.residuals[3, :KNOWN],
+        }
     columns = {
         "tails": buffers.tails[0, KNOWN:],
-        "pixels": buffers.pixels[3, 1 + KNOWN :, :, None],
+        "pixels": buffers.pixels[0, KNOWN:, :, None],
+        "residuals": buffers.residuals[3, 1 + KNOWN :, :, None],
     }
     groups = {name: buffers.grouped(array, KNOWN) for name, array in columns.items()}
-    previous = buffers.pixels[3, KNOWN, :, None]
+    previous = buffers.residuals[3, KNOWN, :, None]
     return {**buffers.pixel(graph.weights.depth, KNOWN), **groups, "previous": previous}
 
 

@@ -99,20 +99,23 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
         return inputs, [{0 if name in graph.states else 1: lanes} for name in graph.inputs]
     above: Shape = {1: 4 * groups + 1, 2: lanes}
     return inputs, [
-        above if isinstance(graph, RowGraph) and name == "pixels" else _row(arrays[name])
+        above if isinstance(graph, RowGraph) and name == "residuals" else _row(arrays[name])
         for name in graph.inputs
     ]
 
 
 def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict[str, Floats]:
     if isinstance(graph, RowGraph):
-        return {**buffers.row(graph.depth), "pixels": buffers.pixels[:3]}
+        return {**buffers.row(graph.depth), "residuals": buffers.residuals[:3]}
     if isinstance(graph, KnownGraph):
-        return {**buffers.known(graph.weights.depth, SIZE), "pixels": buffers.pixels[3, :SIZE]}
+        return {
+            **buffers.known(graph.weights.depth, SIZE),
+            "residuals": buffers.residuals[3, :SIZE],
+        }
     tails = buffers.grouped(buffers.tails[0], 0)
     arrays = {**buffers.pixel(graph.weights.depth, 0), "tails": tails}
     group = {name: array[0] for name, array in arrays.items() if name not in graph.states}
-    return {**arrays, **group, "previous": buffers.pixels[3, 0, :, None]}
+    return {**arrays, **group, "previous": buffers.residuals[3, 0, :, None]}
 
 
 def _forget_origins(graph: GraphProto) -> None:

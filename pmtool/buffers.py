@@ -7,9 +7,10 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.layout import COLUMNS, LEVELS, Layout
+from pmtool.layout import COLUMNS, LEVELS, RESIDUAL_MAX, Layout
 
 Floats = NDArray[np.float32]
+Part = slice | tuple[slice, slice]
 MARGIN = 2
 """Columns of zeros on the left of a line of the horizontal stack: what its first column sees."""
 
@@ -20,7 +21,10 @@ class Buffers:
     Attributes
     ----------
     pixels
-        ``(3 + H, 1 + W, M)`` in [-1, 1]; three rows of zeros above and a column on the left.
+        ``(H, W, M)`` in [-1, 1], what is generated.
+    residuals
+        The same relative to the midpoint, ``(3 + H, 1 + W, M)``; three rows of zeros above and a
+        column on the left.
     tails
         ``(H, W, M, 1)``: uniform numbers, see `nearer_tail`.
     planes
@@ -32,7 +36,8 @@ class Buffers:
     def __init__(self, layout: Layout, height: int, width: int, lanes: int) -> None:
         self.layout, self.height, self.width, self.lanes = layout, height, width, lanes
         shares = [sum(layout.shares(level)) for level in range(LEVELS)]
-        self.pixels = _zeros(3 + height, 1 + width, lanes)
+        self.pixels = _zeros(height, width, lanes)
+        self.residuals = _zeros(3 + height, 1 + width, lanes)
         self.tails = _zeros(height, width, lanes, 1)
         self.levels: dict[str, int] = {}
         self.rows: dict[str, Floats] = {}
@@ -64,13 +69,20 @@ class Buffers:
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
         """Bytes that such buffers take; rows are neglected beside planes of a whole window."""
         lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
-        return math.ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 3) + lines))
+        return math.ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
 
     def reset(self) -> None:
         """Forget the windows before."""
-        self.pixels[:] = 0
+        self.residuals[:] = 0
         for array in self.rows.values():
             array[:] = 0
+
+    def give(self, part: Part, pixels: Floats) -> None:
+        """Pixels of a part of the window, ``(H, W, M)``, whose planes are there."""
+        mean, log_scale = self.planes["mixture"][..., -2:].transpose(3, 1, 2, 0)
+        self.pixels[part] = pixels[part]
+        residuals = (pixels[part] - mean[part]) * np.exp(-log_scale[part])
+        self.residuals[3:, 1:][part] = residuals.clip(-RESIDUAL_MAX, RESIDUAL_MAX)
 
     def load(self, row: int, depth: int) -> None:
         """Bring a row of the planes to where the graphs read it."""
@@ -80,7 +92,7 @@ class Buffers:
                 self.rows[name][:] = plane[:, row >> level].transpose(1, 0, 2)
 
     def row(self, depth: int) -> dict[str, Floats]:
-        """Arrays of the row graph but for the pixels, which change with the row.
+        """Arrays of the row graph but for the residuals, which change with the row.
 
         A cache is moved on in place: the graph reads it whole before it writes it.
         """
@@ -94,14 +106,14 @@ class Buffers:
         return arrays | self._carries("v", depth, 0, self.width)
 
     def known(self, depth: int, columns: int) -> dict[str, Floats]:
-        """Arrays of the known graph for the first columns, but for the pixels."""
+        """Arrays of the known graph for the first columns, but for the residuals."""
         lasts = [f"{line.name}_last" for line in self.layout.lines("h", depth)]
         names = [*self._shares(depth), *lasts]
         arrays = {name: self._columns(name, 0, columns) for name in names}
         return arrays | self._carries("h", depth, 0, columns)
 
     def pixel(self, depth: int, first: int) -> dict[str, Floats]:
-        """Arrays of the pixel graph from column ``first`` on, but for pixels and tails."""
+        """Arrays of the pixel graph from column ``first`` on, but for those that `Lanes` adds."""
         lines = self.layout.lines("h", depth)
         names = [
             "mixture",

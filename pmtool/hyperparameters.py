@@ -24,9 +24,8 @@ class Hyperparameters:
         Grey levels are ``2**bits``; the paper used 8.
     hu_window
         The lowest and highest HU, mapped to -1 and +1.
-    offset_means
-        Component means are offsets from the known pixels (``mean = base + 0.1 x output``,
-        ``log-scale = -4 + output``) instead of the plain output of the paper's form.
+    encoder
+        Feature maps of the non-causal encoder at full resolution; 0 for none, the paper's form.
     """
 
     channels: int
@@ -34,11 +33,13 @@ class Hyperparameters:
     mixtures: int = 10
     bits: int = 12
     hu_window: tuple[int, int] = (-1024, 3071)
-    offset_means: bool = True
+    encoder: int = 0
 
     def __post_init__(self) -> None:
         if min(self.channels, self.blocks, self.mixtures) < 1:
             raise ModelError(f"channels, blocks and mixtures must be positive, not {self}")
+        if self.encoder < 0:
+            raise ModelError(f"the encoder cannot have {self.encoder} channels")
         if not 1 <= self.bits <= 16:
             raise ModelError(f"bits must lie between 1 and 16, not {self.bits}")
         if self.hu_window[0] >= self.hu_window[1]:
@@ -64,5 +65,5 @@ class Hyperparameters:
 
 
 PAPER = Hyperparameters(channels=128)
-COMPACT = Hyperparameters(channels=16)
+COMPACT = Hyperparameters(channels=16, encoder=32)
 PRESETS = {"paper": PAPER, "compact": COMPACT}

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from pmtool.backends.protocol import Backend, Program
 from pmtool.buffers import Buffers, Floats
 from pmtool.layout import LEVELS, depth_of_row
@@ -63,29 +65,30 @@ class Lanes:
         buffers = self.buffers
         buffers.reset()
         buffers.tails[..., 0] = nearer_tail(uniforms)
-        pixels = buffers.pixels[3:, 1:]
-        pixels[: self.known_rows] = known[: self.known_rows]
-        pixels[:, : self.known_columns] = known[:, : self.known_columns]
+        for part in np.s_[: self.known_rows], np.s_[:, : self.known_columns]:
+            buffers.give(part, known)
         for row in range(buffers.height):
             self._row(row)
             if on_row is not None and row >= self.known_rows:
                 on_row(row, buffers.rows["parameters"][self.known_columns :])
-        return pixels
+        return buffers.pixels
 
     def _row(self, row: int) -> None:
         buffers, depth = self.buffers, depth_of_row(row)
         buffers.load(row, depth)
-        self.rows[depth].run({"pixels": buffers.pixels[row : row + 3]})
+        self.rows[depth].run({"residuals": buffers.residuals[row : row + 3]})
+        residuals = buffers.residuals[3 + row]
         if row < self.known_rows:
-            self.given[depth].run({"pixels": buffers.pixels[3 + row, :-1]})
+            self.given[depth].run({"residuals": residuals[:-1]})
             return
         first = self.known_columns
         if first:
-            self.known[depth].run({"pixels": buffers.pixels[3 + row, :first]})
+            self.known[depth].run({"residuals": residuals[:first]})
         columns = {
-            "pixels": buffers.pixels[3 + row, 1 + first :, :, None],
+            "pixels": buffers.pixels[row, first:, :, None],
+            "residuals": residuals[1 + first :, :, None],
             "tails": buffers.tails[row, first:],
         }
         groups = {name: buffers.grouped(array, first) for name, array in columns.items()}
-        previous = buffers.pixels[3 + row, first, :, None]
+        previous = residuals[first, :, None]
         self.pixels[depth].run({"previous": previous, **groups})

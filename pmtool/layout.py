@@ -15,6 +15,8 @@ from pmtool.hyperparameters import Hyperparameters
 LEVELS = 3
 COLUMNS = 4
 """Columns that one pass of the pixel graph generates: one column of the coarsest level."""
+RESIDUAL_MAX = 16.0
+"""Limit of a pixel's distance from the midpoint, in units of the midpoint's scale."""
 
 
 def depth_of_row(row: int) -> int:
@@ -66,10 +68,10 @@ class Layout:
     def mixture(self) -> int:
         """Channels of the known part of the mixture.
 
-        Logits, means and inverse scales of the outer components, and the base of the target
-        components' means.
+        Logits, means and inverse scales of the outer components; mean and log-scale of the
+        midpoint.
         """
-        return 6 * self.hyperparameters.mixtures + 1
+        return 6 * self.hyperparameters.mixtures + 2
 
     @property
     def floats_per_pixel(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 
@@ -10,7 +11,9 @@ import torch
 from torch import Tensor
 
 from pmtool.hyperparameters import PAPER, Hyperparameters
+from pmtool.layout import RESIDUAL_MAX
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
+from pmtool.network.encoder import Encoder
 from pmtool.network.layers import Block, concat_elu, depths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -25,11 +28,15 @@ def random(*shape: int) -> Tensor:
     return torch.rand(shape, generator=generator, dtype=torch.float64) * 2 - 1
 
 
-@pytest.fixture(scope="module", params=[True, False], ids=["offsets", "paper"])
+@pytest.fixture(scope="module", params=[4, 0], ids=["encoder", "paper"])
 def network(request: pytest.FixtureRequest) -> PixelMiner:
     """A tiny network of random weights in double precision."""
     torch.manual_seed(0)
-    return PixelMiner(replace(TINY, offset_means=request.param)).double().eval()
+    network = PixelMiner(replace(TINY, encoder=request.param)).double().eval()
+    if request.param:  # weights other than zero, and a scale so large that no residual is limited
+        for parameter, mean in zip(network.encoder.output.parameters(), (0, 4), strict=True):
+            torch.nn.init.normal_(parameter, mean, std=0.1)
+    return network
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +106,7 @@ def test_outer_pixels_influence_outputs_before_and_after_them(
         seen = gradient[0, 0].abs() > CHANGED
         assert seen[5:12, 5:12].all()
     (other,) = torch.autograd.grad(result[0, 2 - outer].sum(), stack[outer])
-    assert network.hyperparameters.offset_means or not other.any()
+    assert bool(network.hyperparameters.encoder) == bool(other.any())
 
 
 @torch.no_grad()
@@ -144,30 +151,49 @@ def test_concat_elu() -> None:
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("offset_means", [True, False])
-def test_means_are_offsets_from_known_pixels(
-    offset_means: bool, slices: tuple[Tensor, Tensor, Tensor]
+def test_components_are_relative_to_the_midpoint(
+    network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor]
 ) -> None:
     """Seen with an output layer of weight zero."""
     k = TINY.mixtures
-    network = PixelMiner(replace(TINY, offset_means=offset_means)).double()
+    network = copy.deepcopy(network)
     assert network.output.bias is not None
     network.output.parametrizations.weight.original0.zero_()  # type: ignore[union-attr, operator]
     network.output.bias.copy_(torch.arange(3 * k) / 10)
     above, target, below = slices
     mixture = network(above, target, below)
+    midpoint = network.midpoint(above, below)
     bias = network.output.bias.float()
-    logits, means, log_scales = (b.reshape(1, k, 1, 1) for b in bias.chunk(3))
-    bases = [above, (above + below) / 2, below] if offset_means else [torch.zeros_like(above)] * 3
-    unit, offset = (0.1, -4.0) if offset_means else (1.0, 0.0)
-    for depth, base in enumerate(bases):
-        part = Mixture(*(p[:, depth * k : (depth + 1) * k] for p in mixture))
-        expected = base + unit * means
-        torch.testing.assert_close(part.means, expected, check_dtype=False, rtol=0, atol=1e-6)
-        torch.testing.assert_close(part.logits, logits.expand_as(part.logits))
-        torch.testing.assert_close(
-            part.log_scales, (offset + log_scales).expand_as(part.means), check_dtype=False
-        )
+    logits, means, log_scales = (b.reshape(1, k, 1, 1).repeat(1, 3, 1, 1) for b in bias.chunk(3))
+    expected = Mixture(
+        logits.expand_as(mixture.logits),
+        midpoint.mean + midpoint.log_scale.exp() * means,
+        midpoint.log_scale + log_scales,
+    )
+    torch.testing.assert_close(tuple(mixture), tuple(expected), check_dtype=False)
+
+
+@torch.no_grad()
+def test_without_an_encoder_pixels_are_their_own_residuals(
+    slices: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    midpoint = PixelMiner(TINY).midpoint(slices[0], slices[2])
+    assert torch.equal(midpoint.residual(slices[1]), slices[1])
+
+
+@torch.no_grad()
+def test_the_encoder_starts_at_the_linear_interpolation(
+    slices: tuple[Tensor, Tensor, Tensor],
+) -> None:
+    above, target, below = slices
+    midpoint = Encoder(4).double()(above, below)
+    linear = (above + below) / 2
+    torch.testing.assert_close(midpoint.mean, linear)
+    residual = midpoint.residual(target)
+    assert residual.abs().max() == RESIDUAL_MAX
+    inside = residual.abs() < RESIDUAL_MAX
+    expected = (target - linear) * math.exp(4)
+    torch.testing.assert_close(residual[inside], expected[inside])
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from pmtool.graphs.kernels import column_matrix, target_kernel, upsample_matrix
 from pmtool.graphs.row import gated_layers, shortcut_matrix
 from pmtool.layout import LEVELS, Layout
 from pmtool.network.layers import Block, GatedLayer, Layers
-from pmtool.network.pixelminer import LOG_SCALE_OFFSET, MEAN_UNIT, PixelMiner
+from pmtool.network.pixelminer import PixelMiner
 
 
 def current_row(block: Block) -> Tensor:
@@ -71,22 +71,15 @@ class OutputWeights(nn.Module):
 
     def __init__(self, network: PixelMiner) -> None:
         super().__init__()
-        hp = network.hyperparameters
-        k = hp.mixtures
-        matrix = network.output.weight.detach()[:, :, 0, 0].T.clone()
-        bias = cast(Tensor, network.output.bias).detach().clone()
-        if hp.offset_means:
-            matrix[:, k : 2 * k] *= MEAN_UNIT
-            bias[k : 2 * k] *= MEAN_UNIT
-            bias[2 * k :] += LOG_SCALE_OFFSET
-        self.register_buffer("matrix", matrix.contiguous())
-        self.register_buffer("bias", bias)
+        matrix = network.output.weight.detach()[:, :, 0, 0].T.contiguous()
+        self.register_buffer("matrix", matrix)
+        self.register_buffer("bias", cast(Tensor, network.output.bias).detach().clone())
 
 
 class KnownGraph(nn.Module):
     """The horizontal stack of a row's first columns, whose pixels are given.
 
-    Inputs (``K`` columns of their level): ``pixels`` ``(K, M)``, each column's left neighbour;
+    Inputs (``K`` columns of their level): ``residuals`` ``(K, M)``, each column's left neighbour;
     ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` where the level below is not
     touched.
     Outputs: every ``<line>_last`` of the horizontal stack and ``h<l>_carry_next``, ``(K, M, C)``.
@@ -96,7 +89,7 @@ class KnownGraph(nn.Module):
         super().__init__()
         self.weights = HorizontalWeights(network, depth)
         carry = [f"h{depth - 1}_carry"] if depth < LEVELS else []
-        self.inputs = ["pixels", *(f"h_shares{level}" for level in range(depth)), *carry]
+        self.inputs = ["residuals", *(f"h_shares{level}" for level in range(depth)), *carry]
         lines = self.weights.layout.lines("h", depth)
         carries = [f"h{level}_carry_next" for level in range(depth - 1)]
         self.outputs = [*(f"{line.name}_last" for line in lines), *carries]
@@ -121,8 +114,8 @@ class _KnownColumns:
     def run(self) -> dict[str, Tensor]:
         weights, depth = self.weights, self.weights.depth
         n = weights.layout.hyperparameters.blocks
-        pixels = self.values["pixels"].unsqueeze(-1)
-        skips = [self.shares[0].pop(0) + pixels * weights.get_buffer("input")]
+        residuals = self.values["residuals"].unsqueeze(-1)
+        skips = [self.shares[0].pop(0) + residuals * weights.get_buffer("input")]
         for level in range(depth):
             if level:
                 columns = _left_columns(skips[-1])[::2] @ weights.get_buffer(f"strided{level - 1}")

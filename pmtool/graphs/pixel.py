@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.layout import COLUMNS, LEVELS
-from pmtool.network.pixelminer import LOG_SCALE_MIN, PixelMiner
+from pmtool.layout import COLUMNS, LEVELS, RESIDUAL_MAX
+from pmtool.network.encoder import LOG_SCALE_MIN
+from pmtool.network.pixelminer import PixelMiner
 
 
 class PixelGraph(nn.Module):
@@ -17,13 +18,13 @@ class PixelGraph(nn.Module):
 
     ``chooser`` is ``"quantile"`` (of a uniform number) or ``"mean"``.
 
-    States, inputs and outputs alike: ``previous`` ``(M, 1)``, the pixel on the left; for every line
-    of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
+    States, inputs and outputs alike: ``previous`` ``(M, 1)``, the residual on the left; for every
+    line of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
     columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>`` ``(n, M, S)``, ``mixture``
-    ``(4, M, 6 K + 1)``, ``tails`` ``(4, M, 1)``, see `pmtool.mixture.nearer_tail`, ``h<l>_carry``
+    ``(4, M, 6 K + 2)``, ``tails`` ``(4, M, 1)``, see `pmtool.mixture.nearer_tail`, ``h<l>_carry``
     ``(n, M, C)`` where the level below is not touched. Outputs: ``pixels`` ``(4, M, 1)`` in
-    [-1, 1], ``parameters`` ``(4, M, 3 K)`` (logits, means and log-scales of the target components),
-    ``<line>_last`` and ``h<l>_carry_next`` ``(n, M, C)``.
+    [-1, 1] and their ``residuals``, ``parameters`` ``(4, M, 3 K)`` (logits, means and log-scales
+    of the target components), ``<line>_last`` and ``h<l>_carry_next`` ``(n, M, C)``.
     """
 
     def __init__(self, network: PixelMiner, depth: int, chooser: str) -> None:
@@ -38,7 +39,8 @@ class PixelGraph(nn.Module):
         self.scanned = [*(f"h_shares{x}" for x in levels), "mixture", "tails", *carry]
         carries = [f"h{level}_carry_next" for level in range(depth - 1)]
         self.inputs = [*self.states, *self.scanned]
-        self.results = ["pixels", "parameters", *(f"{x}_last" for x in lines), *carries]
+        lasts = [f"{line}_last" for line in lines]
+        self.results = ["pixels", "residuals", "parameters", *lasts, *carries]
         self.outputs = [*(f"{name}_next" for name in self.states), *self.results]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -60,12 +62,16 @@ class _Columns:
             for level in range(self.depth)
         ]
         self.mixture = self._columns("mixture")
+        mean, log_scale = values["mixture"][..., -2:].split(1, dim=-1)
+        midpoint = mean, log_scale, torch.exp(log_scale), torch.exp(-log_scale)
+        self.midpoint = [part.unbind() for part in midpoint]
         self.tails = self._columns("tails")
         deepest = f"h{self.depth - 1}_carry"
         self.carry = self._columns(deepest) if self.depth < LEVELS else ()
         self.upsampled: list[list[Tensor]] = [[] for _ in range(self.depth)]
         self.carry_next: list[list[Tensor]] = [[] for _ in range(self.depth)]
-        self.pixels = [values["previous"]]
+        self.residuals = [values["previous"]]
+        self.pixels: list[Tensor] = []
         self.parameters: list[Tensor] = []
 
     def _columns(self, name: str) -> tuple[Tensor, ...]:
@@ -73,10 +79,11 @@ class _Columns:
 
     def run(self) -> tuple[Tensor, ...]:
         for x in range(COLUMNS):
-            entry = self.pixels[-1] * self.weights.get_buffer("input") + self.shares[0][x][0]
+            entry = self.residuals[-1] * self.weights.get_buffer("input") + self.shares[0][x][0]
             self._choose(x, self._level(0, x, entry))
-        states = [self.pixels[-1], *(c for line in self.lines.values() for c in line[-2:])]
-        rows = [self.pixels[1:], self.parameters, *(line[2:] for line in self.lines.values())]
+        states = [self.residuals[-1], *(c for line in self.lines.values() for c in line[-2:])]
+        rows = [self.pixels, self.residuals[1:], self.parameters]
+        rows += [line[2:] for line in self.lines.values()]
         rows += self.carry_next[: self.depth - 1]
         return (*states, *(torch.cat(columns).unflatten(0, (len(columns), -1)) for columns in rows))
 
@@ -129,10 +136,12 @@ class _Columns:
         k = hp.mixtures
         parameters = torch.addmm(output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix"))
         logits, means, log_scales = parameters.split(k, dim=1)
-        outer_logits, outer_means, outer_inverse, base = self.mixture[x].split(
-            [2 * k, 2 * k, 2 * k, 1], dim=1
+        outer_logits, outer_means, outer_inverse, _ = self.mixture[x].split(
+            [2 * k, 2 * k, 2 * k, 2], dim=1
         )
-        means, log_scales = means + base, log_scales.clamp(min=LOG_SCALE_MIN)
+        mean, log_scale, scale, inverse_scale = (part[x] for part in self.midpoint)
+        means = mean + scale * means
+        log_scales = (log_scale + log_scales).clamp(min=LOG_SCALE_MIN)
         components = choose.Components(
             torch.softmax(torch.cat((logits, outer_logits), dim=1), dim=1),
             torch.cat((means, outer_means), dim=1),
@@ -142,5 +151,8 @@ class _Columns:
             level = choose.mean(components, hp.bits)
         else:
             level = choose.quantile(components, self.tails[x], hp.bits)
-        self.pixels.append(level * (2.0 / (hp.levels - 1)) - 1)
+        pixel = level * (2.0 / (hp.levels - 1)) - 1
+        self.pixels.append(pixel)
+        residual = (pixel - mean) * inverse_scale
+        self.residuals.append(residual.clamp(-RESIDUAL_MAX, RESIDUAL_MAX))
         self.parameters.append(torch.cat((logits, means, log_scales), dim=1))

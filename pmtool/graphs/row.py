@@ -97,10 +97,10 @@ class HorizontalLayer(nn.Module):
 class RowGraph(nn.Module):
     """One row of the target at the first ``depth`` levels.
 
-    Inputs (``W`` columns of their level, ``M`` lanes): ``pixels`` ``(3, 1 + W, M)``, the three rows
-    above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the window
-    graph's planes; for every line of the vertical stack ``<line>_cache`` ``(W, M, 2 C)``, its two
-    earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the row
+    Inputs (``W`` columns of their level, ``M`` lanes): ``residuals`` ``(3, 1 + W, M)``, the three
+    rows above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the
+    window graph's planes; for every line of the vertical stack ``<line>_cache`` ``(W, M, 2 C)``,
+    its two earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the row
     before the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is not
     touched.
 
@@ -141,7 +141,7 @@ class RowGraph(nn.Module):
         caches = [f"{line.name}_cache" for s in "vh" for line in self.layout.lines(s, self.depth)]
         lasts = [f"{line.name}_last" for line in self.layout.lines("h", self.depth)]
         carry = [f"v{self.depth - 1}_carry"] if self.depth < LEVELS else []
-        inputs = ["pixels", *(f"shares{level}" for level in levels), *caches, *lasts, *carry]
+        inputs = ["residuals", *(f"shares{level}" for level in levels), *caches, *lasts, *carry]
         carries = [f"v{level}_carry_next" for level in range(self.depth - 1)]
         moved_on = [f"{name}_next" for name in caches]
         return inputs, [*(f"h_shares{level}" for level in levels), *moved_on, *carries]
@@ -187,8 +187,8 @@ class _Row:
         return self.results
 
     def _entry(self) -> Tensor:
-        graph, pixels = self.graph, self.values["pixels"].permute(1, 2, 0)
-        x, left = pixels[1:], pixels[:-1, :, 1:]
+        graph, residuals = self.graph, self.values["residuals"].permute(1, 2, 0)
+        x, left = residuals[1:], residuals[:-1, :, 1:]
         self.h_shares[0].append(
             self.shares["h0"].pop(0)
             + graph.input_row(x[..., 2:])

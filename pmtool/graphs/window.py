@@ -12,14 +12,9 @@ from torch.nn import functional as F
 from pmtool.graphs import ops
 from pmtool.graphs.kernels import parts
 from pmtool.layout import LEVELS, Layout
-from pmtool.network.layers import Block, GatedLayer, shift_down, shift_right
-from pmtool.network.pixelminer import (
-    LOG_SCALE_MIN,
-    LOG_SCALE_OFFSET,
-    MEAN_UNIT,
-    PixelMiner,
-    Stack,
-)
+from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint
+from pmtool.network.layers import Block, GatedLayer
+from pmtool.network.pixelminer import PixelMiner, Stack
 
 T = TypeVar("T")
 Outer = tuple[Tensor, Tensor]
@@ -83,7 +78,7 @@ class WindowGraph(nn.Module):
 
     Input: ``above`` and ``below``, ``(1, 1, H, W)`` in [-1, 1]. Outputs, channels last:
     ``shares0 .. shares2`` ``(H / 2^l, W / 2^l, S)``, the vertical stack's shares before the
-    horizontal one's; ``mixture`` ``(H, W, 6 K + 1)``, see `Layout.mixture`.
+    horizontal one's; ``mixture`` ``(H, W, 6 K + 2)``, see `Layout.mixture`.
     """
 
     inputs = ("above", "below")
@@ -96,7 +91,8 @@ class WindowGraph(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         above, below = tensors
-        v, h = self._entry(above, below)
+        midpoint = self.network.midpoint(above, below)
+        v, h = self._entry(midpoint, above, below)
         for level in range(LEVELS):
             if level:
                 v.strided(level)
@@ -117,29 +113,22 @@ class WindowGraph(nn.Module):
                 above_below = [torch.cat(pair, dim=1) for pair in pairs]
                 h.down(step, layer, (above_below[0], above_below[1]))
         planes = [torch.cat(v.shares[level] + h.shares[level], dim=1) for level in range(LEVELS)]
-        planes.append(self._mixture(h.x, above, below))
+        planes.append(self._mixture(h.x, midpoint))
         return tuple(plane.squeeze(0).permute(1, 2, 0) for plane in planes)
 
-    def _entry(self, above: Tensor, below: Tensor) -> tuple[OuterStack, OuterStack]:
-        net = self.network
-        x = torch.cat((above, below, torch.zeros_like(above)))
-        x = torch.cat((x, torch.ones_like(x)), dim=1)
-        v = shift_down(net.input_vertical(x))
-        h = shift_down(net.input_row(x)) + shift_right(net.input_column(x))
-        return OuterStack(net.vertical, v), OuterStack(net.horizontal, h)
+    def _entry(
+        self, midpoint: Midpoint, above: Tensor, below: Tensor
+    ) -> tuple[OuterStack, OuterStack]:
+        outer = [midpoint.residual(slice_) for slice_ in (above, below)]
+        v, h = self.network.entry(midpoint, torch.cat((*outer, torch.zeros_like(above))))
+        return OuterStack(self.network.vertical, v), OuterStack(self.network.horizontal, h)
 
-    def _mixture(self, h: Outer, above: Tensor, below: Tensor) -> Tensor:
+    def _mixture(self, h: Outer, midpoint: Midpoint) -> Tensor:
         outputs = _both(lambda x: self.network.output(F.elu(x)).chunk(3, dim=1), h)
         logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
-        base = torch.zeros_like(above)
-        if self.network.hyperparameters.offset_means:
-            k = self.network.hyperparameters.mixtures
-            bases = (above.expand(-1, k, -1, -1), below.expand(-1, k, -1, -1))
-            means = torch.cat(bases, dim=1) + MEAN_UNIT * means
-            log_scales = LOG_SCALE_OFFSET + log_scales
-            base = (above + below) / 2
-        inverse_scales = torch.exp(-log_scales.clamp(min=LOG_SCALE_MIN))
-        return torch.cat((logits, means, inverse_scales, base), dim=1)
+        means = midpoint.mean + torch.exp(midpoint.log_scale) * means
+        inverse = torch.exp(-(midpoint.log_scale + log_scales).clamp(min=LOG_SCALE_MIN))
+        return torch.cat((logits, means, inverse, midpoint.mean, midpoint.log_scale), dim=1)
 
 
 def _both(function: Callable[[Tensor], T], x: Outer) -> tuple[T, T]:

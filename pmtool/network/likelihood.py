@@ -17,7 +17,7 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
     Parameters
     ----------
     mixture
-        Tensors of shape ``(N, 3 K, H, W)``.
+        Tensors of shape ``(N, components, H, W)``.
     target
         Pixels in [-1, 1] on the grid of ``2**bits`` levels, ``(N, 1, H, W)``.
     bits

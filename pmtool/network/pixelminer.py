@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmtool.hyperparameters import Hyperparameters
+from pmtool.network.encoder import LOG_SCALE_MIN, Encoder, Midpoint, no_midpoint
 from pmtool.network.layers import (
     Block,
     GatedLayer,
@@ -22,9 +23,6 @@ from pmtool.network.layers import (
 
 VERTICAL = (2, 3)
 HORIZONTAL = (2, 2)
-MEAN_UNIT = 0.1
-LOG_SCALE_OFFSET = -4.0
-LOG_SCALE_MIN = -7.0
 
 
 class Mixture(NamedTuple):
@@ -75,13 +73,19 @@ class Stack(nn.Module):
 class PixelMiner(nn.Module):
     """Distribution of every pixel of a slice, given both neighbours and the pixels before it.
 
-    Before in raster order: row by row, from left to right.
+    Before in raster order: row by row, from left to right. With an encoder the stacks see every
+    slice relative to the encoder's midpoint and in units of its scale, and their mixture is in
+    these terms too; its features enter both stacks. Without one, this is the paper's network.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, dropout: float = 0.0) -> None:
         super().__init__()
         self.hyperparameters = hyperparameters
         c, n = hyperparameters.channels, hyperparameters.blocks
+        if hyperparameters.encoder:
+            self.encoder = Encoder(hyperparameters.encoder)
+            self.features_vertical = conv(hyperparameters.encoder, c, (1, 1))
+            self.features_horizontal = conv(hyperparameters.encoder, c, (1, 1))
         self.input_vertical = Block(2, c, (2, 3), causal_left=False)
         self.input_row = Block(2, c, (1, 3), causal_left=False)
         self.input_column = Block(2, c, (2, 1), causal_left=True)
@@ -94,11 +98,30 @@ class PixelMiner(nn.Module):
 
         Height and width are multiples of 4.
         """
-        x = torch.cat((above, below, target))
-        x = torch.cat((x, torch.ones_like(x)), dim=1)
+        return self.mixture(self.midpoint(above, below), above, target, below)
+
+    def midpoint(self, above: Tensor, below: Tensor) -> Midpoint:
+        """What both neighbours alone tell of the target."""
+        return self.encoder(above, below) if self.hyperparameters.encoder else no_midpoint(above)
+
+    def mixture(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+        """`forward`, given the midpoint."""
+        x = midpoint.residual(torch.cat((above, below, target)).unflatten(0, (3, -1))).flatten(0, 1)
+        v, h = self.entry(midpoint, x)
+        return self._mixture(F.elu(self._stacks(v, h)), midpoint)
+
+    def entry(self, midpoint: Midpoint, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """What enters the vertical and the horizontal stack: ``(3 N, 1, H, W) -> (3 N, C, H, W)``.
+
+        A channel of ones tells padding from a residual of 0.
+        """
+        x = torch.cat((residuals, torch.ones_like(residuals)), dim=1)
         v = shift_down(self.input_vertical(x))
         h = shift_down(self.input_row(x)) + shift_right(self.input_column(x))
-        return self._mixture(F.elu(self._stacks(v, h)), above, below)
+        if midpoint.features is not None:
+            v = v + self.features_vertical(midpoint.features).repeat(3, 1, 1, 1)
+            h = h + self.features_horizontal(midpoint.features).repeat(3, 1, 1, 1)
+        return v, h
 
     def _stacks(self, v: Tensor, h: Tensor) -> Tensor:
         vs, hs = [v], [h]
@@ -125,16 +148,10 @@ class PixelMiner(nn.Module):
                 h = h_layer(h, torch.cat((v, hs.pop()), dim=1))
         return h
 
-    def _mixture(self, features: Tensor, above: Tensor, below: Tensor) -> Mixture:
-        out_above, out_below, out_target = depths(self.output(features))
-        outputs = (out_above, out_target, out_below)
-        logits, means, log_scales = (
-            torch.cat(parts, dim=1)
-            for parts in zip(*(out.float().chunk(3, dim=1) for out in outputs), strict=True)
-        )
-        if self.hyperparameters.offset_means:
-            k = self.hyperparameters.mixtures
-            bases = [base.expand(-1, k, -1, -1) for base in (above, (above + below) / 2, below)]
-            means = torch.cat(bases, dim=1) + MEAN_UNIT * means
-            log_scales = LOG_SCALE_OFFSET + log_scales
+    def _mixture(self, features: Tensor, midpoint: Midpoint) -> Mixture:
+        out_above, out_below, out_target = depths(self.output(features).float())
+        outputs = (out.chunk(3, dim=1) for out in (out_above, out_target, out_below))
+        logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
+        means = midpoint.mean + torch.exp(midpoint.log_scale) * means
+        log_scales = midpoint.log_scale + log_scales
         return Mixture(logits, means, log_scales.clamp(min=LOG_SCALE_MIN))

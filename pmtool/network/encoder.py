@@ -1,0 +1,95 @@
+"""The encoder: what the two acquired slices, seen together and from all sides, tell of the target.
+
+Not in the paper, whose network never looks at both neighbours on all sides of a pixel at once.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from pmtool.layout import RESIDUAL_MAX
+from pmtool.network.layers import Layers
+
+MEAN_UNIT = 0.1
+LOG_SCALE_OFFSET = -4.0
+LOG_SCALE_MIN = -7.0
+DIFFERENCE_GAIN = 16.0
+
+
+class Midpoint(NamedTuple):
+    """What is known of the target before its first pixel: a logistic for every pixel, features.
+
+    Attributes
+    ----------
+    mean, log_scale
+        ``(N, 1, H, W)`` in units of the network's input, [-1, 1].
+    features
+        ``(N, C, H, W)``, or None without an encoder.
+    """
+
+    mean: Tensor
+    log_scale: Tensor
+    features: Tensor | None = None
+
+    def residual(self, pixels: Tensor) -> Tensor:
+        """Pixels relative to the midpoint, in units of its scale, and limited."""
+        standardised = (pixels - self.mean) * torch.exp(-self.log_scale)
+        return standardised.clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+
+
+def no_midpoint(above: Tensor) -> Midpoint:
+    """Mean 0 and scale 1, for a network without an encoder: pixels are their own residuals."""
+    zero = torch.zeros_like(above)
+    return Midpoint(zero, zero)
+
+
+class TwoConvolutions(nn.Sequential):
+    """3x3 convolutions with an ELU each: ``(N, c_in, H, W) -> (N, c_out, H, W)``."""
+
+    def __init__(self, c_in: int, c_out: int) -> None:
+        super().__init__(
+            nn.Conv2d(c_in, c_out, 3, padding=1),
+            nn.ELU(),
+            nn.Conv2d(c_out, c_out, 3, padding=1),
+            nn.ELU(),
+        )
+
+
+class Encoder(nn.Module):
+    """A U-Net of three resolutions (Ronneberger et al. 2015) on both neighbours.
+
+    Its midpoint is the linear interpolation plus what the network adds. As its last layer starts
+    at zero, so does training at the linear interpolation.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        widths = [channels, 2 * channels, 4 * channels]
+        steps = list(pairwise(widths))
+        self.down = Layers(
+            TwoConvolutions(fine, coarse) for fine, coarse in [(2, widths[0]), *steps]
+        )
+        self.up = Layers(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps)
+        self.join = Layers(TwoConvolutions(2 * fine, fine) for fine, _ in steps)
+        self.output = nn.Conv2d(channels, 2, 1)
+        nn.init.zeros_(self.output.weight)
+        nn.init.zeros_(cast(Tensor, self.output.bias))
+
+    def forward(self, above: Tensor, below: Tensor) -> Midpoint:
+        """The midpoint of two slices ``(N, 1, H, W)`` in [-1, 1]."""
+        linear = (above + below) / 2
+        x = torch.cat((linear, (above - below) * DIFFERENCE_GAIN), dim=1)
+        skips: list[Tensor] = []
+        for layer in self.down:
+            x = layer(nn.functional.avg_pool2d(x, 2) if skips else x)
+            skips.append(x)
+        x = skips.pop()
+        for up, join in reversed(list(zip(self.up, self.join, strict=True))):
+            x = join(torch.cat((skips.pop(), up(x)), dim=1))
+        mean, log_scale = self.output(x).chunk(2, dim=1)
+        log_scale = (LOG_SCALE_OFFSET + log_scale).clamp(min=LOG_SCALE_MIN)
+        return Midpoint(linear + MEAN_UNIT * mean, log_scale, x)

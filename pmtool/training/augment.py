@@ -1,0 +1,76 @@
+"""Random changes of a triplet of slices, so that one model serves many scanners and kernels.
+
+All three slices are changed alike, the noise apart, which differs from slice to slice as a
+scanner's does. The network can thus read sharpness and noise only from the two neighbours.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Floats = NDArray[np.float32]
+MARGIN = 8
+"""Pixels around a crop that filters and zoom may draw on."""
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How often each change is made, and within which limits.
+
+    Attributes
+    ----------
+    zoom
+        In plane, by a factor between 1 / ``zoom_range`` and ``zoom_range``, cubic.
+    kernel
+        The image plus a multiple in ``kernel_range`` of its difference from a Gaussian blur of
+        0.5 to 1.2 pixels: negative multiples are a smoother reconstruction kernel, positive ones a
+        sharper one.
+    noise
+        Gaussian noise of up to ``noise_hu``, smoothed by 0.4 to 1.2 pixels.
+    contrast
+        What is denser than a random limit of 0 to 200 HU made denser by a factor of up to
+        ``contrast_range``: contrast agents, metal.
+    """
+
+    zoom: float = 0.25
+    kernel: float = 0.35
+    noise: float = 0.25
+    contrast: float = 0.1
+    zoom_range: float = 1.3
+    kernel_range: tuple[float, float] = (-0.8, 2.0)
+    noise_hu: float = 60.0
+    contrast_range: float = 4.0
+
+    def __call__(self, slices: Floats, size: int, rng: np.random.Generator) -> Floats:
+        """Change ``(3, size + 2 MARGIN, size + 2 MARGIN)`` HU and cut out ``(3, size, size)``."""
+        if rng.random() < self.zoom:
+            slices = _zoomed(slices, size, self.zoom_range ** rng.uniform(-1, 1))
+        if rng.random() < self.kernel:
+            blurred = _blurred(slices, rng.uniform(0.5, 1.2))
+            slices = slices + rng.uniform(*self.kernel_range) * (slices - blurred)
+        if rng.random() < self.noise:
+            white = rng.standard_normal(slices.shape, dtype=np.float32)
+            smooth = _blurred(white, rng.uniform(0.4, 1.2))
+            slices = slices + rng.uniform(0, self.noise_hu) / smooth.std() * smooth
+        if rng.random() < self.contrast:
+            limit, factor = rng.uniform(0, 200), rng.uniform(1, self.contrast_range)
+            slices = slices + (factor - 1) * np.maximum(slices - limit, 0)
+        return slices[:, MARGIN : MARGIN + size, MARGIN : MARGIN + size]
+
+
+def _blurred(slices: Floats, sigma: float) -> Floats:
+    blurred: Floats = ndimage.gaussian_filter(slices, (0, sigma, sigma), mode="nearest")
+    return blurred
+
+
+def _zoomed(slices: Floats, size: int, factor: float) -> Floats:
+    """Zoomed about the middle; beyond the margin the border is repeated."""
+    middle = (slices.shape[1] - 1) / 2
+    matrix = np.array([1, 1 / factor, 1 / factor])
+    offset = np.array([0, middle - middle / factor, middle - middle / factor])
+    zoomed: Floats = ndimage.affine_transform(slices, matrix, offset, order=3, mode="mirror")
+    return zoomed
