@@ -18,12 +18,12 @@ from pmtool.errors import PmtoolError
 INTERRUPTED = 130
 
 
-def run_command(group: click.Group, arguments: list[str] | None = None) -> int:
+def run_command(command: click.Command, arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; what goes wrong is told in one sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
     try:
         with _termination_as_interrupt():
-            outcome = group.main(arguments, prog_name="pmtool", standalone_mode=False)
+            outcome = command.main(arguments, prog_name="pmtool", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
         error.show()

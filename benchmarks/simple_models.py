@@ -1,0 +1,106 @@
+"""Simple models of a slice between two others, to hold a network's likelihood against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pmtool.network import Mixture, bits_per_pixel
+
+BINS = 64
+COMPONENTS, WIDTH = 10, 64
+LEARNING_RATE, BATCH = 1e-2, 8
+
+Predictor = Callable[[Tensor, Tensor, Tensor], Mixture]
+"""Mixtures of a target's pixels, from above, target and below, ``(N, 1, H, W)`` in [-1, 1]."""
+
+
+class Logistic(nn.Module):
+    """A logistic around the linear interpolation; its scale depends on the neighbours' contrast.
+
+    One scale for each of up to `BINS` ranges of contrast, equally frequent in the crops.
+    """
+
+    def __init__(self, contrast: Callable[[Tensor, Tensor], Tensor], crops: Tensor) -> None:
+        super().__init__()
+        self.contrast = contrast
+        values = contrast(crops[:, :1], crops[:, 2:]).numpy()
+        limits = np.unique(np.quantile(values, np.arange(1, BINS) / BINS))
+        self.limits = torch.from_numpy(limits.astype(np.float32))
+        self.log_scales = nn.Parameter(torch.full((len(limits) + 1,), -4.0))
+
+    def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+        """One component a pixel; the target is not looked at."""
+        mean = (above + below) / 2
+        contrast = torch.bucketize(self.contrast(above, below), self.limits)
+        return Mixture(torch.zeros_like(mean), mean, self.log_scales[contrast])
+
+
+class PerPixel(nn.Module):
+    """A mixture that sees the pixel's two neighbours and nothing around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2, WIDTH, 1),
+            nn.ELU(),
+            nn.Conv2d(WIDTH, WIDTH, 1),
+            nn.ELU(),
+            nn.Conv2d(WIDTH, 3 * COMPONENTS, 1),
+        )
+
+    def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+        """`COMPONENTS` a pixel; the target is not looked at."""
+        linear = (above + below) / 2
+        x = self.layers(torch.cat((linear, 16 * (above - below)), dim=1))
+        logits, means, log_scales = x.chunk(3, dim=1)
+        return Mixture(logits, linear + 0.1 * means, log_scales - 4)
+
+
+def no_contrast(above: Tensor, below: Tensor) -> Tensor:
+    """The same everywhere: one global scale."""
+    return torch.zeros_like(above)
+
+
+def pixel_contrast(above: Tensor, below: Tensor) -> Tensor:
+    """Difference of the neighbours, pixel by pixel."""
+    return (above - below).abs()
+
+
+def local_contrast(above: Tensor, below: Tensor) -> Tensor:
+    """Mean difference of the neighbours in the 5x5 pixels around."""
+    padded = F.pad(pixel_contrast(above, below), (2, 2, 2, 2), mode="replicate")
+    return F.avg_pool2d(padded, 5, stride=1)
+
+
+def fitted_models(crops: Tensor, bits: int, steps: int) -> dict[str, Predictor]:
+    """All of them, fitted to crops ``(N, 3, H, W)`` in [-1, 1]: above, target, below."""
+    torch.manual_seed(0)
+    models: dict[str, Logistic | PerPixel] = {
+        "global_scale": Logistic(no_contrast, crops),
+        "pixel_contrast": Logistic(pixel_contrast, crops),
+        "local_contrast": Logistic(local_contrast, crops),
+        "per_pixel_mlp": PerPixel(),
+    }
+    for model in models.values():
+        fit(model, crops, bits, steps)
+    return {**models}
+
+
+def fit(model: Logistic | PerPixel, crops: Tensor, bits: int, steps: int) -> None:
+    """Maximise a model's likelihood by Adam, with a learning rate that falls to zero."""
+    generator = torch.Generator().manual_seed(0)
+    optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)
+    for _ in range(steps):
+        batch = crops[torch.randint(len(crops), (BATCH,), generator=generator)]
+        above, target, below = batch.split(1, dim=1)
+        loss = bits_per_pixel(model(above, target, below), target, bits)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        decay.step()

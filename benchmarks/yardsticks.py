@@ -1,0 +1,208 @@
+"""How many bits a pixel costs a model, and simpler models, on the same pixels.
+
+    python benchmarks/yardsticks.py --data TRAIN_DIR --validation SCAN --model BUNDLE|CHECKPOINT
+
+All predict a slice from its neighbours in 64x64 crops: the tiles of one slice in nine, thinned
+evenly to ``--crops`` a scan. The simple models (simple_models.py) are fitted to such crops of the
+training scans, never to the scan that is judged; ``midpoint`` is what the model's encoder alone
+says. ``--filter A`` judges the scan as a sharper (A > 0) or softer kernel would have made it, and
+``--filtered FOLDER`` writes the filtered scans, for `pmtool evaluate`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+from scipy import ndimage
+from simple_models import Predictor, fitted_models
+from torch import Tensor
+
+from pmtool.benchmark.report import machine, versions
+from pmtool.bundle import Bundle, file_hash
+from pmtool.console import run_command
+from pmtool.errors import InputError
+from pmtool.export.bundle import load_checkpoint
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.image_file import image_suffix, write_image
+from pmtool.levels import from_hounsfield
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.network.inference import load_network
+from pmtool.report import write_json
+from pmtool.volume import Volume, load_volume
+
+SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8
+SIGMA = 0.8
+"""Of the filter's Gaussian, pixels."""
+
+Slices = NDArray[np.int16]
+
+
+@click.command()
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Training scans.")
+@click.option(
+    "--validation",
+    "scans",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    required=True,
+    help="A scan to judge; may be repeated.",
+)
+@click.option("--model", type=click.Path(path_type=Path), required=True)
+@click.option(
+    "--filter",
+    "amounts",
+    type=float,
+    multiple=True,
+    default=(0.0,),
+    show_default=True,
+    help="Amount of sharpening; may be repeated.",
+)
+@click.option("--filtered", type=click.Path(path_type=Path), help="Folder for the filtered scans.")
+@click.option("--crops", "count", default=300, show_default=True, help="Of a scan, at most.")
+@click.option("--steps", default=1000, show_default=True, help="Of fitting a simple model.")
+@click.option("--json", "result", type=click.Path(path_type=Path), help="Write the figures too.")
+def main(
+    data: Path,
+    scans: tuple[Path, ...],
+    model: Path,
+    amounts: tuple[float, ...],
+    filtered: Path | None,
+    count: int,
+    steps: int,
+    result: Path | None,
+) -> None:
+    """Bits per pixel of a model and of simpler ones, on the same pixels."""
+    network, digest = load(model)
+    sizes = network.hyperparameters
+    training = torch.cat([tiles(prepared(v, 0, sizes), count, sizes) for v in volumes(data)])
+    models = {**fitted_models(training, sizes.bits, steps), **network_models(network)}
+    runs = []
+    for volume in map(load_volume, scans):
+        for amount in amounts:
+            slices = prepared(volume, amount, sizes)
+            if filtered is not None:
+                write_image(image_like(volume, slices), filtered / filtered_name(volume, amount))
+            crops = tiles(slices, count, sizes)
+            bits = {name: mean_bits(m, crops, sizes.bits) for name, m in models.items()}
+            runs.append(
+                {
+                    "scan": Path(volume.name).name,
+                    "filter": amount,
+                    "crops": len(crops),
+                    "pixels": crops[:, 1].numel(),
+                    "bits_per_pixel": bits,
+                }
+            )
+            click.echo(table(runs[-1]))
+    if result is not None:
+        content = {
+            "model": model.name,
+            "model_hash": digest,
+            "training_pixels": training[:, 1].numel(),
+            "machine": machine(),
+            "versions": versions(),
+            "runs": runs,
+        }
+        write_json(content, result)
+
+
+def load(path: Path) -> tuple[PixelMiner, str]:
+    """The network of a bundle or of a training checkpoint, and its hash."""
+    if path.is_dir():
+        bundle = Bundle.load(path)
+        return load_network(bundle), bundle.hash
+    return load_checkpoint(path), file_hash(path)
+
+
+def network_models(network: PixelMiner) -> dict[str, Predictor]:
+    """The network and, where it has an encoder, the encoder's midpoint alone."""
+
+    def midpoint(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+        found = network.midpoint(above, below)
+        return Mixture(torch.zeros_like(found.mean), found.mean, found.log_scale)
+
+    models: dict[str, Predictor] = {"midpoint": midpoint, "model": network}
+    if not network.hyperparameters.encoder:
+        del models["midpoint"]
+    return models
+
+
+def volumes(folder: Path) -> Iterator[Volume]:
+    """All volumes below a folder."""
+    paths = sorted(path for path in folder.rglob("*") if image_suffix(path))
+    if not paths:
+        raise InputError(f"{folder} holds no scan: name the folder of the training scans")
+    return map(load_volume, paths)
+
+
+def prepared(volume: Volume, amount: float, hyperparameters: Hyperparameters) -> Slices:
+    """Slices ``(D, H, W)`` in the HU window, filtered in plane.
+
+    The filter adds ``amount`` times the difference from a Gaussian blur: 0 changes nothing, -1
+    leaves the blurred slice.
+    """
+    window = hyperparameters.hu_window
+    hu = volume.slices.clip(*window).astype(np.float32)
+    detail = hu - ndimage.gaussian_filter(hu, (0, SIGMA, SIGMA), mode="nearest")
+    return np.asarray(np.rint(hu + amount * detail).clip(*window), np.int16)
+
+
+def tiles(slices: Slices, count: int, hyperparameters: Hyperparameters) -> Tensor:
+    """At most ``count`` crops ``(N, 3, SIZE, SIZE)`` in [-1, 1], evenly spread over a scan."""
+    depth, height, width = slices.shape
+    corners = [
+        (z, y, x)
+        for z in range(min(ONE_SLICE_IN, depth - 2) // 2, depth - 2, ONE_SLICE_IN)
+        for y in range(0, height - SIZE + 1, SIZE)
+        for x in range(0, width - SIZE + 1, SIZE)
+    ]
+    if not corners:
+        raise InputError(f"a scan of {slices.shape} voxels holds no crop of 3x{SIZE}x{SIZE}")
+    chosen = np.linspace(0, len(corners) - 1, min(count, len(corners))).round().astype(int)
+    crops = [slices[z : z + 3, y : y + SIZE, x : x + SIZE] for z, y, x in np.array(corners)[chosen]]
+    return torch.from_numpy(from_hounsfield(np.stack(crops), hyperparameters))
+
+
+@torch.inference_mode()
+def mean_bits(predict: Predictor, crops: Tensor, bits: int) -> float:
+    """Bits per pixel of the targets of crops ``(N, 3, H, W)``."""
+    total = 0.0
+    for batch in crops.split(BATCH):
+        above, target, below = batch.split(1, dim=1)
+        total += len(batch) * float(bits_per_pixel(predict(above, target, below), target, bits))
+    return total / len(crops)
+
+
+def image_like(volume: Volume, slices: Slices) -> sitk.Image:
+    """Slices as an image with a volume's place in space."""
+    image = sitk.GetImageFromArray(np.moveaxis(slices, 0, 2 - volume.axis))
+    image.CopyInformation(volume.image)
+    return image
+
+
+def filtered_name(volume: Volume, amount: float) -> str:
+    """Like ``scan-filter-0.6.nrrd``."""
+    name = Path(volume.name).name
+    suffix = image_suffix(Path(name)) or ""
+    return f"{name.removesuffix(suffix)}-filter{amount:+g}.nrrd"
+
+
+def table(run: dict[str, Any]) -> str:
+    """In Markdown."""
+    title = (
+        f"{run['scan']}, filter {run['filter']:g}: {run['crops']} crops, {run['pixels']:,} pixels"
+    )
+    rows = [f"| {name} | {bits:.3f} |" for name, bits in run["bits_per_pixel"].items()]
+    return "\n".join([title, "", "| model | bits per pixel |", "| --- | --- |", *rows, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
