@@ -45,7 +45,7 @@ def read_image(path: Path) -> sitk.Image:
     if not path.is_file():
         problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
-    with _quiet_itk():
+    with quiet_itk():
         reader = _opened(path)
         _check_header(path, reader)
         if path.name.lower().endswith((".nii", ".nii.gz")):
@@ -68,7 +68,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
     folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        with _quiet_itk():
+        with quiet_itk():
             sitk.WriteImage(image, str(folder / path.name), useCompression=True)
         for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
             file.replace(path.parent / file.name)
@@ -178,7 +178,7 @@ def _reason(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet_itk() -> Iterator[None]:
+def quiet_itk() -> Iterator[None]:
     """Keep ITK's and its file libraries' own remarks off standard error."""
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     permissive = os.environ.get("ITK_NIFTI_SFORM_PERMISSIVE")
