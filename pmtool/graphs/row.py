@@ -100,9 +100,9 @@ class RowGraph(nn.Module):
     Inputs (``W`` columns of their level, ``M`` lanes): ``residuals`` ``(3, 1 + W, M)``, the three
     rows above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the
     window graph's planes; for every line of the vertical stack ``<line>_cache`` ``(W, M, 2 C)``,
-    its two earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the row
-    before the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is not
-    touched.
+    its two earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the
+    row before the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is
+    not touched.
 
     Outputs: ``h_shares<l>``, everything but this row's own share in the horizontal stack; all
     ``<line>_cache_next``, the caches moved on by a row; ``v<l>_carry_next`` for the row that
