@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import argparse
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.hyperparameters import COMPACT, Hyperparameters
 from pmtool.layout import LEVELS, Layout
 from pmtool.windows import wavefronts
 
 SIZE = 512
-CHANNELS, WINDOWS = (16, 32), (64, 192, 512)
+NETWORKS = (COMPACT, replace(COMPACT, channels=32), Hyperparameters(channels=16))
+WINDOWS = 64, 192, 512
 KERNELS = {"v": (2, 3), "h": (2, 2)}
 COMPOSED = {"v": 15, "h": 9}
 """Taps of merge after pair: 3x5 and 3x3; a row of the horizontal stack's are the pixel graph's."""
@@ -55,10 +57,23 @@ def multiplications(hyperparameters: Hyperparameters) -> Work:
         taps = kernel[0] * kernel[1]
         work.window += 2 * 9 * 2 * c + 2 * taps * 2 * c + taps * 2 * c * c
     work.row += (15 + 5 + 2) * c
+    _encoder(work, hyperparameters.encoder)
     work.pixel += c
+    e = hyperparameters.encoder
+    work.window += e * 2 * c  # its features enter both stacks
     work.window += 2 * c * 3 * hyperparameters.mixtures
     work.pixel += c * 3 * hyperparameters.mixtures
     return work
+
+
+def _encoder(work: Work, e: int) -> None:
+    """Pairs of 3x3 convolutions going down and up, transposed convolutions, the output."""
+    widths = [e, 2 * e, 4 * e]
+    for level, (c, c_in) in enumerate(zip(widths, [2, *widths], strict=False)):
+        work.window += 0.25**level * 9 * (c_in * c + c * c)
+    for level, (c, coarse) in enumerate(pairwise(widths)):
+        work.window += 0.25**level * (coarse * c + 9 * (2 * c * c + c * c))
+    work.window += 2 * e
 
 
 def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: int = 1) -> None:
@@ -126,18 +141,22 @@ def gemm_peak() -> float:
 def table(peak: float) -> str:
     """In Markdown; gigaoperations count a multiplication and an addition as two."""
     lines = [
-        "| channels | window | pixels / slice | window, GOP | row, GOP | pixel, GOP | "
+        "| channels | encoder | window | pixels / slice | window, GOP | row, GOP | pixel, GOP | "
         "moved, GB | floor, s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    for channels in CHANNELS:
-        hyperparameters = Hyperparameters(channels)
+    for hyperparameters in NETWORKS:
         work, moved = multiplications(hyperparameters), bytes_moved(Layout(hyperparameters))
         for window in WINDOWS:
             pixels = window_pixels(window)
             parts = [2e-9 * pixels * x for x in (work.window, work.row, work.pixel)]
             total = 1e-9 * pixels * (moved.window + moved.row + moved.pixel)
-            cells = [str(channels), str(window), f"{pixels / SIZE**2:.2f}"]
+            cells = [
+                str(hyperparameters.channels),
+                str(hyperparameters.encoder),
+                str(window),
+                f"{pixels / SIZE**2:.2f}",
+            ]
             cells += [
                 *(f"{x:.1f}" for x in parts),
                 f"{total:.1f}",

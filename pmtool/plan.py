@@ -10,6 +10,7 @@ import psutil
 
 from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.hyperparameters import Hyperparameters
 from pmtool.layout import Layout
 from pmtool.mixture import Mode
 from pmtool.windows import balanced, padded_size, wavefronts
@@ -20,8 +21,8 @@ MOST_LANES = 16
 """More windows at once gain nothing on a CPU."""
 SCRATCH = 5.0
 """Memory of the window graph's run in units of its outputs."""
-OPERATIONS_PER_PIXEL = 4.7e6 / 32**2
-"""Of one forward pass, for every pixel and squared channel."""
+OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
+"""Of one forward pass, for every pixel and squared channel of the stacks or the encoder."""
 OPERATIONS_PER_SECOND = 25e9
 """That a core reaches over a whole job; a guess for the time to come, nothing depends on it."""
 
@@ -117,9 +118,14 @@ def estimate(layout: Layout, plan: Plan) -> Estimate:
     """What the plan will take."""
     windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
     pixels = sum(window.height * window.width for window in windows)
-    operations = OPERATIONS_PER_PIXEL * layout.hyperparameters.channels**2 * pixels
-    seconds = operations / (OPERATIONS_PER_SECOND * plan.threads)
+    seconds = operations(layout.hyperparameters, pixels) / (OPERATIONS_PER_SECOND * plan.threads)
     return Estimate(plan.memory, max(plan.window), plan.batch, plan.workers, seconds)
+
+
+def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
+    """Of one forward pass of the network on so many pixels."""
+    stacks = OPERATIONS * hyperparameters.channels**2
+    return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
 
 
 def _window(asked: int | str | None, padded: tuple[int, int]) -> tuple[int, int]:

@@ -15,7 +15,7 @@ from pmtool.backends import Backend, Program
 from pmtool.backends.protocol import Arrays
 from pmtool.bundle import Bundle
 from pmtool.pairs import SlicePair
-from pmtool.plan import OPERATIONS_PER_PIXEL, Plan, SamplerOptions, make_plan
+from pmtool.plan import Plan, SamplerOptions, make_plan, operations
 from pmtool.sampler import Sampler
 from pmtool.windows import wavefronts
 
@@ -111,6 +111,6 @@ def run_cached(
     shares = {kind: clock.seconds[kind] / (seconds * plan.workers) for kind in KINDS.values()}
     shares["driver"] = 1 - sum(shares.values())
     pixels = sum(w.height * w.width for front in wavefronts(plan.shape, plan.window) for w in front)
-    operations = OPERATIONS_PER_PIXEL * bundle.hyperparameters.channels**2 * pixels * len(pairs)
+    work = operations(bundle.hyperparameters, pixels) * len(pairs)
     ordered = [slices[index] for index in range(len(pairs))]
-    return CachedRun(plan, sampler.backend, seconds, shares, operations, ordered)
+    return CachedRun(plan, sampler.backend, seconds, shares, work, ordered)

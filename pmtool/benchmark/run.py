@@ -27,7 +27,7 @@ from pmtool.errors import UsageError
 from pmtool.evaluation.edges import Edges, edge_map, edge_preservation, edge_share
 from pmtool.network.inference import ArrayNetwork, load_network
 from pmtool.pairs import SlicePair
-from pmtool.plan import OPERATIONS_PER_PIXEL, SamplerOptions
+from pmtool.plan import SamplerOptions, operations
 
 SEED = 0
 MARGIN = 40
@@ -177,7 +177,6 @@ def _cached(bundle: Bundle, run: CachedRun, scene: Scene, truth: list[Edges | No
 def _naive(bundle: Bundle, cost: PassCost, scene: Scene) -> Run:
     """One pass a pixel."""
     height, width = scene.truths[0].shape
-    operations = OPERATIONS_PER_PIXEL * bundle.hyperparameters.channels**2 * WINDOW**2
     return Run(
         name="naive",
         backend="torch",
@@ -188,7 +187,7 @@ def _naive(bundle: Bundle, cost: PassCost, scene: Scene) -> Run:
         batch=cost.batch,
         threads=cost.threads,
         seconds=cost.seconds * height * width * len(scene.pairs),
-        gflops=operations / cost.seconds / 1e9,
+        gflops=operations(bundle.hyperparameters, WINDOW**2) / cost.seconds / 1e9,
         passes=cost.passes,
     )
 
