@@ -1,0 +1,80 @@
+"""How well a method's features agree with the truth's: NRMSE and Lin's concordance."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+REPRODUCIBLE = 0.85
+"""Concordance from which on a feature counts as reproducible: the paper's and others'."""
+
+Floats = NDArray[np.float64]
+
+
+def concordance(result: Floats, reference: Floats) -> Floats:
+    """Lin's concordance correlation coefficient of every feature over the slices.
+
+    2 rho sx sy / (sx^2 + sy^2 + (mx - my)^2), with population variances [1]_. The paper prints
+    only the denominator. Slices where either value is NaN are left out.
+
+    Parameters
+    ----------
+    result, reference
+        ``(slices, features)``.
+
+    Returns
+    -------
+    array
+        ``(features,)``; NaN where the reference is constant or fewer than two slices are left.
+
+    References
+    ----------
+    .. [1] Lin 1989, doi:10.2307/2532051.
+    """
+    known = np.isfinite(result) & np.isfinite(reference)
+    x, y = (np.where(known, values, np.nan) for values in (result, reference))
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore", RuntimeWarning)  # features without any value
+        dx, dy = x - np.nanmean(x, axis=0), y - np.nanmean(y, axis=0)
+        bias = np.nanmean(x, axis=0) - np.nanmean(y, axis=0)
+        spread = np.nanmean(dx**2, axis=0) + np.nanmean(dy**2, axis=0) + bias**2
+        values = 2 * np.nanmean(dx * dy, axis=0) / spread
+    values[is_constant(y)] = np.nan
+    return np.asarray(values)
+
+
+def is_constant(values: Floats) -> NDArray[np.bool_]:
+    """Which features, ``(slices, features)``, do not vary: they have no concordance.
+
+    Rounding errors do not count as variation; neither does a single known value.
+    """
+    known = np.isfinite(values)
+    low = np.min(values, axis=0, initial=np.inf, where=known)
+    high = np.max(values, axis=0, initial=-np.inf, where=known)
+    size = np.max(np.abs(values), axis=0, initial=0, where=known)
+    return np.asarray(~(high - low > 1e-9 * size))
+
+
+def scaled_errors(errors: Floats) -> Floats:
+    """Errors of every feature scaled to [0, 1] over all methods and slices: the paper's NRMSE.
+
+    (e - min e) / (max e - min e), with e = abs(result - reference) for table 2. The values depend
+    on which methods are compared.
+
+    Parameters
+    ----------
+    errors
+        ``(methods, slices, features)``, NaN where unknown.
+
+    Returns
+    -------
+    array
+        Of the same shape; 0 for features with equal errors everywhere.
+    """
+    known = np.isfinite(errors)
+    low = np.min(errors, axis=(0, 1), initial=np.inf, where=known)
+    high = np.max(errors, axis=(0, 1), initial=-np.inf, where=known)
+    width = np.where(high > low, high - low, 1.0)
+    return np.asarray((np.where(known, errors, np.nan) - np.where(high >= low, low, 0.0)) / width)

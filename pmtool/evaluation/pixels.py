@@ -1,0 +1,59 @@
+"""How far a slice is from its truth, pixel by pixel."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.evaluation.edges import HU_WINDOW
+
+OUTSIDE = -900
+"""HU of the truth below which a pixel counts as air around the patient."""
+
+Slice = NDArray[np.int16]
+
+
+def mean_absolute_error(result: Slice, reference: Slice) -> float:
+    """Mean of abs(result - reference), HU, over the reference's pixels above -900 HU.
+
+    Both are clipped to `HU_WINDOW` first. Air is left out, so that the figure does not depend on
+    how much of it surrounds the patient; NaN if there is nothing else.
+    """
+    inside = reference > OUTSIDE
+    if not inside.any():
+        return math.nan
+    return float(np.abs(_clipped(result)[inside] - _clipped(reference)[inside]).mean())
+
+
+def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
+    """PSNR, dB: 10 log10(range^2 / mean squared error) of the whole slice, clipped to `HU_WINDOW`.
+
+    The range is that of the window. Infinite for equal slices.
+    """
+    error = float(np.mean(np.square(_clipped(result) - _clipped(reference))))
+    return 10 * math.log10(_RANGE**2 / error) if error else math.inf
+
+
+def structural_similarity(result: Slice, reference: Slice) -> float:
+    """SSIM of the whole slice, clipped to `HU_WINDOW`, as first published [1]_.
+
+    Gaussian weights of standard deviation 1.5, population covariance.
+
+    References
+    ----------
+    .. [1] Wang et al. 2004, doi:10.1109/TIP.2003.819861.
+    """
+    from skimage.metrics import structural_similarity as similarity
+
+    one, other = _clipped(result), _clipped(reference)
+    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    return float(similarity(one, other, data_range=_RANGE, **settings))
+
+
+_RANGE = HU_WINDOW[1] - HU_WINDOW[0]
+
+
+def _clipped(values: Slice) -> NDArray[np.float64]:
+    return values.clip(*HU_WINDOW).astype(np.float64)

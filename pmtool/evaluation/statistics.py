@@ -1,0 +1,97 @@
+"""Which of two methods is better, and how certain that is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+
+
+class Duel(NamedTuple):
+    """Pairs of errors of two methods.
+
+    Attributes
+    ----------
+    wins, losses, ties
+        Pairs where the first method's error is lower, higher, the same.
+    unknown
+        Pairs with a NaN, which count nowhere else.
+    binomial, wilcoxon
+        p values, two-sided; 1 where there is nothing to test.
+    """
+
+    wins: int
+    losses: int
+    ties: int
+    unknown: int
+    binomial: float
+    wilcoxon: float
+
+    @property
+    def share(self) -> float | None:
+        """Wins among the pairs that are no ties, None where all are."""
+        decided = self.wins + self.losses
+        return self.wins / decided if decided else None
+
+
+def duel(one: NDArray[np.float64], other: NDArray[np.float64]) -> Duel:
+    """Compare errors of two methods, pair by pair.
+
+    A binomial test of the wins among the pairs that differ (the sign test) and a Wilcoxon
+    signed-rank test of the differences; ties are left out of both.
+    """
+    from scipy.stats import binomtest, wilcoxon
+
+    known = np.isfinite(one) & np.isfinite(other)
+    difference = one[known] - other[known]
+    wins, losses = int((difference < 0).sum()), int((difference > 0).sum())
+    binomial = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
+    ranks = float(wilcoxon(difference).pvalue) if wins + losses else 1.0
+    ties, unknown = difference.size - wins - losses, int((~known).sum())
+    return Duel(wins, losses, ties, unknown, binomial, ranks)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjust p values for multiple comparisons [1]_.
+
+    The k-th lowest of n is multiplied by n - k + 1 and is not less than the ones before it.
+
+    References
+    ----------
+    .. [1] Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
+    """
+    p = np.asarray(p_values, np.float64)
+    order = np.argsort(p)
+    raised = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(raised, 1.0)
+    return [float(x) for x in adjusted]
+
+
+def bootstrap_interval(
+    statistic: Callable[[NDArray[np.intp]], float], count: int, seed: int
+) -> tuple[float, float] | None:
+    """Percentile interval of 95 % of a statistic of ``count`` units.
+
+    Parameters
+    ----------
+    statistic
+        Of the units whose indices it is given, with repetitions.
+
+    Returns
+    -------
+    tuple
+        None for fewer than two units.
+    """
+    if count < 2:
+        return None
+    rng = np.random.default_rng(seed)
+    draws = [statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)]
+    tail = 50 * (1 - CONFIDENCE)
+    low, high = np.nanpercentile(draws, (tail, 100 - tail))
+    return float(low), float(high)

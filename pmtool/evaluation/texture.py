@@ -1,0 +1,99 @@
+"""Texture of a region by pyradiomics: GLCM, GLRLM and GLSZM, 56 features."""
+
+from __future__ import annotations
+
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.errors import UsageError
+
+BIN_WIDTH = 25.0
+"""HU a grey level: the default of pyradiomics, for the paper names none."""
+MISSING = "pyradiomics is not installed (scripts/pyradiomics installs it)"
+
+
+def is_available() -> bool:
+    """Whether pyradiomics is installed."""
+    return find_spec("radiomics") is not None
+
+
+def slice_texture(
+    values: NDArray[np.int16], region: NDArray[np.bool_], spacing: tuple[float, float]
+) -> dict[str, float]:
+    """Texture of a region of a slice; empty if the region is.
+
+    Parameters
+    ----------
+    values, region
+        ``(H, W)``, HU.
+    spacing
+        Of the pixels in mm, rows first.
+    """
+    if not region.any():
+        return {}
+    image, mask = (sitk.GetImageFromArray(x[None]) for x in (values, region.astype(np.uint8)))
+    for volume in (image, mask):
+        volume.SetSpacing((spacing[1], spacing[0], 1.0))
+    return texture_features(image, mask)
+
+
+def texture_features(
+    image: sitk.Image, mask: sitk.Image, bin_width: float = BIN_WIDTH
+) -> dict[str, float]:
+    """All GLCM, GLRLM and GLSZM features of pyradiomics 3.0.1 [1]_, in its default settings.
+
+    Matrices are symmetrical, of distance 1 (GLCM), and grey levels of fixed width. GLCM and GLRLM
+    features are averaged over the directions that the image has: 4 in a single slice, 13 in a
+    volume (IBSI's aggregation ITBB).
+
+    Parameters
+    ----------
+    image, mask
+        On one grid; the mask is 1 in the region.
+    bin_width
+        Of a grey level, HU.
+
+    Returns
+    -------
+    dict
+        Values by names like ``glcm_Contrast``; NaN where pyradiomics cannot tell.
+
+    Raises
+    ------
+    UsageError
+        If pyradiomics is not installed.
+
+    References
+    ----------
+    .. [1] van Griethuysen et al. 2017, doi:10.1158/0008-5472.CAN-17-0339.
+    """
+    features = {}
+    for family, matrix in _families().items():
+        extractor = matrix(image, mask, binWidth=bin_width)
+        extractor.enableAllFeatures()
+        for name, value in sorted(extractor.execute().items()):
+            features[f"{family}_{name}"] = float(value)
+    return features
+
+
+@cache
+def _families() -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import radiomics
+            from radiomics import glcm, glrlm, glszm
+    except ImportError as error:
+        raise UsageError(MISSING) from error
+    radiomics.setVerbosity(50)
+    return {
+        "glcm": glcm.RadiomicsGLCM,
+        "glrlm": glrlm.RadiomicsGLRLM,
+        "glszm": glszm.RadiomicsGLSZM,
+    }
