@@ -42,7 +42,7 @@ def _panel(volume: Volume, axis: int, title: str) -> Image.Image:
 
     plane = _middle_plane(volume, axis)
     size = _size_in_pixels(volume, axis, plane.shape[1])
-    picture = Image.fromarray(_grey(plane)).resize(size, Image.Resampling.NEAREST)
+    picture = Image.fromarray(grey(plane)).resize(size, Image.Resampling.NEAREST)
     panel = Image.new("L", (size[0], size[1] + _CAPTION), 255)
     panel.paste(picture, (0, _CAPTION))
     caption = f"{plane_name(volume, axis)}, {title}, {volume.spacing:g} mm"
@@ -68,7 +68,8 @@ def _size_in_pixels(volume: Volume, axis: int, width: int) -> tuple[int, int]:
     return width * zoom, max(round(height * zoom), 1)
 
 
-def _grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
+def grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
+    """HU as grey values: the usual lung window."""
     low, high = _DISPLAY_WINDOW
     scaled = (plane.astype(np.float64) - low) * (255 / (high - low))
     return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
