@@ -45,7 +45,7 @@ def plan_text(
         f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
         f"({sampler.backend}), window {estimate.window}, {estimate.batch} windows at once; about "
         f"{estimate.memory / 2**30:.1f} GiB of memory and "
-        f"{_duration(missing * estimate.seconds_per_slice)}."
+        f"{duration(missing * estimate.seconds_per_slice)}."
     )
 
 
@@ -174,7 +174,8 @@ def _moments(values: NDArray[Any]) -> dict[str, float]:
     }
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
