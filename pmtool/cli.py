@@ -11,6 +11,7 @@ import click
 import pmtool
 from pmtool import cli_types
 from pmtool.console import narration, progress_bar, run_command, stages
+from pmtool.training.command import train
 
 _FILE = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -29,6 +30,9 @@ def cli() -> None:
 
     Not a medical device; for research use.
     """
+
+
+cli.add_command(train)
 
 
 def main() -> None:

@@ -78,8 +78,8 @@ def check_folder(folder: Path, overwrite: bool) -> None:
         raise OutputError(f"{folder} holds no model to replace: give another --out")
 
 
-def require(command: str, packages: Iterable[str]) -> None:
+def require(command: str, packages: Iterable[str], extras: str = EXTRAS) -> None:
     """Raise `UsageError`, naming the extra, unless the packages are installed."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UsageError(f"pmtool {command} needs {', '.join(missing)}: pip install '{EXTRAS}'")
+        raise UsageError(f"pmtool {command} needs {', '.join(missing)}: pip install '{extras}'")

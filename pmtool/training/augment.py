@@ -6,18 +6,22 @@ scanner's does. The network can thus read sharpness and noise only from the two 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, NonNegativeFloat
+from pydantic.dataclasses import dataclass
 from scipy import ndimage
 
+Probability = Annotated[float, Field(ge=0, le=1)]
+_Factor = Annotated[float, Field(ge=1)]
 Floats = NDArray[np.float32]
 MARGIN = 8
 """Pixels around a crop that filters and zoom may draw on."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Augmentation:
     """How often each change is made, and within which limits.
 
@@ -36,14 +40,14 @@ class Augmentation:
         ``contrast_range``: contrast agents, metal.
     """
 
-    zoom: float = 0.25
-    kernel: float = 0.35
-    noise: float = 0.25
-    contrast: float = 0.1
-    zoom_range: float = 1.3
+    zoom: Probability = 0.25
+    kernel: Probability = 0.35
+    noise: Probability = 0.25
+    contrast: Probability = 0.1
+    zoom_range: _Factor = 1.3
     kernel_range: tuple[float, float] = (-0.8, 2.0)
-    noise_hu: float = 60.0
-    contrast_range: float = 4.0
+    noise_hu: NonNegativeFloat = 60.0
+    contrast_range: _Factor = 4.0
 
     def __call__(self, slices: Floats, size: int, rng: np.random.Generator) -> Floats:
         """Change ``(3, size + 2 MARGIN, size + 2 MARGIN)`` HU and cut out ``(3, size, size)``."""

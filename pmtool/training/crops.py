@@ -1,73 +1,129 @@
-"""Random crops of three consecutive slices (paper, section 2.4)."""
+"""Random crops of three slices (paper, section 2.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
+from functools import cache
 
 import numpy as np
-import SimpleITK as sitk
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
 
-from pmtool.errors import InputError
-from pmtool.hyperparameters import Hyperparameters
 from pmtool.levels import from_hounsfield
+from pmtool.training.augment import MARGIN, Floats
+from pmtool.training.cache import BLOCK, CachedScan
+from pmtool.training.selection import strides
+from pmtool.training.settings import CropSettings, Settings
 
-SUFFIXES = (".nrrd", ".nii", ".nii.gz", ".mha", ".mhd")
+Bools = NDArray[np.bool_]
 
 
-class Crops:
-    """Triplets *above, target, below* cut at random from thin-slice scans.
+class Crops(Dataset[Tensor]):
+    """Triplets *above, target, below*: random, flipped and augmented, or fixed and as acquired.
 
-    A batch is a function of the seed and its number alone, so that training can stop at any step
-    and go on as if it had not.
+    A crop is a function of the seed, of its step and of its number in the step alone: whatever
+    process draws it, and whatever was drawn before.
 
     Parameters
     ----------
-    folder
-        Searched for scans, in subfolders too.
-    hyperparameters
-        The HU window and the grey levels.
-    size
-        Height and width of a crop.
-
-    Raises
-    ------
-    InputError
-        If there is no scan, or one that cannot be read or holds no crop.
+    scans
+        To draw from, each by its number of triplets.
+    settings
+        Of the run.
+    part
+        Rank and number of the processes that share every step's crops.
+    fixed
+        For validation: next neighbours, without flips and augmentation.
     """
 
-    def __init__(self, folder: Path, hyperparameters: Hyperparameters, size: int = 64) -> None:
-        paths = sorted(p for p in folder.rglob("*") if p.name.endswith(SUFFIXES))
-        if not paths:
-            raise InputError(f"no scan (*{', *'.join(SUFFIXES)}) was found in {folder}")
-        self.scans = [_read(path, size) for path in paths]
-        self.names = [path.name for path in paths]
-        self.size = size
-        self.hyperparameters = hyperparameters
-        voxels = np.array([scan.size for scan in self.scans], dtype=float)
-        self.shares = voxels / voxels.sum()
+    def __init__(
+        self,
+        scans: Sequence[CachedScan],
+        settings: Settings,
+        part: tuple[int, int] = (0, 1),
+        *,
+        fixed: bool = False,
+    ) -> None:
+        self.scans, self.settings, self.fixed = scans, settings, fixed
+        total = settings.validation.patches if fixed else settings.optimiser.patches
+        rank, processes = part
+        self.numbers = range(rank, total, processes)
+        triplets = np.array([scan.shape[0] - 2 for scan in scans], dtype=float)
+        self.shares = triplets / triplets.sum()
 
-    def batch(self, count: int, seed: Sequence[int], *, flip: bool = True) -> NDArray[np.float32]:
-        """``(count, 3, size, size)`` pixels in [-1, 1], flipped at random along every axis."""
-        rng = np.random.default_rng(seed)
-        crops = np.stack([self._crop(rng, flip) for _ in range(count)])
-        return from_hounsfield(crops, self.hyperparameters)
+    def __getitem__(self, step: int) -> Tensor:
+        """This process's crops of a step: ``(crops, 3, size, size)`` in [-1, 1]."""
+        crops = np.stack([self.crop(step, number) for number in self.numbers])
+        return torch.from_numpy(from_hounsfield(crops, self.settings.network))
 
-    def _crop(self, rng: np.random.Generator, flip: bool) -> NDArray[np.int16]:
+    def crop(self, step: int, number: int) -> NDArray[np.int16]:
+        """One crop in HU, ``(3, size, size)``, within the network's window."""
+        rng = np.random.default_rng((self.settings.seed, int(self.fixed), step, number))
         scan = self.scans[rng.choice(len(self.scans), p=self.shares)]
-        sizes = list(zip(scan.shape, (3, self.size, self.size), strict=True))
-        corner = [int(rng.integers(whole - part + 1)) for whole, part in sizes]
-        crop = scan[tuple(slice(c, c + part) for c, (_, part) in zip(corner, sizes, strict=True))]
-        axes = tuple(axis for axis in range(3) if flip and rng.random() < 0.5)
-        return np.flip(crop, axes)
+        slices = self._triplet(scan, rng)
+        low, high = self.settings.network.hu_window
+        slices = slices.clip(low, high)
+        if not self.fixed:
+            slices = np.flip(slices, tuple(axis for axis in range(3) if rng.random() < 0.5))
+            return np.rint(self._augmented(slices, rng)).clip(low, high).astype(np.int16)
+        return slices[:, MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.int16)
+
+    def _augmented(self, slices: Floats, rng: np.random.Generator) -> Floats:
+        return self.settings.augmentation(slices, self.settings.crops.size, rng)
+
+    def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> Floats:
+        """A crop and `MARGIN` pixels around it; beyond the border the last pixel is repeated."""
+        settings = self.settings.crops
+        stride = 1 if self.fixed else _stride(scan, settings, rng)
+        middle, top, left = draw_place(scan, stride, settings, rng)
+        _, height, width = scan.shape
+        around = np.arange(-MARGIN, settings.size + MARGIN)
+        rows = (top + around).clip(0, height - 1)
+        columns = (left + around).clip(0, width - 1)
+        numbers = middle + stride * np.arange(-1, 2)
+        return np.asarray(scan.voxels[np.ix_(numbers, rows, columns)], np.float32)
 
 
-def _read(path: Path, size: int) -> NDArray[np.int16]:
-    try:
-        array = sitk.GetArrayFromImage(sitk.ReadImage(str(path)))
-    except RuntimeError as error:
-        raise InputError(f"{path} cannot be read: take it out of the training data") from error
-    if array.ndim != 3 or len(array) < 3 or min(array.shape[1:]) < size:
-        raise InputError(f"{path} is no volume of at least {size}x{size}x3 voxels")
-    return array.astype(np.int16, copy=False)
+def draw_place(
+    scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
+) -> tuple[int, int, int]:
+    """Slice, first row and first column of a target that shows enough of the body.
+
+    All such places are equally likely, up to the size of a block; in a scan without any, all
+    places.
+    """
+    size, share = settings.size, settings.body_share
+    ends = _places(scan, size, share)
+    first, last = stride, scan.shape[0] - stride
+    if ends[first] == ends[last]:
+        return draw_place(scan, stride, replace(settings, body_share=0), rng)
+    number = int(rng.integers(ends[first], ends[last]))
+    middle = int(np.searchsorted(ends, number, side="right")) - 1
+    rows, columns = np.nonzero(_enough_body(scan.body[middle], size, share))
+    place = number - ends[middle]
+    corner = (rows[place], columns[place])
+    top, left = (int(block) * BLOCK + int(rng.integers(BLOCK)) for block in corner)
+    return middle, min(top, scan.shape[1] - size), min(left, scan.shape[2] - size)
+
+
+@cache
+def _places(scan: CachedScan, size: int, share: float) -> NDArray[np.int64]:
+    """Number of places before every slice, and of all: ``(slices + 1,)``."""
+    counts = [np.count_nonzero(_enough_body(blocks, size, share)) for blocks in scan.body]
+    return np.cumsum([0, *counts])
+
+
+def _enough_body(blocks: NDArray[np.uint8], size: int, share: float) -> Bools:
+    """Whether a crop that starts in a block shows enough of the body."""
+    width = -(-size // BLOCK)
+    windows = np.lib.stride_tricks.sliding_window_view(blocks, (width, width))
+    return np.asarray(windows.mean(axis=(2, 3)) >= 255 * share)
+
+
+def _stride(scan: CachedScan, settings: CropSettings, rng: np.random.Generator) -> int:
+    possible = strides(scan, settings)
+    shares = np.array([settings.strides[stride - 1] for stride in possible])
+    return int(rng.choice(possible, p=shares / shares.sum()))

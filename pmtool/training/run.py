@@ -1,148 +1,210 @@
-"""A training run that can be stopped at any step and taken up again."""
+"""A training run, from folders of scans to a checkpoint."""
 
 from __future__ import annotations
 
-import csv
-import math
-import time
-from dataclasses import asdict, dataclass
+import logging
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from lightning_fabric import Fabric
 
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.network import PixelMiner, bits_per_pixel
-from pmtool.training.crops import Crops
+from pmtool.errors import InputError, MemoryBudgetError, OutputError, UsageError
+from pmtool.training.cache import Cache, CachedScan, Tell
+from pmtool.training.checkpoint import CHECKPOINT, load_state
+from pmtool.training.folder import CACHE, begin
+from pmtool.training.loop import Loop
+from pmtool.training.selection import Split, explicit_split, split_patients, thickness_text, usable
+from pmtool.training.settings import Settings
+from pmtool.training.sources import find_sources
+from pmtool.training.trainer import Trainer
 
-CHECKPOINT = "checkpoint.pt"
-LOG = "log.csv"
+_log = logging.getLogger("pmtool")
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How to train; the defaults are those of the compact model that ships."""
+class Data:
+    """Where the scans are.
 
-    steps: int = 6600
-    patches: int = 2
-    learning_rate: float = 2e-3
-    warmup: int = 100
-    betas: tuple[float, float] = (0.95, 0.9995)
-    clip_norm: float = 1.0
-    averaging: float = 0.998
-    dropout: float = 0.0
-    seed: int = 0
-    every: int = 250
-    validation_patches: int = 64
+    Attributes
+    ----------
+    training
+        Folders that are searched.
+    validation
+        Folders of what is held back; without any, it is a share of the other folders' patients.
+    cache
+        A folder that several runs may share; by default it is in the run's own.
+    """
+
+    training: Sequence[Path]
+    validation: Sequence[Path] = ()
+    cache: Path | None = None
 
 
-class Run:
-    """Network, optimiser and averaged weights, with their checkpoint in ``folder``."""
+@dataclass(frozen=True)
+class Machine:
+    """What a run uses, in Fabric's terms; it decides the time and the rounding alone.
 
-    def __init__(self, folder: Path, hyperparameters: Hyperparameters, settings: Settings) -> None:
-        self.folder, self.settings, self.hyperparameters = folder, settings, hyperparameters
-        torch.manual_seed(settings.seed)
-        self.network = PixelMiner(hyperparameters, settings.dropout)
-        self.averaged = AveragedModel(
-            self.network, multi_avg_fn=get_ema_multi_avg_fn(settings.averaging)
+    Attributes
+    ----------
+    accelerator
+        ``auto``, ``cpu`` or ``cuda``.
+    devices
+        Of every machine: a number, a list such as ``0,2``, or ``auto``.
+    nodes
+        Number of machines.
+    workers
+        Processes that draw the crops of a device; without any, they are drawn between the steps.
+        By default 4 for a GPU and none for a CPU.
+    """
+
+    accelerator: str = "auto"
+    devices: str = "auto"
+    nodes: int = 1
+    workers: int | None = None
+
+
+def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tell) -> None:
+    """Train a network, or go on with the run in ``out``.
+
+    Parameters
+    ----------
+    data
+        Scans.
+    out
+        Folder of the run.
+    settings
+        Of the run, see `pmtool.training.folder.agreed_settings`.
+    machine
+        To run on.
+    tell
+        Called with what is under way and the share of it that is done.
+
+    Raises
+    ------
+    InputError
+        If there is no CT, or a file of the run is damaged.
+    ContentError
+        If there are images of another modality.
+    UsageError
+        If the machine is not there, the patients cannot be divided, or the run was begun with
+        other scans.
+    OutputError
+        If the run or the cache cannot be written, as when the disk is full; what is there stays.
+    MemoryBudgetError
+        If a GPU's memory does not suffice.
+    KeyboardInterrupt
+        After SIGINT or SIGTERM; the step is finished and kept.
+
+    Warns
+    -----
+    UserWarning
+        Of thick slices.
+    """
+    fabric = _launched(machine, settings)
+    _make(out)
+    split, skipped = _scans(fabric, data, out, settings, tell)
+    if fabric.is_global_zero:
+        begin(out, settings, split, skipped)
+    fabric.barrier()
+    state = load_state(out)
+    trainer = Trainer(fabric, settings, state)
+    if fabric.is_global_zero:
+        _log.info(_plan(trainer, split, skipped, out))
+    workers = machine.workers
+    if workers is None:
+        workers = 4 if fabric.device.type == "cuda" else 0
+    try:
+        Loop(trainer, split, out, state["seconds"] if state else 0.0, tell).run(workers)
+    except torch.cuda.OutOfMemoryError as error:
+        raise MemoryBudgetError(
+            "the GPU's memory does not suffice: set a smaller optimiser.patches"
+        ) from error
+    except KeyboardInterrupt:
+        if fabric.is_global_zero:
+            _log.warning(f"{out} is kept at step {trainer.step}; go on with --resume")
+        raise
+    if fabric.is_global_zero:
+        _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
+
+
+def _launched(machine: Machine, settings: Settings) -> Fabric:
+    try:
+        fabric = Fabric(
+            accelerator=machine.accelerator,
+            devices=machine.devices,
+            num_nodes=machine.nodes,
+            precision=settings.optimiser.precision,
         )
-        self.optimiser = torch.optim.Adam(
-            self.network.parameters(), settings.learning_rate, settings.betas
+    except (RuntimeError, ValueError, TypeError) as error:
+        raise UsageError(
+            f"accelerator {machine.accelerator} with devices {machine.devices} cannot be had: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    fabric.launch()
+    if settings.optimiser.patches % fabric.world_size:
+        raise UsageError(
+            f"optimiser.patches: {settings.optimiser.patches} cannot be shared out among "
+            f"{fabric.world_size} devices: set a multiple"
         )
-        self.step = 0
-        self.seconds = 0.0
-        if (folder / CHECKPOINT).exists():
-            self._load()
+    return fabric
 
-    def train(self, crops: Crops, validation: Crops) -> None:
-        """Train up to the last step, with a checkpoint and a line in the log now and then."""
-        total, start, losses = self.settings.steps, time.monotonic(), list[float]()
-        spent = self.seconds
-        while self.step < total:
-            losses.append(self._step(crops))
-            if self.step % self.settings.every == 0 or self.step == total:
-                self.seconds = spent + time.monotonic() - start
-                self._log(sum(losses) / len(losses), self.evaluate(validation))
-                self.save()
-                losses.clear()
 
-    def _step(self, crops: Crops) -> float:
-        settings = self.settings
-        batch = torch.from_numpy(crops.batch(settings.patches, (settings.seed, self.step)))
-        torch.manual_seed(settings.seed << 32 | self.step)  # of the dropout
-        self.network.train()
-        loss = self._loss(self.network, batch)
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.network.parameters(), settings.clip_norm)
-        self.optimiser.param_groups[0]["lr"] = settings.learning_rate * self._decay(self.step)
-        self.optimiser.step()
-        self.averaged.update_parameters(self.network)
-        self.step += 1
-        return float(loss.detach())
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
 
-    def _loss(self, network: nn.Module, batch: Tensor) -> Tensor:
-        above, target, below = batch.unbind(dim=1)
-        slices = [s.unsqueeze(1) for s in (above, target, below)]
-        with torch.autocast("cpu", torch.bfloat16, enabled=torch.is_grad_enabled()):
-            mixture = network(*slices)
-        return bits_per_pixel(mixture, slices[1], self.hyperparameters.bits)
 
-    def evaluate(self, validation: Crops) -> float:
-        """Bits per pixel of the averaged weights on fixed crops of the validation scans.
+def _scans(
+    fabric: Fabric, data: Data, out: Path, settings: Settings, tell: Tell
+) -> tuple[Split, list[str]]:
+    """Read what is not in the cache, every process a part, and divide the patients."""
+    cache = Cache(data.cache or out / CACHE)
+    _make(cache.folder)
+    parts = [find_sources(folders) for folders in (data.training, data.validation)]
+    everything = [source for part in parts for source in part]
+    cache.build(everything[fabric.global_rank :: fabric.world_size], tell)
+    fabric.barrier()
+    found = [cache.load(part) for part in parts]
+    text = thickness_text([scan for scans, _ in found for scan in scans], settings.crops)
+    if text and fabric.is_global_zero:
+        warnings.warn(text, stacklevel=2)
+    chosen = [usable(scans, settings.crops) for scans, _ in found]
+    skipped = [reason for part in (*found, *chosen) for reason in part[1]]
+    training, validation = (scans for scans, _ in chosen)
+    _check_any(training, data.training, skipped)
+    if not data.validation:
+        return split_patients(training, settings.validation.share, settings.seed), skipped
+    _check_any(validation, data.validation, skipped)
+    return explicit_split(training, validation), skipped
 
-        In float32, as the sampler runs; in bfloat16 the same weights look worse than they are.
-        """
-        self.averaged.eval()
-        count = self.settings.validation_patches
-        batches = [validation.batch(8, (1, i), flip=False) for i in range(count // 8)]
-        with torch.no_grad():
-            losses = [float(self._loss(self.averaged, torch.from_numpy(b))) for b in batches]
-        return sum(losses) / len(losses)
 
-    def _decay(self, step: int) -> float:
-        """The learning rate in units of its setting."""
-        warmup = min(1.0, (step + 1) / self.settings.warmup)
-        return warmup * 0.5 * (1 + math.cos(math.pi * min(1.0, step / self.settings.steps)))
+def _check_any(scans: Sequence[CachedScan], folders: Sequence[Path], skipped: list[str]) -> None:
+    if scans:
+        return
+    reason = f"; {len(skipped)} could not be used, such as: {skipped[0]}" if skipped else ""
+    raise InputError(f"no CT was found in {', '.join(map(str, folders))}{reason}")
 
-    def save(self) -> None:
-        """Write the checkpoint atomically."""
-        state = {
-            "hyperparameters": self.hyperparameters.to_json(),
-            "settings": asdict(self.settings),
-            "step": self.step,
-            "seconds": self.seconds,
-            "network": self.network.state_dict(),
-            "averaged": self.averaged.module.state_dict(),
-            "averaged_count": self.averaged.n_averaged,
-            "optimiser": self.optimiser.state_dict(),
-        }
-        partial = self.folder / (CHECKPOINT + ".partial")
-        torch.save(state, partial)
-        partial.replace(self.folder / CHECKPOINT)
 
-    def _load(self) -> None:
-        state: dict[str, Any] = torch.load(self.folder / CHECKPOINT, weights_only=True)
-        self.network.load_state_dict(state["network"])
-        self.averaged.module.load_state_dict(state["averaged"])
-        self.averaged.n_averaged.copy_(state["averaged_count"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.step, self.seconds = state["step"], state["seconds"]
+def _plan(trainer: Trainer, split: Split, skipped: list[str], out: Path) -> str:
+    """What will be trained, on what, and where it goes."""
+    settings, fabric = trainer.settings, trainer.fabric
+    wanted, size = settings.optimiser, settings.crops.size
+    number = sum(p.numel() for p in trainer.network.parameters())
+    processes = f" x {fabric.world_size}" if fabric.world_size > 1 else ""
+    return (
+        f"{_count(split.training)} to train on, {_count(split.validation)} held back, "
+        f"{len(skipped)} skipped; a network of {settings.network.channels} channels and "
+        f"{number:,} parameters on {fabric.device.type}{processes}, {wanted.precision}; steps "
+        f"{trainer.step} to {wanted.steps} of {wanted.patches} crops of {size}x{size}, into {out}."
+    )
 
-    def _log(self, training: float, validation: float) -> None:
-        row = {
-            "step": self.step,
-            "patches": self.step * self.settings.patches,
-            "seconds": round(self.seconds, 1),
-            "training_bits": round(training, 4),
-            "validation_bits": round(validation, 4),
-        }
-        path = self.folder / LOG
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+
+def _count(scans: Sequence[CachedScan]) -> str:
+    patients = len({scan.patient for scan in scans})
+    slices = sum(scan.shape[0] for scan in scans)
+    return f"{len(scans)} scans of {patients} patients with {slices:,} slices"

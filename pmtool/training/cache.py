@@ -1,0 +1,189 @@
+"""Scans on disk as arrays that are mapped into memory, read and decoded once.
+
+Every source has one entry: a JSON file that says what the source looked like and what its arrays
+hold. It is written after the arrays, and every file appears whole or not at all: a cache can be
+left half-built, and be built and used by several processes at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import TypeAdapter
+
+from pmtool.errors import InputError, OutputError
+from pmtool.report import write_bytes
+from pmtool.training.sources import BODY_HU, Scan, Source, read_source
+
+BLOCK = 16
+"""Rows and columns of a block whose share of body is known."""
+_VERSION = 1
+Tell = Callable[[str, float], None]
+"""Called with what is under way, and the share of it that is done."""
+
+
+@dataclass(frozen=True)
+class CachedScan:
+    """A CT in the cache.
+
+    Attributes
+    ----------
+    file
+        Of the voxels, in the cache's folder; the body's share is beside it.
+    name, patient
+        Where it comes from and whom it shows.
+    spacing, thickness
+        Of the slices, mm.
+    shape
+        Slices, rows and columns.
+    """
+
+    file: Path
+    name: str
+    patient: str
+    spacing: float
+    thickness: float
+    shape: tuple[int, int, int]
+
+    @property
+    def voxels(self) -> NDArray[np.int16]:
+        """``(slices, H, W)`` HU, mapped anew: thousands of files cannot be open at once."""
+        return np.memmap(self.file, np.int16, "r", shape=self.shape)
+
+    @property
+    def body(self) -> NDArray[np.uint8]:
+        """Share of body in every block, in units of 1/255: ``(slices, rows, columns)``."""
+        slices, height, width = self.shape
+        shape = (slices, -(-height // BLOCK), -(-width // BLOCK))
+        return np.memmap(self.body_file, np.uint8, "r", shape=shape)
+
+    @property
+    def body_file(self) -> Path:
+        """Of the share of body."""
+        return self.file.with_suffix(".body")
+
+    @property
+    def files(self) -> tuple[Path, Path]:
+        """Both files."""
+        return self.file, self.body_file
+
+
+class Entry(NamedTuple):
+    """What the cache knows of a source; ``skipped`` are sentences on what cannot be used."""
+
+    fingerprint: str
+    scans: list[CachedScan]
+    skipped: list[str]
+
+
+class Cache:
+    """A folder of entries."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def build(self, sources: Sequence[Source], tell: Tell) -> None:
+        """Read the sources that are new or have changed.
+
+        Raises
+        ------
+        ContentError
+            If a source holds images of another modality.
+        OutputError
+            If the folder cannot be written, as when the disk is full; what was built stays.
+        """
+        missing = [source for source in sources if self.entry(source) is None]
+        for number, source in enumerate(missing):
+            tell(f"reading {len(missing)} scans into {self.folder}", number / len(missing))
+            self._build(source)
+
+    def load(self, sources: Sequence[Source]) -> tuple[list[CachedScan], list[str]]:
+        """The scans of sources that were built, and sentences on what was skipped."""
+        entries = [self.entry(source) for source in sources]
+        if None in entries:
+            raise InputError(f"{sources[entries.index(None)].path} changed while it was read")
+        found = [entry for entry in entries if entry is not None]
+        scans = [scan for entry in found for scan in entry.scans]
+        return scans, [reason for entry in found for reason in entry.skipped]
+
+    def entry(self, source: Source) -> Entry | None:
+        """What is known of a source, or None where it is not in the cache as it is now."""
+        entry = self._read(source)
+        if entry is None or entry.fingerprint != _fingerprint(source):
+            return None
+        there = all(file.is_file() for scan in entry.scans for file in scan.files)
+        return entry if there else None
+
+    def _build(self, source: Source) -> None:
+        fingerprint, before = _fingerprint(source), self._read(source)
+        stem = f"{_digest(str(source.path))}-{fingerprint}"
+        scans, skipped = [], []
+        for number, found in enumerate(read_source(source)):
+            if isinstance(found, Scan):
+                scans.append(self._keep(found, f"{stem}-{number}.hu"))
+            else:
+                skipped.append(str(found))
+        content = _JSON.dump_json(Entry(fingerprint, scans, skipped), indent=1)
+        self._write(content, self._path(source))
+        stale = [scan for scan in before.scans if scan not in scans] if before else []
+        for file in (file for scan in stale for file in scan.files):
+            file.unlink(missing_ok=True)
+
+    def _keep(self, scan: Scan, name: str) -> CachedScan:
+        kept = CachedScan(
+            file=self.folder / name,
+            name=scan.name,
+            patient=scan.patient,
+            spacing=scan.spacing,
+            thickness=scan.thickness,
+            shape=scan.voxels.shape,
+        )
+        self._write(scan.voxels.tobytes(), kept.file)
+        self._write(_body(scan.voxels).tobytes(), kept.body_file)
+        return kept
+
+    def _read(self, source: Source) -> Entry | None:
+        try:
+            entry = _JSON.validate_json(self._path(source).read_bytes())
+        except (FileNotFoundError, ValueError):
+            return None
+        scans = [replace(scan, file=self.folder / scan.file.name) for scan in entry.scans]
+        return entry._replace(scans=scans)
+
+    def _path(self, source: Source) -> Path:
+        return self.folder / f"{_digest(str(source.path))}.json"
+
+    def _write(self, content: bytes, file: Path) -> None:
+        try:
+            write_bytes(content, file)
+        except OutputError as error:
+            raise OutputError(
+                f"{error}; make room or name another folder with --cache, what is cached is kept"
+            ) from error
+
+
+_JSON = TypeAdapter(Entry)
+
+
+def _fingerprint(source: Source) -> str:
+    return _digest(json.dumps([_VERSION, source.patient, source.fingerprint()]))
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _body(voxels: NDArray[np.int16]) -> NDArray[np.uint8]:
+    """See `CachedScan.body`."""
+    _, height, width = voxels.shape
+    margin = ((0, -height % BLOCK), (0, -width % BLOCK))
+    blocks = (-(-height // BLOCK), BLOCK, -(-width // BLOCK), BLOCK)
+    shares = [np.pad(s > BODY_HU, margin).reshape(blocks).mean(axis=(1, 3)) for s in voxels]
+    return np.asarray(np.rint(255 * np.stack(shares)), np.uint8)

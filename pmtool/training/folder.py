@@ -1,0 +1,83 @@
+"""The folder of a run: what it was begun with, so that it goes on with the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pmtool.errors import InputError, OutputError, UsageError
+from pmtool.report import write_json
+from pmtool.training.selection import Split
+from pmtool.training.settings import Settings, differences, load_settings, save_settings
+
+CACHE, SCANS, SETTINGS = "cache", "scans.json", "settings.yaml"
+
+
+def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> Settings:
+    """The settings of a run that is begun or taken up again.
+
+    Parameters
+    ----------
+    folder
+        Of the run; empty, missing or with nothing but a cache where it is begun.
+    wanted
+        Settings, or None for those that are there.
+    resume
+        Whether to go on with what is there; an empty folder is begun all the same.
+
+    Raises
+    ------
+    OutputError
+        If the folder holds a run that was not to be resumed, or something else.
+    UsageError
+        If the run was begun with other settings.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file: give another --out")
+    if not folder.exists() or all(path.name == CACHE for path in folder.iterdir()):
+        return wanted or Settings()
+    if not (folder / SETTINGS).exists():
+        raise OutputError(f"{folder} is not empty and holds no run: give another --out")
+    if not resume:
+        raise OutputError(f"{folder} holds a run: go on with --resume, or give another --out")
+    begun = load_settings("compact", folder / SETTINGS)
+    changed = differences(begun, wanted) if wanted else []
+    if changed:
+        raise UsageError(
+            f"{folder} was begun with another {', '.join(changed)}: leave the settings out to go "
+            "on, or give another --out"
+        )
+    return begun
+
+
+def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) -> None:
+    """Write down what a run is begun with, or check that it goes on with the same scans.
+
+    Raises
+    ------
+    InputError
+        If the list of scans is damaged.
+    UsageError
+        If the scans have changed.
+    OutputError
+        If the folder cannot be written.
+    """
+    scans = split.to_json()
+    if (folder / SCANS).exists():
+        before = _read(folder / SCANS)
+        if any(before.get(side) != files for side, files in scans.items()):
+            raise UsageError(
+                f"the scans are not those that {folder} was begun with, see its {SCANS}: restore "
+                "them, or give another --out"
+            )
+        return
+    save_settings(settings, folder / SETTINGS)
+    write_json({**scans, "skipped": skipped}, folder / SCANS)
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        values = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path} is damaged: restore it, or start another run") from error
+    return dict(values)

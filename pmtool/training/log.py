@@ -1,0 +1,67 @@
+"""The log of a run: a line of figures now and then, as CSV and for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from torch.utils.tensorboard import SummaryWriter
+
+from pmtool.errors import OutputError
+from pmtool.report import write_bytes
+
+LOG = "log.csv"
+COLUMNS = (
+    "step",
+    "patches",
+    "seconds",
+    "patches_per_second",
+    "learning_rate",
+    "gradient_norm",
+    "training_bits",
+    "training_midpoint_bits",
+    "validation_bits",
+    "validation_midpoint_bits",
+    "validation_midpoint_mae_hu",
+)
+
+
+class Log:
+    """Goes on after ``step``; what a killed run wrote beyond its checkpoint is dropped.
+
+    Fabric's own CSV logger cannot go on with a file.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        self.path, self.samples = folder / LOG, folder / "samples"
+        before = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        lines = [line for line in before[1:] if line.endswith("\n")]
+        kept = [line for line in lines if int(line.split(",", 1)[0]) <= step]
+        write_bytes("".join([",".join(COLUMNS) + "\n", *kept]).encode(), self.path)
+        self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def add(self, row: dict[str, float]) -> None:
+        """Figures by the names of `COLUMNS`; the others stay empty. Raises `OutputError`."""
+        try:
+            with self.path.open("a", newline="") as file:
+                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            for name, value in row.items():
+                self.board.add_scalar(name, value, int(row["step"]))
+            self.board.flush()
+        except OSError as error:
+            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
+
+    def add_picture(self, picture: Image.Image, step: int) -> None:
+        """Of samples, as a file of its own; raises `OutputError`."""
+        self.samples.mkdir(exist_ok=True)
+        buffer = BytesIO()
+        picture.save(buffer, format="PNG")
+        write_bytes(buffer.getvalue(), self.samples / f"{step:07d}.png")
+        self.board.add_image("samples", np.asarray(picture), step, dataformats="HW")
+
+    def close(self) -> None:
+        """Write what is still held back."""
+        self.board.close()

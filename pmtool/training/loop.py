@@ -1,0 +1,143 @@
+"""From the first step to the last: log, validation, pictures, checkpoints, interruption."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from pmtool.report import duration
+from pmtool.training.cache import Tell
+from pmtool.training.checkpoint import save_checkpoint
+from pmtool.training.crops import Crops
+from pmtool.training.interruption import Interruption, leave_to_parent
+from pmtool.training.log import Log
+from pmtool.training.pictures import picture
+from pmtool.training.schedule import learning_rate
+from pmtool.training.selection import Split
+from pmtool.training.trainer import Trainer
+
+_PICTURES = 4
+
+
+class Loop:
+    """A trainer's way through its run; only the first process writes to the run's folder.
+
+    Parameters
+    ----------
+    trainer
+        At any step.
+    split
+        Scans to train on and to validate with.
+    folder
+        Of the run.
+    seconds
+        That the run has taken already.
+    tell
+        Called with what is under way and the share that is done.
+    """
+
+    def __init__(
+        self, trainer: Trainer, split: Split, folder: Path, seconds: float, tell: Tell
+    ) -> None:
+        self.trainer, self.folder, self.tell = trainer, folder, tell
+        self.settings, self.fabric = trainer.settings, trainer.fabric
+        part = self.fabric.global_rank, self.fabric.world_size
+        self.crops = Crops(split.training, self.settings, part)
+        self.validation = Crops(split.validation, self.settings, part, fixed=True)
+        self.log = Log(folder, trainer.step) if self.fabric.is_global_zero else None
+        self._began = time.monotonic() - seconds
+        self._lap = time.monotonic(), trainer.step
+
+    def run(self, workers: int) -> None:
+        """Train up to the last step.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            After SIGINT or SIGTERM; the step is finished and kept.
+        OutputError
+            If the folder cannot be written.
+        """
+        with Interruption() as interruption:
+            for crops in self._loader(workers):
+                self.trainer.train_step(crops)
+                judged = self._is_due(self.settings.validation.every)
+                if judged or self._is_due(self.settings.validation.log_every):
+                    self._report(judged)
+                if self._agreed(interruption.wished):
+                    self._save()
+                    raise KeyboardInterrupt
+
+    def _loader(self, workers: int) -> DataLoader[Tensor]:
+        return DataLoader(
+            self.crops,
+            batch_size=None,
+            sampler=range(self.trainer.step, self.settings.optimiser.steps),
+            num_workers=workers,
+            pin_memory=self.fabric.device.type == "cuda",
+            worker_init_fn=leave_to_parent,
+        )
+
+    def _is_due(self, every: int) -> bool:
+        step = self.trainer.step
+        return step % every == 0 or step == self.settings.optimiser.steps
+
+    def _agreed(self, wished: bool) -> bool:
+        """Whether any process was asked to stop; several ask each other only now and then."""
+        if self.fabric.world_size == 1:
+            return wished
+        if not self._is_due(self.settings.validation.log_every):
+            return False
+        count = torch.tensor(float(wished), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(count, reduce_op="sum"))
+
+    def _report(self, judged: bool) -> None:
+        """A line of the log; where the weights are judged, a picture and a checkpoint too."""
+        figures = self.trainer.figures()
+        step, (before, first) = self.trainer.step, self._lap
+        patches = self.settings.optimiser.patches
+        rate = (step - first) * patches / (time.monotonic() - before)
+        if judged:
+            figures |= self.trainer.validate(self.validation)
+        if self.log is not None:
+            self.log.add(
+                {
+                    "step": step,
+                    "patches": step * patches,
+                    "seconds": round(self._seconds(), 1),
+                    "patches_per_second": round(rate, 2),
+                    "learning_rate": learning_rate(step - 1, self.settings.optimiser),
+                    **{name: round(value, 5) for name, value in figures.items()},
+                }
+            )
+            if judged:
+                self._draw(self.log)
+                self._save()
+        self._tell(figures["training_bits"], rate)
+        self._lap = time.monotonic(), step
+
+    def _draw(self, log: Log) -> None:
+        count = min(_PICTURES, len(self.validation.numbers))
+        crops = np.stack([self.validation.crop(0, number) for number in range(count)])
+        log.add_picture(picture(self.trainer.result, crops), self.trainer.step)
+
+    def _save(self) -> None:
+        if self.fabric.is_global_zero:
+            save_checkpoint({**self.trainer.state(), "seconds": self._seconds()}, self.folder)
+
+    def _seconds(self) -> float:
+        return time.monotonic() - self._began
+
+    def _tell(self, bits: float, rate: float) -> None:
+        step, last = self.trainer.step, self.settings.optimiser.steps
+        left = (last - step) * self.settings.optimiser.patches / rate
+        self.tell(
+            f"step {step} of {last}: {bits:.3f} bits per pixel, {rate:.3g} patches a second, "
+            f"{duration(left)} left",
+            step / last,
+        )

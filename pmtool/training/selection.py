@@ -1,0 +1,98 @@
+"""Which scans are trained on, and which patients are held back."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pmtool.errors import UsageError
+from pmtool.training.cache import CachedScan
+from pmtool.training.settings import CropSettings
+
+_ROUNDING = 1.001
+
+
+class Split(NamedTuple):
+    """Scans of different patients."""
+
+    training: list[CachedScan]
+    validation: list[CachedScan]
+
+    def to_json(self) -> dict[str, dict[str, str]]:
+        """The scans of both sides by the files of the cache, whose names change with the scans."""
+        return {
+            side: {s.file.name: s.name for s in scans} for side, scans in self._asdict().items()
+        }
+
+
+def strides(scan: CachedScan, settings: CropSettings) -> list[int]:
+    """How many slices a scan's targets may lie from their neighbours."""
+    return [
+        stride
+        for stride, _ in enumerate(settings.strides, 1)
+        if stride * scan.spacing <= settings.max_spacing_mm * _ROUNDING
+        and 2 * stride < scan.shape[0]
+    ]
+
+
+def usable(
+    scans: Sequence[CachedScan], settings: CropSettings
+) -> tuple[list[CachedScan], list[str]]:
+    """The scans that crops can be drawn from, and sentences on the others."""
+    kept, skipped = [], []
+    for scan in scans:
+        _, height, width = scan.shape
+        if not strides(scan, settings):
+            skipped.append(
+                f"{scan.name} has slices {scan.spacing:g} mm apart, more than the "
+                f"{settings.max_spacing_mm:g} mm of crops.max_spacing_mm"
+            )
+        elif min(height, width) < settings.size:
+            skipped.append(f"{scan.name} has slices of {width}x{height}, less than a crop")
+        else:
+            kept.append(scan)
+    return kept, skipped
+
+
+def thickness_text(scans: Sequence[CachedScan], settings: CropSettings) -> str | None:
+    """A sentence on slices that are thick or far apart, if any."""
+    limit = settings.max_spacing_mm
+    thick = [scan for scan in scans if max(scan.thickness, scan.spacing) > limit * _ROUNDING]
+    if not thick:
+        return None
+    return (
+        f"{len(thick)} scans have slices thicker or further apart than {limit:g} mm, such as "
+        f"{thick[0].name} ({thick[0].thickness:g} mm, {thick[0].spacing:g} mm apart): thin slices "
+        "are what a model has to learn"
+    )
+
+
+def split_patients(scans: Sequence[CachedScan], share: float, seed: int) -> Split:
+    """Hold back a share of the patients, at least one; raises `UsageError` for a single patient.
+
+    Who is held back depends on the patients' names and the seed alone.
+    """
+    patients = sorted({scan.patient for scan in scans}, key=lambda name: _rank(name, seed))
+    if len(patients) < 2:
+        raise UsageError(
+            f"all scans are of one patient ({patients[0]}), so that none can be held back: give "
+            "scans of another with --validation"
+        )
+    held = set(patients[: min(max(round(share * len(patients)), 1), len(patients) - 1)])
+    training = [scan for scan in scans if scan.patient not in held]
+    return Split(training, [scan for scan in scans if scan.patient in held])
+
+
+def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> Split:
+    """Scans as the user divides them; raises `UsageError` where a patient is on both sides."""
+    both = {scan.patient for scan in training} & {scan.patient for scan in validation}
+    if both:
+        raise UsageError(
+            f"patient {min(both)} is in both the training and the validation data: take either out"
+        )
+    return Split(training, validation)
+
+
+def _rank(patient: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed} {patient}".encode()).hexdigest()

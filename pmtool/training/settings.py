@@ -1,0 +1,247 @@
+"""All settings of a training run, their presets, and the YAML that they are read from.
+
+Every section checks itself; an unknown name or a bad value is a `UsageError` of one sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
+
+from pmtool.errors import InputError, PmtoolError, UsageError
+from pmtool.hyperparameters import PRESETS as NETWORKS
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.report import write_bytes
+from pmtool.training.augment import Augmentation, Probability
+
+_STRICT = ConfigDict(extra="forbid")
+_Fraction = Annotated[float, Field(gt=0, lt=1)]
+_Decay = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=_STRICT)
+class CropSettings:
+    """Which triplets of slices the network sees.
+
+    Attributes
+    ----------
+    size
+        Height and width of a crop.
+    strides
+        Probabilities of slices 1, 2, 3 ... apart; a scan takes the strides that it has room for.
+    max_spacing_mm
+        Largest distance between a target and its neighbours; thicker slices are warned of.
+    body_share
+        Least share of a target's crop that is body; 0 draws crops evenly from the whole scan.
+    """
+
+    size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
+    strides: Annotated[tuple[Probability, ...], Field(min_length=1)] = (0.6, 0.25, 0.15)
+    max_spacing_mm: PositiveFloat = 3.0
+    body_share: Probability = 0.25
+
+    def __post_init__(self) -> None:
+        if not self.strides[0] > 0:
+            raise UsageError(f"stride 1 needs a positive probability, not {self.strides[0]}")
+
+
+@dataclass(frozen=True, config=_STRICT)
+class OptimiserSettings:
+    """How the weights move: Adam, and an average of the weights that is the result.
+
+    Attributes
+    ----------
+    steps
+        Of the whole run.
+    patches
+        Crops a step, on all devices together.
+    learning_rate
+        After the warm-up, before the decay.
+    betas
+        Decay of Adam's first and second moment.
+    warmup
+        Steps in which the learning rate rises from 0.
+    decay
+        ``cosine`` to 0 at the last step; ``exponential`` by ``decay_rate`` a step; ``constant``.
+    clip_norm
+        Largest norm of the gradient, or null.
+    averaging
+        Decay of the exponential average of the weights (Polyak).
+    dropout
+        Probability in the gated layers.
+    midpoint_weight
+        Of the midpoint's bits in the loss; without an encoder there is none.
+    precision
+        ``bf16-mixed`` or ``32-true``; validation is in float32 always.
+    compile
+        Compile the network, on CUDA alone.
+    """
+
+    steps: PositiveInt = 12_000
+    patches: PositiveInt = 2
+    learning_rate: PositiveFloat = 2e-3
+    betas: tuple[_Decay, _Decay] = (0.95, 0.9995)
+    warmup: NonNegativeInt = 200
+    decay: Literal["cosine", "exponential", "constant"] = "cosine"
+    decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.999995
+    clip_norm: PositiveFloat | None = 1.0
+    averaging: _Decay = 0.999
+    dropout: _Decay = 0.0
+    midpoint_weight: Annotated[float, Field(ge=0)] = 0.5
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
+    compile: bool = True
+
+
+@dataclass(frozen=True, config=_STRICT)
+class ValidationSettings:
+    """What is held back, and how often the averaged weights are judged by it.
+
+    Attributes
+    ----------
+    share
+        Of the patients, where no folder of validation scans is given.
+    patches
+        Fixed crops, without augmentation.
+    every
+        Steps between validations; each writes a picture of samples and a checkpoint.
+    log_every
+        Steps between lines of the log.
+    """
+
+    share: _Fraction = 0.1
+    patches: PositiveInt = 32
+    every: PositiveInt = 500
+    log_every: PositiveInt = 50
+
+
+@dataclass(frozen=True, config=_STRICT)
+class Settings:
+    """Everything that decides the weights, the scans apart; the defaults are preset ``compact``."""
+
+    network: Hyperparameters = NETWORKS["compact"]
+    crops: CropSettings = field(default_factory=CropSettings)
+    augmentation: Augmentation = field(default_factory=Augmentation)
+    optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
+    validation: ValidationSettings = field(default_factory=ValidationSettings)
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    def to_yaml(self) -> str:
+        """What `load_settings` reads."""
+        values = TypeAdapter(Settings).dump_python(self, mode="json")
+        return yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
+
+
+PRESETS: dict[str, Settings] = {
+    "compact": Settings(),
+    # Paper, section 2.4; what it does not say is that of PixelCNN++ (Salimans et al. 2017).
+    "paper": Settings(
+        network=NETWORKS["paper"],
+        crops=CropSettings(strides=(1.0,), body_share=0.0),
+        augmentation=Augmentation(zoom=0, kernel=0, noise=0, contrast=0),
+        optimiser=OptimiserSettings(
+            steps=200_000,
+            patches=16,
+            learning_rate=1e-3,
+            warmup=0,
+            decay="exponential",
+            clip_norm=None,
+            averaging=0.9995,
+            dropout=0.5,
+        ),
+        validation=ValidationSettings(every=2000),
+    ),
+}
+
+
+def load_settings(preset: str, path: Path | None, changes: Iterable[str] = ()) -> Settings:
+    """Settings of a preset, changed by a YAML file and then by ``section.name=value``.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    UsageError
+        If a name is unknown or a value is not possible.
+    """
+    values = TypeAdapter(Settings).dump_python(PRESETS[preset])
+    source = "the settings"
+    if path is not None:
+        _merge(values, _read(path))
+        source = str(path)
+    for change in changes:
+        _merge(values, _parse(change))
+    try:
+        return TypeAdapter(Settings).validate_python(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"])) or "the whole"
+        if first["type"] == "unexpected_keyword_argument":
+            raise UsageError(f"{source}: there is no setting {name}") from error
+        raise UsageError(f"{source}: {name}: {first['msg']}; found {first['input']}") from error
+    except PmtoolError as error:  # of the hyper-parameters
+        raise UsageError(f"{source}: {error}") from error
+
+
+def save_settings(settings: Settings, path: Path) -> None:
+    """Write all of the YAML or nothing; raises `OutputError`."""
+    write_bytes(settings.to_yaml().encode(), path)
+
+
+def differences(one: Settings, other: Settings) -> list[str]:
+    """The names of the settings that are not the same."""
+
+    def flat(settings: Settings) -> dict[str, Any]:
+        sections = dataclasses.asdict(settings)
+        seed = {"seed": sections.pop("seed")}
+        return seed | {f"{s}.{n}": v for s, names in sections.items() for n, v in names.items()}
+
+    first, second = flat(one), flat(other)
+    return [name for name, value in first.items() if second[name] != value]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no settings: give sections of names and values")
+    return values
+
+
+def _parse(change: str) -> dict[str, Any]:
+    name, equals, text = change.partition("=")
+    if not equals:
+        raise UsageError(f"{change!r} is no setting: write section.name=value")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"the value of {change!r} is not YAML: correct it") from error
+    for part in reversed(name.split(".")):
+        value = {part: value}
+    return dict(value)
+
+
+def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
+    for name, value in changes.items():
+        if isinstance(value, dict) and isinstance(values.get(name), dict):
+            _merge(values[name], value)
+        else:
+            values[name] = value

@@ -1,0 +1,145 @@
+"""Finding scans below folders, and reading them: image files, and folders of DICOM files.
+
+A *source* is what is read, cached and looked at again for changes as a whole: one image file, or
+one folder of DICOM files with all its series.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import ContentError, InputError, PmtoolError
+from pmtool.hounsfield import check_hounsfield, for_network
+from pmtool.image_file import image_suffix
+from pmtool.training import dicom
+from pmtool.volume import Volume, load_volume
+
+BODY_HU = -950
+"""Lung is denser, the air around the body is not."""
+_RANGE = (-1024, 2**15 - 1)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Source:
+    """An image file, or a folder of DICOM files.
+
+    Attributes
+    ----------
+    path
+        Of the file or the folder.
+    patient
+        The first folder below the one that was searched; where there is none, the file's name
+        without its suffix. DICOM files that name their patient are believed instead.
+    """
+
+    path: Path
+    patient: str
+
+    def files(self) -> list[Path]:
+        """All files that belong to it."""
+        if self.path.is_dir():
+            return _others(self.path)
+        if self.path.suffix.lower() == ".mhd":
+            return sorted(self.path.parent.glob(f"{self.path.stem}.*"))
+        return [self.path]
+
+    def fingerprint(self) -> list[list[str | int]]:
+        """Name, size and time of every file, which tell a source that has changed."""
+        found = [(file.name, file.stat()) for file in self.files()]
+        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A CT.
+
+    Attributes
+    ----------
+    name
+        Where it comes from.
+    patient
+        Whom it shows.
+    spacing, thickness
+        Of the slices, mm; where the thickness is not known, it is the spacing.
+    voxels
+        ``(slices, H, W)`` HU of -1024 and more: padding becomes air.
+    """
+
+    name: str
+    patient: str
+    spacing: float
+    thickness: float
+    voxels: NDArray[np.int16]
+
+
+def find_sources(folders: Iterable[Path]) -> list[Source]:
+    """All sources below the folders, in order of their paths, each once.
+
+    Raises
+    ------
+    InputError
+        If one is no folder.
+    """
+    found: dict[Path, Source] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise InputError(f"{folder} is no folder: give the folders that hold the scans")
+        for source in _below(folder.resolve()):
+            found.setdefault(source.path, source)
+    return [found[path] for path in sorted(found)]
+
+
+def read_source(source: Source) -> Iterator[Scan | PmtoolError]:
+    """The CTs of a source, one by one; for what cannot be used, the error that says why.
+
+    Raises
+    ------
+    ContentError
+        If a DICOM file is an image of another modality.
+    """
+    if not source.path.is_dir():
+        yield _read(load_volume, source.path, source.patient)
+        return
+    found, damaged = dicom.find_series(source.files())
+    yield from (InputError(f"{file} is damaged: copy it again") for file in damaged)
+    for series in found:
+        yield _read(dicom.read_series, series, series.patient or source.patient, series.thickness)
+
+
+def _read(
+    read: Callable[[T], Volume], what: T, patient: str, thickness: float | None = None
+) -> Scan | PmtoolError:
+    try:
+        volume = read(what)
+        check_hounsfield(volume)
+        voxels = np.stack([for_network(s, _RANGE) for s in volume.slices])
+        if len(voxels) < 3 or voxels.max() <= BODY_HU:
+            raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")
+    except PmtoolError as error:
+        return error
+    return Scan(volume.name, patient, volume.spacing, thickness or volume.spacing, voxels)
+
+
+def _below(folder: Path) -> Iterator[Source]:
+    for root, _, _ in os.walk(folder):
+        place = Path(root)
+        below = place.relative_to(folder).parts
+        for path in sorted(place.iterdir()):
+            suffix = image_suffix(path)
+            if suffix and path.is_file():
+                yield Source(path, below[0] if below else path.name[: -len(suffix)])
+        if any(map(dicom.is_dicom, _others(place))):
+            yield Source(place, below[0] if below else place.name)
+
+
+def _others(folder: Path) -> list[Path]:
+    """Files that are no images by their name."""
+    return sorted(path for path in folder.iterdir() if path.is_file() and not image_suffix(path))

@@ -1,0 +1,140 @@
+"""Network, optimiser and averaged weights on Lightning Fabric: a step, a judgement, a state."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, cast
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from pmtool.errors import PmtoolError
+from pmtool.network import PixelMiner
+from pmtool.training.crops import Crops
+from pmtool.training.objective import Losses, Objective
+from pmtool.training.schedule import learning_rate
+from pmtool.training.settings import Settings
+
+_BATCH = 8
+"""Crops at once in validation."""
+
+
+class Trainer:
+    """Training on the device of this process.
+
+    What a step does depends on the settings, its crops and its number alone.
+
+    Parameters
+    ----------
+    fabric
+        Launched.
+    settings
+        Of the run.
+    state
+        Of a trainer with the same settings, to go on from there.
+    """
+
+    def __init__(self, fabric: Fabric, settings: Settings, state: dict[str, Any] | None) -> None:
+        self.fabric, self.settings, self.step = fabric, settings, 0
+        wanted, cuda = settings.optimiser, fabric.device.type == "cuda"
+        torch.manual_seed(settings.seed)
+        self.network = PixelMiner(settings.network, wanted.dropout).to(fabric.device)
+        averaging = get_ema_multi_avg_fn(wanted.averaging)
+        self.averaged = AveragedModel(self.network, multi_avg_fn=averaging)
+        self.result = cast(PixelMiner, self.averaged.module)
+        self._adam = torch.optim.Adam(
+            self.network.parameters(), wanted.learning_rate, wanted.betas, fused=cuda
+        )
+        self._sums = torch.zeros(4, device=fabric.device)
+        """Steps, bits, the midpoint's bits and the gradient's norms since the last `figures`."""
+        if state is not None:
+            self._restore(state)
+        objective = Objective(self.network, wanted.midpoint_weight)
+        if cuda and wanted.compile:
+            objective.compile()
+        self._objective, self._optimiser = fabric.setup(objective, self._adam)
+
+    def train_step(self, crops: Tensor) -> None:
+        """One step on this process's crops, ``(N, 3, H, W)`` in [-1, 1]."""
+        wanted = self.settings.optimiser
+        torch.manual_seed(self._dropout_seed())
+        self._objective.train()
+        losses: Losses = self._objective(self.fabric.to_device(crops))
+        self._optimiser.zero_grad()
+        self.fabric.backward(losses.total)
+        norm = self.fabric.clip_gradients(
+            self._objective,
+            self._optimiser,
+            max_norm=wanted.clip_norm or math.inf,
+            error_if_nonfinite=False,
+        )
+        assert norm is not None
+        self._adam.param_groups[0]["lr"] = learning_rate(self.step, wanted)
+        self._optimiser.step()
+        self.averaged.update_parameters(self.network)
+        self._sums += torch.stack([torch.ones_like(norm), *losses[1:3], norm])
+        self.step += 1
+
+    def figures(self) -> dict[str, float]:
+        """Means over the steps since the last call; raises `PmtoolError` if not finite."""
+        sums = self.fabric.all_reduce(self._sums, reduce_op="sum")
+        assert isinstance(sums, Tensor)
+        count, bits, midpoint, norm = sums.tolist()
+        self._sums = torch.zeros_like(self._sums)
+        if not math.isfinite(bits + norm):
+            raise PmtoolError(
+                f"the loss is not finite at step {self.step}: start again with a lower "
+                "optimiser.learning_rate"
+            )
+        found = {"training_bits": bits / count, "gradient_norm": norm / count}
+        if self.settings.network.encoder:
+            found["training_midpoint_bits"] = midpoint / count
+        return found
+
+    @torch.no_grad()
+    def validate(self, crops: Crops) -> dict[str, float]:
+        """The averaged weights on fixed crops, shared out among the processes.
+
+        In float32 as the sampler runs; in bfloat16 the same weights look worse than they are.
+        """
+        objective = Objective(self.result, 0.0).eval()
+        sums = torch.zeros(4, device=self.fabric.device)
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            for batch in crops[0].to(self.fabric.device).split(_BATCH):
+                losses = torch.stack(objective(batch)[1:])
+                sums += len(batch) * torch.cat((torch.ones_like(losses[:1]), losses))
+        reduced = self.fabric.all_reduce(sums, reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        count, bits, midpoint, mae = reduced.tolist()
+        found = {"validation_bits": bits / count}
+        if self.settings.network.encoder:
+            found["validation_midpoint_bits"] = midpoint / count
+            found["validation_midpoint_mae_hu"] = mae / count
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Plain values and tensors: a checkpoint, which `pmtool export` reads too."""
+        return {
+            "hyperparameters": self.settings.network.to_json(),
+            "step": self.step,
+            "network": self.network.state_dict(),
+            "averaged": self.result.state_dict(),
+            "averaged_count": self.averaged.n_averaged,
+            "optimiser": self._adam.state_dict(),
+            "sums": self._sums,
+        }
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.network.load_state_dict(state["network"])
+        self.result.load_state_dict(state["averaged"])
+        self.averaged.n_averaged.copy_(state["averaged_count"])
+        self._adam.load_state_dict(state["optimiser"])
+        self._sums.copy_(state["sums"])
+        self.step = state["step"]
+
+    def _dropout_seed(self) -> int:
+        numbers = (self.settings.seed, self.step, self.fabric.global_rank)
+        return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
