@@ -80,15 +80,23 @@ def local_contrast(above: Tensor, below: Tensor) -> Tensor:
 def fitted_models(crops: Tensor, bits: int, steps: int) -> dict[str, Predictor]:
     """All of them, fitted to crops ``(N, 3, H, W)`` in [-1, 1]: above, target, below."""
     torch.manual_seed(0)
-    models: dict[str, Logistic | PerPixel] = {
+    logistics = {
         "global_scale": Logistic(no_contrast, crops),
         "pixel_contrast": Logistic(pixel_contrast, crops),
         "local_contrast": Logistic(local_contrast, crops),
-        "per_pixel_mlp": PerPixel(),
     }
-    for model in models.values():
+    for model in logistics.values():
         fit(model, crops, bits, steps)
-    return {**models}
+    per_pixel = PerPixel()
+    fit(per_pixel, shuffled(crops), bits, steps)
+    return {**logistics, "per_pixel_mlp": per_pixel}
+
+
+def shuffled(crops: Tensor) -> Tensor:
+    """Crops of half the size whose pixels come from anywhere: a batch then shows all there is."""
+    count, depths, height, width = crops.shape
+    pixels = crops.transpose(0, 1).flatten(1)[:, torch.randperm(count * height * width)]
+    return pixels.reshape(depths, 4 * count, height // 2, width // 2).transpose(0, 1)
 
 
 def fit(model: Logistic | PerPixel, crops: Tensor, bits: int, steps: int) -> None:

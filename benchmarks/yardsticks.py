@@ -35,6 +35,7 @@ from pmtool.image_file import image_suffix, write_image
 from pmtool.levels import from_hounsfield
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.network.inference import load_network
+from pmtool.options import check_output
 from pmtool.report import write_json
 from pmtool.volume import Volume, load_volume
 
@@ -65,9 +66,13 @@ Slices = NDArray[np.int16]
     show_default=True,
     help="Amount of sharpening; may be repeated.",
 )
-@click.option("--filtered", type=click.Path(path_type=Path), help="Folder for the filtered scans.")
+@click.option(
+    "--filtered",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Folder for the filtered scans.",
+)
 @click.option("--crops", "count", default=300, show_default=True, help="Of a scan, at most.")
-@click.option("--steps", default=1000, show_default=True, help="Of fitting a simple model.")
+@click.option("--steps", default=2000, show_default=True, help="Of fitting a simple model.")
 @click.option("--json", "result", type=click.Path(path_type=Path), help="Write the figures too.")
 def main(
     data: Path,
@@ -80,6 +85,8 @@ def main(
     result: Path | None,
 ) -> None:
     """Bits per pixel of a model and of simpler ones, on the same pixels."""
+    if result is not None:
+        check_output(result, overwrite=True)
     network, digest = load(model)
     sizes = network.hyperparameters
     training = torch.cat([tiles(prepared(v, 0, sizes), count, sizes) for v in volumes(data)])
@@ -197,9 +204,7 @@ def filtered_name(volume: Volume, amount: float) -> str:
 
 def table(run: dict[str, Any]) -> str:
     """In Markdown."""
-    title = (
-        f"{run['scan']}, filter {run['filter']:g}: {run['crops']} crops, {run['pixels']:,} pixels"
-    )
+    title = f"{run['scan']}, filter {run['filter']:g}, {run['pixels']:,} pixels"
     rows = [f"| {name} | {bits:.3f} |" for name, bits in run["bits_per_pixel"].items()]
     return "\n".join([title, "", "| model | bits per pixel |", "| --- | --- |", *rows, ""])
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from pathlib import Path
 
 from pmtool.bundle import CARD, NETWORK, TRAINING_LOG, Bundle, tensor_places
 
-_LAST_ROWS = 8
 _FLOAT_BYTES = 4
 
 
@@ -42,8 +42,7 @@ def _facts(bundle: Bundle) -> str:
         "parameters": f"{_parameters(bundle):,}, weight normalisation folded in",
         "graphs against PyTorch": ", ".join(f"{g} {e:.1e}" for g, e in manifest.errors.items()),
     }
-    width = max(map(len, rows))
-    return "\n".join(["Manifest", *(f"  {name:{width}}  {value}" for name, value in rows.items())])
+    return _table("Manifest", rows)
 
 
 def _parameters(bundle: Bundle) -> int:
@@ -54,14 +53,17 @@ def _parameters(bundle: Bundle) -> int:
 
 
 def _training(bundle: Bundle) -> str:
-    rows = [row for row in csv.reader(_read(bundle, TRAINING_LOG).splitlines()) if row]
-    if len(rows) < 2:
+    """The last figure of every column; some have one only now and then."""
+    rows = list(csv.DictReader(_read(bundle, TRAINING_LOG).splitlines()))
+    last = {name: value for row in rows for name, value in row.items() if name and value}
+    if not last:
         return f"No training log ({TRAINING_LOG})."
-    shown = [rows[0], *rows[1:][-_LAST_ROWS:]]
-    widths = [max(map(len, column)) for column in zip(*shown, strict=False)]
-    lines = ("  ".join(map(str.rjust, row, widths)) for row in shown)
-    title = f"End of the training log ({len(shown) - 1} of {len(rows) - 1} rows)"
-    return "\n".join([title, *(f"  {line}" for line in lines)])
+    return _table("End of the training log", last)
+
+
+def _table(title: str, rows: Mapping[str, object]) -> str:
+    width = max(map(len, rows))
+    return "\n".join([title, *(f"  {name:{width}}  {value}" for name, value in rows.items())])
 
 
 def _read(bundle: Bundle, name: str) -> str:

@@ -1,0 +1,158 @@
+"""The deep peer: a feed-forward network that predicts the slice between two others.
+
+    python benchmarks/deep_peer.py train --data TRAIN_DIR --patches N --weights FILE
+    python benchmarks/deep_peer.py predict --weights FILE SCAN OUT
+
+A U-Net of three resolutions and 32 channels, the midpoint of `pmtool.network.encoder.Encoder`,
+trained by L1 loss on crops such as preset compact of `pmtool train` draws. `predict` replaces every
+second slice of a scan by what the network makes of its neighbours: `pmtool evaluate --external
+unet=OUT` scores it beside the model.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+import numpy as np
+import SimpleITK as sitk
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset
+
+from pmtool.console import run_command
+from pmtool.errors import InputError, ModelError
+from pmtool.hounsfield import for_network, restore_padding, to_voxels
+from pmtool.hyperparameters import COMPACT
+from pmtool.image_file import check_format, write_image
+from pmtool.levels import from_hounsfield, to_hounsfield
+from pmtool.network.encoder import Encoder
+from pmtool.options import check_output
+from pmtool.report import write_bytes
+from pmtool.training.cache import Cache
+from pmtool.training.crops import Crops
+from pmtool.training.selection import usable
+from pmtool.training.settings import PRESETS
+from pmtool.training.sources import find_sources
+from pmtool.volume import load_volume
+
+CHANNELS = 32
+BATCH, LEARNING_RATE = 4, 1e-3
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.group()
+def main() -> None:
+    """A feed-forward network to hold PixelMiner against."""
+
+
+@main.command()
+@click.option("--data", type=_FILE, required=True, help="Training scans.")
+@click.option("--patches", type=click.IntRange(BATCH), required=True, help="To train on.")
+@click.option("--weights", type=_FILE, required=True, help="Where to write them.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--overwrite", is_flag=True, help="Replace the weights.")
+def train(data: Path, patches: int, weights: Path, seed: int, overwrite: bool) -> None:
+    """Train on a number of 64x64 crops."""
+    check_output(weights, overwrite)
+    start = time.monotonic()
+    with TemporaryDirectory() as folder:
+        network, errors = trained(training_crops(data, Path(folder), seed), patches // BATCH, seed)
+    write_bytes(save(network.state_dict()), weights)
+    seconds = time.monotonic() - start
+    click.echo(
+        f"{patches} patches in {seconds:.0f} s; mean absolute error over the last tenth "
+        f"{np.mean(errors[-max(len(errors) // 10, 1) :]):.2f} HU"
+    )
+
+
+@main.command()
+@click.argument("source", metavar="SCAN", type=_FILE)
+@click.argument("target", metavar="OUT", type=_FILE)
+@click.option("--weights", type=_FILE, required=True, help="Of the trained network.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def predict(source: Path, target: Path, weights: Path, overwrite: bool) -> None:
+    """Write a scan with every second slice predicted from its neighbours."""
+    check_format(target)
+    check_output(target, overwrite)
+    write_image(with_predictions(load(weights), source), target)
+
+
+def training_crops(data: Path, folder: Path, seed: int) -> Crops:
+    """Crops as in the model's training, the scans cached in a folder."""
+    cache, sources = Cache(folder), find_sources([data])
+    cache.build(sources, lambda label, share: None)
+    compact = PRESETS["compact"]
+    settings = replace(compact, seed=seed, optimiser=replace(compact.optimiser, patches=BATCH))
+    scans, _ = usable(cache.load(sources)[0], settings.crops)
+    if not scans:
+        raise InputError(f"no CT was found in {data}: name the folder of the training scans")
+    return Crops(scans, settings)
+
+
+def trained(crops: Dataset[Tensor], steps: int, seed: int) -> tuple[Encoder, list[float]]:
+    """A network, and the mean absolute error in HU of every step's crops ``(N, 3, H, W)``."""
+    torch.manual_seed(seed)
+    network, errors = Encoder(CHANNELS), list[float]()
+    optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
+    decay = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    low, high = COMPACT.hu_window
+    with click.progressbar(range(steps), label="training", file=sys.stderr) as bar:
+        for step in bar:
+            above, target, below = crops[step].split(1, dim=1)
+            with torch.autocast("cpu", torch.bfloat16):
+                mean = network(above, below).mean
+            loss = F.l1_loss(mean.float(), target)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            decay.step()
+            errors.append(float(loss.detach()) * (high - low) / 2)
+    return network.eval(), errors
+
+
+def load(path: Path) -> Encoder:
+    """The network of a file that `train` wrote."""
+    network = Encoder(CHANNELS)
+    try:
+        network.load_state_dict(load_file(path))
+    except Exception as error:  # neither safetensors nor torch have one kind of error
+        raise ModelError(f"{path} does not hold the deep peer's weights: train it again") from error
+    return network.eval()
+
+
+def with_predictions(network: Encoder, source: Path) -> sitk.Image:
+    """A scan whose second, fourth ... slices are predicted, a last one without neighbour apart."""
+    volume = load_volume(source)
+    result = sitk.Image(volume.image)
+    for index in range(1, len(volume.slices) - 1, 2):
+        above, below = volume.slices[index - 1], volume.slices[index + 1]
+        made = midpoint(network, above, below).astype(np.float32)
+        restore_padding(made, above, below, COMPACT.hu_window[0])
+        volume.put_slice(result, index, to_voxels(made, volume.dtype))
+    return result
+
+
+@torch.inference_mode()
+def midpoint(
+    network: Encoder, above: NDArray[np.int16], below: NDArray[np.int16]
+) -> NDArray[np.int16]:
+    """The slice between two others ``(H, W)``, HU; the network sees multiples of 4 pixels."""
+    height, width = above.shape
+    pixels = [from_hounsfield(for_network(x, COMPACT.hu_window), COMPACT) for x in (above, below)]
+    padding = (0, -width % 4, 0, -height % 4)
+    slices = [F.pad(torch.from_numpy(x)[None, None], padding, "replicate") for x in pixels]
+    mean = network(*slices).mean[0, 0, :height, :width].clamp(-1, 1)
+    return to_hounsfield(mean.numpy(), COMPACT)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
