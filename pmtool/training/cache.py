@@ -69,6 +69,13 @@ class CachedScan:
         """Of the share of body."""
         return self.file.with_suffix(".body")
 
+    def is_whole(self) -> bool:
+        """Whether both files are there with all their bytes."""
+        try:
+            return len(self.voxels) == len(self.body)
+        except (OSError, ValueError):
+            return False
+
     @property
     def files(self) -> tuple[Path, Path]:
         """Both files."""
@@ -118,8 +125,7 @@ class Cache:
         entry = self._read(source)
         if entry is None or entry.fingerprint != _fingerprint(source):
             return None
-        there = all(file.is_file() for scan in entry.scans for file in scan.files)
-        return entry if there else None
+        return entry if all(scan.is_whole() for scan in entry.scans) else None
 
     def _build(self, source: Source) -> None:
         fingerprint, before = _fingerprint(source), self._read(source)

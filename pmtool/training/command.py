@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,7 @@ def train(
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
     with narration(quiet, verbose=False), stages(quiet) as tell:
+        warnings.filterwarnings("ignore", "Grad strides do not match")  # of several processes
         run(Data(data, validation, cache), out, settings, Machine(**machine), tell)
 
 

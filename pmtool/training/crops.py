@@ -92,7 +92,7 @@ def draw_place(
 ) -> tuple[int, int, int]:
     """Slice, first row and first column of a target that shows enough of the body.
 
-    All such places are equally likely, up to the size of a block; in a scan without any, all
+    All such places are equally likely, up to half a block; in a scan without any, all
     places.
     """
     size, share = settings.size, settings.body_share
@@ -104,9 +104,9 @@ def draw_place(
     middle = int(np.searchsorted(ends, number, side="right")) - 1
     rows, columns = np.nonzero(_enough_body(scan.body[middle], size, share))
     place = number - ends[middle]
-    corner = (rows[place], columns[place])
-    top, left = (int(block) * BLOCK + int(rng.integers(BLOCK)) for block in corner)
-    return middle, min(top, scan.shape[1] - size), min(left, scan.shape[2] - size)
+    corner = BLOCK * np.array((rows[place], columns[place])) + rng.integers(BLOCK, size=2)
+    top, left = (corner - BLOCK // 2).clip(0, np.array(scan.shape[1:]) - size).tolist()
+    return middle, top, left
 
 
 @cache
@@ -117,8 +117,8 @@ def _places(scan: CachedScan, size: int, share: float) -> NDArray[np.int64]:
 
 
 def _enough_body(blocks: NDArray[np.uint8], size: int, share: float) -> Bools:
-    """Whether a crop that starts in a block shows enough of the body."""
-    width = -(-size // BLOCK)
+    """Whether a crop that starts with a block shows enough of the body."""
+    width = max(size // BLOCK, 1)
     windows = np.lib.stride_tricks.sliding_window_view(blocks, (width, width))
     return np.asarray(windows.mean(axis=(2, 3)) >= 255 * share)
 

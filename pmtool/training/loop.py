@@ -111,7 +111,9 @@ class Loop:
                     "patches": step * patches,
                     "seconds": round(self._seconds(), 1),
                     "patches_per_second": round(rate, 2),
-                    "learning_rate": learning_rate(step - 1, self.settings.optimiser),
+                    "learning_rate": float(
+                        f"{learning_rate(step - 1, self.settings.optimiser):.6g}"
+                    ),
                     **{name: round(value, 5) for name, value in figures.items()},
                 }
             )

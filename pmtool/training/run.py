@@ -104,6 +104,8 @@ def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tel
         Of thick slices.
     """
     fabric = _launched(machine, settings)
+    if not fabric.is_global_zero:
+        tell = _nothing
     _make(out)
     split, skipped = _scans(fabric, data, out, settings, tell)
     if fabric.is_global_zero:
@@ -128,6 +130,10 @@ def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tel
         raise
     if fabric.is_global_zero:
         _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
+
+
+def _nothing(label: str, share: float) -> None:
+    """Only the first process tells."""
 
 
 def _launched(machine: Machine, settings: Settings) -> Fabric:
