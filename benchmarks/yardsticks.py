@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,36 +45,19 @@ SIGMA = 0.8
 """Of the filter's Gaussian, pixels."""
 
 Slices = NDArray[np.int16]
+_FILE = click.Path(path_type=Path)
+_FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Training scans.")
-@click.option(
-    "--validation",
-    "scans",
-    type=click.Path(path_type=Path),
-    multiple=True,
-    required=True,
-    help="A scan to judge; may be repeated.",
-)
-@click.option("--model", type=click.Path(path_type=Path), required=True)
-@click.option(
-    "--filter",
-    "amounts",
-    type=float,
-    multiple=True,
-    default=(0.0,),
-    show_default=True,
-    help="Amount of sharpening; may be repeated.",
-)
-@click.option(
-    "--filtered",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder for the filtered scans.",
-)
+@click.option("--data", type=_FOLDER, required=True, help="Folder of training scans.")
+@click.option("--validation", "scans", type=_FILE, multiple=True, required=True, help="A scan.")
+@click.option("--model", type=_FILE, required=True, help="A bundle or a training checkpoint.")
+@click.option("--filter", "amounts", multiple=True, default=(0.0,), help="Amount of sharpening.")
+@click.option("--filtered", type=_FOLDER, help="Folder for the filtered scans.")
 @click.option("--crops", "count", default=300, show_default=True, help="Of a scan, at most.")
 @click.option("--steps", default=2000, show_default=True, help="Of fitting a simple model.")
-@click.option("--json", "result", type=click.Path(path_type=Path), help="Write the figures too.")
+@click.option("--json", "result", type=_FILE, help="Write the figures to a file too.")
 def main(
     data: Path,
     scans: tuple[Path, ...],
@@ -84,31 +68,26 @@ def main(
     steps: int,
     result: Path | None,
 ) -> None:
-    """Bits per pixel of a model and of simpler ones, on the same pixels."""
+    """Bits per pixel of a model and of simpler ones; --validation and --filter may be repeated."""
     if result is not None:
         check_output(result, overwrite=True)
     network, digest = load(model)
-    sizes = network.hyperparameters
+    sizes, runs = network.hyperparameters, []
     training = torch.cat([tiles(prepared(v, 0, sizes), count, sizes) for v in volumes(data)])
     models = {**fitted_models(training, sizes.bits, steps), **network_models(network)}
-    runs = []
-    for volume in map(load_volume, scans):
-        for amount in amounts:
-            slices = prepared(volume, amount, sizes)
-            if filtered is not None:
-                write_image(image_like(volume, slices), filtered / filtered_name(volume, amount))
-            crops = tiles(slices, count, sizes)
-            bits = {name: mean_bits(m, crops, sizes.bits) for name, m in models.items()}
-            runs.append(
-                {
-                    "scan": Path(volume.name).name,
-                    "filter": amount,
-                    "crops": len(crops),
-                    "pixels": crops[:, 1].numel(),
-                    "bits_per_pixel": bits,
-                }
-            )
-            click.echo(table(runs[-1]))
+    for volume, amount in product(map(load_volume, scans), amounts):
+        slices = prepared(volume, amount, sizes)
+        if filtered is not None:
+            write_image(image_like(volume, slices), filtered / filtered_name(volume, amount))
+        crops = tiles(slices, count, sizes)
+        run = {
+            "scan": Path(volume.name).name,
+            "filter": amount,
+            "pixels": crops[:, 1].numel(),
+            "bits_per_pixel": {n: mean_bits(m, crops, sizes.bits) for n, m in models.items()},
+        }
+        click.echo(table(run))
+        runs.append(run)
     if result is not None:
         content = {
             "model": model.name,
