@@ -242,6 +242,90 @@ def info(model: Path | None, debug: bool) -> None:
     click.echo(model_info(model))
 
 
+@cli.command(epilog=_EPILOG)
+@click.argument("scans", metavar="SCAN...", type=_FILE, nargs=-1, required=True)
+@click.option("--out", "folder", type=_FILE, required=True, help="Folder of the report.")
+@click.option(
+    "--methods",
+    metavar="NAME,NAME...",
+    callback=cli_types.names,
+    default="linear,nearest,bspline,windowed_sinc,pixelminer",
+    show_default=True,
+)
+@click.option(
+    "--external",
+    "externals",
+    metavar="NAME=FILE",
+    callback=cli_types.named_files,
+    multiple=True,
+    help="Another tool's slices; once for every scan, in order.",
+)
+@click.option("--mask", "masks", type=_FILE, multiple=True, help="Own region instead of lungs.")
+@click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of slices and pixels.")
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["sample", "median", "mean"]),
+    default=["sample"],
+    show_default=True,
+    multiple=True,
+    help="Of PixelMiner; each is a method.",
+)
+@click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
+@click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that score.")
+@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def evaluate(
+    scans: tuple[Path, ...], folder: Path, quiet: bool, debug: bool, **options: Any
+) -> None:
+    """Measure slice interpolation on thin SCANs, as the PixelMiner paper does.
+
+    Drops every second slice, makes it again by every method, and scores edges, texture, noise and
+    pixels. Prints the tables and writes report.html, report.json and slices.csv. What was scored
+    is kept in the folder: a further method or more slices cost only themselves.
+
+    Example: pmtool evaluate thin.nrrd --out report --slices 8
+    """
+    from pmtool.evaluation.commands import EvaluationOptions
+    from pmtool.evaluation.commands import evaluate as run
+
+    with narration(quiet, False), stages(quiet) as tell:
+        told = run(scans, folder, EvaluationOptions(**options), tell)
+    click.echo(told)
+
+
+@cli.command(epilog=_EPILOG)
+@click.argument("volumes", metavar="A B", type=_FILE, nargs=2)
+@click.option("--reference", type=_FILE, required=True, help="The true volume.")
+@click.option("--out", "folder", type=_FILE, help="Folder of a report.")
+@click.option("--mask", type=_FILE, help="Own region instead of lungs.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that score.")
+@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def compare(
+    volumes: tuple[Path, Path],
+    reference: Path,
+    folder: Path | None,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
+    """Score volumes A and B by a reference, with the measures of pmtool evaluate.
+
+    Slices that are the reference's in both are left out.
+    """
+    from pmtool.evaluation.compare import compare as run
+
+    with narration(quiet, False), stages(quiet) as tell:
+        told = run(volumes, reference, folder, tell, **options)
+    click.echo(told)
+
+
 def _one_each(
     source: Path | None, target: Path | None, source_option: Path | None, target_option: Path | None
 ) -> tuple[Path, Path]:

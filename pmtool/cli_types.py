@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import click
@@ -31,6 +32,27 @@ def window(
     if not value.isdecimal():
         raise click.BadParameter(f"{value!r} is neither pixels nor 'full'", ctx, param)
     return int(value)
+
+
+def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
+    """Some of the default's names, joined by commas, each once."""
+    known = str(param.default).split(",")
+    found = tuple(name.strip() for name in value.split(",") if name.strip())
+    unknown = [name for name in found if name not in known]
+    if unknown:
+        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", ctx, param)
+    return tuple(dict.fromkeys(found))
+
+
+def named_files(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[str, Path], ...]:
+    """Pairs of names and files, like ``NAME=FILE``."""
+    pairs = [value.partition("=") for value in values]
+    for value, (name, _, file) in zip(values, pairs, strict=True):
+        if not name or not file:
+            raise click.BadParameter(f"{value!r} is not of the form NAME=FILE", ctx, param)
+    return tuple((name, Path(file)) for name, _, file in pairs)
 
 
 def spacing(

@@ -87,15 +87,15 @@ def feature_maps(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
         band = levels[top : top + rows + WINDOW - 1]
         directions = [_features(_pair_counts(band, step)) for step in DIRECTIONS]
         for index, name in enumerate(FEATURES):
-            mean = sum(features[name] for features in directions) / len(directions)
+            mean = np.mean([features[name] for features in directions], axis=0)
             maps[index, top : top + rows] = mean.reshape(rows, width)
     return maps
 
 
 def map_errors(result: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
     """Mean squared difference of two slices' maps, feature by feature."""
-    errors = np.mean(np.square(result - reference), axis=(1, 2), dtype=np.float64)
-    return dict(zip(FEATURES, errors.tolist(), strict=True))
+    errors = np.square(result - reference).mean(axis=(1, 2), dtype=np.float64)
+    return {name: float(error) for name, error in zip(FEATURES, errors, strict=True)}
 
 
 def _pair_counts(levels: NDArray[np.uint8], step: tuple[int, int]) -> Counts:
@@ -205,9 +205,10 @@ def _entropy(counts: NDArray[np.generic], total: int) -> Floats:
     """Minus the sum of p log2 p over the rows, where p is a count's share of the total."""
     p = np.arange(total + 1) / total
     terms = (-p * np.log2(p, np.zeros_like(p), where=p > 0)).astype(np.float32)
-    return np.take(terms, counts.astype(np.uint8), mode="clip").sum(axis=0, dtype=np.float64)
+    found = np.take(terms, counts.astype(np.uint8), mode="clip")
+    return np.asarray(found.sum(axis=0, dtype=np.float64))
 
 
 def _squares(counts: Counts) -> Floats:
     values = counts.astype(np.float32)
-    return np.einsum("cw,cw->w", values, values).astype(np.float64)
+    return np.asarray(np.einsum("cw,cw->w", values, values), np.float64)

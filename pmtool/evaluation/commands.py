@@ -1,0 +1,161 @@
+"""What `pmtool evaluate` does: checks, the work, files, and a text to print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pmtool.bundle import Bundle
+from pmtool.commands import require
+from pmtool.errors import OutputError, UsageError
+from pmtool.evaluation.methods import (
+    CLASSICAL,
+    PIXELMINER,
+    Classical,
+    External,
+    Method,
+    PixelMiner,
+    load_external,
+)
+from pmtool.evaluation.provenance import provenance
+from pmtool.evaluation.report import CSV, JSON, PAGE, Report
+from pmtool.evaluation.run import choose_slices, run_evaluation
+from pmtool.evaluation.scan import Scan, load_scan
+from pmtool.evaluation.store import Store
+from pmtool.mixture import Mode
+from pmtool.plan import SamplerOptions, processors
+from pmtool.sampler import Sampler
+
+METHODS = (*CLASSICAL, PIXELMINER)
+PACKAGES = ("cv2", "jinja2", "matplotlib", "scipy", "skimage")
+EXTRAS = "pmtool[cpu,evaluate]"
+CACHE = "cache"
+"""Folder within a report of scores and of generated slices."""
+
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What `pmtool evaluate` may be asked.
+
+    Attributes
+    ----------
+    masks
+        An own region for every scan, in their order, or none.
+    methods
+        Some of `METHODS`.
+    externals
+        Names and files of other tools' slices: for every name a file for every scan, in order.
+    modes
+        Of PixelMiner; each one is a method.
+    slices
+        To score of each scan, drawn at random; all where it is None.
+    seed
+        Of this choice, and of PixelMiner.
+    workers
+        Processes that score; one for every processor where it is None.
+    model, device, threads
+        Of PixelMiner.
+    assume_hu
+        Take voxels for HU whose range says otherwise.
+    """
+
+    masks: tuple[Path, ...] = ()
+    methods: tuple[str, ...] = METHODS
+    externals: tuple[tuple[str, Path], ...] = ()
+    modes: tuple[Mode, ...] = ("sample",)
+    slices: int | None = None
+    seed: int = 0
+    workers: int | None = None
+    model: Path | None = None
+    device: str = "auto"
+    threads: int | None = None
+    assume_hu: bool = False
+
+
+def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, tell: Tell) -> str:
+    """Evaluate methods on scans, write the report's files into a folder and return its text.
+
+    Raises
+    ------
+    PmtoolError
+        One of the errors of `pmtool.errors`; all but that of a method at work before the work.
+    """
+    require("evaluate", PACKAGES, EXTRAS)
+    check_folder(folder)
+    tell("reading", 0)
+    scans = _scans(paths, options)
+    methods = _methods(scans, folder / CACHE, options)
+    make_folder(folder / CACHE)
+    chosen = [(scan, choose_slices(scan, options.slices, options.seed)) for scan in scans]
+    workers = options.workers or processors()
+    results, cases = run_evaluation(chosen, methods, Store(folder / CACHE), workers, tell)
+    tell("report", 0)
+    told = [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods]
+    report = Report(results, {**provenance(cases), "seed": options.seed, "methods": told})
+    report.write(folder, cases)
+    return report.to_text()
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `OutputError` for a folder that holds anything but an earlier report."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    others = [path.name for path in folder.iterdir()] if folder.exists() else []
+    others = sorted(set(others) - {JSON, CSV, PAGE, CACHE})
+    if others:
+        raise OutputError(f"{folder} holds {others[0]}, which is no report: give another --out")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it; raises `OutputError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[Scan]:
+    masks = options.masks or (None,) * len(paths)
+    if len(masks) != len(paths):
+        raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
+    scans = [load_scan(*pair, options.assume_hu) for pair in zip(paths, masks, strict=True)]
+    if len({scan.name for scan in scans}) < len(scans):
+        raise UsageError("two scans have the same file name; rename one of them")
+    return scans
+
+
+def _methods(scans: Sequence[Scan], cache: Path, options: EvaluationOptions) -> list[Method]:
+    """Those asked for, PixelMiner last as in the paper's tables."""
+    methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
+    methods += _externals(scans, options.externals)
+    if PIXELMINER in options.methods:
+        bundle = Bundle.load(options.model)
+        for mode in dict.fromkeys(options.modes):
+            asked = SamplerOptions(threads=options.threads, seed=options.seed, mode=mode)
+            sampler = Sampler(bundle, asked, options.device)
+            methods.append(PixelMiner(_mode_name(mode), sampler, cache))
+    if not methods:
+        raise UsageError("no method is left to evaluate; give --methods or --external")
+    return methods
+
+
+def _mode_name(mode: Mode) -> str:
+    return PIXELMINER if mode == "sample" else f"{PIXELMINER}-{mode}"
+
+
+def _externals(scans: Sequence[Scan], externals: Sequence[tuple[str, Path]]) -> list[Method]:
+    files: dict[str, list[Path]] = {}
+    for name, path in externals:
+        files.setdefault(name, []).append(path)
+    found: list[Method] = []
+    for name, paths in files.items():
+        if name.startswith(METHODS):
+            raise UsageError(f"{name} is a method of pmtool; give the external one another name")
+        if len(paths) != len(scans):
+            raise UsageError(f"{len(scans)} scans need as many files of {name}, not {len(paths)}")
+        pairs = zip(scans, paths, strict=True)
+        found.append(External(name, {s.name: load_external(p, s.volume) for s, p in pairs}))
+    return found

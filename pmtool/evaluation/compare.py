@@ -1,0 +1,79 @@
+"""What `pmtool compare` does: two volumes against a third."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from pmtool.commands import require
+from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder, make_folder
+from pmtool.evaluation.methods import External, load_external
+from pmtool.evaluation.provenance import provenance
+from pmtool.evaluation.report import Report
+from pmtool.evaluation.run import run_evaluation
+from pmtool.evaluation.scan import Scan, load_scan
+from pmtool.evaluation.scoring import REFERENCE
+from pmtool.evaluation.store import Store
+from pmtool.image_file import image_suffix
+from pmtool.plan import processors
+from pmtool.volume import Volume
+
+
+def compare(
+    paths: Sequence[Path],
+    reference: Path,
+    folder: Path | None,
+    tell: Tell,
+    *,
+    mask: Path | None = None,
+    workers: int | None = None,
+    assume_hu: bool = False,
+) -> str:
+    """Score volumes by a reference, write a report if a folder is given, and return its text.
+
+    Slices in which all of them equal the reference, as acquired ones do, are left out.
+
+    Raises
+    ------
+    PmtoolError
+        One of the errors of `pmtool.errors`.
+    """
+    require("compare", PACKAGES, EXTRAS)
+    if folder is not None:
+        check_folder(folder)
+    tell("reading", 0)
+    scan = load_scan(reference, mask, assume_hu)
+    methods = [
+        External(name, {scan.name: load_external(path, scan.volume)})
+        for name, path in zip(_names(paths), paths, strict=True)
+    ]
+    indices = _differing(scan, [method.volumes[scan.name] for method in methods])
+    with tempfile.TemporaryDirectory() as scores:
+        chosen, store = [(scan, indices)], Store(Path(scores))
+        results, cases = run_evaluation(chosen, methods, store, workers or processors(), tell)
+    told = [{"name": method.name, **method.identity(scan)} for method in methods]
+    report = Report(results, {**provenance(cases), "methods": told})
+    if folder is not None:
+        make_folder(folder)
+        report.write(folder, cases)
+    return report.to_text()
+
+
+def _names(paths: Sequence[Path]) -> list[str]:
+    """Of the files, without suffix; with their folders where they would be the same."""
+    short = [path.name.removesuffix(image_suffix(path) or "") for path in paths]
+    return short if len({*short, REFERENCE}) > len(short) else [str(path) for path in paths]
+
+
+def _differing(scan: Scan, volumes: Sequence[Volume]) -> list[int]:
+    """Slices between two others in which a volume differs, all if none does."""
+    between = range(1, min(len(volume.slices) for volume in [scan.volume, *volumes]) - 1)
+    differing = [
+        index
+        for index in between
+        if not all(np.array_equal(v.slices[index], scan.volume.slices[index]) for v in volumes)
+    ]
+    return differing or list(between)

@@ -1,0 +1,183 @@
+"""Ways to make dropped slices again: classical interpolation, PixelMiner, other tools' files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.assembly import Stack
+from pmtool.errors import GeometryError
+from pmtool.evaluation.scan import Scan, Slice, hounsfield
+from pmtool.grid import Grid, make_grid
+from pmtool.hounsfield import to_voxels
+from pmtool.journal import Journal
+from pmtool.sampler import Sampler
+from pmtool.synthesis import Job, Pairs
+from pmtool.volume import Volume, load_volume
+
+CLASSICAL = {
+    "linear": sitk.sitkLinear,
+    "nearest": sitk.sitkNearestNeighbor,
+    "bspline": sitk.sitkBSpline,
+    "windowed_sinc": sitk.sitkCosineWindowedSinc,
+}
+"""Interpolators of SimpleITK; the sinc has a cosine window of radius 5, as the authors' code."""
+PIXELMINER = "pixelminer"
+
+Maker = Callable[[int], Slice]
+"""Makes the slice ``(H, W)``, HU, of an index of the scan."""
+Progress = Callable[[float], None]
+
+
+class Method(Protocol):
+    """A way to make dropped slices."""
+
+    @property
+    def name(self) -> str: ...
+    def identity(self, scan: Scan) -> dict[str, Any]:
+        """Everything that decides the slices, but for the scan's voxels; plain JSON values."""
+
+    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+        """Do what takes time for these slices, telling of the slices done; they are made after."""
+
+
+@dataclass(frozen=True)
+class Classical:
+    """Interpolation along z by SimpleITK, in float, rounded to the nearest HU."""
+
+    name: str
+
+    def identity(self, scan: Scan) -> dict[str, Any]:
+        return {"interpolator": self.name, "SimpleITK": sitk.Version.VersionString()}
+
+    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+        weights = midpoint_weights(self.name, len(scan.kept.slices))
+
+        def make(index: int) -> Slice:
+            shares = weights[index // 2]
+            (used,) = np.nonzero(shares)
+            parts = (shares[node] * scan.kept.slices[node].astype(np.float64) for node in used)
+            return to_voxels(sum(parts, np.zeros(scan.volume.shape)), np.dtype(np.int16))
+
+        return make
+
+
+@cache
+def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
+    """Shares of ``count`` slices in each slice midway between two of them.
+
+    Interpolation is linear in the slices, so that SimpleITK's is known from what it makes of
+    stacks in which a single slice is not zero: the columns of an identity matrix.
+
+    Returns
+    -------
+    array
+        ``(count - 1, count)``.
+    """
+    stacks = sitk.GetImageFromArray(np.eye(count))
+    made = sitk.Resample(
+        stacks, (count, count - 1), sitk.Transform(), CLASSICAL[name], (0, 0.5), (1, 1)
+    )
+    weights = sitk.GetArrayFromImage(made)
+    weights[np.abs(weights) < 1e-9] = 0
+    return np.asarray(weights)
+
+
+@dataclass(frozen=True)
+class External:
+    """Slices of another tool: for every scan, by its name, a volume with all its slices."""
+
+    name: str
+    volumes: dict[str, Volume]
+
+    def identity(self, scan: Scan) -> dict[str, Any]:
+        return {"voxels": self.volumes[scan.name].digest()}
+
+    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+        volume = self.volumes[scan.name]
+        return lambda index: hounsfield(volume, index)
+
+
+def load_external(path: Path, reference: Volume) -> Volume:
+    """Another tool's volume on the reference's grid.
+
+    It may lack the last slice where that has no kept slice after it.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read.
+    GeometryError
+        If it lies on another grid.
+    """
+    volume = Volume(load_volume(path).image, reference.axis, str(path))
+    one, other = volume.image, reference.image
+    lacks = len(reference.slices) - len(volume.slices)
+    near = (
+        np.allclose(a, b, rtol=1e-4, atol=1e-3)
+        for a, b in (
+            (one.GetSpacing(), other.GetSpacing()),
+            (one.GetOrigin(), other.GetOrigin()),
+            (one.GetDirection(), other.GetDirection()),
+        )
+    )
+    even = len(reference.slices) % 2 == 0
+    if volume.shape != reference.shape or lacks not in (0, int(even)) or not all(near):
+        raise GeometryError(
+            f"{path} lies on another grid than {reference.name}; it must have that scan's slices, "
+            "made from every second one of them"
+        )
+    return volume
+
+
+@dataclass(frozen=True)
+class PixelMiner:
+    """A model, as `pmtool resample` applies it; slices are kept in a folder as they are made."""
+
+    name: str
+    sampler: Sampler
+    folder: Path
+
+    def identity(self, scan: Scan) -> dict[str, Any]:
+        sampler = self.sampler
+        return {
+            "model": sampler.bundle.hash,
+            "model_name": sampler.bundle.manifest.name,
+            "device": sampler.device,
+            "backend": sampler.backend,
+            "window": sampler.estimate(scan.volume.shape, 1).window,
+            "seed": sampler.options.seed,
+            "mode": sampler.options.mode,
+        }
+
+    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+        key = {"scan": scan.digest, **self.identity(scan)}
+        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        journal = Journal.open(self.folder / f"slices-{name}", key, resume=True, discard=False)
+        window = self.sampler.bundle.hyperparameters.hu_window
+        stack = Stack(scan.kept, _grid(scan), journal, window)
+        jobs = [Job(i, 0) for i in indices if stack.key(i, 0) not in journal]
+        if jobs:
+            for number, values in self.sampler.generate(Pairs(stack, jobs), progress):
+                journal[stack.key(*jobs[number])] = values
+
+        def make(index: int) -> Slice:
+            made = stack.render(stack.grid.slices[index])
+            return np.asarray(to_voxels(made, np.dtype(np.int16)))
+
+        return make
+
+
+def _grid(scan: Scan) -> Grid:
+    """That of the scan: node ``i`` between kept slices is the scan's slice ``i``."""
+    kept = scan.kept
+    return make_grid(len(kept.slices), kept.spacing, kept.spacing / 2)

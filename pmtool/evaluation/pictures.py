@@ -1,0 +1,108 @@
+"""Pictures of the report: the paper's figure 5, with differences from the truth."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from io import BytesIO
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.evaluation.run import Case
+from pmtool.evaluation.scan import Scan, Slice
+from pmtool.evaluation.scoring import REFERENCE
+from pmtool.evaluation.tables import label
+
+LUNG_WINDOW = (-1350.0, 150.0)
+"""HU from black to white."""
+DIFFERENCES = (-300.0, 300.0)
+"""HU from black to white of a difference; equal pixels are grey."""
+CROP = 96
+"""Rows and columns of a crop."""
+EXAMPLES = 2
+
+_ZOOM = 2
+_OVERVIEW_WIDTH = 2 * CROP * _ZOOM
+
+
+class Panel(NamedTuple):
+    """What a method made of a piece, and how it differs from the truth: data URIs of PNGs."""
+
+    name: str
+    crop: str
+    difference: str
+
+
+class Example(NamedTuple):
+    """A slice with the piece that is shown."""
+
+    title: str
+    overview: str
+    panels: list[Panel]
+
+
+def examples(cases: Sequence[Case]) -> list[Example]:
+    """Slices a third and two thirds through the first scan's scored ones."""
+    case = cases[0]
+    places = {(number + 1) * len(case.indices) // (EXAMPLES + 1) for number in range(EXAMPLES)}
+    return [_example(case, case.indices[place]) for place in sorted(places)]
+
+
+def _example(case: Case, index: int) -> Example:
+    truth = case.scan.truth(index)
+    top, left = _busiest(truth, case.scan, index)
+    piece = slice(top, top + CROP), slice(left, left + CROP)
+    names = [*(name for name in case.makers if name != REFERENCE), REFERENCE]
+    panels = []
+    for name in names:
+        values = case.makers[name](index)[piece].astype(np.float64)
+        difference = values - truth[piece]
+        shown = (
+            _png(_grey(values, LUNG_WINDOW), _ZOOM),
+            _png(_grey(difference, DIFFERENCES), _ZOOM),
+        )
+        panels.append(Panel("Truth" if name == REFERENCE else label(name), *shown))
+    overview = _framed(_grey(truth, LUNG_WINDOW), top, left)
+    return Example(f"{case.scan.name}, slice {index}", overview, panels)
+
+
+def _busiest(truth: Slice, scan: Scan, index: int) -> tuple[int, int]:
+    """First row and column of the piece with the strongest edges in the region."""
+    from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
+
+    edges = gaussian_gradient_magnitude(truth.clip(*LUNG_WINDOW).astype(np.float64), 1.0)
+    detail = uniform_filter(edges * scan.region(index), CROP, mode="constant")
+    row, column = np.unravel_index(detail.argmax(), detail.shape)
+    height, width = truth.shape
+    top = min(max(int(row) - CROP // 2, 0), max(height - CROP, 0))
+    left = min(max(int(column) - CROP // 2, 0), max(width - CROP, 0))
+    return top, left
+
+
+def _grey(values: NDArray[np.generic], window: tuple[float, float]) -> NDArray[np.uint8]:
+    low, high = window
+    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
+    return np.asarray(np.rint(scaled.clip(0, 255)), np.uint8)
+
+
+def _framed(grey: NDArray[np.uint8], top: int, left: int) -> str:
+    from PIL import Image, ImageDraw
+
+    picture = Image.fromarray(grey).convert("RGB")
+    ImageDraw.Draw(picture).rectangle((left, top, left + CROP, top + CROP), outline="red", width=2)
+    picture.thumbnail((_OVERVIEW_WIDTH, _OVERVIEW_WIDTH))
+    return _uri(picture)
+
+
+def _png(grey: NDArray[np.uint8], zoom: int) -> str:
+    from PIL import Image
+
+    return _uri(Image.fromarray(grey.repeat(zoom, axis=0).repeat(zoom, axis=1)))
+
+
+def _uri(picture: object) -> str:
+    buffer = BytesIO()
+    picture.save(buffer, format="PNG")  # type: ignore[attr-defined]
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,44 @@
+"""Where the figures come from: files, model, options, versions."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from pmtool.evaluation.run import Case
+
+PACKAGES = (
+    "pmtool",
+    "numpy",
+    "opencv-python-headless",
+    "pyradiomics",
+    "scikit-image",
+    "scipy",
+    "SimpleITK",
+)
+
+
+def provenance(cases: Sequence[Case]) -> dict[str, Any]:
+    """Scans, slices and versions; plain JSON values."""
+    return {
+        "scans": [
+            {
+                "name": case.scan.name,
+                "sha256_of_voxels_and_geometry": case.scan.digest,
+                "mask": None if case.scan.mask is None else case.scan.mask.digest(),
+                "slices": case.indices,
+                "spacing_mm": list(case.scan.volume.image.GetSpacing()),
+            }
+            for case in cases
+        ],
+        "versions": {"python": platform.python_version()} | {x: _version(x) for x in PACKAGES},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,138 @@
+"""Scores of all slices and methods, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.evaluation.agreement import scaled_errors
+from pmtool.evaluation.noise_power import BINS
+from pmtool.evaluation.scoring import REFERENCE, Scores
+
+MEASURES = ("edge_share", "epr", "psnr", "ssim", "mae_hu", "noise_hu", "odd_even_noise")
+FEWEST_SCANS = 6
+"""From which on scans and not slices are compared: with fewer no test can reach p < 0.05."""
+
+Floats = NDArray[np.float64]
+
+
+class Unit(NamedTuple):
+    """A scored slice: its scan and its number there."""
+
+    scan: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Results:
+    """What all summaries are made of; NaN where a value is not known.
+
+    Attributes
+    ----------
+    methods
+        Names, M of them.
+    units
+        Slices, N of them.
+    values
+        By measure, ``(M, N)``.
+    truth
+        The same measures of the reference, ``(N,)``: its noise, and 1 for EPR.
+    features, texture, texture_truth
+        Names, ``(M, N, F)`` and ``(N, F)``.
+    map_features, maps
+        Names and errors of the feature maps, ``(M, N, 23)``.
+    noise_power
+        Mean spectra by method and of the reference, HU^2 pixel^2.
+    """
+
+    methods: list[str]
+    units: list[Unit]
+    values: dict[str, Floats]
+    truth: dict[str, Floats]
+    features: list[str]
+    texture: Floats
+    texture_truth: Floats
+    map_features: list[str]
+    maps: Floats
+    noise_power: dict[str, list[float]]
+
+    @property
+    def texture_errors(self) -> Floats:
+        """Absolute errors of the features, scaled to [0, 1]: ``(M, N, F)``."""
+        return scaled_errors(np.abs(self.texture - self.texture_truth))
+
+    @property
+    def map_errors(self) -> Floats:
+        """Root mean squared errors of the feature maps, scaled to [0, 1]: ``(M, N, 23)``."""
+        return scaled_errors(np.sqrt(self.maps))
+
+    @property
+    def by_scan(self) -> bool:
+        """Whether methods are compared scan by scan, and not slice by slice."""
+        return len(set(self.scans)) >= FEWEST_SCANS
+
+    @property
+    def scans(self) -> list[str]:
+        """Of every slice."""
+        return [unit.scan for unit in self.units]
+
+    def per_case(self, values: Floats) -> Floats:
+        """``(M, N)`` values averaged scan by scan where scans are compared."""
+        if not self.by_scan:
+            return values
+        names, scans = list(dict.fromkeys(self.scans)), np.array(self.scans)
+        return np.stack([values[:, scans == name].mean(axis=1) for name in names], axis=1)
+
+    def resampler(self) -> tuple[int, Callable[[NDArray[np.intp]], NDArray[np.intp]]]:
+        """How many cases a bootstrap draws from, and the slices of the cases that it draws."""
+        if not self.by_scan:
+            return len(self.units), lambda drawn: drawn
+        scans = np.array(self.scans)
+        groups = [np.flatnonzero(scans == name) for name in dict.fromkeys(self.scans)]
+        return len(groups), lambda drawn: np.concatenate([groups[i] for i in drawn])
+
+
+def collect(scores: Sequence[tuple[Unit, dict[str, Scores]]]) -> Results:
+    """Results of scored slices; every slice has the reference and the same methods."""
+    methods = [name for name in scores[0][1] if name != REFERENCE]
+    columns = [REFERENCE, *methods]
+    values = {
+        name: np.array([[s[m].values[name] for _, s in scores] for m in columns])
+        for name in MEASURES
+    }
+    features = _names([s[m].texture for _, s in scores for m in columns])
+    map_features = _names([s[m].maps for _, s in scores for m in methods])
+    texture = np.stack([_table([s[m].texture for _, s in scores], features) for m in columns])
+    return Results(
+        methods=methods,
+        units=[unit for unit, _ in scores],
+        values={name: rows[1:] for name, rows in values.items()},
+        truth={name: rows[0] for name, rows in values.items()},
+        features=features,
+        texture=texture[1:],
+        texture_truth=texture[0],
+        map_features=map_features,
+        maps=np.stack([_table([s[m].maps for _, s in scores], map_features) for m in methods]),
+        noise_power={m: _mean_spectrum([s[m].noise_power for _, s in scores]) for m in columns},
+    )
+
+
+def _names(rows: Sequence[dict[str, float]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _table(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Floats:
+    """``(rows, names)``."""
+    known = [[row.get(name, np.nan) for name in names] for row in rows]
+    return np.array(known, np.float64).reshape(len(rows), len(names))
+
+
+def _mean_spectrum(spectra: Sequence[list[float]]) -> list[float]:
+    known = [spectrum for spectrum in spectra if spectrum]
+    if not known:
+        return [float("nan")] * BINS
+    return [float(x) for x in np.mean(known, axis=0)]

@@ -1,0 +1,138 @@
+"""All measures of one slice, for every method that made it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pmtool.evaluation import texture
+from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
+from pmtool.evaluation.glcm_maps import WINDOW, feature_maps, grey_levels, map_errors
+from pmtool.evaluation.lungs import Region
+from pmtool.evaluation.noise_power import Place, homogeneous_place, noise, noise_power
+from pmtool.evaluation.pixels import (
+    mean_absolute_error,
+    peak_signal_to_noise,
+    structural_similarity,
+)
+from pmtool.evaluation.scan import Slice
+
+REFERENCE = "reference"
+CT_RANGE = (-1024, 3071)
+"""HU to which all slices are clipped first.
+
+Splines overshoot below air, and pyradiomics counts grey levels from the lowest pixel of a region: a
+single one would shift all of them.
+"""
+VERSION = 1
+"""Of the measures: to be raised when one changes, so that scores kept in files are not used."""
+
+
+class Task(NamedTuple):
+    """A slice to score.
+
+    Attributes
+    ----------
+    above, below
+        Its acquired neighbours.
+    results
+        What the methods made of it; of ``reference`` the truth itself.
+    region
+        Where texture counts.
+    pixel
+        Spacing of rows and columns, mm.
+    """
+
+    above: Slice
+    truth: Slice
+    below: Slice
+    results: dict[str, Slice]
+    region: Region
+    pixel: tuple[float, float]
+
+
+class Scores(NamedTuple):
+    """Measures of one slice.
+
+    Attributes
+    ----------
+    values
+        ``edge_share``, ``epr``, ``psnr``, ``ssim``, ``mae_hu``, ``noise_hu`` and
+        ``odd_even_noise``: the noise of the slice over that of its acquired neighbours.
+    texture
+        By feature; empty without region or pyradiomics.
+    maps
+        Mean squared error of the map of every GLCM feature; empty for the truth.
+    noise_power
+        Spectrum, empty where no homogeneous piece was found.
+    """
+
+    values: dict[str, float]
+    texture: dict[str, float]
+    maps: dict[str, float]
+    noise_power: list[float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; Python reads and writes its NaN."""
+        return self._asdict()
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Scores:
+        """The inverse of `to_json`; raises TypeError for other content."""
+        return cls(**values)
+
+
+def score(task: Task) -> dict[str, Scores]:
+    """Scores of every result, on slices clipped to `CT_RANGE`."""
+    task = _clipped(task)
+    place = homogeneous_place(np.stack([task.above, task.truth, task.below]))
+    edges = edge_map(task.truth)
+    others = [name for name in task.results if name != REFERENCE]
+    maps = feature_maps(grey_levels(task.truth)) if others and _has_windows(task) else None
+    scores = {}
+    for name, result in task.results.items():
+        found = edge_map(result)
+        values = {
+            "edge_share": edge_share(found, edges),
+            "epr": edge_preservation(found, edges),
+            "psnr": peak_signal_to_noise(result, task.truth),
+            "ssim": structural_similarity(result, task.truth),
+            "mae_hu": mean_absolute_error(result, task.truth),
+            **_noise(task, result, place),
+        }
+        errors = {}
+        if maps is not None and name != REFERENCE:
+            errors = map_errors(feature_maps(grey_levels(result)), maps)
+        scores[name] = Scores(
+            values,
+            _texture(task, result),
+            errors,
+            noise_power(result, place) if place else [],
+        )
+    return scores
+
+
+def _clipped(task: Task) -> Task:
+    slices = {name: getattr(task, name).clip(*CT_RANGE) for name in ("above", "truth", "below")}
+    results = {name: values.clip(*CT_RANGE) for name, values in task.results.items()}
+    return task._replace(**slices, results=results)
+
+
+def _texture(task: Task, result: Slice) -> dict[str, float]:
+    if not texture.is_available():
+        return {}
+    return texture.slice_texture(result, task.region, task.pixel)
+
+
+def _has_windows(task: Task) -> bool:
+    return bool(min(task.truth.shape) >= WINDOW)
+
+
+def _noise(task: Task, result: Slice, place: Place | None) -> dict[str, float]:
+    if place is None:
+        return {"noise_hu": math.nan, "odd_even_noise": math.nan}
+    acquired = (noise(task.above, place) + noise(task.below, place)) / 2
+    level = noise(result, place)
+    return {"noise_hu": level, "odd_even_noise": level / acquired if acquired else math.nan}

@@ -1,0 +1,43 @@
+"""Scores kept in files, so that a further method does not cost those that were scored before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pmtool.evaluation import texture
+from pmtool.evaluation.scan import Scan
+from pmtool.evaluation.scoring import VERSION, Scores
+from pmtool.report import write_json
+
+
+class Store:
+    """A folder with a file for every slice and method."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, scan: Scan, index: int, identity: dict[str, Any]) -> Scores | None:
+        """Scores of a slice that a method made, None where they are not there or damaged."""
+        try:
+            return Scores.from_json(json.loads(self._path(scan, index, identity).read_text()))
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def put(self, scan: Scan, index: int, identity: dict[str, Any], scores: Scores) -> None:
+        """Keep scores; raises `OutputError` if that fails."""
+        write_json(scores.to_json(), self._path(scan, index, identity))
+
+    def _path(self, scan: Scan, index: int, identity: dict[str, Any]) -> Path:
+        key = {
+            "version": VERSION,
+            "texture": texture.is_available(),
+            "scan": scan.digest,
+            "mask": None if scan.mask is None else scan.mask.digest(),
+            "slice": index,
+            **identity,
+        }
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        return self.folder / f"{digest[:32]}.json"

@@ -1,0 +1,125 @@
+"""What an evaluation comes to, method by method: means, intervals, and what was left out."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.evaluation.agreement import REPRODUCIBLE, concordance, is_constant
+from pmtool.evaluation.results import Results
+from pmtool.evaluation.statistics import bootstrap_interval
+
+KEYS = (
+    "edge_share",
+    "epr",
+    "texture_nrmse",
+    "ccc_mean",
+    "ccc_share",
+    "msmfe",
+    "psnr",
+    "ssim",
+    "mae_hu",
+    "odd_even_noise",
+)
+BOOTSTRAP_SEED = 0
+
+Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
+
+
+def summary(results: Results) -> dict[str, dict[str, float | None]]:
+    """The measures of every method, by `KEYS`; None where they are not known.
+
+    Means over slices; of texture and feature maps, over slices and features. ``ccc_share`` is the
+    share of features with a concordance of at least 0.85.
+    """
+    everything = np.arange(len(results.units))
+    return {
+        method: {key: _plain(statistic(everything)) for key, statistic in by_key.items()}
+        for method, by_key in _statistics(results).items()
+    }
+
+
+def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
+    """95 % bootstrap intervals of the measures, drawn over slices, or scans where there are many.
+
+    None for fewer than two of them. Slices of one scan resemble each other, so that intervals over
+    slices tell of this scan and not of others.
+    """
+    count, slices = results.resampler()
+
+    def interval(statistic: Callable[[Indices], float]) -> list[float] | None:
+        found = bootstrap_interval(lambda drawn: statistic(slices(drawn)), count, BOOTSTRAP_SEED)
+        return None if found is None or math.isnan(found[0]) else list(found)
+
+    return {
+        method: {key: interval(statistic) for key, statistic in by_key.items()}
+        for method, by_key in _statistics(results).items()
+    }
+
+
+def left_out(results: Results) -> dict[str, Any]:
+    """What no figure counts: values that are not known, and constant features, by name."""
+    constant = is_constant(results.texture_truth)
+    values = np.concatenate([results.texture, results.texture_truth[None]])
+    spectra = np.isnan(results.truth["noise_hu"])
+    no_region = np.isnan(results.texture_truth).all(axis=1) & bool(results.features)
+    names = [x for x, is_one in zip(results.features, constant, strict=True) if is_one]
+    return {
+        "constant_features": names,
+        "unknown_texture_values": int(np.isnan(values[:, ~no_region]).sum()),
+        "slices_without_region": int(no_region.sum()),
+        "slices_without_homogeneous_piece": int(spectra.sum()),
+    }
+
+
+def _statistics(results: Results) -> dict[str, dict[str, Callable[[Indices], float]]]:
+    """Every measure of every method, as a function of the slices that count."""
+    texture, maps = results.texture_errors, results.map_errors
+    return {
+        method: {
+            **{key: _mean_of(results.values[key][row]) for key in KEYS if key in results.values},
+            "texture_nrmse": _mean_of(texture[row]),
+            "msmfe": _mean_of(maps[row]),
+            "ccc_mean": _concordance(results, row, lambda values: float(np.nanmean(values))),
+            "ccc_share": _concordance(results, row, reproducible),
+        }
+        for row, method in enumerate(results.methods)
+    }
+
+
+def reproducible(concordances: Floats) -> float:
+    """Share of the features with a known concordance that reach 0.85."""
+    known = concordances[np.isfinite(concordances)]
+    return float(np.mean(known >= REPRODUCIBLE)) if known.size else math.nan
+
+
+def _mean_of(values: Floats) -> Callable[[Indices], float]:
+    return lambda slices: known_mean(values[slices])
+
+
+def known_mean(values: Floats) -> float:
+    """Mean of the finite values, NaN without any."""
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def _concordance(
+    results: Results, row: int, statistic: Callable[[Floats], float]
+) -> Callable[[Indices], float]:
+    def of(slices: Indices) -> float:
+        found = concordance(results.texture[row][slices], results.texture_truth[slices])
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # no texture at all
+            return statistic(found)
+
+    return of
+
+
+def _plain(value: float) -> float | None:
+    return value if math.isfinite(value) else None

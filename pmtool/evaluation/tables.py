@@ -1,0 +1,211 @@
+"""The paper's tables 1 to 3: mean, deviation, and who is better, row against column."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.evaluation.results import Results
+from pmtool.evaluation.statistics import Duel, duel, holm
+from pmtool.evaluation.summary import summary
+
+SIGNIFICANT = 0.01
+LABELS = {
+    "linear": "Linear",
+    "nearest": "Nearest neighbour",
+    "bspline": "B-spline",
+    "windowed_sinc": "Windowed sinc",
+    "pixelminer": "PixelMiner",
+    "pixelminer-median": "PixelMiner, median",
+    "pixelminer-mean": "PixelMiner, mean",
+}
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table.
+
+    Attributes
+    ----------
+    columns
+        Figures of the methods, as text, by their heading.
+    pairs
+        What the duels are counted in: scans, slices, or slices and features.
+    duels
+        By row and column, p values corrected by Holm over the pairs of the table.
+    """
+
+    title: str
+    methods: Sequence[str]
+    columns: dict[str, list[str]]
+    pairs: str
+    duels: dict[tuple[str, str], Duel]
+
+    def cell(self, row: str, column: str) -> str:
+        """Percent of the pairs that are no ties where the row's method is better."""
+        found = self.duels.get((row, column))
+        if found is None or found.share is None:
+            return "-"
+        sure = max(found.binomial, found.wilcoxon) < SIGNIFICANT
+        return f"{100 * found.share:.1f}{'*' if sure else ''}"
+
+    @property
+    def legend(self) -> str:
+        """How to read the duels."""
+        return (
+            f"right: % of {self.pairs} where the row is better than the column; "
+            f"* both tests p < {SIGNIFICANT}"
+        )
+
+    def notes(self) -> list[str]:
+        """What belongs under the table."""
+        ties = sum(found.ties for (a, b), found in self.duels.items() if a < b)
+        unknown = sum(found.unknown for (a, b), found in self.duels.items() if a < b)
+        told = (("ties", ties), ("pairs with NaN", unknown))
+        left = "; ".join(f"{number} {what} left out" for what, number in told if number)
+        return [left] if left else []
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        duels: dict[str, dict[str, Any]] = {method: {} for method in self.methods}
+        for (row, column), found in self.duels.items():
+            duels[row][column] = {"share": found.share, **found._asdict()}
+        return {
+            "title": self.title,
+            "columns": {
+                heading: dict(zip(self.methods, cells, strict=True))
+                for heading, cells in self.columns.items()
+            },
+            "pairs": self.pairs,
+            "row_better_than_column": duels,
+        }
+
+
+def tables(results: Results) -> list[Table]:
+    """Edge share, EPR, texture and feature maps; those whose measure is known."""
+    cases = "scans" if results.by_scan else "slices"
+    share, epr = (results.per_case(results.values[name]) for name in ("edge_share", "epr"))
+    features = "slices and features"
+    found = [
+        _table(
+            "Table 1. Edge share, best at 0.5 (the paper's EPR as its authors' code computes it)",
+            results,
+            {"Mean": share.mean(axis=1), "SD": _deviation(share)},
+            cases,
+            np.abs(share - 0.5),
+        ),
+        _table(
+            "Table 1b. Edge preservation ratio, EPR, as the paper's source defines it",
+            results,
+            {"Mean": epr.mean(axis=1), "SD": _deviation(epr)},
+            cases,
+            -epr,
+        ),
+    ]
+    if results.features:
+        found.append(_texture_table(results, features))
+    if results.map_features:
+        maps = _flat(results.map_errors)
+        found.append(
+            _table(
+                "Table 3. Error of the maps of GLCM features, MSMFE",
+                results,
+                {"Mean": np.nanmean(maps, axis=1), "SD": np.nanstd(maps, axis=1)},
+                features,
+                maps,
+            )
+        )
+    return found
+
+
+def text(table: Table) -> str:
+    """A table for a terminal."""
+    heads = [*table.columns, *(f"> {label(m)}" for m in table.methods)]
+    rows = [
+        [
+            label(method),
+            *(cells[number] for cells in table.columns.values()),
+            *(table.cell(method, other) for other in table.methods),
+        ]
+        for number, method in enumerate(table.methods)
+    ]
+    return "\n".join(
+        [
+            table.title,
+            table.legend,
+            *aligned([["", *heads], *rows]),
+            *table.notes(),
+        ]
+    )
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines with the first cell of each to the left, all others to the right."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def label(method: str) -> str:
+    """A method's name for people."""
+    return LABELS.get(method, method)
+
+
+def _texture_table(results: Results, pairs: str) -> Table:
+    errors, figures = _flat(results.texture_errors), summary(results)
+    concordances = {
+        "CCC": [_percent(figures[m]["ccc_mean"]) for m in results.methods],
+        ">= 0.85": [_percent(figures[m]["ccc_share"]) for m in results.methods],
+    }
+    means = {"NRMSE": np.nanmean(errors, axis=1), "SD": np.nanstd(errors, axis=1)}
+    title = "Table 2. Texture in the lungs: concordance, %, and error of its features"
+    table = _table(title, results, means, pairs, errors)
+    return replace(table, columns=concordances | table.columns)
+
+
+def _table(
+    title: str, results: Results, means: dict[str, Floats], pairs: str, errors: Floats
+) -> Table:
+    columns = {heading: [f"{x:.3f}" for x in values] for heading, values in means.items()}
+    return Table(title, results.methods, columns, pairs, _duels(results.methods, errors))
+
+
+def _duels(methods: Sequence[str], errors: Floats) -> dict[tuple[str, str], Duel]:
+    """All pairs of methods, ``errors`` ``(methods, pairs)``; both orders are one comparison."""
+    found = {
+        (one, other): duel(errors[methods.index(one)], errors[methods.index(other)])
+        for one, other in permutations(methods, 2)
+    }
+    once = [pair for pair in found if methods.index(pair[0]) < methods.index(pair[1])]
+    for test in ("binomial", "wilcoxon"):
+        adjusted = holm([getattr(found[pair], test) for pair in once])
+        for pair, p in zip(once, adjusted, strict=True):
+            for order in (pair, pair[::-1]):
+                found[order] = Duel(**{**found[order]._asdict(), test: p})
+    return found
+
+
+def _flat(errors: Floats) -> Floats:
+    return errors.reshape(len(errors), -1)
+
+
+def _deviation(values: Floats) -> Floats:
+    count = values.shape[1]
+    return values.std(axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -1,0 +1,48 @@
+"""What an evaluation says, in a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pmtool.evaluation.tables import label
+
+Figures = dict[str, dict[str, float | None]]
+
+
+def verdict(figures: Figures) -> str:
+    """Which method is nearest to the truth in texture, in edges and in pixels, and by how much.
+
+    The place of PixelMiner is told where it is neither first nor second.
+
+    Parameters
+    ----------
+    figures
+        Of `pmtool.evaluation.summary.summary`.
+    """
+    clauses = [
+        _clause(figures, "texture", "texture_nrmse", "NRMSE", float),
+        _clause(figures, "the number of edges", "edge_share", "edge share", _from_half),
+        _clause(figures, "each pixel", "mae_hu", "MAE in HU", float),
+    ]
+    told = [clause for clause in clauses if clause]
+    return f"Nearest to the truth: {'; '.join(told)}." if told else "Nothing could be compared."
+
+
+def _clause(
+    figures: Figures, what: str, key: str, name: str, error: Callable[[float], float]
+) -> str | None:
+    known = {m: x for m, row in figures.items() if (x := row[key]) is not None}
+    if not known:
+        return None
+    order = sorted(known, key=lambda method: error(known[method]))
+    shown = order[:2] + [m for m in order[2:] if m == "pixelminer"]
+    places = (
+        f"{label(m)} {known[m]:.3g}"
+        + (f" (place {order.index(m) + 1})" if m not in order[:2] else "")
+        for m in shown
+    )
+    return f"in {what} {label(order[0])} ({name} {', '.join(places)})"
+
+
+def _from_half(share: float) -> float:
+    return abs(share - 0.5)
