@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,6 +199,12 @@ class _Fake(CachedScan):
         return self.blocks
 
 
+def only(name: str) -> Augmentation:
+    """One kind of change, always."""
+    changes: dict[str, Any] = {name: 1.0}
+    return replace(NO_CHANGE, **changes)
+
+
 class TestAugmentation:
     @pytest.fixture
     def slices(self) -> NDArray[np.float32]:
@@ -214,7 +221,7 @@ class TestAugmentation:
 
     @pytest.mark.parametrize("name", ["zoom", "kernel", "noise", "contrast"])
     def test_each_changes_the_slices(self, name: str, slices: NDArray[np.float32]) -> None:
-        augmentation = replace(NO_CHANGE, **{name: 1.0})
+        augmentation = only(name)
         one, same, other = (
             augmentation(slices + 100, 32, np.random.default_rng(seed)) for seed in (1, 1, 2)
         )
@@ -227,7 +234,7 @@ class TestAugmentation:
     @pytest.mark.parametrize("name", ["zoom", "kernel", "contrast"])
     def test_slices_are_changed_alike(self, name: str, slices: NDArray[np.float32]) -> None:
         equal = np.broadcast_to(slices[:1], slices.shape)
-        found = replace(NO_CHANGE, **{name: 1.0})(equal, 32, np.random.default_rng(3))
+        found = only(name)(equal, 32, np.random.default_rng(3))
         np.testing.assert_array_equal(found, found[[0, 0, 0]])
 
     @pytest.mark.parametrize(("factor", "sign"), [(-0.8, -1), (2.0, 1)])

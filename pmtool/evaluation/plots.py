@@ -58,7 +58,7 @@ def feature_plot(results: Results) -> str:
     for axes in (left, right):
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.grid(axis="y", linewidth=0.3)
-    figure.legend(loc="upper center", ncols=len(results.methods), frameon=False, fontsize=8)
+    figure.legend(loc="outside upper center", ncols=len(results.methods), frameon=False, fontsize=8)
     return _svg(figure)
 
 

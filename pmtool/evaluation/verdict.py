@@ -25,7 +25,7 @@ def verdict(figures: Figures) -> str:
         _clause(figures, "each pixel", "mae_hu", "MAE in HU", float),
     ]
     told = [clause for clause in clauses if clause]
-    return f"Nearest to the truth: {'; '.join(told)}." if told else "Nothing could be compared."
+    return f"Nearest to the truth {'; '.join(told)}." if told else "Nothing could be compared."
 
 
 def _clause(
@@ -36,12 +36,12 @@ def _clause(
         return None
     order = sorted(known, key=lambda method: error(known[method]))
     shown = order[:2] + [m for m in order[2:] if m == "pixelminer"]
-    places = (
-        f"{label(m)} {known[m]:.3g}"
-        + (f" (place {order.index(m) + 1})" if m not in order[:2] else "")
-        for m in shown
-    )
-    return f"in {what} {label(order[0])} ({name} {', '.join(places)})"
+    places = [f"{label(m)} {known[m]:.3g}{_place(order.index(m) + 1)}" for m in shown]
+    return f"in {what} ({name}): {', '.join(places)}"
+
+
+def _place(number: int) -> str:
+    return f" in place {number}" if number > 2 else ""
 
 
 def _from_half(share: float) -> float:
