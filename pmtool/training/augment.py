@@ -52,7 +52,7 @@ class Augmentation:
     def __call__(self, slices: Floats, size: int, rng: np.random.Generator) -> Floats:
         """Change ``(3, size + 2 MARGIN, size + 2 MARGIN)`` HU and cut out ``(3, size, size)``."""
         if rng.random() < self.zoom:
-            slices = _zoomed(slices, size, self.zoom_range ** rng.uniform(-1, 1))
+            slices = _zoomed(slices, self.zoom_range ** rng.uniform(-1, 1))
         if rng.random() < self.kernel:
             blurred = _blurred(slices, rng.uniform(0.5, 1.2))
             slices = slices + rng.uniform(*self.kernel_range) * (slices - blurred)
@@ -71,10 +71,12 @@ def _blurred(slices: Floats, sigma: float) -> Floats:
     return blurred
 
 
-def _zoomed(slices: Floats, size: int, factor: float) -> Floats:
-    """Zoomed about the middle; beyond the margin the border is repeated."""
+def _zoomed(slices: Floats, factor: float) -> Floats:
+    """Zoomed about the middle; beyond the margin the slices are mirrored."""
     middle = (slices.shape[1] - 1) / 2
-    matrix = np.array([1, 1 / factor, 1 / factor])
-    offset = np.array([0, middle - middle / factor, middle - middle / factor])
-    zoomed: Floats = ndimage.affine_transform(slices, matrix, offset, order=3, mode="mirror")
-    return zoomed
+    step, offset = 1 / factor, middle - middle / factor
+    planes = [
+        ndimage.affine_transform(plane, (step, step), offset, order=3, mode="mirror")
+        for plane in slices
+    ]
+    return np.stack(planes)
