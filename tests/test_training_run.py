@@ -226,7 +226,7 @@ class TestResume:
         with monkeypatch.context() as patch:
             patch.setattr(Trainer, "train_step", interrupted)
             assert train(given, out) == INTERRUPTED
-        assert "is kept at step 2; go on with --resume" in capsys.readouterr().err
+        assert "stopped at step 2; go on with --resume" in capsys.readouterr().err
         state = load_state(out)
         assert state is not None
         assert state["step"] == 2

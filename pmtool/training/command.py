@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pmtool.commands import require
 from pmtool.console import narration, stages
 
 if TYPE_CHECKING:
@@ -31,7 +30,7 @@ _FOLDERS = click.Path(path_type=Path)
     help="Folder of scans to hold back.  [default: a tenth of the patients]",
 )
 @click.option(
-    "--cache", type=_FOLDERS, help="For decoded scans, shared by runs.  [default: in RUN]"
+    "--cache", type=_FOLDERS, help="For decoded scans; runs may share it.  [default: in --out]"
 )
 @click.option(
     "--preset",
@@ -80,6 +79,8 @@ def train(
 
     Example: pmtool train --data scans --out run
     """
+    from pmtool.commands import require
+
     require("train", NEEDED, "pmtool[train]")
     from pmtool.training.folder import agreed_settings
     from pmtool.training.run import Data, Machine

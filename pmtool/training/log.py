@@ -47,7 +47,7 @@ class Log:
         """Figures by the names of `COLUMNS`; the others stay empty. Raises `OutputError`."""
         try:
             with self.path.open("a", newline="") as file:
-                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+                csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_brief(row))
             for name, value in row.items():
                 self.board.add_scalar(name, value, int(row["step"]))
             self.board.flush()
@@ -61,7 +61,9 @@ class Log:
         picture.save(buffer, format="PNG")
         write_bytes(buffer.getvalue(), self.samples / f"{step:07d}.png")
         self.board.add_image("samples", np.asarray(picture), step, dataformats="HW")
+        self.board.flush()
 
-    def close(self) -> None:
-        """Write what is still held back."""
-        self.board.close()
+
+def _brief(row: dict[str, float]) -> dict[str, str]:
+    """Counts in full, figures with six digits."""
+    return {name: str(x) if isinstance(x, int) else f"{x:.6g}" for name, x in row.items()}

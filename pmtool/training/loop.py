@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
+from pmtool.network import PixelMiner
 from pmtool.report import duration
 from pmtool.training.cache import Tell
 from pmtool.training.checkpoint import save_checkpoint
@@ -17,10 +19,10 @@ from pmtool.training.crops import Crops
 from pmtool.training.interruption import Interruption, leave_to_parent
 from pmtool.training.log import Log
 from pmtool.training.pictures import picture
-from pmtool.training.schedule import learning_rate
 from pmtool.training.selection import Split
 from pmtool.training.trainer import Trainer
 
+_log = logging.getLogger("pmtool")
 _PICTURES = 4
 
 
@@ -71,6 +73,7 @@ class Loop:
                     self._report(judged)
                 if self._agreed(interruption.wished):
                     self._save()
+                    _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
                     raise KeyboardInterrupt
 
     def _loader(self, workers: int) -> DataLoader[Tensor]:
@@ -105,18 +108,14 @@ class Loop:
         if judged:
             figures |= self.trainer.validate(self.validation)
         if self.log is not None:
-            self.log.add(
-                {
-                    "step": step,
-                    "patches": step * patches,
-                    "seconds": round(self._seconds(), 1),
-                    "patches_per_second": round(rate, 2),
-                    "learning_rate": float(
-                        f"{learning_rate(step - 1, self.settings.optimiser):.6g}"
-                    ),
-                    **{name: round(value, 5) for name, value in figures.items()},
-                }
-            )
+            row = {
+                "step": step,
+                "patches": step * patches,
+                "seconds": self._seconds(),
+                "patches_per_second": rate,
+                "learning_rate": self.trainer.learning_rate,
+            }
+            self.log.add({**row, **figures})
             if judged:
                 self._draw(self.log)
                 self._save()
@@ -126,7 +125,9 @@ class Loop:
     def _draw(self, log: Log) -> None:
         count = min(_PICTURES, len(self.validation.numbers))
         crops = np.stack([self.validation.crop(0, number) for number in range(count)])
-        log.add_picture(picture(self.trainer.result, crops), self.trainer.step)
+        network = PixelMiner(self.settings.network)  # on the CPU, as the sampler's graphs are
+        network.load_state_dict(self.trainer.result.state_dict())
+        log.add_picture(picture(network.eval(), crops), self.trainer.step)
 
     def _save(self) -> None:
         if self.fabric.is_global_zero:

@@ -124,10 +124,6 @@ def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tel
         raise MemoryBudgetError(
             "the GPU's memory does not suffice: set a smaller optimiser.patches"
         ) from error
-    except KeyboardInterrupt:
-        if fabric.is_global_zero:
-            _log.warning(f"{out} is kept at step {trainer.step}; go on with --resume")
-        raise
     if fabric.is_global_zero:
         _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
 
@@ -150,11 +146,13 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
             f"{str(error).splitlines()[0]}"
         ) from error
     fabric.launch()
-    if settings.optimiser.patches % fabric.world_size:
-        raise UsageError(
-            f"optimiser.patches: {settings.optimiser.patches} cannot be shared out among "
-            f"{fabric.world_size} devices: set a multiple"
-        )
+    shared = {"optimiser": settings.optimiser.patches, "validation": settings.validation.patches}
+    for section, number in shared.items():
+        if number % fabric.world_size:
+            raise UsageError(
+                f"{section}.patches: {number} cannot be shared out among {fabric.world_size} "
+                "devices: set a multiple"
+            )
     return fabric
 
 

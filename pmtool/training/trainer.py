@@ -78,6 +78,11 @@ class Trainer:
         self._sums += torch.stack([torch.ones_like(norm), *losses[1:3], norm])
         self.step += 1
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the last step."""
+        return float(self._adam.param_groups[0]["lr"])
+
     def figures(self) -> dict[str, float]:
         """Means over the steps since the last call; raises `PmtoolError` if not finite."""
         sums = self.fabric.all_reduce(self._sums, reduce_op="sum")
