@@ -86,12 +86,15 @@ def bootstrap_interval(
     Returns
     -------
     tuple
-        None for fewer than two units.
+        None for fewer than two units, or where the statistic is NaN for all that is drawn.
     """
     if count < 2:
         return None
     rng = np.random.default_rng(seed)
-    draws = [statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)]
+    draws = np.array([statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)])
+    known = draws[np.isfinite(draws)]
+    if not known.size:
+        return None
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.nanpercentile(draws, (tail, 100 - tail))
+    low, high = np.percentile(known, (tail, 100 - tail))
     return float(low), float(high)

@@ -55,7 +55,7 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
 
     def interval(statistic: Callable[[Indices], float]) -> list[float] | None:
         found = bootstrap_interval(lambda drawn: statistic(slices(drawn)), count, BOOTSTRAP_SEED)
-        return None if found is None or math.isnan(found[0]) else list(found)
+        return None if found is None else list(found)
 
     return {
         method: {key: interval(statistic) for key, statistic in by_key.items()}

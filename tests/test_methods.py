@@ -1,0 +1,95 @@
+"""Classical methods against SimpleITK in three dimensions; PixelMiner against `pmtool.resample`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import pmtool
+from pmtool.bundle import Bundle
+from pmtool.errors import GeometryError, ModelError
+from pmtool.evaluation.methods import (
+    CLASSICAL,
+    Classical,
+    External,
+    PixelMiner,
+    load_external,
+)
+from pmtool.evaluation.scan import Scan
+from pmtool.phantom import chest_phantom
+from pmtool.sampler import Sampler, SamplerOptions
+from pmtool.volume import load_volume
+
+
+def scan_of(image: sitk.Image) -> Scan:
+    return Scan(load_volume(image))
+
+
+@pytest.fixture
+def thin() -> sitk.Image:
+    """Nine slices of smoothed noise, 1.25 mm apart."""
+    values = np.random.default_rng(7).normal(0, 900, (9, 14, 12))
+    image: sitk.Image = sitk.SmoothingRecursiveGaussian(sitk.GetImageFromArray(values), 1.0)
+    image = sitk.Cast(sitk.Round(image), sitk.sitkInt16)
+    image.SetSpacing((0.7, 0.7, 1.25))
+    image.SetOrigin((3.0, -4.0, 50.0))
+    return image
+
+
+@pytest.mark.parametrize("name", CLASSICAL)
+def test_equal_to_simpleitk_in_three_dimensions(name: str, thin: sitk.Image) -> None:
+    scan = scan_of(thin)
+    kept = sitk.Cast(thin[:, :, ::2], sitk.sitkFloat64)
+    made = sitk.Resample(kept, thin, sitk.Transform(), CLASSICAL[name], 0.0, sitk.sitkFloat64)
+    expected = sitk.GetArrayFromImage(made)
+    make = Classical(name).maker(scan, list(scan.dropped), lambda done: None)
+    for index in scan.dropped:
+        np.testing.assert_allclose(make(index), expected[index], atol=0.5 + 1e-6)
+        assert make(index).dtype == np.int16
+
+
+def test_stack_of_another_axis(thin: sitk.Image) -> None:
+    turned = sitk.PermuteAxes(thin, (2, 0, 1))
+    one, other = scan_of(thin), scan_of(turned)
+    make, make_turned = (
+        Classical("bspline").maker(s, [3], lambda done: None) for s in (one, other)
+    )
+    assert np.array_equal(make(3), make_turned(3))
+    assert other.pixel == (0.7, 0.7)
+
+
+def test_external_volumes(thin: sitk.Image, tmp_path: Path) -> None:
+    scan = scan_of(thin[:, :, :8])
+    files = {"whole": thin[:, :, :8], "short": thin[:, :, :7], "other": thin[:, :, 1:8]}
+    files["coarse"] = thin[:, :, ::2]
+    for name, image in files.items():
+        sitk.WriteImage(image, str(tmp_path / f"{name}.nrrd"))
+    for name in ("whole", "short"):  # the last one of 8 has no kept slice after it
+        volume = load_external(tmp_path / f"{name}.nrrd", scan.volume)
+        make = External("other", {scan.name: volume}).maker(scan, [5], lambda done: None)
+        assert np.array_equal(make(5), scan.truth(5))
+    for name in ("other", "coarse"):
+        with pytest.raises(GeometryError, match="another grid"):
+            load_external(tmp_path / f"{name}.nrrd", scan.volume)
+
+
+def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    try:
+        bundle = Bundle.load()
+    except ModelError as error:
+        pytest.skip(f"no default model: {error}")
+    image = chest_phantom(size=64, slices=5, spacing=(5.6, 5.6, 1.25))
+    scan = scan_of(image)
+    method = PixelMiner("pixelminer", Sampler(bundle, SamplerOptions(seed=4, threads=1)), tmp_path)
+    told: list[float] = []
+    make = method.maker(scan, [3], told.append)
+    assert told
+    fine = sitk.GetArrayFromImage(pmtool.resample(image[:, :, ::2], 1.25, seed=4, threads=1))
+    assert np.array_equal(make(3), fine[3])
+    told.clear()
+    assert np.array_equal(method.maker(scan, [3], told.append)(3), fine[3])  # kept, not made again
+    assert not told

@@ -1,0 +1,65 @@
+"""Scans for an evaluation, and what is wrong with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.errors import ContentError, GeometryError
+from pmtool.evaluation.scan import dependent_slices, load_scan
+from pmtool.phantom import chest_phantom
+from pmtool.volume import load_volume
+
+
+@pytest.fixture
+def phantom() -> sitk.Image:
+    return chest_phantom(size=96, slices=7, spacing=(3.7, 3.7, 1.25))
+
+
+def write(image: sitk.Image, path: Path) -> Path:
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+def test_every_second_slice_is_dropped(phantom: sitk.Image, tmp_path: Path) -> None:
+    scan = load_scan(write(phantom, tmp_path / "scan.nrrd"))
+    assert list(scan.dropped) == [1, 3, 5]
+    assert scan.kept.spacing == 2.5
+    assert np.array_equal(scan.kept.slices, scan.volume.slices[::2])
+    assert np.array_equal(scan.truth(3), scan.volume.slices[3])
+    even = load_scan(write(phantom[:, :, :6], tmp_path / "even.nrrd"))
+    assert list(even.dropped) == [1, 3]  # nothing is kept after the fifth
+    assert scan.region(3).any()
+
+
+def test_own_region(phantom: sitk.Image, tmp_path: Path) -> None:
+    path = write(phantom, tmp_path / "scan.nrrd")
+    mask = sitk.Cast(phantom > 0, sitk.sitkUInt8)
+    scan = load_scan(path, write(mask, tmp_path / "mask.nrrd"))
+    assert np.array_equal(scan.region(2), sitk.GetArrayFromImage(mask)[2] > 0)
+    with pytest.raises(ContentError, match="is empty"):
+        load_scan(path, write(mask * 0, tmp_path / "empty.nrrd"))
+    with pytest.raises(GeometryError, match="another grid"):
+        load_scan(path, write(mask[:, :, 1:], tmp_path / "short.nrrd"))
+
+
+def test_bad_input(phantom: sitk.Image, tmp_path: Path) -> None:
+    with pytest.raises(GeometryError, match="2 slices"):
+        load_scan(write(phantom[:, :, :2], tmp_path / "two.nrrd"))
+    with pytest.raises(ContentError, match=r"no lung .* --mask"):
+        load_scan(write(sitk.Maximum(phantom, -200), tmp_path / "solid.nrrd"), assume_hu=True)
+
+
+def test_interpolated_scans_are_told(phantom: sitk.Image, tmp_path: Path) -> None:
+    assert dependent_slices(load_volume(phantom)) == []
+    thick = sitk.Cast(phantom[:, :, ::2], sitk.sitkFloat64)
+    linear = sitk.Resample(thick, phantom)
+    linear = sitk.Cast(sitk.Round(linear), sitk.sitkInt16)
+    assert dependent_slices(load_volume(linear)) == [1, 3, 5]
+    with pytest.warns(UserWarning, match=r"3 of 7 slices .* interpolated already"):
+        load_scan(write(linear, tmp_path / "linear.nrrd"))
+    repeated = sitk.JoinSeries([phantom[:, :, i] for i in (0, 0, 1, 2, 2, 3)])
+    assert dependent_slices(load_volume(repeated)) == [1, 3, 4]
