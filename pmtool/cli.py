@@ -262,7 +262,9 @@ def info(model: Path | None, debug: bool) -> None:
 )
 @click.option("--mask", "masks", type=_FILE, multiple=True, help="Own region instead of lungs.")
 @click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of slices and pixels.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of slices and pixels."
+)
 @click.option(
     "--mode",
     "modes",

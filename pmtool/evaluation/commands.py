@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from pmtool.bundle import Bundle
 from pmtool.commands import require
@@ -18,10 +19,12 @@ from pmtool.evaluation.methods import (
     PixelMiner,
     load_external,
 )
+from pmtool.evaluation.page import CSV, JSON, PAGE, write_report
 from pmtool.evaluation.provenance import provenance
-from pmtool.evaluation.report import CSV, JSON, PAGE, Report
+from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import Scan, load_scan
+from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.mixture import Mode
 from pmtool.plan import SamplerOptions, processors
@@ -95,7 +98,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     tell("report", 0)
     told = [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods]
     report = Report(results, {**provenance(cases), "seed": options.seed, "methods": told})
-    report.write(folder, cases)
+    write_report(report, cases, folder)
     return report.to_text()
 
 
@@ -152,8 +155,8 @@ def _externals(scans: Sequence[Scan], externals: Sequence[tuple[str, Path]]) -> 
         files.setdefault(name, []).append(path)
     found: list[Method] = []
     for name, paths in files.items():
-        if name.startswith(METHODS):
-            raise UsageError(f"{name} is a method of pmtool; give the external one another name")
+        if name in (*METHODS, *map(_mode_name, get_args(Mode)), REFERENCE):
+            raise UsageError(f"{name} is a name of pmtool's own; give the external method another")
         if len(paths) != len(scans):
             raise UsageError(f"{len(scans)} scans need as many files of {name}, not {len(paths)}")
         pairs = zip(scans, paths, strict=True)

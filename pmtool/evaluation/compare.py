@@ -11,6 +11,7 @@ import numpy as np
 from pmtool.commands import require
 from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder, make_folder
 from pmtool.evaluation.methods import External, load_external
+from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import run_evaluation
@@ -58,7 +59,7 @@ def compare(
     report = Report(results, {**provenance(cases), "methods": told})
     if folder is not None:
         make_folder(folder)
-        report.write(folder, cases)
+        write_report(report, cases, folder)
     return report.to_text()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Sequence
 from io import BytesIO
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from pmtool.evaluation.run import Case
 from pmtool.evaluation.scan import Scan, Slice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU from black to white."""
@@ -102,7 +105,7 @@ def _png(grey: NDArray[np.uint8], zoom: int) -> str:
     return _uri(Image.fromarray(grey.repeat(zoom, axis=0).repeat(zoom, axis=1)))
 
 
-def _uri(picture: object) -> str:
+def _uri(picture: Image.Image) -> str:
     buffer = BytesIO()
-    picture.save(buffer, format="PNG")  # type: ignore[attr-defined]
+    picture.save(buffer, format="PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

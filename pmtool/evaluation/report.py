@@ -1,29 +1,21 @@
-"""The files of an evaluation: JSON, CSV and a page; and its text for a terminal."""
+"""What an evaluation tells: text for a terminal, JSON and CSV."""
 
 from __future__ import annotations
 
 import csv
-import json
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.resources import files
+from functools import cached_property
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pmtool
 from pmtool.evaluation import texture
-from pmtool.evaluation.pictures import DIFFERENCES, LUNG_WINDOW, examples
-from pmtool.evaluation.plots import feature_plot, noise_power_plot
 from pmtool.evaluation.results import Results
-from pmtool.evaluation.run import Case
 from pmtool.evaluation.summary import intervals, known_mean, left_out, summary
-from pmtool.evaluation.tables import aligned, label, tables, text
+from pmtool.evaluation.tables import Table, aligned, label, tables, text
 from pmtool.evaluation.verdict import verdict
-from pmtool.report import write_bytes, write_json
 
-JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 MEASURE_NAMES = {
     "edge_share": "Edge share (0.5 is best)",
     "epr": "EPR",
@@ -51,18 +43,33 @@ class Report:
     results: Results
     provenance: dict[str, Any]
 
+    @cached_property
+    def figures(self) -> dict[str, dict[str, float | None]]:
+        """The measures by method."""
+        return summary(self.results)
+
+    @cached_property
+    def intervals(self) -> dict[str, dict[str, list[float] | None]]:
+        """Of the measures."""
+        return intervals(self.results)
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """The paper's."""
+        return tables(self.results)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; ``summary`` has `pmtool.evaluation.summary.KEYS` of every method."""
-        results, figures = self.results, summary(self.results)
+        results = self.results
         return {
             "pmtool": pmtool.__version__,
-            "verdict": verdict(figures),
-            "summary": figures,
-            "intervals_95": intervals(results),
+            "verdict": verdict(self.figures),
+            "summary": self.figures,
+            "intervals_95": self.intervals,
             "reference": {name: _plain(known_mean(x)) for name, x in self._noise().items()},
             "slices": len(results.units),
             "compared_by": "scan" if results.by_scan else "slice",
-            "tables": [table.to_json() for table in tables(results)],
+            "tables": [table.to_json() for table in self.tables],
             "noise_power": {
                 name: [_plain(x) for x in spectrum]
                 for name, spectrum in results.noise_power.items()
@@ -74,13 +81,13 @@ class Report:
 
     def to_text(self) -> str:
         """The verdict and the tables."""
-        results, figures = self.results, summary(self.results)
+        results, figures = self.results, self.figures
         rows = [["", *(label(method) for method in results.methods)]]
         for key, name in MEASURE_NAMES.items():
-            rows.append([name, *(_figure(figures[method][key]) for method in results.methods)])
+            rows.append([name, *(figure(figures[method][key]) for method in results.methods)])
         parts = [
             self.scored(),
-            *(text(table) for table in tables(results)),
+            *map(text, self.tables),
             "\n".join(["All measures", *aligned(rows)]),
             *left_out_lines(results),
             *(f"missing: {line}" for line in missing()),
@@ -98,44 +105,6 @@ class Report:
                 for measure, feature, value, truth in self._values(row, column):
                     writer.writerow((*unit, method, measure, feature, value, truth))
         return buffer.getvalue()
-
-    def to_html(self, cases: Sequence[Case]) -> str:
-        """One page that needs no other file."""
-        from jinja2 import Environment, StrictUndefined
-
-        source = files("pmtool.evaluation").joinpath("page.html.j2").read_text()
-        template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
-        results, figures, ranges = self.results, summary(self.results), intervals(self.results)
-        measures = [
-            (name, [(_figure(figures[m][key]), _interval(ranges[m][key])) for m in results.methods])
-            for key, name in MEASURE_NAMES.items()
-        ]
-        drawn = "scans" if results.by_scan else "slices, which of one scan resemble each other"
-        return template.render(
-            title="Slice interpolation, evaluated",
-            verdict=verdict(figures),
-            scored=self.scored(),
-            missing=missing(),
-            methods=[label(method) for method in results.methods],
-            measures=measures,
-            interval_note=f"Intervals by bootstrap over {drawn}.",
-            tables=tables(results),
-            label=label,
-            examples=examples(cases),
-            lung_window=LUNG_WINDOW,
-            differences=DIFFERENCES,
-            noise_power=noise_power_plot(results),
-            features=feature_plot(results) if results.features else "",
-            left_out=left_out_lines(results) or ["nothing"],
-            provenance=json.dumps(self.provenance, indent=1),
-        )
-
-    def write(self, folder: Path, cases: Sequence[Case]) -> None:
-        """Write all files into a folder; raises `OutputError`."""
-        page = self.to_html(cases)
-        write_bytes(self.to_csv().encode(), folder / CSV)
-        write_bytes(page.encode(), folder / PAGE)
-        write_json(self.to_json(), folder / JSON)
 
     def scored(self) -> str:
         """How many slices of which scans."""
@@ -174,22 +143,19 @@ def left_out_lines(results: Results) -> list[str]:
     found = left_out(results)
     constant = found["constant_features"]
     told = {
-        "unknown_texture_values": "texture values are NaN",
-        "slices_without_region": "slices have no lung or region, and no texture",
-        "slices_without_homogeneous_piece": "slices have no homogeneous piece, and no noise",
+        "unknown_texture_values": "texture values that are NaN",
+        "slices_without_region": "slices without lung or region, hence without texture",
+        "slices_without_homogeneous_piece": "slices without a homogeneous piece, hence without noise",
     }
-    lines = [f"{found[key]} {what}" for key, what in told.items() if found[key]]
+    lines = [f"{what}: {found[key]}" for key, what in told.items() if found[key]]
     if constant:
         lines.append(f"constant features, which have no concordance: {', '.join(constant)}")
     return lines
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """A measure for people."""
     return "-" if value is None else f"{value:.3f}"
-
-
-def _interval(bounds: list[float] | None) -> str:
-    return "" if bounds is None else f"{bounds[0]:.3f} to {bounds[1]:.3f}"
 
 
 def _plain(value: float) -> float | None:
