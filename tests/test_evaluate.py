@@ -232,6 +232,7 @@ def test_compare(
     assert summary["copy"]["epr"] == 1
     assert summary["soft"]["epr"] < 0.9
     assert not (tmp_path / "report" / "cache").exists()
+    assert run("compare", copy, copy, "--reference", scan) == 2
     sitk.WriteImage(phantom[:, :, 1:], str(copy))
     assert run(*arguments) == 4
 

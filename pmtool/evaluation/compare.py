@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pmtool.commands import require
+from pmtool.errors import UsageError
 from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder, make_folder
 from pmtool.evaluation.methods import External, load_external
 from pmtool.evaluation.page import write_report
@@ -43,6 +44,8 @@ def compare(
         One of the errors of `pmtool.errors`.
     """
     require("compare", PACKAGES, EXTRAS)
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise UsageError(f"{paths[0]} is given twice; name two volumes to compare")
     if folder is not None:
         check_folder(folder)
     tell("reading", 0)
