@@ -145,7 +145,7 @@ def left_out_lines(results: Results) -> list[str]:
     told = {
         "unknown_texture_values": "texture values that are NaN",
         "slices_without_region": "slices without lung or region, hence without texture",
-        "slices_without_homogeneous_piece": "slices without a homogeneous piece, hence without noise",
+        "slices_without_homogeneous_piece": "slices without homogeneous piece, hence without noise",
     }
     lines = [f"{what}: {found[key]}" for key, what in told.items() if found[key]]
     if constant:
