@@ -90,12 +90,11 @@ def training_crops(data: Path, folder: Path, seed: int) -> Crops:
     """Crops as in the model's training, the scans cached in a folder."""
     cache, sources = Cache(folder), find_sources([data])
     cache.build(sources, lambda label, share: None)
-    compact = PRESETS["compact"]
-    settings = replace(compact, seed=seed, optimiser=replace(compact.optimiser, patches=BATCH))
+    settings = replace(PRESETS["compact"], seed=seed)
     scans, _ = usable(cache.load(sources)[0], settings.crops)
     if not scans:
         raise InputError(f"no CT was found in {data}: name the folder of the training scans")
-    return Crops(scans, settings)
+    return Crops(scans, settings, BATCH)
 
 
 def trained(crops: Dataset[Tensor], steps: int, seed: int) -> tuple[Encoder, list[float]]:

@@ -21,9 +21,7 @@ from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.crops import Crops, draw_place
 from pmtool.training.settings import (
     CropSettings,
-    OptimiserSettings,
     Settings,
-    ValidationSettings,
 )
 from pmtool.training.sources import find_sources
 
@@ -31,9 +29,8 @@ NO_CHANGE = Augmentation(zoom=0, kernel=0, noise=0, contrast=0)
 SETTINGS = Settings(
     crops=CropSettings(size=16, body_share=0),
     augmentation=NO_CHANGE,
-    optimiser=OptimiserSettings(patches=8),
-    validation=ValidationSettings(patches=6),
 )
+COUNT = 8
 
 
 def cached(folder: Path, *arrays: NDArray[np.int16], spacing: float = 1.0) -> list[CachedScan]:
@@ -67,26 +64,26 @@ def ramp(tmp_path: Path) -> list[CachedScan]:
 class TestCrops:
     def test_a_function_of_seed_and_step(self, noisy: list[CachedScan]) -> None:
         settings = replace(SETTINGS, augmentation=Augmentation())
-        one, other = Crops(noisy, settings), Crops(noisy, settings)
+        one, other = Crops(noisy, settings, COUNT), Crops(noisy, settings, COUNT)
         batch = one[5]
         one[6]
         torch.testing.assert_close(one[5], batch, rtol=0, atol=0)
         torch.testing.assert_close(other[5], batch, rtol=0, atol=0)
         assert (one[6] != batch).any()
-        assert (Crops(noisy, replace(settings, seed=1))[5] != batch).any()
+        assert (Crops(noisy, replace(settings, seed=1), COUNT)[5] != batch).any()
         assert batch.shape == (8, 3, 16, 16)
         assert batch.dtype == torch.float32
         assert batch.abs().max() <= 1
 
     @pytest.mark.parametrize("fixed", [False, True])
     def test_processes_share_a_step(self, noisy: list[CachedScan], fixed: bool) -> None:
-        whole = Crops(noisy, SETTINGS, fixed=fixed)[3]
-        parts = [Crops(noisy, SETTINGS, (rank, 3), fixed=fixed)[3] for rank in range(3)]
+        whole = Crops(noisy, SETTINGS, COUNT, fixed=fixed)[3]
+        parts = [Crops(noisy, SETTINGS, COUNT, (rank, 3), fixed=fixed)[3] for rank in range(3)]
         for rank, part in enumerate(parts):
             torch.testing.assert_close(part, whole[rank::3], rtol=0, atol=0)
 
     def test_workers_change_nothing(self, noisy: list[CachedScan]) -> None:
-        crops = Crops(noisy, replace(SETTINGS, augmentation=Augmentation()))
+        crops = Crops(noisy, replace(SETTINGS, augmentation=Augmentation()), COUNT)
         loader = DataLoader(crops, batch_size=None, sampler=range(2, 6), num_workers=2)
         for step, batch in enumerate(loader, 2):
             torch.testing.assert_close(batch, crops[step], rtol=0, atol=0)
@@ -95,7 +92,7 @@ class TestCrops:
         settings = replace(SETTINGS, crops=replace(SETTINGS.crops, strides=(1, 1, 1)))
         seen = set()
         for step in range(200):
-            crop = Crops(ramp, settings).crop(step, 0)
+            crop = Crops(ramp, settings, COUNT).crop(step, 0)
             along_z, along_y = np.diff(crop, axis=0), np.diff(crop, axis=1)
             assert (along_z == along_z.flat[0]).all()
             assert (along_y == along_y.flat[0]).all()
@@ -104,7 +101,7 @@ class TestCrops:
 
     def test_strides_by_their_probabilities(self, ramp: list[CachedScan]) -> None:
         settings = replace(SETTINGS, crops=replace(SETTINGS.crops, strides=(0.6, 0.0, 0.4)))
-        crops = Crops(ramp, settings)
+        crops = Crops(ramp, settings, COUNT)
         found = [
             abs(int(crops.crop(step, 0)[1, 0, 0]) - crops.crop(step, 0)[0, 0, 0]) // 100
             for step in range(300)
@@ -115,12 +112,12 @@ class TestCrops:
     def test_spacing_limits_the_strides(self, tmp_path: Path) -> None:
         z, _, _ = np.indices((12, 20, 20))
         scans = cached(tmp_path, (100 * z - 900).astype(np.int16), spacing=1.6)
-        crops = Crops(scans, SETTINGS)
+        crops = Crops(scans, SETTINGS, COUNT)
         steps = {int(np.diff(crops.crop(step, 0)[:, 0, 0])[0]) for step in range(50)}
         assert steps == {-100, 100}
 
     def test_validation_is_fixed_and_as_acquired(self, ramp: list[CachedScan]) -> None:
-        crops = Crops(ramp, replace(SETTINGS, augmentation=Augmentation()), fixed=True)
+        crops = Crops(ramp, replace(SETTINGS, augmentation=Augmentation()), COUNT, fixed=True)
         found = np.stack([crops.crop(0, number) for number in crops.numbers])
         assert (np.diff(found, axis=1) == 100).all()
         assert (np.diff(found, axis=2) == 1).all()
@@ -129,20 +126,20 @@ class TestCrops:
     def test_scans_are_drawn_by_their_triplets(self, tmp_path: Path) -> None:
         short, long = (np.full((n, 20, 20), hu, np.int16) for n, hu in ((4, -100), (10, 100)))
         short[:, 0], long[:, 0] = -500, -500
-        crops = Crops(cached(tmp_path, short, long), SETTINGS)
+        crops = Crops(cached(tmp_path, short, long), SETTINGS, 1)
         share = np.mean([np.median(crops.crop(step, 0)) == 100 for step in range(500)])
         assert share == pytest.approx(8 / 10, abs=0.06)
 
     def test_a_scan_as_small_as_a_crop(self, tmp_path: Path) -> None:
         voxels = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
-        crops = Crops(cached(tmp_path, voxels), SETTINGS, fixed=True)
+        crops = Crops(cached(tmp_path, voxels), SETTINGS, 1, fixed=True)
         np.testing.assert_array_equal(crops.crop(0, 0), voxels)
 
     def test_values_beyond_the_window_are_cut(self, tmp_path: Path) -> None:
         voxels = np.random.default_rng(0).integers(-3000, 9000, (3, 30, 30)).astype(np.int16)
         scans = cached(tmp_path, voxels)
         for augmentation in (NO_CHANGE, Augmentation(kernel=1, contrast=1, noise=1, zoom=1)):
-            crop = Crops(scans, replace(SETTINGS, augmentation=augmentation)).crop(0, 0)
+            crop = Crops(scans, replace(SETTINGS, augmentation=augmentation), 1).crop(0, 0)
             assert -1024 <= crop.min() < crop.max() <= 3071
 
 

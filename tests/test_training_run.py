@@ -31,7 +31,7 @@ from pmtool.console import INTERRUPTED, run_command
 from pmtool.errors import PmtoolError
 from pmtool.export.bundle import load_checkpoint
 from pmtool.hyperparameters import Hyperparameters
-from pmtool.network import PixelMiner, bits_per_pixel
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.phantom import chest_phantom
 from pmtool.training.checkpoint import CHECKPOINT, load_state
 from pmtool.training.folder import SCANS, SETTINGS
@@ -45,9 +45,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = """
 network: {channels: 4, mixtures: 2, encoder: 4}
 crops: {size: 16}
-optimiser: {steps: 6, warmup: 2, averaging: 0.5, dropout: 0.5}
+encoder: {steps: 2, patches: 4, warmup: 1, averaging: 0.5}
+optimiser: {steps: 4, warmup: 2, averaging: 0.5, dropout: 0.5}
 validation: {every: 3, log_every: 1, patches: 4, share: 0.3}
 """
+JUDGED = ["2", "3", "6"]
+"""Steps with a validation, of which the first is the last of the encoder's phase."""
 TIMES = ("seconds", "patches_per_second")
 
 
@@ -115,17 +118,15 @@ class TestRun:
         assert names == {CHECKPOINT, LOG, SCANS, SETTINGS, "samples", "tensorboard"}
         lines = rows(whole)
         assert [line["step"] for line in lines] == list("123456")
-        assert [bool(line["validation_midpoint_mae_hu"]) for line in lines] == [
-            False,
-            False,
-            True,
-        ] * 2
+        assert [line["patches"] for line in lines] == ["4", "8", "10", "12", "14", "16"]
+        judged = [line["step"] for line in lines if line["validation_midpoint_mae_hu"]]
+        assert judged == JUDGED
         assert all(float(line["training_bits"]) > 0 for line in lines)
         split = json.loads((whole / SCANS).read_text())
         sides = [sorted(split[side].values()) for side in ("training", "validation")]
         assert sorted(sides[0] + sides[1]) == [str(scans / f"{n}.nrrd") for n in range(3)]
         assert len(sides[1]) == 1
-        assert load_settings("compact", whole / SETTINGS).optimiser.steps == 6
+        assert load_settings("compact", whole / SETTINGS).optimiser.steps == 4
 
     def test_checkpoint_holds_the_averaged_network(self, whole: Path) -> None:
         state = load_state(whole)
@@ -139,7 +140,7 @@ class TestRun:
 
     def test_pictures(self, whole: Path) -> None:
         pictures = sorted((whole / "samples").iterdir())
-        assert [picture.name for picture in pictures] == [f"000000{n}.png" for n in (3, 6)]
+        assert [picture.name for picture in pictures] == [f"000000{n}.png" for n in JUDGED]
         first, last = (np.asarray(Image.open(path)) for path in (pictures[0], pictures[-1]))
         assert first.shape == last.shape == (4 * (3 * 16 + 4), 4 * (3 * 16 + 4))
         half = first.shape[1] // 2
@@ -148,8 +149,8 @@ class TestRun:
 
     def test_tensorboard(self, whole: Path) -> None:
         events = EventAccumulator(str(whole / "tensorboard")).Reload()
-        assert [event.step for event in events.Scalars("validation_bits")] == [3, 6]
-        assert [event.step for event in events.Images("samples")] == [3, 6]
+        assert [event.step for event in events.Scalars("validation_bits")] == [2, 3, 6]
+        assert [event.step for event in events.Images("samples")] == [2, 3, 6]
 
     def test_it_says_what_it_does(
         self, given: list[str], out: Path, whole: Path, capsys: pytest.CaptureFixture[str]
@@ -163,7 +164,8 @@ class TestRun:
             "0 skipped",
             "4 channels",
             "on cpu, bf16-mixed",
-            "steps 0 to 6 of 2 crops of 16x16",
+            "steps 0 to 6 on crops of 16x16",
+            "encoder, step 2 of 2",
             f"into {out}",
             "step 6 of 6",
         ):
@@ -182,7 +184,7 @@ class TestRun:
             part for name in ("every", "log_every") for part in ("--set", f"validation.{name}=30")
         ]
         assert train(given, out, "-q", *same, *rarely) == 0
-        (after,) = rows(out)
+        after = rows(out)[-1]
         before = rows(whole)[2]
         assert float(after["validation_bits"]) < float(before["validation_bits"]) - 0.1
 
@@ -402,19 +404,24 @@ class TestObjective:
         torch.manual_seed(0)
         hyperparameters = Hyperparameters(channels=2, mixtures=1, bits=8, encoder=encoder)
         network = PixelMiner(hyperparameters)
-        levels = torch.randint(0, 256, (2, 3, 16, 16))
-        triplets = levels / 255 * 2 - 1
-        losses = Objective(network, 0.5)(triplets)
+        triplets = torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1
+        losses = Objective(network, encoder=False)(triplets)
         above, target, below = triplets.split(1, dim=1)
         bits = bits_per_pixel(network(above, target, below), target, 8)
+        torch.testing.assert_close(losses.total, bits)
         torch.testing.assert_close(losses.bits, bits.detach())
-        torch.testing.assert_close(losses.total, bits + 0.5 * losses.midpoint_bits)
         assert not losses.bits.requires_grad
         if not encoder:
             assert losses.midpoint_bits == losses.midpoint_mae == 0
             return
-        error = (target - (above + below) / 2).abs().mean() * 4095 / 2  # the encoder starts there
+        linear = (above + below) / 2  # the encoder starts there
+        error = (target - linear).abs().mean() * 4095 / 2
         torch.testing.assert_close(losses.midpoint_mae, error)
+        logistic = Mixture(torch.zeros_like(linear), linear, torch.full_like(linear, -4))
+        torch.testing.assert_close(losses.midpoint_bits, bits_per_pixel(logistic, target, 8))
+        alone = Objective(network, encoder=True)(triplets)
+        assert alone.bits == alone.midpoint_bits == losses.midpoint_bits
+        torch.testing.assert_close(alone.total, alone.bits + error / 50)
 
     def test_a_loss_that_is_not_finite(self) -> None:
         settings = load_settings("compact", None, ["network.channels=2", "network.encoder=0"])

@@ -41,8 +41,8 @@ class Augmentation:
     """
 
     zoom: Probability = 0.25
-    kernel: Probability = 0.35
-    noise: Probability = 0.25
+    kernel: Probability = 0.25
+    noise: Probability = 0.15
     contrast: Probability = 0.1
     zoom_range: _Factor = 1.3
     kernel_range: tuple[float, float] = (-0.8, 2.0)

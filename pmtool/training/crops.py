@@ -33,6 +33,8 @@ class Crops(Dataset[Tensor]):
         To draw from, each by its number of triplets.
     settings
         Of the run.
+    number
+        Crops of a step.
     part
         Rank and number of the processes that share every step's crops.
     fixed
@@ -43,14 +45,14 @@ class Crops(Dataset[Tensor]):
         self,
         scans: Sequence[CachedScan],
         settings: Settings,
+        number: int,
         part: tuple[int, int] = (0, 1),
         *,
         fixed: bool = False,
     ) -> None:
         self.scans, self.settings, self.fixed = scans, settings, fixed
-        total = settings.validation.patches if fixed else settings.optimiser.patches
         rank, processes = part
-        self.numbers = range(rank, total, processes)
+        self.numbers = range(rank, number, processes)
         triplets = np.array([scan.shape[0] - 2 for scan in scans], dtype=float)
         self.shares = triplets / triplets.sum()
 

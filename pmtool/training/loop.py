@@ -18,6 +18,7 @@ from pmtool.training.checkpoint import save_checkpoint
 from pmtool.training.crops import Crops
 from pmtool.training.interruption import Interruption, leave_to_parent
 from pmtool.training.log import Log
+from pmtool.training.phases import Phase, phases
 from pmtool.training.pictures import picture
 from pmtool.training.selection import Split
 from pmtool.training.trainer import Trainer
@@ -48,12 +49,12 @@ class Loop:
     ) -> None:
         self.trainer, self.folder, self.tell = trainer, folder, tell
         self.settings, self.fabric = trainer.settings, trainer.fabric
-        part = self.fabric.global_rank, self.fabric.world_size
-        self.crops = Crops(split.training, self.settings, part)
-        self.validation = Crops(split.validation, self.settings, part, fixed=True)
+        self.scans, self.part = split.training, (self.fabric.global_rank, self.fabric.world_size)
+        patches = self.settings.validation.patches
+        self.validation = Crops(split.validation, self.settings, patches, self.part, fixed=True)
         self.log = Log(folder, trainer.step) if self.fabric.is_global_zero else None
         self._began = time.monotonic() - seconds
-        self._lap = time.monotonic(), trainer.step
+        self._lap = time.monotonic(), trainer.patches
 
     def run(self, workers: int) -> None:
         """Train up to the last step.
@@ -66,21 +67,27 @@ class Loop:
             If the folder cannot be written.
         """
         with Interruption() as interruption:
-            for crops in self._loader(workers):
-                self.trainer.train_step(crops)
-                judged = self._is_due(self.settings.validation.every)
-                if judged or self._is_due(self.settings.validation.log_every):
-                    self._report(judged)
-                if self._agreed(interruption.wished):
-                    self._save()
-                    _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
-                    raise KeyboardInterrupt
+            for phase in phases(self.settings):
+                if self.trainer.step < phase.last:
+                    self.trainer.enter(phase)
+                    self._run(phase, workers, interruption)
 
-    def _loader(self, workers: int) -> DataLoader[Tensor]:
+    def _run(self, phase: Phase, workers: int, interruption: Interruption) -> None:
+        for crops in self._loader(phase, workers):
+            self.trainer.train_step(crops)
+            judged = self._is_due(self.settings.validation.every)
+            if judged or self._is_due(self.settings.validation.log_every):
+                self._report(judged)
+            if self._agreed(interruption.wished):
+                self._save()
+                _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
+                raise KeyboardInterrupt
+
+    def _loader(self, phase: Phase, workers: int) -> DataLoader[Tensor]:
         return DataLoader(
-            self.crops,
+            Crops(self.scans, self.settings, phase.settings.patches, self.part),
             batch_size=None,
-            sampler=range(self.trainer.step, self.settings.optimiser.steps),
+            sampler=range(self.trainer.step, phase.last),
             num_workers=workers,
             pin_memory=self.fabric.device.type == "cuda",
             worker_init_fn=leave_to_parent,
@@ -88,7 +95,7 @@ class Loop:
 
     def _is_due(self, every: int) -> bool:
         step = self.trainer.step
-        return step % every == 0 or step == self.settings.optimiser.steps
+        return step % every == 0 or step == self.trainer.phase.last
 
     def _agreed(self, wished: bool) -> bool:
         """Whether any process was asked to stop; several ask each other only now and then."""
@@ -102,15 +109,14 @@ class Loop:
     def _report(self, judged: bool) -> None:
         """A line of the log; where the weights are judged, a picture and a checkpoint too."""
         figures = self.trainer.figures()
-        step, (before, first) = self.trainer.step, self._lap
-        patches = self.settings.optimiser.patches
-        rate = (step - first) * patches / (time.monotonic() - before)
+        step, patches, (before, first) = self.trainer.step, self.trainer.patches, self._lap
+        rate = (patches - first) / (time.monotonic() - before)
         if judged:
             figures |= self.trainer.validate(self.validation)
         if self.log is not None:
             row = {
                 "step": step,
-                "patches": step * patches,
+                "patches": patches,
                 "seconds": self._seconds(),
                 "patches_per_second": rate,
                 "learning_rate": self.trainer.learning_rate,
@@ -120,7 +126,7 @@ class Loop:
                 self._draw(self.log)
                 self._save()
         self._tell(figures["training_bits"], rate)
-        self._lap = time.monotonic(), step
+        self._lap = time.monotonic(), patches
 
     def _draw(self, log: Log) -> None:
         count = min(_PICTURES, len(self.validation.numbers))
@@ -137,10 +143,10 @@ class Loop:
         return time.monotonic() - self._began
 
     def _tell(self, bits: float, rate: float) -> None:
-        step, last = self.trainer.step, self.settings.optimiser.steps
-        left = (last - step) * self.settings.optimiser.patches / rate
+        step, phase = self.trainer.step, self.trainer.phase
+        left = (phase.last - step) * phase.settings.patches / rate
         self.tell(
-            f"step {step} of {last}: {bits:.3f} bits per pixel, {rate:.3g} patches a second, "
-            f"{duration(left)} left",
-            step / last,
+            f"{'encoder, ' if phase.encoder else ''}step {step} of {phase.last}: {bits:.3f} bits "
+            f"per pixel, {rate:.3g} patches a second, {duration(left)} left",
+            (step - phase.first) / phase.settings.steps,
         )

@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.network.encoder import Midpoint
+
+ERROR_UNIT_HU = 50.0
+"""An absolute error that counts as one bit."""
 
 
 class Losses(NamedTuple):
@@ -18,7 +22,8 @@ class Losses(NamedTuple):
     total
         To be minimised.
     bits
-        Bits per pixel of the network's mixture.
+        Bits per pixel of the network's mixture; of the midpoint's logistic as long as the encoder
+        is trained.
     midpoint_bits
         Bits per pixel of the midpoint's logistic; 0 without an encoder.
     midpoint_mae
@@ -32,26 +37,37 @@ class Losses(NamedTuple):
 
 
 class Objective(nn.Module):
-    """The losses of a network; the encoder is also trained by its midpoint alone."""
+    """The losses of a network, or of its encoder: the midpoint's bits and absolute error.
 
-    def __init__(self, network: PixelMiner, midpoint_weight: float) -> None:
+    Bits alone would make little of the errors at edges, where the scale is large.
+    """
+
+    def __init__(self, network: PixelMiner, *, encoder: bool) -> None:
         super().__init__()
-        self.network, self.midpoint_weight = network, midpoint_weight
+        self.network, self.encoder = network, encoder
 
     def forward(self, triplets: Tensor) -> Losses:
         """Losses of ``(N, 3, H, W)`` pixels in [-1, 1]."""
         above, target, below = triplets.split(1, dim=1)
-        hyperparameters = self.network.hyperparameters
         midpoint = self.network.midpoint(above, below)
+        known = self._of_midpoint(midpoint, target)
+        if self.encoder:
+            bits, error = known
+            return Losses(
+                bits + error / ERROR_UNIT_HU, bits.detach(), bits.detach(), error.detach()
+            )
         mixture = self.network.mixture(midpoint, above, target, below)
-        bits = bits_per_pixel(mixture, target, hyperparameters.bits)
+        bits = bits_per_pixel(mixture, target, self.network.hyperparameters.bits)
+        return Losses(bits, bits.detach(), *(x.detach() for x in known))
+
+    def _of_midpoint(self, midpoint: Midpoint, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Bits per pixel and mean absolute error in HU."""
+        hyperparameters = self.network.hyperparameters
         if not hyperparameters.encoder:
-            zero = torch.zeros_like(bits)
-            return Losses(bits, bits.detach(), zero, zero)
+            zero = target.new_zeros(())
+            return zero, zero
         mean, log_scale = midpoint.mean.float(), midpoint.log_scale.float()
         logistic = Mixture(torch.zeros_like(mean), mean, log_scale)
-        midpoint_bits = bits_per_pixel(logistic, target, hyperparameters.bits)
         low, high = hyperparameters.hu_window
-        mae = (mean.detach() - target).abs().mean() * ((high - low) / 2)
-        total = bits + self.midpoint_weight * midpoint_bits
-        return Losses(total, bits.detach(), midpoint_bits.detach(), mae)
+        error = (mean - target).abs().mean() * ((high - low) / 2)
+        return bits_per_pixel(logistic, target, hyperparameters.bits), error

@@ -16,6 +16,7 @@ from pmtool.training.cache import Cache, CachedScan, Tell
 from pmtool.training.checkpoint import CHECKPOINT, load_state
 from pmtool.training.folder import CACHE, begin
 from pmtool.training.loop import Loop
+from pmtool.training.phases import total_steps
 from pmtool.training.selection import Split, explicit_split, split_patients, thickness_text, usable
 from pmtool.training.settings import Settings
 from pmtool.training.sources import find_sources
@@ -122,7 +123,7 @@ def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tel
         Loop(trainer, split, out, state["seconds"] if state else 0.0, tell).run(workers)
     except torch.cuda.OutOfMemoryError as error:
         raise MemoryBudgetError(
-            "the GPU's memory does not suffice: set a smaller optimiser.patches"
+            "the GPU's memory does not suffice: set a smaller number of patches"
         ) from error
     if fabric.is_global_zero:
         _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
@@ -146,7 +147,11 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
             f"{str(error).splitlines()[0]}"
         ) from error
     fabric.launch()
-    shared = {"optimiser": settings.optimiser.patches, "validation": settings.validation.patches}
+    shared = {
+        "encoder": settings.encoder.patches if settings.network.encoder else 0,
+        "optimiser": settings.optimiser.patches,
+        "validation": settings.validation.patches,
+    }
     for section, number in shared.items():
         if number % fabric.world_size:
             raise UsageError(
@@ -204,7 +209,7 @@ def _plan(trainer: Trainer, split: Split, skipped: list[str], out: Path) -> str:
         f"{_count(split.training)} to train on, {_count(split.validation)} held back, "
         f"{len(skipped)} skipped; a network of {settings.network.channels} channels and "
         f"{number:,} parameters on {fabric.device.type}{processes}, {wanted.precision}; steps "
-        f"{trainer.step} to {wanted.steps} of {wanted.patches} crops of {size}x{size}, into {out}."
+        f"{trainer.step} to {total_steps(settings)} on crops of {size}x{size}, into {out}."
     )
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from pmtool.training.settings import OptimiserSettings
+from pmtool.training.settings import PhaseSettings
 
 
-def learning_rate(step: int, settings: OptimiserSettings) -> float:
-    """Of the step with this number, counted from 0."""
+def learning_rate(step: int, settings: PhaseSettings) -> float:
+    """Of the step with this number, counted from 0 in its phase."""
     warmup = min(1.0, (step + 1) / max(settings.warmup, 1))
     decay = {
         "cosine": 0.5 * (1 + math.cos(math.pi * step / settings.steps)),

@@ -61,13 +61,13 @@ class CropSettings:
 
 
 @dataclass(frozen=True, config=_STRICT)
-class OptimiserSettings:
+class PhaseSettings:
     """How the weights move: Adam, and an average of the weights that is the result.
 
     Attributes
     ----------
     steps
-        Of the whole run.
+        Of the phase.
     patches
         Crops a step, on all devices together.
     learning_rate
@@ -82,17 +82,9 @@ class OptimiserSettings:
         Largest norm of the gradient, or null.
     averaging
         Decay of the exponential average of the weights (Polyak).
-    dropout
-        Probability in the gated layers.
-    midpoint_weight
-        Of the midpoint's bits in the loss; without an encoder there is none.
-    precision
-        ``bf16-mixed`` or ``32-true``; validation is in float32 always.
-    compile
-        Compile the network, on CUDA alone.
     """
 
-    steps: PositiveInt = 12_000
+    steps: PositiveInt = 10_000
     patches: PositiveInt = 2
     learning_rate: PositiveFloat = 2e-3
     betas: tuple[_Decay, _Decay] = (0.95, 0.9995)
@@ -101,8 +93,23 @@ class OptimiserSettings:
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.999995
     clip_norm: PositiveFloat | None = 1.0
     averaging: _Decay = 0.999
+
+
+@dataclass(frozen=True, config=_STRICT)
+class OptimiserSettings(PhaseSettings):
+    """Of the phase that trains all but the encoder, and of the whole run.
+
+    Attributes
+    ----------
+    dropout
+        Probability in the gated layers.
+    precision
+        ``bf16-mixed`` or ``32-true``; validation is in float32 always.
+    compile
+        Compile the network, on CUDA alone.
+    """
+
     dropout: _Decay = 0.0
-    midpoint_weight: Annotated[float, Field(ge=0)] = 0.5
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
     compile: bool = True
 
@@ -131,11 +138,17 @@ class ValidationSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class Settings:
-    """Everything that decides the weights, the scans apart; the defaults are preset ``compact``."""
+    """Everything that decides the weights, the scans apart; the defaults are preset ``compact``.
+
+    ``encoder`` is the phase that trains the encoder, see `pmtool.training.phases`.
+    """
 
     network: Hyperparameters = NETWORKS["compact"]
     crops: CropSettings = field(default_factory=CropSettings)
     augmentation: Augmentation = field(default_factory=Augmentation)
+    encoder: PhaseSettings = PhaseSettings(
+        steps=2_500, patches=8, betas=(0.9, 0.999), warmup=100, averaging=0.995
+    )
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

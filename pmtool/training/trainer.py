@@ -15,6 +15,7 @@ from pmtool.errors import PmtoolError
 from pmtool.network import PixelMiner
 from pmtool.training.crops import Crops
 from pmtool.training.objective import Losses, Objective
+from pmtool.training.phases import Phase, phases
 from pmtool.training.schedule import learning_rate
 from pmtool.training.settings import Settings
 
@@ -23,7 +24,7 @@ _BATCH = 8
 
 
 class Trainer:
-    """Training on the device of this process.
+    """Training on the device of this process, phase by phase.
 
     What a step does depends on the settings, its crops and its number alone.
 
@@ -38,28 +39,41 @@ class Trainer:
     """
 
     def __init__(self, fabric: Fabric, settings: Settings, state: dict[str, Any] | None) -> None:
-        self.fabric, self.settings, self.step = fabric, settings, 0
-        wanted, cuda = settings.optimiser, fabric.device.type == "cuda"
+        self.fabric, self.settings, self.step, self.patches = fabric, settings, 0, 0
         torch.manual_seed(settings.seed)
-        self.network = PixelMiner(settings.network, wanted.dropout).to(fabric.device)
-        averaging = get_ema_multi_avg_fn(wanted.averaging)
-        self.averaged = AveragedModel(self.network, multi_avg_fn=averaging)
+        self.network = PixelMiner(settings.network, settings.optimiser.dropout).to(fabric.device)
+        self.averaged = AveragedModel(self.network)
         self.result = cast(PixelMiner, self.averaged.module)
-        self._adam = torch.optim.Adam(
-            self.network.parameters(), wanted.learning_rate, wanted.betas, fused=cuda
-        )
         self._sums = torch.zeros(4, device=fabric.device)
         """Steps, bits, the midpoint's bits and the gradient's norms since the last `figures`."""
+        self._enter(phases(settings)[0])
         if state is not None:
             self._restore(state)
-        objective = Objective(self.network, wanted.midpoint_weight)
-        if cuda and wanted.compile:
+
+    def enter(self, phase: Phase) -> None:
+        """Begin a phase, or go on with it; an encoder that is trained becomes its average."""
+        if phase != self.phase:
+            if self.phase.encoder:
+                self.network.load_state_dict(self.result.state_dict())
+            self._enter(phase)
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase, wanted = phase, phase.settings
+        cuda = self.fabric.device.type == "cuda"
+        self.network.requires_grad_(False)
+        trained = phase.parameters(self.network)
+        for parameter in trained:
+            parameter.requires_grad_()
+        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(wanted.averaging)
+        self._adam = torch.optim.Adam(trained, wanted.learning_rate, wanted.betas, fused=cuda)
+        objective = Objective(self.network, encoder=phase.encoder)
+        if cuda and self.settings.optimiser.compile:
             objective.compile()
-        self._objective, self._optimiser = fabric.setup(objective, self._adam)
+        self._objective, self._optimiser = self.fabric.setup(objective, self._adam)
 
     def train_step(self, crops: Tensor) -> None:
         """One step on this process's crops, ``(N, 3, H, W)`` in [-1, 1]."""
-        wanted = self.settings.optimiser
+        wanted = self.phase.settings
         torch.manual_seed(self._dropout_seed())
         self._objective.train()
         losses: Losses = self._objective(self.fabric.to_device(crops))
@@ -72,11 +86,12 @@ class Trainer:
             error_if_nonfinite=False,
         )
         assert norm is not None
-        self._adam.param_groups[0]["lr"] = learning_rate(self.step, wanted)
+        self._adam.param_groups[0]["lr"] = learning_rate(self.step - self.phase.first, wanted)
         self._optimiser.step()
         self.averaged.update_parameters(self.network)
         self._sums += torch.stack([torch.ones_like(norm), *losses[1:3], norm])
         self.step += 1
+        self.patches += wanted.patches
 
     @property
     def learning_rate(self) -> float:
@@ -92,7 +107,7 @@ class Trainer:
         if not math.isfinite(bits + norm):
             raise PmtoolError(
                 f"the loss is not finite at step {self.step}: start again with a lower "
-                "optimiser.learning_rate"
+                "learning_rate"
             )
         found = {"training_bits": bits / count, "gradient_norm": norm / count}
         if self.settings.network.encoder:
@@ -105,7 +120,7 @@ class Trainer:
 
         In float32 as the sampler runs; in bfloat16 the same weights look worse than they are.
         """
-        objective = Objective(self.result, 0.0).eval()
+        objective = Objective(self.result, encoder=self.phase.encoder).eval()
         sums = torch.zeros(4, device=self.fabric.device)
         with torch.backends.cudnn.flags(allow_tf32=False):
             for batch in crops[0].to(self.fabric.device).split(_BATCH):
@@ -125,6 +140,8 @@ class Trainer:
         return {
             "hyperparameters": self.settings.network.to_json(),
             "step": self.step,
+            "patches": self.patches,
+            "phase": self.phase.first,
             "network": self.network.state_dict(),
             "averaged": self.result.state_dict(),
             "averaged_count": self.averaged.n_averaged,
@@ -133,12 +150,13 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        self._enter(next(p for p in phases(self.settings) if p.first == state["phase"]))
         self.network.load_state_dict(state["network"])
         self.result.load_state_dict(state["averaged"])
         self.averaged.n_averaged.copy_(state["averaged_count"])
         self._adam.load_state_dict(state["optimiser"])
         self._sums.copy_(state["sums"])
-        self.step = state["step"]
+        self.step, self.patches = state["step"], state["patches"]
 
     def _dropout_seed(self) -> int:
         numbers = (self.settings.seed, self.step, self.fabric.global_rank)
