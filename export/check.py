@@ -63,7 +63,10 @@ def _inputs(graph: Graph) -> Arrays:
     buffers.tails[:] = rng.uniform(0.01, 0.5, buffers.tails.shape)
     np.abs(buffers.rows["mixture"], out=buffers.rows["mixture"])
     if isinstance(graph, WindowGraph):
-        return _window(buffers, rng)
+        size = SIZE + 2 * graph.layout.hyperparameters.margin
+        slices = rng.uniform(-1, 1, (2, 1, 1, size, size)).astype(np.float32)
+        planes = {name: plane[0] for name, plane in buffers.planes.items()}
+        return {"above": slices[0], "below": slices[1], **planes}
     if isinstance(graph, RowGraph):
         return {**buffers.row(graph.depth), "residuals": buffers.residuals[:3]}
     if isinstance(graph, KnownGraph):
@@ -79,13 +82,6 @@ def _inputs(graph: Graph) -> Arrays:
     groups = {name: buffers.grouped(array, KNOWN) for name, array in columns.items()}
     previous = buffers.residuals[3, KNOWN, :, None]
     return {**buffers.pixel(graph.weights.depth, KNOWN), **groups, "previous": previous}
-
-
-def _window(buffers: Buffers, rng: np.random.Generator) -> Arrays:
-    slices = {
-        key: rng.uniform(-1, 1, (1, 1, SIZE, SIZE)).astype(np.float32) for key in ("above", "below")
-    }
-    return {**slices, **{name: plane[0] for name, plane in buffers.planes.items()}}
 
 
 def _layout(graph: Graph) -> Layout:

@@ -90,7 +90,8 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
         return {0: len(array) // (SIZE // COLUMNS) * groups, 1: lanes}
 
     if isinstance(graph, WindowGraph):
-        plane = np.random.default_rng(0).random((1, 1, SIZE, SIZE + 4), np.float32)
+        height = SIZE + 2 * hyperparameters.margin
+        plane = np.random.default_rng(0).random((1, 1, height, height + 4), np.float32)
         return [plane, plane], [{2: 4 * rows, 3: 4 * groups}] * 2
     buffers = Buffers(Layout(hyperparameters), SIZE, SIZE, LANES)
     arrays = _arrays(graph, buffers)

@@ -7,6 +7,8 @@ from typing import Any
 
 from pmtool.errors import ModelError
 
+ENCODER_MARGIN = 16
+
 
 @dataclass(frozen=True)
 class Hyperparameters:
@@ -49,6 +51,11 @@ class Hyperparameters:
     def levels(self) -> int:
         """Number of grey levels."""
         return 1 << self.bits
+
+    @property
+    def margin(self) -> int:
+        """Pixels of the neighbours that the encoder sees around a window, on every side."""
+        return ENCODER_MARGIN if self.encoder else 0
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Hyperparameters:

@@ -41,7 +41,7 @@ class Lanes:
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
     def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
-        """Run the window graph for every lane on its ``(above, below)``, ``(H, W)`` in [-1, 1]."""
+        """Run the window graph on every lane's `PairGroup.neighbours`."""
         for lane, (above, below) in enumerate(pairs):
             outputs = {name: plane[lane] for name, plane in self.buffers.planes.items()}
             slices = {"above": above[None, None], "below": below[None, None]}

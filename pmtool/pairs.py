@@ -58,14 +58,19 @@ class PairGroup:
         return Lanes(backend, self._buffers, window, chooser)
 
     def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
-        """The window's part of above and below, ``(H, W)`` in [-1, 1]."""
+        """The window's part of above and below in [-1, 1], with a margin on every side.
+
+        ``(H + 2 margin, W + 2 margin)``; beyond the slice its last pixels are repeated.
+        """
         above, below = self.pairs[pair].above, self.pairs[pair].below
         return self._crop(above, window), self._crop(below, window)
 
     def _crop(self, values: NDArray[np.int16], window: Window) -> Floats:
-        rows = np.arange(window.top, window.top + window.height).clip(max=self.size[0] - 1)
-        columns = np.arange(window.left, window.left + window.width).clip(max=self.size[1] - 1)
-        return from_hounsfield(values[np.ix_(rows, columns)], self.hyperparameters)
+        margin = self.hyperparameters.margin
+        rows = np.arange(-margin, window.height + margin) + window.top
+        columns = np.arange(-margin, window.width + margin) + window.left
+        inside = np.ix_(rows.clip(0, self.size[0] - 1), columns.clip(0, self.size[1] - 1))
+        return from_hounsfield(values[inside], self.hyperparameters)
 
     def target(self, pair: int, window: Window) -> Floats:
         """A view of the window's part of the slice that grows, ``(H, W)`` in [-1, 1]."""

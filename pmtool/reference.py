@@ -28,7 +28,10 @@ class Network(Protocol):
         """Of the network."""
 
     def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
-        """Mixtures ``(H, W, 3 K)`` of all pixels of ``target``; slices ``(H, W)`` in [-1, 1]."""
+        """Mixtures ``(H, W, 3 K)`` of all pixels of ``target``; slices ``(H, W)`` in [-1, 1].
+
+        The neighbours come with the margin of the hyper-parameters on every side.
+        """
 
 
 def generate_window(
@@ -45,7 +48,7 @@ def generate_window(
     Parameters
     ----------
     above, below
-        The acquired neighbours, ``(H, W)`` in [-1, 1].
+        The acquired neighbours in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
     known
         ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
     uniforms
@@ -57,7 +60,7 @@ def generate_window(
         ``(H, W)`` in [-1, 1].
     """
     bits = network.hyperparameters.bits
-    target = np.zeros_like(above)
+    target = np.zeros_like(known)
     target[: window.known_rows] = known[: window.known_rows]
     target[:, : window.known_columns] = known[:, : window.known_columns]
     for row in range(window.known_rows, window.height):

@@ -56,8 +56,10 @@ class Generated:
     def __init__(self, network: PixelMiner, window: Window, chooser: str = "quantile") -> None:
         shape = window.height, window.width
         self.window = window
-        self.above, self.below, known = random_slices(3 * LANES, shape).reshape(3, LANES, *shape)
-        self.known = np.ascontiguousarray(known.transpose(1, 2, 0))
+        margin = network.hyperparameters.margin
+        around = window.height + 2 * margin, window.width + 2 * margin
+        self.above, self.below = random_slices(2 * LANES, around).reshape(2, LANES, *around)
+        self.known = np.ascontiguousarray(random_slices(LANES, shape).transpose(1, 2, 0))
         rng = np.random.default_rng(1)
         self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
         self.rows: dict[int, Floats] = {}

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from pmtool.graphs import ops
 from pmtool.graphs.kernels import parts
 from pmtool.layout import LEVELS, Layout
-from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint
+from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer
 from pmtool.network.pixelminer import PixelMiner, Stack
 
@@ -76,7 +76,8 @@ class OuterStack:
 class WindowGraph(nn.Module):
     """Shares of all blocks and the known part of the mixture.
 
-    Input: ``above`` and ``below``, ``(1, 1, H, W)`` in [-1, 1]. Outputs, channels last:
+    Input: ``above`` and ``below``, ``(1, 1, H + 2 margin, W + 2 margin)`` in [-1, 1], with the
+    margin of `Hyperparameters`. Outputs, channels last:
     ``shares0 .. shares2`` ``(H / 2^l, W / 2^l, S)``, the vertical stack's shares before the
     horizontal one's; ``mixture`` ``(H, W, 6 K + 2)``, see `Layout.mixture`.
     """
@@ -91,7 +92,9 @@ class WindowGraph(nn.Module):
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         above, below = tensors
-        midpoint = self.network.midpoint(above, below)
+        margin = self.layout.hyperparameters.margin
+        midpoint = self.network.midpoint(above, below, margin)
+        above, below = cropped(above, margin), cropped(below, margin)
         v, h = self._entry(midpoint, above, below)
         for level in range(LEVELS):
             if level:

@@ -35,10 +35,20 @@ class Midpoint(NamedTuple):
     log_scale: Tensor
     features: Tensor | None = None
 
+    def cropped(self, margin: int) -> Midpoint:
+        """Without ``margin`` pixels on all sides."""
+        features = None if self.features is None else cropped(self.features, margin)
+        return Midpoint(cropped(self.mean, margin), cropped(self.log_scale, margin), features)
+
     def residual(self, pixels: Tensor) -> Tensor:
         """Pixels relative to the midpoint, in units of its scale, and limited."""
         standardised = (pixels - self.mean) * torch.exp(-self.log_scale)
         return standardised.clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+
+
+def cropped(x: Tensor, margin: int) -> Tensor:
+    """``(..., H, W)`` without ``margin`` pixels on all sides."""
+    return x[..., margin:-margin, margin:-margin] if margin else x
 
 
 def no_midpoint(above: Tensor) -> Midpoint:

@@ -31,7 +31,7 @@ class ArrayNetwork:
 
     @torch.inference_mode()
     def __call__(self, above: Floats, target: Floats, below: Floats) -> mixture.Mixture:
-        """Mixtures ``(H, W, 3 K)`` of all pixels of ``target``; slices ``(H, W)`` in [-1, 1]."""
+        """See `pmtool.reference.Network`."""
         slices = (
             torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (above, target, below)
         )

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmtool.hyperparameters import Hyperparameters
-from pmtool.network.encoder import LOG_SCALE_MIN, Encoder, Midpoint, no_midpoint
+from pmtool.network.encoder import LOG_SCALE_MIN, Encoder, Midpoint, cropped, no_midpoint
 from pmtool.network.layers import (
     Block,
     GatedLayer,
@@ -96,16 +96,23 @@ class PixelMiner(nn.Module):
     def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
         """Mixtures of all pixels of ``target``; each slice is ``(N, 1, H, W)`` in [-1, 1].
 
-        Height and width are multiples of 4.
+        Height and width are multiples of 4. The neighbours may extend beyond the target by the
+        same number of pixels on all sides, for the encoder to see.
         """
-        return self.mixture(self.midpoint(above, below), above, target, below)
+        margin = (above.shape[-1] - target.shape[-1]) // 2
+        midpoint = self.midpoint(above, below, margin)
+        above, below = (cropped(outer, margin) for outer in (above, below))
+        return self.mixture(midpoint, above, target, below)
 
-    def midpoint(self, above: Tensor, below: Tensor) -> Midpoint:
-        """What both neighbours alone tell of the target."""
-        return self.encoder(above, below) if self.hyperparameters.encoder else no_midpoint(above)
+    def midpoint(self, above: Tensor, below: Tensor, margin: int = 0) -> Midpoint:
+        """What both neighbours alone tell of the target, without a margin around it."""
+        if not self.hyperparameters.encoder:
+            return no_midpoint(cropped(above, margin))
+        midpoint: Midpoint = self.encoder(above, below)
+        return midpoint.cropped(margin)
 
     def mixture(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        """`forward`, given the midpoint."""
+        """`forward`, given the midpoint, and neighbours without margins."""
         x = midpoint.residual(torch.cat((above, below, target)).unflatten(0, (3, -1))).flatten(0, 1)
         v, h = self.entry(midpoint, x)
         return self._mixture(F.elu(self._stacks(v, h)), midpoint)
