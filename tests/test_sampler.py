@@ -20,6 +20,7 @@ from pmtool.lanes import Lanes
 from pmtool.layout import Layout
 from pmtool.levels import from_hounsfield
 from pmtool.network.inference import load_network
+from pmtool.pairs import PairGroup
 from pmtool.sampler import Sampler, SamplerOptions, SlicePair
 from pmtool.windows import Window
 
@@ -136,23 +137,21 @@ def test_teacher_forced_logits(bundle: Bundle, known: tuple[int, int]) -> None:
     """ONNX Runtime's parameters while generating are those of the network on the result."""
     height, width, lanes = 64, 72, 2
     layout, k = Layout(bundle.hyperparameters), bundle.hyperparameters.mixtures
-    pairs = [
-        tuple(from_hounsfield(x, bundle.hyperparameters) for x in pair[:2])
-        for pair in make_pairs((height, width), 2 * lanes)
-    ]
+    pairs = make_pairs((height, width), 2 * lanes)
+    group = PairGroup(bundle.hyperparameters, pairs[:lanes], (height, width))
     rows: list[Floats] = []
     window = Window(0, 0, height, width, *known)
+    neighbours = [group.neighbours(lane, window) for lane in range(lanes)]
     batch = Lanes(
         OnnxRuntimeBackend(bundle), Buffers(layout, height, width, lanes), window, "quantile"
     )
-    batch.prepare([(above, below) for above, below in pairs[:lanes]])
-    given = np.stack([above for above, _ in pairs[lanes:]], axis=-1)
+    batch.prepare(neighbours)
+    others = [from_hounsfield(pair.above, bundle.hyperparameters) for pair in pairs[lanes:]]
+    given = np.stack(others, axis=-1)
     uniforms = np.random.default_rng(3).uniform(1e-6, 1 - 1e-6, given.shape).astype(np.float32)
     pixels = batch.generate(given, uniforms, lambda row, values: rows.append(values.copy()))
     found = torch.from_numpy(np.stack(rows)).permute(2, 3, 0, 1)
-    above, below = (
-        torch.from_numpy(np.stack(x))[:, None] for x in zip(*pairs[:lanes], strict=True)
-    )
+    above, below = (torch.from_numpy(np.stack(x))[:, None] for x in zip(*neighbours, strict=True))
     target = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[:, None]
     forced = load_network(bundle)(above, target, below)
     parts = [part[:, k : 2 * k, known[0] :, known[1] :] for part in forced]
