@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pmtool.hyperparameters import PAPER, Hyperparameters
-from pmtool.layout import RESIDUAL_MAX
+from pmtool.layout import COMPONENT_MAX, RESIDUAL_MAX
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
 from pmtool.network.encoder import Encoder
 from pmtool.network.layers import Block, concat_elu, depths
@@ -167,7 +167,7 @@ def test_components_are_relative_to_the_midpoint(
     logits, means, log_scales = (b.reshape(1, k, 1, 1).repeat(1, 3, 1, 1) for b in bias.chunk(3))
     expected = Mixture(
         logits.expand_as(mixture.logits),
-        midpoint.mean + midpoint.log_scale.exp() * means,
+        midpoint.mean + midpoint.log_scale.exp() * means,  # no bias is beyond the limit
         midpoint.log_scale + log_scales,
     )
     torch.testing.assert_close(tuple(mixture), tuple(expected), check_dtype=False)
@@ -194,6 +194,20 @@ def test_the_encoder_starts_at_the_linear_interpolation(
     inside = residual.abs() < RESIDUAL_MAX
     expected = (target - linear) * math.exp(4)
     torch.testing.assert_close(residual[inside], expected[inside])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_components_stay_near_the_midpoint(
+    network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor], sign: int
+) -> None:
+    network = copy.deepcopy(network)
+    assert network.output.bias is not None
+    network.output.bias += sign * 100
+    midpoint = network.midpoint(slices[0], slices[2])
+    expected = midpoint.mean + sign * COMPONENT_MAX * midpoint.log_scale.exp()
+    means = network(*slices).means
+    torch.testing.assert_close(means, expected.expand_as(means), check_dtype=False)
 
 
 @torch.no_grad()

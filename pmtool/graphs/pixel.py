@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.layout import COLUMNS, LEVELS, RESIDUAL_MAX
+from pmtool.layout import COLUMNS, COMPONENT_MAX, LEVELS, RESIDUAL_MAX
 from pmtool.network.encoder import LOG_SCALE_MIN
 from pmtool.network.pixelminer import PixelMiner
 
@@ -140,7 +140,7 @@ class _Columns:
             [2 * k, 2 * k, 2 * k, 2], dim=1
         )
         mean, log_scale, scale, inverse_scale = (part[x] for part in self.midpoint)
-        means = mean + scale * means
+        means = mean + scale * means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
         log_scales = (log_scale + log_scales).clamp(min=LOG_SCALE_MIN)
         components = choose.Components(
             torch.softmax(torch.cat((logits, outer_logits), dim=1), dim=1),

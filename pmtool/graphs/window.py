@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pmtool.graphs import ops
 from pmtool.graphs.kernels import parts
-from pmtool.layout import LEVELS, Layout
+from pmtool.layout import COMPONENT_MAX, LEVELS, Layout
 from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer
 from pmtool.network.pixelminer import PixelMiner, Stack
@@ -129,6 +129,7 @@ class WindowGraph(nn.Module):
     def _mixture(self, h: Outer, midpoint: Midpoint) -> Tensor:
         outputs = _both(lambda x: self.network.output(F.elu(x)).chunk(3, dim=1), h)
         logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
+        means = means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
         means = midpoint.mean + torch.exp(midpoint.log_scale) * means
         inverse = torch.exp(-(midpoint.log_scale + log_scales).clamp(min=LOG_SCALE_MIN))
         return torch.cat((logits, means, inverse, midpoint.mean, midpoint.log_scale), dim=1)
