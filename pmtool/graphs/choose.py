@@ -1,6 +1,8 @@
 """Choosing a pixel's grey level from its mixture, as part of the pixel graph.
 
 `pmtool.mixture` is the specification; here a bisection asks for several thresholds at once.
+Sums over components are matrix products: an engine's plain sum may take its terms in an order that
+depends on where in memory a lane lies, and the choice would depend on the batch.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def quantile(mixture: Components, tails: Tensor, bits: int) -> Tensor:
     is as exact near 1 as near 0.
     """
     unit = 2.0 / (2**bits - 1)
-    weights, side = mixture.weights.unsqueeze(1), torch.sign(tails)
+    weights, side = mixture.weights.unsqueeze(2), torch.sign(tails)
     inverse_scales = (mixture.inverse_scales * side).unsqueeze(1)
     level = torch.zeros_like(tails)
     remaining = bits
@@ -41,7 +43,7 @@ def quantile(mixture: Components, tails: Tensor, bits: int) -> Tensor:
         upper_edges = [(width * j - 0.5) * unit - 1 for j in range(1, 1 << search_bits)]
         edges = torch.tensor(upper_edges, dtype=tails.dtype).reshape(1, -1, 1)
         centred = (edges - (mixture.means - level * unit).unsqueeze(1)) * inverse_scales
-        probability = (torch.sigmoid(centred) * weights).sum(dim=2)
+        probability = (torch.sigmoid(centred) @ weights).squeeze(2)
         below = (probability * side < tails).to(tails.dtype)
         level = level + below.sum(dim=1, keepdim=True) * width
     return level
@@ -52,5 +54,5 @@ def mean(mixture: Components, bits: int) -> Tensor:
     upper = (1 - mixture.means) * mixture.inverse_scales
     lower = (-1 - mixture.means) * mixture.inverse_scales
     below = (F.softplus(upper) - F.softplus(lower)) / mixture.inverse_scales
-    expectation = 1 - (mixture.weights * below).sum(dim=1, keepdim=True)
+    expectation = 1 - (mixture.weights.unsqueeze(1) @ below.unsqueeze(2)).squeeze(2)
     return torch.round((expectation + 1) * ((2**bits - 1) / 2))
