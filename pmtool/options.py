@@ -52,6 +52,8 @@ class Options:
         Drawn of every slice for the uncertainty; the output is the first.
     assume_hu
         Take voxels for HU whose range says otherwise.
+    allow_uneven
+        Take slices whose distances differ, at their true positions.
     """
 
     grid: GridName = "keep-slices"
@@ -67,6 +69,7 @@ class Options:
     memory: int | None = None
     samples: int = 1
     assume_hu: bool = False
+    allow_uneven: bool = False
 
     def __post_init__(self) -> None:
         _check_choice("grid", self.grid, GRIDS)

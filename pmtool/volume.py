@@ -36,11 +36,15 @@ class Volume:
         ITK's axis through the planes.
     name
         For messages.
+    positions
+        Of the slices, mm after the first one and increasing, where they are uneven; the image's
+        spacing is then their median distance. None where they are even.
     """
 
     image: sitk.Image
     axis: int
     name: str
+    positions: tuple[float, ...] | None = None
 
     @cached_property
     def slices(self) -> NDArray[Any]:
@@ -60,7 +64,7 @@ class Volume:
 
     @property
     def spacing(self) -> float:
-        """Between slices, mm."""
+        """Between slices, mm; the median where they are uneven."""
         return float(self.image.GetSpacing()[self.axis])
 
     @property
@@ -74,6 +78,7 @@ class Volume:
         geometry = self.image.GetSpacing() + self.image.GetOrigin() + self.image.GetDirection()
         hasher.update(np.array((*self.image.GetSize(), *geometry), dtype="<f8").data)
         hasher.update(sitk.GetArrayViewFromImage(self.image).data)
+        hasher.update(np.array(self.positions or (), dtype="<f8").data)
         return hasher.hexdigest()
 
     def empty_on(self, grid: Grid, pixel_type: int | None = None) -> sitk.Image:
