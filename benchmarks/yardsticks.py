@@ -30,7 +30,6 @@ from pmtool.benchmark.report import machine, versions
 from pmtool.bundle import Bundle, file_hash
 from pmtool.console import run_command
 from pmtool.errors import InputError
-from pmtool.export.bundle import load_checkpoint
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.image_file import image_suffix, write_image
 from pmtool.levels import from_hounsfield
@@ -38,6 +37,7 @@ from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.network.inference import load_network
 from pmtool.options import check_output
 from pmtool.report import write_json
+from pmtool.training.checkpoint import load_checkpoint
 from pmtool.volume import Volume, load_volume
 
 SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8

@@ -5,19 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
-import torch
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, Manifest, file_hash
-from pmtool.errors import InputError, ModelError
+from pmtool.errors import ModelError
 from pmtool.export.check import graph_errors
 from pmtool.export.graphs import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import graph_suite
-from pmtool.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 
@@ -32,25 +29,6 @@ class Description:
     trained_on: str = "unknown data"
     licence: str = "unknown"
     spacing_mm: tuple[float, float] = (1.0, 1.25)
-
-
-def load_checkpoint(path: Path) -> PixelMiner:
-    """The averaged network of a training checkpoint.
-
-    Raises
-    ------
-    InputError
-        If the file is missing or is no checkpoint of ours.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        network = PixelMiner(Hyperparameters.from_json(state["hyperparameters"]))
-        network.load_state_dict(state["averaged"])
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise InputError(f"{path} is not a checkpoint of pmtool's training") from error
-    return network.eval()
 
 
 def export_bundle(network: PixelMiner, folder: Path, description: Description) -> Bundle:

@@ -54,7 +54,8 @@ def export(
     if not 0 < low <= high:
         raise UsageError(f"the spacings must be positive and in order, not {low:g} and {high:g}")
     check_folder(folder, overwrite)
-    from pmtool.export.bundle import Description, export_bundle, load_checkpoint
+    from pmtool.export.bundle import Description, export_bundle
+    from pmtool.training.checkpoint import load_checkpoint
 
     network = load_checkpoint(checkpoint)
     description = Description(name or folder.resolve().name, trained_on, licence, (low, high))

@@ -20,23 +20,19 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-from lightning_fabric import Fabric
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from pmtool import commands
+from pmtool.bundle import DEFAULT, Bundle
 from pmtool.cli import cli
 from pmtool.console import INTERRUPTED, run_command
-from pmtool.errors import PmtoolError
-from pmtool.export.bundle import load_checkpoint
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.network.inference import load_network
 from pmtool.phantom import chest_phantom
-from pmtool.training.checkpoint import CHECKPOINT, load_state
+from pmtool.training.checkpoint import CHECKPOINT, load_checkpoint, load_state
 from pmtool.training.folder import SCANS, SETTINGS
 from pmtool.training.log import LOG
-from pmtool.training.objective import Objective
 from pmtool.training.settings import load_settings
 from pmtool.training.trainer import Trainer
 
@@ -282,6 +278,61 @@ def file_limit(size: int) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+class TestStart:
+    """Training that goes on from the weights of another run, or of a model."""
+
+    def steps(self, number: int) -> list[str]:
+        return ["--set", f"encoder.steps={number}", "--set", f"optimiser.steps={number}"]
+
+    def test_a_checkpoint(self, given: list[str], out: Path, whole: Path) -> None:
+        """Adam's first step from a checkpoint is small: the midpoint is at once as good."""
+        start = ("--start", whole / CHECKPOINT, *self.steps(1), "--set", "validation.every=1")
+        assert train(given, out, *start, "--set", "encoder.learning_rate=1e-9") == 0
+        first, last = rows(out)[0], rows(whole)[-1]
+        name = "validation_midpoint_bits"
+        assert float(first[name]) == pytest.approx(float(last[name]), abs=1e-4)
+
+    def test_killed_before_the_first_step(self, given: list[str], out: Path, whole: Path) -> None:
+        """The run keeps what it started from: it goes on without --start."""
+        start = ("--start", whole / CHECKPOINT)
+        assert train(given, out, *start) == 0
+        other = out.with_name("other")
+
+        def killed(trainer: Trainer, crops: Tensor) -> None:
+            raise SystemError
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Trainer, "train_step", killed)
+            assert train(given, other, *start) == 1
+        assert train(given, other, "--resume") == 0
+        assert_equal_runs(other, out)
+
+    def test_the_model_that_ships(self, given: list[str], out: Path) -> None:
+        """Its folded weights are weights of the network in training: same function."""
+        network = Bundle.load().hyperparameters.to_json()
+        same = [part for n, v in network.items() for part in ("--set", f"network.{n}={v}")]
+        still = ("--set", "encoder.learning_rate=1e-12", "--set", "optimiser.learning_rate=1e-12")
+        assert train(given, out, "--start", DEFAULT, *same, *still, *self.steps(1)) == 0
+        slices = torch.rand(3, 1, 1, 16, 16) - 0.5
+        found, expected = load_checkpoint(out / CHECKPOINT), load_network(Bundle.load())
+        with torch.no_grad():
+            for one, other in zip(found(*slices), expected(*slices), strict=True):
+                torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
+
+    def test_refusals(
+        self, given: list[str], out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for code, part, start in (
+            (3, "cannot be read", tmp_path / "missing.pt"),
+            (3, "is not a checkpoint", given[given.index("--config") + 1]),
+            (3, "no model was found in", tmp_path),
+            (2, "is another network: set network.channels=16", DEFAULT),
+        ):
+            assert train(given, out, "--start", start) == code
+            assert part in capsys.readouterr().err
+            assert not (out / CHECKPOINT).exists()
+
+
 class TestErrors:
     @pytest.fixture
     def data(self, tmp_path: Path) -> Path:
@@ -396,39 +447,3 @@ def test_two_processes_train_as_one(given: list[str], tmp_path: Path) -> None:
             assert (not line[name] and not other[name]) or float(line[name]) == pytest.approx(
                 float(other[name]), abs=1e-3
             )
-
-
-class TestObjective:
-    @pytest.mark.parametrize("encoder", [0, 4])
-    def test_losses(self, encoder: int) -> None:
-        torch.manual_seed(0)
-        hyperparameters = Hyperparameters(channels=2, mixtures=1, bits=8, encoder=encoder)
-        network = PixelMiner(hyperparameters)
-        triplets = torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1
-        losses = Objective(network, encoder=False)(triplets)
-        above, target, below = triplets.split(1, dim=1)
-        bits = bits_per_pixel(network(above, target, below), target, 8)
-        torch.testing.assert_close(losses.total, bits)
-        torch.testing.assert_close(losses.bits, bits.detach())
-        assert not losses.bits.requires_grad
-        if not encoder:
-            assert losses.midpoint_bits == losses.midpoint_mae == 0
-            return
-        linear = (above + below) / 2  # the encoder starts there
-        error = (target - linear).abs().mean() * 4095 / 2
-        torch.testing.assert_close(losses.midpoint_mae, error)
-        logistic = Mixture(torch.zeros_like(linear), linear, torch.full_like(linear, -4))
-        torch.testing.assert_close(losses.midpoint_bits, bits_per_pixel(logistic, target, 8))
-        alone = Objective(network, encoder=True)(triplets)
-        assert alone.bits == alone.midpoint_bits == losses.midpoint_bits
-        torch.testing.assert_close(alone.total, alone.bits + error / 50)
-
-    def test_a_loss_that_is_not_finite(self) -> None:
-        settings = load_settings("compact", None, ["network.channels=2", "network.encoder=0"])
-        fabric = Fabric(accelerator="cpu", devices=1)
-        trainer = Trainer(fabric, settings, None)
-        with torch.no_grad():
-            next(trainer.network.output.parameters()).fill_(float("nan"))
-        trainer.train_step(torch.zeros(1, 3, 16, 16))
-        with pytest.raises(PmtoolError, match="is not finite at step 1"):
-            trainer.figures()

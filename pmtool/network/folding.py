@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
@@ -33,3 +34,15 @@ def folded_network(hyperparameters: Hyperparameters, state: dict[str, Tensor]) -
             parametrize.remove_parametrizations(module, "weight")
     network.load_state_dict(state)
     return network.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def unfold(state: dict[str, Tensor], network: PixelMiner) -> None:
+    """Give a network in training the weights of a `folded_state` of its size."""
+    for name, tensor in state.items():
+        layer, _, kind = name.rpartition(".")
+        module = network.get_submodule(layer)
+        if parametrize.is_parametrized(module, kind):
+            setattr(module, kind, tensor)  # magnitude and direction are found
+        else:
+            getattr(module, kind).copy_(tensor)

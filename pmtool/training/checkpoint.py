@@ -1,4 +1,4 @@
-"""A run on disk: written atomically, so that a kill at any moment leaves the one before."""
+"""Checkpoints: written atomically, so that a kill at any moment leaves the one before."""
 
 from __future__ import annotations
 
@@ -6,8 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pmtool.errors import InputError, OutputError
+from pmtool.bundle import Bundle
+from pmtool.errors import InputError, OutputError, UsageError
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network import PixelMiner
+from pmtool.network.folding import folded_state
+from pmtool.network.inference import load_network
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -37,3 +43,44 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
         raise InputError(f"{path} is damaged: restore it, or start another run") from error
     return state
+
+
+def load_checkpoint(path: Path) -> PixelMiner:
+    """The averaged network of a training checkpoint.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or is no checkpoint of ours.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        network = PixelMiner(Hyperparameters.from_json(state["hyperparameters"]))
+        network.load_state_dict(state["averaged"])
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
+        raise InputError(f"{path} is not a checkpoint of pmtool's training") from error
+    return network.eval()
+
+
+def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]:
+    """The `folded_state` of a model's folder or of a checkpoint, to train it further.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read.
+    ModelError
+        If the folder is not a complete and unaltered model.
+    UsageError
+        If it is not of the size and meaning that are expected.
+    """
+    network = load_network(Bundle.load(path)) if path.is_dir() else load_checkpoint(path)
+    found, wanted = network.hyperparameters.to_json(), expected.to_json()
+    changes = [f"network.{name}={value}" for name, value in found.items() if value != wanted[name]]
+    if changes:
+        raise UsageError(
+            f"{path} is another network: set {', '.join(changes)}, or start from another"
+        )
+    return folded_state(network)

@@ -14,7 +14,16 @@ from pmtool.console import narration, stages
 if TYPE_CHECKING:
     from pmtool.training.settings import Settings
 
-NEEDED = ("torch", "lightning_fabric", "tensorboard", "pydantic", "pydicom", "scipy", "yaml")
+NEEDED = (
+    "torch",
+    "lightning_fabric",
+    "tensorboard",
+    "pydantic",
+    "pydicom",
+    "safetensors",
+    "scipy",
+    "yaml",
+)
 _FOLDERS = click.Path(path_type=Path)
 
 
@@ -45,6 +54,11 @@ _FOLDERS = click.Path(path_type=Path)
     multiple=True,
     help="A setting to change, like optimiser.steps=5000; repeatable.",
 )
+@click.option(
+    "--start",
+    type=_FOLDERS,
+    help="Model folder or checkpoint whose weights to begin with.  [default: random weights]",
+)
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder, if there is one.")
 @click.option(
     "--accelerator",
@@ -65,6 +79,7 @@ def train(
     preset: str | None,
     config: Path | None,
     changes: tuple[str, ...],
+    start: Path | None,
     resume: bool,
     quiet: bool,
     debug: bool,
@@ -90,7 +105,7 @@ def train(
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
     with narration(quiet, verbose=False), stages(quiet) as tell:
         warnings.filterwarnings("ignore", "Grad strides do not match")  # of several processes
-        run(Data(data, validation, cache), out, settings, Machine(**machine), tell)
+        run(Data(data, validation, cache), out, settings, Machine(**machine), tell, start)
 
 
 def _wanted(preset: str | None, config: Path | None, changes: tuple[str, ...]) -> Settings | None:

@@ -66,6 +66,8 @@ class Loop:
         OutputError
             If the folder cannot be written.
         """
+        if self.trainer.step == 0:
+            self._save()
         with Interruption() as interruption:
             for phase in phases(self.settings):
                 if self.trainer.step < phase.last:

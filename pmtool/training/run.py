@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError, UsageError
 from pmtool.training.cache import Cache, CachedScan, Tell
-from pmtool.training.checkpoint import CHECKPOINT, load_state
+from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
 from pmtool.training.loop import Loop
 from pmtool.training.phases import total_steps
@@ -67,7 +67,14 @@ class Machine:
     workers: int | None = None
 
 
-def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tell) -> None:
+def train(
+    data: Data,
+    out: Path,
+    settings: Settings,
+    machine: Machine,
+    tell: Tell,
+    start: Path | None = None,
+) -> None:
     """Train a network, or go on with the run in ``out``.
 
     Parameters
@@ -82,16 +89,20 @@ def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tel
         To run on.
     tell
         Called with what is under way and the share of it that is done.
+    start
+        A model's folder or a checkpoint whose weights a new run begins with; random ones otherwise.
 
     Raises
     ------
     InputError
-        If there is no CT, or a file of the run is damaged.
+        If there is no CT, or a file of the run or ``start`` cannot be read.
+    ModelError
+        If ``start`` is a folder but not a complete and unaltered model.
     ContentError
         If there are images of another modality.
     UsageError
-        If the machine is not there, the patients cannot be divided, or the run was begun with
-        other scans.
+        If the machine is not there, the patients cannot be divided, the run was begun with other
+        scans, or ``start`` is another network.
     OutputError
         If the run or the cache cannot be written, as when the disk is full; what is there stays.
     MemoryBudgetError
@@ -108,12 +119,14 @@ def train(data: Data, out: Path, settings: Settings, machine: Machine, tell: Tel
     if not fabric.is_global_zero:
         tell = _nothing
     _make(out)
+    state = load_state(out)
+    fresh = start if state is None else None
+    weights = starting_weights(fresh, settings.network) if fresh else None
     split, skipped = _scans(fabric, data, out, settings, tell)
     if fabric.is_global_zero:
         begin(out, settings, split, skipped)
     fabric.barrier()
-    state = load_state(out)
-    trainer = Trainer(fabric, settings, state)
+    trainer = Trainer(fabric, settings, state, weights)
     if fabric.is_global_zero:
         _log.info(_plan(trainer, split, skipped, out))
     workers = machine.workers

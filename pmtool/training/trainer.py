@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pmtool.errors import PmtoolError
 from pmtool.network import PixelMiner
+from pmtool.network.folding import unfold
 from pmtool.training.crops import Crops
 from pmtool.training.objective import Losses, Objective
 from pmtool.training.phases import Phase, phases
@@ -36,12 +37,22 @@ class Trainer:
         Of the run.
     state
         Of a trainer with the same settings, to go on from there.
+    start
+        Weights to begin with instead of random ones, see `starting_weights`.
     """
 
-    def __init__(self, fabric: Fabric, settings: Settings, state: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        fabric: Fabric,
+        settings: Settings,
+        state: dict[str, Any] | None = None,
+        start: dict[str, Tensor] | None = None,
+    ) -> None:
         self.fabric, self.settings, self.step, self.patches = fabric, settings, 0, 0
         torch.manual_seed(settings.seed)
         self.network = PixelMiner(settings.network, settings.optimiser.dropout).to(fabric.device)
+        if start is not None:
+            unfold(start, self.network)
         self.averaged = AveragedModel(self.network)
         self.result = cast(PixelMiner, self.averaged.module)
         self._sums = torch.zeros(4, device=fabric.device)

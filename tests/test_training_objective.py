@@ -1,0 +1,52 @@
+"""What a training step minimises, against closed forms."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from pmtool.errors import PmtoolError
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.training.objective import Objective
+from pmtool.training.settings import load_settings
+from pmtool.training.trainer import Trainer
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.mark.parametrize("encoder", [0, 4])
+def test_losses(encoder: int) -> None:
+    torch.manual_seed(0)
+    hyperparameters = Hyperparameters(channels=2, mixtures=1, bits=8, encoder=encoder)
+    network = PixelMiner(hyperparameters)
+    triplets = torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1
+    losses = Objective(network, encoder=False)(triplets)
+    above, target, below = triplets.split(1, dim=1)
+    bits = bits_per_pixel(network(above, target, below), target, 8)
+    torch.testing.assert_close(losses.total, bits)
+    torch.testing.assert_close(losses.bits, bits.detach())
+    assert not losses.bits.requires_grad
+    if not encoder:
+        assert losses.midpoint_bits == losses.midpoint_mae == 0
+        return
+    linear = (above + below) / 2  # the encoder starts there
+    error = (target - linear).abs().mean() * 4095 / 2
+    torch.testing.assert_close(losses.midpoint_mae, error)
+    logistic = Mixture(torch.zeros_like(linear), linear, torch.full_like(linear, -4))
+    torch.testing.assert_close(losses.midpoint_bits, bits_per_pixel(logistic, target, 8))
+    alone = Objective(network, encoder=True)(triplets)
+    assert alone.bits == alone.midpoint_bits == losses.midpoint_bits
+    torch.testing.assert_close(alone.total, alone.bits + error / 50)
+
+
+def test_a_loss_that_is_not_finite() -> None:
+    settings = load_settings("compact", None, ["network.channels=2", "network.encoder=0"])
+    fabric = Fabric(accelerator="cpu", devices=1)
+    trainer = Trainer(fabric, settings)
+    with torch.no_grad():
+        next(trainer.network.output.parameters()).fill_(float("nan"))
+    trainer.train_step(torch.zeros(1, 3, 16, 16))
+    with pytest.raises(PmtoolError, match="is not finite at step 1"):
+        trainer.figures()
