@@ -21,7 +21,7 @@ from pmtool.volume import Volume
 if TYPE_CHECKING:
     from pmtool.bundle import Bundle
     from pmtool.options import Options
-    from pmtool.sampler import Estimate
+    from pmtool.sampler import Estimate, Sampler
     from pmtool.synthesis import SliceSampler
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
@@ -79,10 +79,10 @@ def sidecar(
     grid: Grid,
     options: Options,
     key: dict[str, Any],
-    bundle: Bundle,
-    sampler: SliceSampler,
+    sampler: Sampler,
 ) -> dict[str, Any]:
     """How the output came about, down to each slice; plain JSON values."""
+    bundle = sampler.bundle
     libraries = {name: version(name) for name in ("numpy", "SimpleITK")}
     return {
         "pmtool": pmtool.__version__,

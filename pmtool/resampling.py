@@ -25,7 +25,7 @@ from pmtool.options import Options, Outputs, split_options
 from pmtool.preview import preview_png
 from pmtool.sampler import Estimate, Sampler, SamplerOptions
 from pmtool.segmentation import load_mask, resample_mask
-from pmtool.synthesis import Progress, SliceSampler, missing_jobs, synthesise
+from pmtool.synthesis import Progress, missing_jobs, synthesise
 from pmtool.target import target_grid
 from pmtool.volume import Volume, load_volume
 
@@ -74,35 +74,46 @@ def resample(
         Of repaired directions, interpolated slices, and spacings the model was not trained on.
     """
     chosen, outputs = split_options(output, options)
-    run = _prepare(image, spacing, outputs, chosen)
-    journal = _generate(run, progress)
-    result = assemble(run.stack)
-    if outputs is not None:
-        _write(run, outputs, result)
-    if journal is not None:
-        journal.remove()
-    return result
+    run = prepare(image, spacing, outputs, chosen)
+    return finish(run, progress)
 
 
 @dataclass
-class _Run:
-    """What the steps of a run share."""
+class Run:
+    """A request that was checked, and all it takes to carry it out.
+
+    Attributes
+    ----------
+    key
+        Everything that decides the output's voxels, as plain JSON values.
+    """
 
     stack: Stack
     options: Options
     outputs: Outputs | None
-    bundle: Bundle
+    sampler: Sampler
     mask: Volume | None
-    sidecar: dict[str, Any]
+    estimate: Estimate
+    key: dict[str, Any]
 
 
-def _prepare(
+def load_sampler(options: Options) -> Sampler:
+    """The model on its device, which may serve many runs with these options."""
+    bundle = Bundle.load(None if options.model is None else Path(options.model))
+    return Sampler(bundle, _sampler_options(options), options.device)
+
+
+def prepare(
     image: str | Path | sitk.Image,
     spacing: float | Sequence[float] | None,
     outputs: Outputs | None,
     options: Options,
-) -> _Run:
-    """Everything that can be wrong with a request is found here, before the work."""
+    sampler: Sampler | None = None,
+) -> Run:
+    """Everything that can be wrong with a request is found here, before the work.
+
+    Parameters and errors are those of `resample`; the sampler is that of `load_sampler`.
+    """
     _check_samples(outputs, options)
     if outputs is not None:
         outputs.check_writable(_inputs(image, outputs, options))
@@ -113,7 +124,8 @@ def _prepare(
     if outputs is not None and outputs.segmentation is not None:
         mask = load_mask(outputs.segmentation, volume)
     _check_memory(volume, grid, options.memory)
-    bundle = Bundle.load(None if options.model is None else Path(options.model))
+    sampler = load_sampler(options) if sampler is None else sampler
+    bundle = sampler.bundle
     for text in (
         report.interpolation_text(grid),
         report.spacing_text(grid, bundle.manifest.spacing_mm),
@@ -121,33 +133,43 @@ def _prepare(
         if text is not None:
             warnings.warn(text, stacklevel=3)
     stack = Stack(volume, grid, {}, bundle.hyperparameters.hu_window)
-    return _Run(stack, options, outputs, bundle, mask, {})
+    jobs = sum(map(len, missing_jobs(stack, options.samples)))
+    estimate = sampler.estimate(volume.shape, max(jobs, 1))
+    key = _key(volume, grid, options, sampler, estimate)
+    return Run(stack, options, outputs, sampler, mask, estimate, key)
 
 
-def _generate(run: _Run, progress: Progress | None) -> Journal | None:
-    """Fill the stack; the sampler and its buffers live no longer than this."""
+def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
+    """Generate what a run lacks, put its output together and write its files."""
+    journal = _generate(run, progress)
+    result = assemble(run.stack)
+    if run.outputs is not None:
+        _write(run, run.outputs, result)
+    if journal is not None:
+        journal.remove()
+    return result
+
+
+def _generate(run: Run, progress: Progress | None) -> Journal | None:
+    """Fill the stack."""
     options, volume, grid = run.options, run.stack.volume, run.stack.grid
-    sampler = Sampler(run.bundle, _sampler_options(options), options.device)
-    total = sum(map(len, missing_jobs(run.stack, options.samples)))
-    estimate = sampler.estimate(volume.shape, max(total, 1))
-    key = _key(volume, grid, options, run.bundle, sampler, estimate)
-    journal = _open_journal(run.outputs, key)
+    bundle = run.sampler.bundle
+    journal = _open_journal(run.outputs, run.key)
     if journal is not None:
         run.stack = Stack(volume, grid, journal, run.stack.window)
     missing = sum(map(len, missing_jobs(run.stack, options.samples)))
-    _log.info(report.plan_text(volume, grid, run.bundle, sampler, estimate, missing))
-    _log.debug("the model was trained on %s", run.bundle.manifest.trained_on)
+    _log.info(report.plan_text(volume, grid, bundle, run.sampler, run.estimate, missing))
+    _log.debug("the model was trained on %s", bundle.manifest.trained_on)
     try:
-        synthesise(run.stack, sampler, options.samples, progress)
+        synthesise(run.stack, run.sampler, options.samples, progress)
     except KeyboardInterrupt:
         if journal is not None:
             _log.warning("finished slices are kept in %s; go on with --resume", journal.folder)
         raise
-    run.sidecar = report.sidecar(volume, grid, options, key, run.bundle, sampler)
     return journal
 
 
-def _write(run: _Run, outputs: Outputs, image: sitk.Image) -> None:
+def _write(run: Run, outputs: Outputs, image: sitk.Image) -> None:
     """The volume is written last but for its sidecar, which says that all is there."""
     stack, grid = run.stack, run.stack.grid
     if run.mask is not None and outputs.segmentation_out is not None:
@@ -161,22 +183,22 @@ def _write(run: _Run, outputs: Outputs, image: sitk.Image) -> None:
         content = report.statistics(stack.volume, grid, image)
         report.write_json(content, outputs.statistics)
     write_image(image, outputs.image)
-    report.write_json(run.sidecar, outputs.sidecar)
+    content = report.sidecar(stack.volume, grid, run.options, run.key, run.sampler)
+    report.write_json(content, outputs.sidecar)
 
 
 def _key(
     volume: Volume,
     grid: Grid,
     options: Options,
-    bundle: Bundle,
-    sampler: SliceSampler,
+    sampler: Sampler,
     estimate: Estimate,
 ) -> dict[str, Any]:
     """Everything that decides the output's voxels."""
     return {
         "version": pmtool.__version__,
         "input": volume.digest(),
-        "model": bundle.hash,
+        "model": sampler.bundle.hash,
         "device": sampler.device,
         "window": estimate.window,
         "seed": options.seed,

@@ -50,12 +50,15 @@ class Sampler:
         self.backend = OnnxRuntimeBackend.name
         self.bundle, self.options, self.device = bundle, options, "cpu"
         self.layout = Layout(bundle.hyperparameters)
+        self._engines: dict[int, Backend] = {}
 
     def engine(self, threads: int) -> Backend:
-        """The model in its engine, for calls that may use so many threads each."""
+        """The model in its engine, loaded once, for calls that may use so many threads each."""
         from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(self.bundle, threads)
+        if threads not in self._engines:
+            self._engines[threads] = OnnxRuntimeBackend(self.bundle, threads)
+        return self._engines[threads]
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
         """What generating ``pairs`` slices will take; raises `MemoryBudgetError`, `UsageError`."""

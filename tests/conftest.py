@@ -30,7 +30,7 @@ class AveragingSampler:
     signal: ClassVar[int] = signal.SIGINT
 
     def __init__(self, bundle: Any, options: SamplerOptions, device: str = "auto") -> None:
-        self.options = options
+        self.bundle, self.options = bundle, options
         self.window = bundle.hyperparameters.hu_window
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
