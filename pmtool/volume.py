@@ -39,12 +39,15 @@ class Volume:
     positions
         Of the slices, mm after the first one and increasing, where they are uneven; the image's
         spacing is then their median distance. None where they are even.
+    headers
+        Of the slices, pydicom's data sets without pixels, where they come from DICOM.
     """
 
     image: sitk.Image
     axis: int
     name: str
     positions: tuple[float, ...] | None = None
+    headers: tuple[Any, ...] | None = None
 
     @cached_property
     def slices(self) -> NDArray[Any]:
