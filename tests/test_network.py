@@ -13,7 +13,7 @@ from torch import Tensor
 from pmtool.hyperparameters import PAPER, Hyperparameters
 from pmtool.layout import COMPONENT_MAX, RESIDUAL_MAX
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
-from pmtool.network.encoder import Encoder
+from pmtool.network.encoder import LOG_SCALE_MAX, LOG_SCALE_MIN, Encoder
 from pmtool.network.layers import Block, concat_elu, depths
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -194,6 +194,18 @@ def test_the_encoder_starts_at_the_linear_interpolation(
     inside = residual.abs() < RESIDUAL_MAX
     expected = (target - linear) * math.exp(4)
     torch.testing.assert_close(residual[inside], expected[inside])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_the_midpoint_stays_within_pixels(slices: tuple[Tensor, Tensor, Tensor], sign: int) -> None:
+    """Whatever an encoder makes of slices unlike those it has seen."""
+    encoder = Encoder(4).double()
+    assert encoder.output.bias is not None
+    encoder.output.bias.fill_(sign * 1000)
+    midpoint = encoder(slices[0], slices[2])
+    assert midpoint.mean.unique().tolist() == [sign]
+    assert midpoint.log_scale.unique().tolist() == [LOG_SCALE_MAX if sign > 0 else LOG_SCALE_MIN]
 
 
 @torch.no_grad()

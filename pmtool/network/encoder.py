@@ -16,7 +16,7 @@ from pmtool.network.layers import Layers
 
 MEAN_UNIT = 0.1
 LOG_SCALE_OFFSET = -4.0
-LOG_SCALE_MIN = -7.0
+LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
 DIFFERENCE_GAIN = 16.0
 
 
@@ -72,8 +72,9 @@ class TwoConvolutions(nn.Sequential):
 class Encoder(nn.Module):
     """A U-Net of three resolutions (Ronneberger et al. 2015) on both neighbours.
 
-    Its midpoint is the linear interpolation plus what the network adds. As its last layer starts
-    at zero, so does training at the linear interpolation.
+    Its midpoint is the linear interpolation plus what the network adds, within the range of pixels
+    whatever the slices are. As its last layer starts at zero, so does training at the linear
+    interpolation.
     """
 
     def __init__(self, channels: int) -> None:
@@ -101,5 +102,5 @@ class Encoder(nn.Module):
         for up, join in reversed(list(zip(self.up, self.join, strict=True))):
             x = join(torch.cat((skips.pop(), up(x)), dim=1))
         mean, log_scale = self.output(x).chunk(2, dim=1)
-        log_scale = (LOG_SCALE_OFFSET + log_scale).clamp(min=LOG_SCALE_MIN)
-        return Midpoint(linear + MEAN_UNIT * mean, log_scale, x)
+        log_scale = (LOG_SCALE_OFFSET + log_scale).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
+        return Midpoint((linear + MEAN_UNIT * mean).clamp(-1, 1), log_scale, x)
