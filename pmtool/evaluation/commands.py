@@ -90,7 +90,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     check_folder(folder)
     tell("reading", 0)
     scans = _scans(paths, options)
-    methods = _methods(scans, folder / CACHE, options)
+    methods = chosen_methods(scans, folder / CACHE, options)
     make_folder(folder / CACHE)
     chosen = [(scan, choose_slices(scan, options.slices, options.seed)) for scan in scans]
     workers = options.workers or processors()
@@ -125,13 +125,24 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[Scan]:
     if len(masks) != len(paths):
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
     scans = [load_scan(*pair, options.assume_hu) for pair in zip(paths, masks, strict=True)]
-    if len({scan.name for scan in scans}) < len(scans):
-        raise UsageError("two scans have the same file name; rename one of them")
+    check_distinct(scans)
     return scans
 
 
-def _methods(scans: Sequence[Scan], cache: Path, options: EvaluationOptions) -> list[Method]:
-    """Those asked for, PixelMiner last as in the paper's tables."""
+def check_distinct(scans: Sequence[Scan]) -> None:
+    """Raise `UsageError` for two scans of the same name."""
+    if len({scan.name for scan in scans}) < len(scans):
+        raise UsageError("two scans have the same file name; rename one of them")
+
+
+def chosen_methods(scans: Sequence[Scan], cache: Path, options: EvaluationOptions) -> list[Method]:
+    """Those asked for, PixelMiner last as in the paper's tables.
+
+    Parameters
+    ----------
+    cache
+        Where PixelMiner keeps its slices.
+    """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
     methods += _externals(scans, options.externals)
     if PIXELMINER in options.methods:

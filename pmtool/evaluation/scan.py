@@ -101,6 +101,14 @@ def load_scan(path: Path, mask: Path | None = None, assume_hu: bool = False) -> 
     UserWarning
         If slices depend on their neighbours, as in a scan that was interpolated before.
     """
+    volume = load_thin(path, assume_hu)
+    scan = Scan(volume, None if mask is None else load_mask(mask, volume))
+    scan.check_region()
+    return scan
+
+
+def load_thin(path: Path, assume_hu: bool = False) -> Volume:
+    """A volume whose every second slice can be dropped; raises and warns as `load_scan`."""
     volume = load_volume(path)
     if len(volume.slices) < 3:
         raise GeometryError(
@@ -108,17 +116,15 @@ def load_scan(path: Path, mask: Path | None = None, assume_hu: bool = False) -> 
             "three or more"
         )
     check_hounsfield(volume, assume_hu)
-    scan = Scan(volume, None if mask is None else load_mask(mask, volume))
-    scan.check_region()
     dependent = dependent_slices(volume)
     if dependent:
         warnings.warn(
             f"{len(dependent)} of {len(volume.slices)} slices of {path} repeat their neighbours or "
             "are linear in them: it looks interpolated already, and an evaluation on it flatters "
             "interpolation",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return scan
+    return volume
 
 
 def dependent_slices(volume: Volume) -> list[int]:
