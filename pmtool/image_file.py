@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import gzip
+import math
 import os
-import shutil
-import tempfile
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +14,9 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
+from pmtool.files import move_into_place, temporary_beside
+from pmtool.headers import Declared, declared
+from pmtool.limits import check_input
 
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
 MAX_SKEW = 0.02
@@ -30,13 +30,20 @@ def image_suffix(path: Path) -> str | None:
     return max((f".{f}" for f in FORMATS if name.endswith(f".{f}")), key=len, default=None)
 
 
-def read_image(path: Path) -> sitk.Image:
-    """A scalar 3-D image from a file of any format that ITK knows.
+def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
+    """A scalar 3-D image from a NRRD, NIfTI or MetaImage file.
+
+    Parameters
+    ----------
+    allow_large
+        Lift the limit on its size, `pmtool.limits.MAX_INPUT`.
 
     Raises
     ------
     InputError
-        If the file is missing, truncated or not an image.
+        If the file is missing, truncated, not an image, or takes its voxels from elsewhere.
+    MemoryBudgetError
+        If it is too large; nothing is allocated before.
     GeometryError
         If it is not three-dimensional or its axes are sheared.
     ContentError
@@ -45,11 +52,13 @@ def read_image(path: Path) -> sitk.Image:
     if not path.is_file():
         problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
+    library, claim = declared(path)
+    claim.check_plausible()
     with quiet_itk():
-        reader = _opened(path)
-        _check_header(path, reader)
-        if path.name.lower().endswith((".nii", ".nii.gz")):
-            _check_nifti_complete(path, reader)
+        reader = _opened(path, library)
+        _check_header(path, reader, claim)
+        check_input(str(path), claim.bytes, allow_large=allow_large)
+        claim.check_complete()
         try:
             image: sitk.Image = reader.Execute()
         except RuntimeError as error:
@@ -65,18 +74,17 @@ def write_image(image: sitk.Image, path: Path) -> None:
     The files are written to a folder beside their destination and moved into place, a header
     after its data.
     """
-    folder = None
     try:
-        folder = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-        with quiet_itk():
-            sitk.WriteImage(image, str(folder / path.name), useCompression=True)
-        for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
-            file.replace(path.parent / file.name)
-    except (OSError, RuntimeError) as error:
+        with temporary_beside(path) as folder:
+            folder.mkdir()
+            with quiet_itk():
+                sitk.WriteImage(image, str(folder / path.name), useCompression=True)
+            _, claim = declared(folder / path.name)
+            claim.check_complete()
+            for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+                move_into_place(file, path.parent / file.name)
+    except (OSError, RuntimeError, InputError) as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
-    finally:
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
@@ -107,9 +115,10 @@ def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64
     return np.asarray(left @ right)
 
 
-def _opened(path: Path) -> sitk.ImageFileReader:
+def _opened(path: Path, library: str) -> sitk.ImageFileReader:
     """A reader that knows the header; NIfTI cosines that ITK refuses are repaired."""
     reader = sitk.ImageFileReader()
+    reader.SetImageIO(library)
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
@@ -131,7 +140,7 @@ def _check_sform(path: Path, reader: sitk.ImageFileReader) -> None:
     orthonormal(matrix / np.linalg.norm(matrix, axis=0), str(path))
 
 
-def _check_header(path: Path, reader: sitk.ImageFileReader) -> None:
+def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> None:
     if reader.GetNumberOfComponents() > 1:
         raise ContentError(
             f"{path} holds {reader.GetNumberOfComponents()} values a voxel (colour or vectors); "
@@ -143,27 +152,8 @@ def _check_header(path: Path, reader: sitk.ImageFileReader) -> None:
             f"{path} has {len(size)} dimensions ({' x '.join(map(str, size))}); "
             "give one three-dimensional volume"
         )
-
-
-def _check_nifti_complete(path: Path, reader: sitk.ImageFileReader) -> None:
-    """ITK fills what is missing of a NIfTI file with zeros and says nothing."""
-    bits = int(reader.GetMetaData("bitpix"))
-    voxels = int(np.prod([int(n) for n in reader.GetSize()], dtype=np.int64))
-    expected = int(float(reader.GetMetaData("vox_offset"))) + voxels * bits // 8
-    try:
-        found = _unpacked_size(path) if path.suffix == ".gz" else path.stat().st_size
-    except (OSError, EOFError, zlib.error) as error:
-        raise _unreadable(path) from error
-    if found < expected:
-        raise InputError(f"{path} is truncated: {found} of {expected} bytes; copy it again")
-
-
-def _unpacked_size(path: Path) -> int:
-    size = 0
-    with gzip.open(path) as file:
-        while chunk := file.read(1 << 22):
-            size += len(chunk)
-    return size
+    if math.prod(size) != math.prod(claim.size):
+        raise _unreadable(path)
 
 
 def _unreadable(path: Path) -> InputError:

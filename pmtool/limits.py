@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,11 +79,13 @@ def check_disk(files: Mapping[Path, int]) -> None:
 
 def free_memory() -> int:
     """Bytes that this process may still allocate, on this machine and under ``ulimit -v``."""
-    free = psutil.virtual_memory().available
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if limit == resource.RLIM_INFINITY:
+    free, process = psutil.virtual_memory().available, psutil.Process()
+    if not psutil.LINUX:
         return free
-    return min(free, max(0, limit - psutil.Process().memory_info().vms))
+    limit, _ = process.rlimit(psutil.RLIMIT_AS)
+    if limit == psutil.RLIM_INFINITY:
+        return free
+    return min(free, max(0, limit - process.memory_info().vms))
 
 
 def gibibytes(size: int) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -14,7 +13,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 import pmtool
-from pmtool.errors import OutputError
+from pmtool.files import write_bytes as write_bytes
 from pmtool.grid import Grid, OutputSlice
 from pmtool.volume import Volume
 
@@ -141,18 +140,6 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write all of a file or nothing; raises `OutputError`."""
     write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
-
-
-def write_bytes(content: bytes, path: Path) -> None:
-    """Write all of a file or nothing; raises `OutputError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
