@@ -76,6 +76,10 @@ class Journal:
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
         return journal
 
+    def matches(self, key: dict[str, Any]) -> bool:
+        """Whether there is a journal with this key."""
+        return bool(self._key() == json.loads(json.dumps(key)))
+
     def remove(self) -> None:
         """Delete it with all its slices."""
         shutil.rmtree(self.folder, ignore_errors=True)

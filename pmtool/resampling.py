@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -144,7 +144,7 @@ def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
     journal = _generate(run, progress)
     result = assemble(run.stack)
     if run.outputs is not None:
-        _write(run, run.outputs, result)
+        write(run, result)
     if journal is not None:
         journal.remove()
     return result
@@ -169,22 +169,36 @@ def _generate(run: Run, progress: Progress | None) -> Journal | None:
     return journal
 
 
-def _write(run: Run, outputs: Outputs, image: sitk.Image) -> None:
-    """The volume is written last but for its sidecar, which says that all is there."""
-    stack, grid = run.stack, run.stack.grid
-    if run.mask is not None and outputs.segmentation_out is not None:
-        labels = resample_mask(run.mask, grid, outputs.segmentation_interpolation)
+def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> None:
+    """Write the files of a run, all or some of them, and its sidecar.
+
+    The volume is written last but for the sidecar, which says that all is there.
+    """
+    stack, outputs = run.stack, run.outputs
+    assert outputs is not None
+    wanted = set(outputs.files() if files is None else files)
+    if run.mask is not None and outputs.segmentation_out in wanted:
+        labels = resample_mask(run.mask, stack.grid, outputs.segmentation_interpolation)
         write_image(labels, outputs.segmentation_out)
-    if outputs.uncertainty is not None:
+    if outputs.uncertainty in wanted:
         write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
-    if outputs.preview is not None:
+    if outputs.preview in wanted:
         report.write_bytes(preview_png(stack.volume, image), outputs.preview)
-    if outputs.statistics is not None:
-        content = report.statistics(stack.volume, grid, image)
+    if outputs.statistics in wanted:
+        content = report.statistics(stack.volume, stack.grid, image)
         report.write_json(content, outputs.statistics)
-    write_image(image, outputs.image)
-    content = report.sidecar(stack.volume, grid, run.options, run.key, run.sampler)
-    report.write_json(content, outputs.sidecar)
+    if outputs.image in wanted:
+        write_image(image, outputs.image)
+    content = report.sidecar(stack.volume, stack.grid, run.options, run.key, run.sampler)
+    report.write_json({**content, "segmentation": mask_key(run)}, outputs.sidecar)
+
+
+def mask_key(run: Run) -> dict[str, Any] | None:
+    """Everything but the grid that decides the mask of a run."""
+    if run.mask is None or run.outputs is None:
+        return None
+    interpolation = run.outputs.segmentation_interpolation
+    return {"sha256_of_voxels_and_geometry": run.mask.digest(), "interpolation": interpolation}
 
 
 def _key(

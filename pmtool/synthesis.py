@@ -92,9 +92,19 @@ def synthesise(
     done = total - sum(len(jobs) for jobs in rounds)
     for jobs in rounds:
         told = None if progress is None else _shifted(progress, done, total)
-        for index, values in sampler.generate(Pairs(stack, jobs), told) if jobs else ():
-            stack.generated[stack.key(*jobs[index])] = values
+        generate(stack, sampler, jobs, told)
         done += len(jobs)
+
+
+def generate(
+    stack: Stack,
+    sampler: SliceSampler,
+    jobs: Sequence[Job],
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Put the slices of jobs of one round into the stack's store, each as soon as it is there."""
+    for index, values in sampler.generate(Pairs(stack, jobs), progress) if jobs else ():
+        stack.generated[stack.key(*jobs[index])] = values
 
 
 def _shifted(progress: Progress, done: int, total: int) -> Callable[[float], None]:
