@@ -5,11 +5,15 @@ from __future__ import annotations
 import glob
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pmtool.errors import OutputError
+
+if sys.platform != "win32":
+    import fcntl
 
 
 @contextmanager
@@ -47,6 +51,53 @@ def remove_leftovers(path: Path) -> None:
     """Remove what killed processes left when they were writing a path."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
         _remove(leftover)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make a folder, which may be there, and keep other processes out of it.
+
+    The lock ends with the process, however that ends. The folder is removed if it is empty.
+
+    Raises
+    ------
+    OutputError
+        If another process is in it, or it cannot be made.
+    """
+    try:
+        lock = _lock(folder)
+    except BlockingIOError as error:
+        raise OutputError(
+            f"another process is writing to {folder}; wait for it or name another output"
+        ) from error
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            folder.rmdir()
+        if lock is not None:
+            os.close(lock)
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the lock of a folder, while the folder stands at its path."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        if sys.platform == "win32":
+            return None
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock), folder.stat()):
+                return lock
+        except FileNotFoundError:  # its former user has just removed it
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
 def _remove(path: Path) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
+from pmtool.files import move_into_place, remove_leftovers, temporary_beside
 
 _KEY = "key.json"
+_OUTPUTS = "outputs.json"
+T = TypeVar("T", dict[str, Any], list[str])
 
 
 class SliceKey(NamedTuple):
@@ -65,12 +67,13 @@ class Journal:
         """
         journal = cls(folder)
         try:
-            if folder.exists() and discard and not resume:
-                shutil.rmtree(folder)
-            if folder.exists():
+            folder.mkdir(exist_ok=True)
+            if discard and not resume:
+                journal._clear()
+            if (folder / _KEY).exists():
                 journal._check_resumable(key, resume)
             else:
-                folder.mkdir()
+                journal._clear()
                 journal._write(_KEY, json.dumps(key, indent=1).encode())
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
@@ -80,9 +83,38 @@ class Journal:
         """Whether there is a journal with this key."""
         return bool(self._key() == json.loads(json.dumps(key)))
 
+    @property
+    def outputs(self) -> set[Path]:
+        """Files that the run has said it will write: they are its own, should it be killed."""
+        return {Path(str(name)) for name in self._read(_OUTPUTS, list)}
+
+    def expect(self, outputs: Iterable[Path]) -> None:
+        """Note files that the run will write, and remove what was left of earlier attempts."""
+        paths = {path.resolve() for path in outputs}
+        for path in paths:
+            remove_leftovers(path)
+        self._write(_OUTPUTS, json.dumps(sorted(map(str, paths | self.outputs))).encode())
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is one; its folder alone is none."""
+        return (self.folder / _KEY).exists()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is not a single slice."""
+        return not any(self.folder.glob("*.npy"))
+
     def remove(self) -> None:
-        """Delete it with all its slices."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Delete it with all its slices.
+
+        The key goes first: a journal without one is over.
+        """
+        try:
+            self._clear()
+            self.folder.rmdir()
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be removed: {error.strerror}") from error
 
     def __contains__(self, key: object) -> bool:
         if not isinstance(key, SliceKey) or not self._path(key).exists():
@@ -109,12 +141,16 @@ class Journal:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"
 
     def _write(self, name: str, content: bytes) -> None:
-        temporary = self.folder / f"{name}.tmp"
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.folder / name)
+        with temporary_beside(self.folder / name) as temporary:
+            temporary.write_bytes(content)
+            move_into_place(temporary, self.folder / name)
+
+    def _clear(self) -> None:
+        """Delete what a journal consists of, and nothing else."""
+        (self.folder / _KEY).unlink(missing_ok=True)
+        for pattern in ("*.npy", _OUTPUTS, ".*.tmp"):
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
 
     def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
         if not resume:
@@ -130,8 +166,12 @@ class Journal:
             )
 
     def _key(self) -> dict[str, Any]:
+        return self._read(_KEY, dict)
+
+    def _read(self, name: str, kind: type[T]) -> T:
+        """A file's content, empty where it is not what we write."""
         try:
-            found = json.loads((self.folder / _KEY).read_text())
-        except (FileNotFoundError, ValueError):
-            return {}
-        return found if isinstance(found, dict) else {}
+            found = json.loads((self.folder / name).read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return kind()
+        return found if isinstance(found, kind) else kind()

@@ -149,11 +149,14 @@ class Outputs:
         return [self.image, self.sidecar, *(path for path in optional if path is not None)]
 
     def check_writable(self, inputs: list[Path]) -> None:
-        """Raise `OutputError` for what exists, has no folder, or would replace an input."""
+        """Raise `OutputError` for what exists, has no folder, or would replace an input.
+
+        What exists when a run goes on is judged by `pmtool.resumption`: its own files may.
+        """
         files = self.files()
         taken = [path.resolve() for path in inputs]
         for number, path in enumerate(files):
-            check_output(path, self.overwrite)
+            check_output(path, self.overwrite or self.resume)
             if path.resolve() in taken:
                 raise OutputError(f"{path} is an input; write the output to another file")
             if path.resolve() in [other.resolve() for other in files[:number]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,10 @@ from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.grid import Grid
 from pmtool.hounsfield import check_hounsfield
-from pmtool.image_file import write_image
-from pmtool.journal import Journal
+from pmtool.image_file import read_image, write_image
 from pmtool.options import Options, Outputs, split_options
 from pmtool.preview import preview_png
+from pmtool.resumption import resumable
 from pmtool.sampler import Estimate, Sampler, SamplerOptions
 from pmtool.segmentation import load_mask, resample_mask
 from pmtool.synthesis import Progress, missing_jobs, synthesise
@@ -141,32 +141,27 @@ def prepare(
 
 def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
     """Generate what a run lacks, put its output together and write its files."""
-    journal = _generate(run, progress)
-    result = assemble(run.stack)
-    if run.outputs is not None:
-        write(run, result)
-    if journal is not None:
+    if run.outputs is None:
+        return _generate(run, progress)
+    with resumable(run.outputs, run.key) as journal:
+        if journal is None:
+            return read_image(run.outputs.image, allow_large=True)
+        run.stack = replace(run.stack, generated=journal)
+        image = _generate(run, progress)
+        write(run, image)
         journal.remove()
-    return result
+    return image
 
 
-def _generate(run: Run, progress: Progress | None) -> Journal | None:
-    """Fill the stack."""
-    options, volume, grid = run.options, run.stack.volume, run.stack.grid
-    bundle = run.sampler.bundle
-    journal = _open_journal(run.outputs, run.key)
-    if journal is not None:
-        run.stack = Stack(volume, grid, journal, run.stack.window)
-    missing = sum(map(len, missing_jobs(run.stack, options.samples)))
-    _log.info(report.plan_text(volume, grid, bundle, run.sampler, run.estimate, missing))
+def _generate(run: Run, progress: Progress | None) -> sitk.Image:
+    """Fill the stack and put the output together."""
+    missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
+    bundle, sampler = run.sampler.bundle, run.sampler
+    volume, grid = run.stack.volume, run.stack.grid
+    _log.info(report.plan_text(volume, grid, bundle, sampler, run.estimate, missing))
     _log.debug("the model was trained on %s", bundle.manifest.trained_on)
-    try:
-        synthesise(run.stack, run.sampler, options.samples, progress)
-    except KeyboardInterrupt:
-        if journal is not None:
-            _log.warning("finished slices are kept in %s; go on with --resume", journal.folder)
-        raise
-    return journal
+    synthesise(run.stack, sampler, run.options.samples, progress)
+    return assemble(run.stack)
 
 
 def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> None:
@@ -223,12 +218,6 @@ def _key(
         "first position": grid.first,
         "interpolator": options.interpolator,
     }
-
-
-def _open_journal(outputs: Outputs | None, key: dict[str, Any]) -> Journal | None:
-    if outputs is None:
-        return None
-    return Journal.open(outputs.journal, key, resume=outputs.resume, discard=outputs.overwrite)
 
 
 def _sampler_options(options: Options) -> SamplerOptions:

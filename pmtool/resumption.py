@@ -1,0 +1,69 @@
+"""What a run leaves on disk while it lasts, so that it can be killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pmtool.files import alone_in
+from pmtool.journal import Journal
+from pmtool.options import Outputs, check_output
+
+_log = logging.getLogger("pmtool")
+
+
+@contextmanager
+def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]:
+    """The journal of a run, for this process alone; None where the run is complete.
+
+    The journal stays if the run stops after its first slice; nothing stays of one that stops
+    before.
+
+    Parameters
+    ----------
+    outputs
+        The run's files. Those that exist are refused unless they may be replaced, or are the
+        run's own from before it was killed.
+    key
+        Everything that decides the output's voxels; plain JSON values.
+
+    Raises
+    ------
+    UsageError
+        If there is an interrupted run, and it is not asked for or another one.
+    OutputError
+        If another process is at it, or a file exists or cannot be written.
+    """
+    with alone_in(outputs.journal):
+        if outputs.resume and _is_complete(outputs, key):
+            _log.info("%s is complete", outputs.image)
+            yield None
+            return
+        journal = Journal.open(
+            outputs.journal, key, resume=outputs.resume, discard=outputs.overwrite
+        )
+        try:
+            for path in outputs.files():
+                check_output(path, outputs.overwrite or path.resolve() in journal.outputs)
+            journal.expect(outputs.files())
+            yield journal
+        except BaseException:
+            if journal.is_empty:
+                journal.remove()
+            else:
+                _log.warning("finished slices are kept in %s; go on with --resume", journal.folder)
+            raise
+
+
+def _is_complete(outputs: Outputs, key: dict[str, Any]) -> bool:
+    """Whether all is there, as the sidecar says, which is written last."""
+    if Journal(outputs.journal).exists or not all(path.exists() for path in outputs.files()):
+        return False
+    try:
+        told = json.loads(outputs.sidecar.read_bytes())["options"]
+        return all(told[name] == value for name, value in key.items())
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
