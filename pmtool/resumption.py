@@ -6,6 +6,7 @@ import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from pmtool.files import alone_in
@@ -38,7 +39,7 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
         If another process is at it, or a file exists or cannot be written.
     """
     with alone_in(outputs.journal):
-        if outputs.resume and _is_complete(outputs, key):
+        if outputs.resume and not missing_files(outputs, key):
             _log.info("%s is complete", outputs.image)
             yield None
             return
@@ -58,12 +59,19 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
             raise
 
 
-def _is_complete(outputs: Outputs, key: dict[str, Any]) -> bool:
-    """Whether all is there, as the sidecar says, which is written last."""
-    if Journal(outputs.journal).exists or not all(path.exists() for path in outputs.files()):
-        return False
+def missing_files(outputs: Outputs, key: dict[str, Any]) -> list[Path]:
+    """Files that a run lacks: all of them, unless the sidecar tells of this very run.
+
+    The sidecar is written last, and a run that has a journal is not over.
+    """
+    if Journal(outputs.journal).exists or not _tells_of(outputs.sidecar, key):
+        return outputs.files()
+    return [path for path in outputs.files() if not path.exists()]
+
+
+def _tells_of(sidecar: Path, key: dict[str, Any]) -> bool:
     try:
-        told = json.loads(outputs.sidecar.read_bytes())["options"]
+        told = json.loads(sidecar.read_bytes())["options"]
         return all(told[name] == value for name, value in key.items())
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
