@@ -12,6 +12,7 @@ from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.layout import Layout
+from pmtool.limits import free_memory, gibibytes
 from pmtool.mixture import Mode
 from pmtool.windows import balanced, padded_size, wavefronts
 
@@ -40,7 +41,7 @@ class SamplerOptions:
     threads
         Of the processor; all of them by default.
     memory
-        Bytes for the whole process; half of the machine's by default.
+        Bytes for the whole process; half of the machine's by default, and never more than is free.
     seed
         Of the random numbers, ``0 <= seed < 2**64``.
     mode
@@ -97,7 +98,8 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     wavefronts(padded, window)
     threads = options.threads or processors()
     resident = psutil.Process().memory_info().rss
-    budget = options.memory or psutil.virtual_memory().total // 2
+    free = resident + free_memory()
+    budget = min(options.memory or psutil.virtual_memory().total // 2, free)
     lane = Buffers.size(layout, *window, 1)
     scratch = int(SCRATCH * lane)
     wanted = options.batch or MOST_LANES
@@ -107,10 +109,10 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
             batch = min(wanted, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory)
-    needed = (resident + scratch + lane) / 1e9
+    needed, held = (gibibytes(size) for size in (resident + scratch + lane, budget))
     raise MemoryBudgetError(
-        f"a window of {window[0]}x{window[1]} pixels needs {needed:.1f} GB: "
-        "allow more with --memory or take a smaller --window"
+        f"a window of {window[0]}x{window[1]} pixels needs {needed} of memory and {held} may be "
+        "used: allow more with --memory or take a smaller --window"
     )
 
 
