@@ -34,8 +34,8 @@ def run_command(command: click.Command, arguments: list[str] | None = None) -> i
     except Exception as error:
         if "--debug" in arguments:
             raise
-        click.echo(f"pmtool: {_sentence(error)}", err=True)
-        return _exit_code(error)
+        click.echo(f"pmtool: {sentence(error)}", err=True)
+        return exit_code(error)
 
 
 @contextmanager
@@ -116,7 +116,8 @@ def _termination_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What is told of an error."""
     if isinstance(error, PmtoolError):
         return str(error)
     if isinstance(error, MemoryError):
@@ -124,7 +125,8 @@ def _sentence(error: Exception) -> str:
     return f"{type(error).__name__}: {error} (--debug shows where)".replace("\n", " ")
 
 
-def _exit_code(error: Exception) -> int:
+def exit_code(error: Exception) -> int:
+    """Of the process that an error ends."""
     if isinstance(error, PmtoolError):
         return error.exit_code
     return 7 if isinstance(error, MemoryError) else 1
