@@ -1,0 +1,227 @@
+"""The slices of a resampled volume as DICOM: CT Image Storage, derived from a source series."""
+
+from __future__ import annotations
+
+import copy
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from pydicom import DataElement, Dataset
+from pydicom.sr.codedict import codes
+from pydicom.uid import UID, CTImageStorage
+from pydicom.valuerep import DSfloat
+
+from pmtool.dicom import attributes
+from pmtool.dicom.stored import set_pixels
+from pmtool.errors import InputError, UsageError
+from pmtool.volume import Volume
+
+MAKER = "pmtool"
+"""Manufacturer of derived series."""
+_WHAT = {
+    "acquired": "Acquired slice, pixels unchanged",
+    "synthesised": "Synthesised between two acquired slices, not acquired data",
+    "interpolated": "Interpolated between acquired and synthesised slices, not acquired data",
+    "extrapolated": "Repeats the nearest acquired slice, not acquired data",
+}
+
+
+def check_derivable(volume: Volume) -> None:
+    """Refuse a volume that no DICOM series can be derived from.
+
+    Raises
+    ------
+    UsageError
+        If it does not come from DICOM.
+    InputError
+        If its headers lack an identifier, or say that pixels have more than 16 bits.
+    """
+    advice = "write an image file such as out.nrrd instead"
+    if volume.headers is None:
+        raise UsageError(
+            f"{volume.name} is not DICOM and has no patient and study that a DICOM series could "
+            f"belong to; {advice}"
+        )
+    for header in volume.headers:
+        missing = [keyword for keyword in attributes.REQUIRED if not header.get(keyword)]
+        if missing:
+            raise InputError(f"{volume.name} has a slice without {missing[0]}; {advice}")
+        if header.BitsAllocated > 16:
+            raise InputError(
+                f"{volume.name} has {header.BitsAllocated} bits a pixel and a DICOM CT at most 16; "
+                f"{advice}"
+            )
+
+
+class DerivedSeries:
+    """The data sets of a resampled series, each made when it is asked for.
+
+    Identifiers are a function of the source's and of all that decides the voxels, and nothing
+    says when they were made: the same run gives the same bytes.
+
+    Parameters
+    ----------
+    source
+        A volume that `check_derivable` has passed.
+    image
+        It, resampled.
+    sidecar
+        What `pmtool.report.sidecar` tells of that.
+    """
+
+    def __init__(self, source: Volume, image: sitk.Image, sidecar: dict[str, Any]) -> None:
+        assert source.headers is not None
+        self._headers: tuple[Dataset, ...] = source.headers
+        self._volume = Volume(image, source.axis, source.name)
+        self._sidecar = sidecar
+        identity = [sidecar["options"], [_identity(header) for header in self._headers]]
+        self._namespace = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(identity, sort_keys=True))
+        self._series = self._series_level(self._headers[0])
+
+    @property
+    def uid(self) -> UID:
+        """Its SeriesInstanceUID."""
+        return self._uid("series")
+
+    def __len__(self) -> int:
+        return len(self._sidecar["slices"])
+
+    def __getitem__(self, index: int) -> Dataset:
+        entry = self._sidecar["slices"][index]
+        sources = [self._headers[i] for i in entry.get("pair", [entry.get("source")])]
+        dataset = copy.deepcopy(self._series)
+        _keep(dataset, attributes.IMAGE_LEVEL, sources)
+        _keep(dataset, attributes.PIXEL_LEVEL, sources[:1])
+        self._describe(dataset, entry["kind"], sources)
+        self._place(dataset, index, entry["kind"], sources[0])
+        set_pixels(dataset, self._volume.slices[index], sources[0])
+        _fill_up(dataset)
+        dataset.InstanceNumber = index + 1
+        dataset.SOPClassUID = CTImageStorage
+        dataset.SOPInstanceUID = self._uid(index + 1)
+        return dataset
+
+    def _series_level(self, header: Dataset) -> Dataset:
+        """What all slices have in common."""
+        dataset = Dataset()
+        _keep(dataset, attributes.SERIES_LEVEL, [header])
+        dataset.Modality = "CT"
+        dataset.SeriesInstanceUID = self.uid
+        if header.get("SeriesNumber") is not None:
+            dataset.SeriesNumber = int(header.SeriesNumber) + 1000
+        suffix = f"{self._sidecar['grid']['spacing_mm']:g} mm {MAKER}"
+        described = str(header.get("SeriesDescription", ""))[: 63 - len(suffix)]
+        dataset.SeriesDescription = f"{described} {suffix}".strip()
+        dataset.ContributingEquipmentSequence = _equipment(header)
+        dataset.Manufacturer = dataset.ManufacturerModelName = MAKER
+        dataset.SoftwareVersions = [self._sidecar["pmtool"], self._sidecar["model"]["sha256"]]
+        return dataset
+
+    def _describe(self, dataset: Dataset, kind: str, sources: Sequence[Dataset]) -> None:
+        """Say what the slice is and what it was made from."""
+        more = list(sources[0].get("ImageType") or ())[3:]
+        dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *more, kind.upper()]
+        dataset.DerivationDescription = f"{_WHAT[kind]}. {self._provenance}"
+        dataset.SourceImageSequence = [_reference(header) for header in sources]
+        if kind != "acquired":
+            dataset.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]
+
+    @property
+    def _provenance(self) -> str:
+        told = self._sidecar
+        return (
+            f"Series resampled to {told['grid']['spacing_mm']:g} mm by pmtool {told['pmtool']}, "
+            f"model {told['model']['name']} (SHA-256 {told['model']['sha256']}), "
+            f"mode {told['options']['mode']}, seed {told['seed']}. {told['notice']}"
+        )
+
+    def _place(self, dataset: Dataset, index: int, kind: str, source: Dataset) -> None:
+        """Acquired slices stay where they are, to the last digit; others follow the image."""
+        dataset.SpacingBetweenSlices = DSfloat(self._volume.spacing, auto_format=True)
+        if kind == "acquired":
+            _keep(dataset, ("ImagePositionPatient", "SliceLocation"), [source])
+            return
+        at = [0, 0, 0]
+        at[self._volume.axis] = index
+        place = self._volume.image.TransformIndexToPhysicalPoint(at)
+        dataset.ImagePositionPatient = [DSfloat(x, auto_format=True) for x in place]
+        first, last = (self._headers[i].get("SliceLocation") for i in (0, -1))
+        if first is not None and last is not None and source.get("SliceLocation") is not None:
+            offset = np.subtract(place, source.ImagePositionPatient)
+            along = float(self._volume.direction[:, self._volume.axis] @ offset)
+            location = float(source.SliceLocation) + np.sign(last - first) * along
+            dataset.SliceLocation = DSfloat(location, auto_format=True)
+
+    def _uid(self, name: object) -> UID:
+        return UID(f"2.25.{uuid.uuid5(self._namespace, str(name)).int}")
+
+
+def _keep(dataset: Dataset, keywords: Iterable[str], sources: Sequence[Dataset]) -> None:
+    """Copy the attributes for which all sources have the same value."""
+    for keyword in keywords:
+        elements = [source[keyword] for source in sources if keyword in source]
+        if len(elements) == len(sources) and all(e == elements[0] for e in elements):
+            dataset.add(_valid(copy.deepcopy(elements[0])))
+
+
+def _valid(element: DataElement) -> DataElement:
+    """Without private attributes, and with decimal numbers of at most 16 characters."""
+    if element.VR == "SQ":
+        for item in element.value:
+            item.remove_private_tags()
+    elif element.VR == "DS":
+        if element.VM == 1:
+            element.value = DSfloat(element.value, auto_format=True)
+        else:
+            element.value = [DSfloat(value, auto_format=True) for value in element.value or ()]
+    return element
+
+
+def _fill_up(dataset: Dataset) -> None:
+    """Add what must be there, if without a value: "unknown"."""
+    needed = list(attributes.TYPE_2)
+    if "BodyPartExamined" not in dataset:
+        needed.append("Laterality")
+    if dataset.dir("ContrastBolus"):
+        needed.append("ContrastBolusAgent")
+    for keyword in needed:
+        dataset.setdefault(keyword, None)
+
+
+def _identity(header: Dataset) -> list[str]:
+    return [str(header[keyword].value) for keyword in attributes.REQUIRED]
+
+
+def _equipment(header: Dataset) -> list[Dataset]:
+    """Whatever contributed to the source, and last what made it."""
+    kept = Dataset()
+    _keep(kept, ("ContributingEquipmentSequence",), [header])
+    maker = Dataset()
+    _keep(maker, attributes.EQUIPMENT, [header])
+    maker.Manufacturer = maker.get("Manufacturer") or "unknown"
+    derived = "DERIVED" in (header.get("ImageType") or ())
+    role = codes.DCM.ProcessingEquipment if derived else codes.DCM.AcquisitionEquipment
+    maker.PurposeOfReferenceCodeSequence = [_code(role)]
+    return [*kept.get("ContributingEquipmentSequence", ()), maker]
+
+
+def _reference(header: Dataset) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID = header.SOPClassUID
+    item.ReferencedSOPInstanceUID = header.SOPInstanceUID
+    if header.SOPClassUID != CTImageStorage:
+        item.ReferencedFrameNumber = header.InstanceNumber
+    item.PurposeOfReferenceCodeSequence = [_code(codes.DCM.SourceImageForImageProcessingOperation)]
+    return item
+
+
+def _code(code: Any) -> Dataset:
+    item = Dataset()
+    item.CodeValue = code.value
+    item.CodingSchemeDesignator = code.scheme_designator
+    item.CodeMeaning = code.meaning
+    return item

@@ -1,0 +1,91 @@
+"""A derived series in a folder, one file a slice, that appears whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from pmtool.dicom.derived import MAKER, DerivedSeries
+from pmtool.errors import OutputError
+from pmtool.files import temporary_beside
+
+_TAGS = ["Manufacturer", "SeriesInstanceUID"]
+
+
+def write_series(series: DerivedSeries, folder: Path) -> None:
+    """Write ``0001.dcm``, ``0002.dcm`` ... to a new folder, in place of the one that is there.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    digits = max(4, len(str(len(series))))
+    try:
+        with temporary_beside(folder) as temporary:
+            temporary.mkdir()
+            for index in range(len(series)):
+                _write(series[index], temporary / f"{index + 1:0{digits}d}.dcm")
+            _move_into_place(temporary, folder)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def check_folder(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` for a path that holds something else than a series to be replaced."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise OutputError(f"{path} is a file; a DICOM series needs a folder")
+    if any(path.iterdir()):
+        if not _is_ours(path):
+            raise OutputError(
+                f"{path} holds other files than one series written by pmtool; name a new folder"
+            )
+        if not overwrite:
+            raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def _write(dataset: Dataset, path: Path) -> None:
+    buffer = BytesIO()
+    dataset.ensure_file_meta()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    with warnings.catch_warnings():  # of values that the source has and the standard does not
+        warnings.simplefilter("ignore")
+        dataset.save_as(buffer, enforce_file_format=True)
+    with path.open("wb") as file:
+        file.write(buffer.getvalue())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _move_into_place(temporary: Path, folder: Path) -> None:
+    if not folder.exists():
+        temporary.replace(folder)
+        return
+    with temporary_beside(folder.with_name(f"{folder.name}.old")) as former:
+        folder.replace(former)
+        try:
+            temporary.replace(folder)
+        except BaseException:
+            former.replace(folder)
+            raise
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds one series that pmtool made, and nothing else."""
+    try:
+        headers = [
+            pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
+            for path in folder.iterdir()
+        ]
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return False
+    found = {(header.get("Manufacturer"), header.get("SeriesInstanceUID")) for header in headers}
+    return len(found) == 1 and found.pop()[0] == MAKER

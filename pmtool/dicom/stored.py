@@ -1,0 +1,42 @@
+"""HU as the pixels of a DICOM image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+
+def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
+    """Store a slice as its source is stored, in place.
+
+    Parameters
+    ----------
+    dataset
+        Gets the attributes of the pixels.
+    values
+        HU, ``(H, W)``. They are stored by the source's slope and intercept, to the nearest and
+        within the range of 16 bits: exactly where the source has this slice.
+    header
+        Of the source.
+    """
+    slope = dataset.RescaleSlope = header.get("RescaleSlope") or 1
+    intercept = dataset.RescaleIntercept = header.get("RescaleIntercept") or 0
+    signed = dataset.PixelRepresentation = int(header.PixelRepresentation)
+    stored = np.rint((values.astype(np.float64) - float(intercept)) / float(slope))
+    bits = min(max(int(header.BitsStored), 12), 16)
+    low, high = _range(bits, signed)
+    if stored.min() < low or stored.max() > high:
+        bits = 16
+        stored = np.clip(stored, *_range(bits, signed))
+    dataset.Rows, dataset.Columns = stored.shape
+    dataset.SamplesPerPixel = 1
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
+    dataset.PixelData = stored.astype("<i2" if signed else "<u2").tobytes()
+    dataset["PixelData"].VR = "OW"
+
+
+def _range(bits: int, signed: int) -> tuple[int, int]:
+    return (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
