@@ -92,6 +92,7 @@ def main() -> None:
     help="Budget of the whole process, like 4G.",
 )
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option("--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie.")
 @click.option(
     "--format",

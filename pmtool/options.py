@@ -52,6 +52,8 @@ class Options:
         Drawn of every slice for the uncertainty; the output is the first.
     assume_hu
         Take voxels for HU whose range says otherwise.
+    series_uid
+        Which series of several, in DICOM.
     allow_uneven
         Take slices whose distances differ, at their true positions.
     """
@@ -71,6 +73,7 @@ class Options:
     assume_hu: bool = False
     allow_uneven: bool = False
 
+    series_uid: str | None = None
     def __post_init__(self) -> None:
         _check_choice("grid", self.grid, GRIDS)
         _check_choice("interpolator", self.interpolator, INTERPOLATORS)

@@ -117,7 +117,7 @@ def prepare(
     _check_samples(outputs, options)
     if outputs is not None:
         outputs.check_writable(_inputs(image, outputs, options))
-    volume = load_volume(image)
+    volume = load_volume(image, options.series_uid, options.allow_uneven)
     check_hounsfield(volume, options.assume_hu)
     grid = target_grid(volume, spacing, options)
     mask = None

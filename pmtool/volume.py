@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool.errors import ContentError, GeometryError
+from pmtool.dicom.files import is_dicom
+from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.grid import Grid
-from pmtool.image_file import orthonormal, read_image
+from pmtool.image_file import image_suffix, orthonormal, read_image
 
 _SAME = 1e-3
 """Relative difference below which two spacings are the same."""
@@ -104,22 +106,49 @@ class Volume:
         image[tuple(where)] = sitk.GetImageFromArray(values)
 
 
-def load_volume(source: str | Path | sitk.Image) -> Volume:
-    """A volume from a file or an image.
+def load_volume(
+    source: str | Path | sitk.Image,
+    series_uid: str | None = None,
+    allow_uneven: bool = False,
+    allow_large: bool = False,
+) -> Volume:
+    """A volume from a file, a folder or zip of DICOM files, or an image.
+
+    Parameters
+    ----------
+    source
+        See docs/formats.md.
+    series_uid
+        Which series of several, in DICOM.
+    allow_uneven
+        Take slices whose distances differ, in DICOM.
+    allow_large
+        Read more than `pmtool.limits.MAX_INPUT`.
 
     Raises
     ------
+    UsageError
+        If there is no such series, or pydicom is missing.
     InputError
         If a file cannot be read.
     GeometryError
-        If it is not three-dimensional, has a single slice or sheared axes.
+        If it is not three-dimensional, has a single slice or sheared axes; if DICOM files are
+        several series, or no stack of slices.
     ContentError
         If it has several values a voxel.
     """
+    if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):
+        if find_spec("pydicom") is None:
+            raise UsageError("DICOM needs pydicom: pip install 'pmtool[dicom]'")
+        from pmtool.dicom.load import load_series
+
+        return load_series(Path(source), series_uid, allow_uneven, allow_large)
+    if series_uid is not None:
+        raise UsageError("only DICOM has series; leave --series-uid out")
     if isinstance(source, sitk.Image):
         image, name = source, "the image"
     else:
-        image, name = read_image(Path(source)), str(source)
+        image, name = read_image(Path(source), allow_large=allow_large), str(source)
     _check_shape(image, name)
     return Volume(_with_right_angles(image, name), through_plane_axis(image.GetSpacing()), name)
 
@@ -140,6 +169,12 @@ def through_plane_axis(spacing: tuple[float, ...]) -> int:
 def plane_name(volume: Volume, axis: int) -> str:
     """What the planes perpendicular to an ITK axis are called: sagittal, coronal or axial."""
     return ("sagittal", "coronal", "axial")[int(np.abs(volume.direction[:, axis]).argmax())]
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return True
+    return image_suffix(path) is None and path.is_file() and is_dicom(path)
 
 
 def _check_shape(image: sitk.Image, name: str) -> None:

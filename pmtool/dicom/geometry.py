@@ -1,0 +1,128 @@
+"""Where images lie, and whether they form a stack.
+
+All comes from their positions and orientations, nothing from names, numbers or thickness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+
+from pmtool.errors import GeometryError
+from pmtool.image_file import orthonormal
+
+EVEN = 0.1
+"""Share of the slices' distance by which a slice may lie off its place in an even stack."""
+SAME_PLACE = 0.05
+"""Pixels between images that lie at one place."""
+STRAIGHT = 0.5
+"""Pixels by which slices may be shifted against each other in their plane."""
+ALIKE = 1e-3
+"""Largest difference of direction cosines, and relative one of pixel spacings."""
+_LISTED = 5
+
+Floats = NDArray[np.float64]
+
+
+class Planes(NamedTuple):
+    """Where images lie.
+
+    Attributes
+    ----------
+    places
+        ``(images, 3)``: of the first pixel's centre, mm.
+    direction
+        ``(3, 3)``: the unit vectors of x, y and the normal in columns.
+    pixel
+        Spacing of columns and of rows, mm.
+    """
+
+    places: Floats
+    direction: Floats
+    pixel: tuple[float, float]
+
+    @property
+    def depths(self) -> Floats:
+        """``(images,)``: along the normal, mm."""
+        return self.places @ self.direction[:, 2]
+
+
+def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
+    """The planes of parallel images; raises `GeometryError` if they are none."""
+    try:
+        places = np.array([h.ImagePositionPatient for h in headers], dtype=float)
+        axes = np.array([h.ImageOrientationPatient for h in headers], dtype=float)
+        spacing = np.array([h.PixelSpacing for h in headers], dtype=float)
+        known = places.shape[1:] == (3,) and axes.shape[1:] == (6,) and spacing.shape[1:] == (2,)
+    except (AttributeError, TypeError, ValueError):
+        known = False
+    if not known or not all(np.isfinite(a).all() for a in (places, axes, spacing)):
+        raise GeometryError(
+            f"{name} does not say for every slice where it lies (ImagePositionPatient, "
+            "ImageOrientationPatient, PixelSpacing); export it again"
+        )
+    if np.abs(axes - axes[0]).max() > ALIKE:
+        raise GeometryError(f"the slices of {name} are not parallel; give each stack on its own")
+    if spacing.min() <= 0 or np.abs(spacing - spacing[0]).max() > ALIKE * spacing.min():
+        raise GeometryError(
+            f"the slices of {name} have pixels of {_range(spacing)} mm; give each size on its own"
+        )
+    row, column = axes[0, :3], axes[0, 3:]
+    direction = orthonormal(np.stack([row, column, np.cross(row, column)], axis=1), name)
+    rows, columns = spacing[0]
+    return Planes(places, direction, (float(columns), float(rows)))
+
+
+def check_straight(planes: Planes, name: str) -> None:
+    """Raise `GeometryError` unless slices, in order, lie straight above each other."""
+    offsets = planes.places - planes.places[0]
+    depths = planes.depths - planes.depths[0]
+    sideways = offsets - np.outer(depths, planes.direction[:, 2])
+    limit = STRAIGHT * min(planes.pixel)
+    shift = np.linalg.norm(sideways, axis=1)
+    if shift.max() <= limit:
+        return
+    slant = sideways[-1] / depths[-1]
+    if np.linalg.norm(sideways - np.outer(depths, slant), axis=1).max() <= limit:
+        angle = np.degrees(np.arctan(np.linalg.norm(slant)))
+        raise GeometryError(
+            f"{name} was acquired with a tilted gantry ({angle:.1f} degrees); have it "
+            "reconstructed or resampled without the tilt first"
+        )
+    raise GeometryError(
+        f"the slices of {name} are shifted against each other by up to {shift.max():.3g} mm in "
+        "their plane; give each stack on its own"
+    )
+
+
+def is_even(depths: Floats) -> bool:
+    """Whether slices at increasing depths, mm, lie where those of an even stack would."""
+    even = np.linspace(depths[0], depths[-1], len(depths))
+    distance = (depths[-1] - depths[0]) / (len(depths) - 1)
+    return bool(np.abs(depths - even).max() <= EVEN * distance)
+
+
+def unevenness(depths: Floats, name: str) -> str:
+    """A sentence with the gaps between slices at uneven depths, mm."""
+    distances = np.diff(depths)
+    usual = float(np.median(distances))
+    off = np.abs(distances - usual)
+    odd = np.flatnonzero(off > min(EVEN * usual, off.max() / 2))
+    gaps = [
+        f"{distances[i]:.4g} mm ({distances[i] / usual:.3g}x) after {depths[i]:.4g} mm" for i in odd
+    ]
+    more = f" and {len(gaps) - _LISTED} more" if len(gaps) > _LISTED else ""
+    return (
+        f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for {len(gaps)} gaps: "
+        f"{', '.join(gaps[:_LISTED])}{more}; copy missing slices, or take slices where they lie by "
+        "--allow-uneven"
+    )
+
+
+def _range(spacing: Floats) -> str:
+    low, high = spacing.min(axis=0), spacing.max(axis=0)
+    return f"{low[0]:.4g} x {low[1]:.4g} to {high[0]:.4g} x {high[1]:.4g}"

@@ -1,0 +1,109 @@
+"""Headers of DICOM files: one data set an image, also where a file holds many."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+
+from pmtool.errors import InputError
+
+_FRAMES = "PerFrameFunctionalGroupsSequence"
+_SHARED = "SharedFunctionalGroupsSequence"
+_GROUPS = (
+    "CTAcquisitionDetailsSequence",
+    "CTImageFrameTypeSequence",
+    "CTReconstructionSequence",
+    "CardiacSynchronizationSequence",
+    "FrameContentSequence",
+    "FrameVOILUTSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+    "PlaneOrientationSequence",
+    "PlanePositionSequence",
+    "TemporalPositionSequence",
+)
+"""Functional groups whose attributes mean the same in a classic image."""
+
+
+def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) -> Dataset:
+    """What a file holds.
+
+    Parameters
+    ----------
+    file
+        DICOM, with or without the preamble.
+    tags
+        Keywords of what is needed; all where there are none.
+    pixels
+        Read the pixels too.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged.
+    """
+    wanted = [*tags, _SHARED, _FRAMES, "SOPClassUID"] if tags else None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            dataset = pydicom.dcmread(
+                file, stop_before_pixels=not pixels, specific_tags=wanted, force=True
+            )
+            _convert(dataset)
+    except Exception as error:  # pydicom raises whatever it stumbles over
+        raise damaged(file) from error
+    if "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in dataset.file_meta:
+        raise damaged(file)
+    return dataset
+
+
+def image_headers(dataset: Dataset) -> list[Dataset]:
+    """A header for every image of a file, without pixels.
+
+    The frames of an enhanced image get what is common to all and what is their own in one data
+    set, as if each were a classic image.
+    """
+    frames = dataset.get(_FRAMES)
+    common = _without(dataset, _FRAMES, _SHARED, "PixelData")
+    if not frames:
+        return [common]
+    shared = dataset.get(_SHARED) or [Dataset()]
+    return [_flat(common, shared[0], frame) for frame in frames]
+
+
+def damaged(file: Path) -> InputError:
+    """The error for a file that cannot be read."""
+    return InputError(f"{file} is a damaged DICOM file: copy it again, or take it away")
+
+
+def _flat(common: Dataset, *groups: Dataset) -> Dataset:
+    header = Dataset(common)
+    for group in groups:
+        for keyword in _GROUPS:
+            for item in group.get(keyword) or ():
+                header.update(item)
+    _convert(header)
+    return header
+
+
+def _without(dataset: Dataset, *keywords: str) -> Dataset:
+    copy = Dataset(dataset)
+    for keyword in keywords:
+        if keyword in copy:
+            del copy[keyword]
+    return copy
+
+
+def _convert(dataset: Dataset) -> None:
+    """Turn bytes into values now, without warnings; values that cannot be are left out."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for tag in list(dataset.keys()):
+            try:
+                dataset[tag]
+            except Exception:  # as above
+                del dataset[tag]

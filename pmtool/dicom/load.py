@@ -1,0 +1,85 @@
+"""A CT series as a volume."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.dicom.archive import unpacked
+from pmtool.dicom.files import dicom_files
+from pmtool.dicom.pixels import common_type, read_images
+from pmtool.dicom.series import Series, choose_series, find_series
+from pmtool.dicom.stack import stack_images
+from pmtool.errors import GeometryError, InputError
+from pmtool.limits import check_input
+from pmtool.volume import Volume
+
+
+def load_series(
+    source: Path,
+    series_uid: str | None = None,
+    allow_uneven: bool = False,
+    allow_large: bool = False,
+) -> Volume:
+    """A CT series from a folder, a zip file, or a file that holds all of it.
+
+    Parameters
+    ----------
+    source
+        Folders are searched with all folders below them.
+    series_uid
+        Of the series; where it is None there must be only one that is a stack.
+    allow_uneven
+        Take slices whose distances differ.
+    allow_large
+        Read more than `pmtool.limits.MAX_INPUT`.
+
+    Raises
+    ------
+    InputError
+        If there is no CT, or a file is damaged.
+    UsageError
+        If there is no series with the UID.
+    GeometryError
+        If there are several series, or the slices are no stack: see `stack_images`.
+    ContentError
+        If the images are not CT.
+    """
+    if not source.exists():
+        raise InputError(f"{source} does not exist; give a folder, a zip or a file of DICOM")
+    name = str(source)
+    with _files(source, allow_large) as files:
+        series = choose_series(find_series(files), series_uid, name)
+        if files == [source] and len(series.images) == 1:
+            raise GeometryError(f"{name} is a single slice; give the folder of its series")
+        return read_series(series, name, allow_uneven, allow_large)
+
+
+def read_series(
+    series: Series, name: str, allow_uneven: bool = False, allow_large: bool = False
+) -> Volume:
+    """A series as a volume in HU; raises what `load_series` does for images that are no stack."""
+    stack = stack_images(series, name, allow_uneven)
+    check_input(name, sum(image.size for image in stack.images), allow_large=allow_large)
+    slices, headers = zip(*read_images(stack.images), strict=True)
+    image = sitk.GetImageFromArray(np.stack(slices, dtype=common_type(slices)))
+    image.SetSpacing((*stack.planes.pixel, stack.distance))
+    image.SetOrigin(stack.planes.places[0].tolist())
+    image.SetDirection(stack.planes.direction.ravel().tolist())
+    return Volume(image, 2, name, stack.positions, headers)
+
+
+@contextmanager
+def _files(source: Path, allow_large: bool) -> Iterator[list[Path]]:
+    """The DICOM files of a source; those of a zip are there for as long as they are needed."""
+    if source.is_dir():
+        yield dicom_files(source)
+    elif source.suffix.lower() == ".zip":
+        with unpacked(source, allow_large) as folder:
+            yield dicom_files(folder)
+    else:
+        yield [source]

@@ -1,0 +1,129 @@
+"""Pixels of DICOM files in HU."""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
+
+from pmtool.dicom.headers import damaged, image_headers, read_dataset
+from pmtool.dicom.series import Image
+from pmtool.errors import ContentError
+from pmtool.image_file import quiet_itk
+
+_MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+
+def read_images(images: Sequence[Image]) -> list[tuple[NDArray[Any], Dataset]]:
+    """The HU ``(H, W)`` and the whole header of every image; a file is read once.
+
+    Raises
+    ------
+    InputError
+        If a file is truncated or damaged.
+    ContentError
+        If it is in colour.
+    """
+    read: dict[tuple[Path, int], tuple[NDArray[Any], Dataset]] = {}
+    for file in dict.fromkeys(image.file for image in images):
+        dataset = read_dataset(file, pixels=True)
+        stored, headers = stored_values(dataset, file), image_headers(dataset)
+        for frame in (image.frame for image in images if image.file == file):
+            if not frame < len(stored) == len(headers):
+                raise damaged(file)
+            read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
+    return [read[image.file, image.frame] for image in images]
+
+
+def stored_values(dataset: Dataset, file: Path) -> NDArray[Any]:
+    """The pixels of a file as they are stored, ``(frames, H, W)``.
+
+    pydicom reads what is not compressed, GDCM the rest.
+
+    Raises
+    ------
+    InputError
+        If they are truncated or damaged.
+    ContentError
+        If there are several values a pixel.
+    """
+    if dataset.get("SamplesPerPixel", 1) != 1:
+        raise ContentError(f"{file} is in colour; a CT has one value a pixel")
+    dataset.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
+    syntax = dataset.file_meta.TransferSyntaxUID
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if syntax.is_encapsulated:
+                values = _decompressed(dataset)
+            else:
+                values = pixel_array(dataset, raw=True)
+    except Exception as error:  # pydicom raises whatever it stumbles over
+        raise damaged(file) from error
+    return values.reshape(-1, *values.shape[-2:])
+
+
+def rescale(header: Dataset) -> tuple[float, float] | None:
+    """Slope and intercept of an image, None where its header has none."""
+    values = header.get("RescaleSlope"), header.get("RescaleIntercept")
+    return None if None in values else (float(values[0]), float(values[1]))
+
+
+def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
+    """An image's rescaled values ``(H, W)``.
+
+    int16 or, where they do not fit, int32 if slope and intercept are integers; else float32.
+    """
+    slope, intercept = rescale(header) or (1.0, 0.0)
+    if not (slope.is_integer() and intercept.is_integer()):
+        return np.asarray(stored * slope + intercept, np.float32)
+    values = stored.astype(np.int64) * int(slope) + int(intercept)
+    for dtype in (np.int16, np.int32):
+        limits = np.iinfo(dtype)
+        if limits.min <= values.min() and values.max() <= limits.max:
+            return values.astype(dtype)
+    return values.astype(np.float32)
+
+
+def common_type(images: Sequence[NDArray[Any]]) -> np.dtype[Any]:
+    """The voxel type that holds all images."""
+    types = {image.dtype for image in images}
+    widest = (np.float32, np.int32, np.int16)
+    return next(np.dtype(dtype) for dtype in widest if np.dtype(dtype) in types)
+
+
+def _decompressed(dataset: Dataset) -> NDArray[Any]:
+    """By GDCM, which is given a file of the pixels alone, frame by frame."""
+    count = int(dataset.get("NumberOfFrames") or 1)
+    frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
+    with tempfile.TemporaryDirectory() as folder, quiet_itk():
+        return np.stack([_decode(frame, dataset, Path(folder, "frame.dcm")) for frame in frames])
+
+
+def _decode(frame: bytes, dataset: Dataset, file: Path) -> NDArray[Any]:
+    bare = Dataset()
+    for keyword in _MODULE:
+        setattr(bare, keyword, dataset[keyword].value)
+    bare.SOPClassUID, bare.SOPInstanceUID = CTImageStorage, "1.2.3"
+    bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
+    bare.PixelData = encapsulate([frame])
+    bare["PixelData"].VR = "OB"
+    bare["PixelData"].is_undefined_length = True
+    bare.ensure_file_meta()
+    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+    bare.save_as(file, enforce_file_format=True)
+    image: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
+    shape = (dataset.Rows, dataset.Columns)
+    if image.size != np.prod(shape):
+        raise ValueError(f"decoded {image.shape} pixels instead of {shape}")
+    return image.reshape(shape)

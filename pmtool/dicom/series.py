@@ -1,0 +1,206 @@
+"""CT series among files, and the one that is meant."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydicom import Dataset
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+)
+
+from pmtool.dicom.headers import image_headers, read_dataset
+from pmtool.errors import ContentError, GeometryError, InputError, UsageError
+
+CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
+TELLING = (
+    "ImageType",
+    "AcquisitionNumber",
+    "TemporalPositionIdentifier",
+    "TemporalPositionIndex",
+    "NominalPercentageOfCardiacPhase",
+    "TriggerTime",
+    "ConvolutionKernel",
+    "KVP",
+    "SliceThickness",
+    "ReconstructionDiameter",
+    "AcquisitionTime",
+    "ContentTime",
+    "InstanceNumber",
+)
+"""What may tell images at one place from each other, the most telling first."""
+_TAGS = (
+    "SOPClassUID",
+    "Modality",
+    "PatientID",
+    "StudyInstanceUID",
+    "SeriesInstanceUID",
+    "SeriesDescription",
+    "ImagePositionPatient",
+    "ImageOrientationPatient",
+    "PixelSpacing",
+    "Rows",
+    "Columns",
+    "RescaleSlope",
+    "RescaleIntercept",
+    *TELLING,
+)
+_NO_SCANS = {"ANN", "AU", "CT", "DOC", "ECG", "KO", "M3D", "OT", "PLAN", "PR", "REG", "SEG", "SR"}
+"""What goes with a CT without being another scan, radiotherapy's RT... apart; of the modality CT
+are dose reports and the like, which are no CT images."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """A CT image: a file, or one of a file's frames."""
+
+    file: Path
+    frame: int
+    header: Dataset
+
+    @property
+    def size(self) -> int:
+        """Bytes of its voxels."""
+        return 2 * int(self.header.get("Rows") or 0) * int(self.header.get("Columns") or 0)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The images of one CT series, unordered."""
+
+    uid: str
+    images: list[Image]
+
+    @property
+    def files(self) -> list[Path]:
+        """All its files."""
+        return sorted({image.file for image in self.images})
+
+    @property
+    def patient(self) -> str:
+        """As the first image names it; the study where it does not; empty where neither is."""
+        return self._text("PatientID") or self._text("StudyInstanceUID")
+
+    @property
+    def thickness(self) -> float | None:
+        """Of a slice, mm."""
+        value = self.images[0].header.get("SliceThickness")
+        return float(value) if value else None
+
+    @property
+    def is_stack(self) -> bool:
+        """Whether it may be a scan: no localizer and no single slice."""
+        return len(self.images) > 1 and not _is_localizer(self.images[0])
+
+    def __str__(self) -> str:
+        kernel, spacing = self._text("ConvolutionKernel"), self._spacing()
+        details = [f'"{self._text("SeriesDescription")}"', f"{len(self.images)} slices"]
+        details += [f"{spacing:g} mm apart"] if spacing else []
+        details += [f"kernel {kernel}"] if kernel else []
+        return f"{self.uid} ({', '.join(details)})"
+
+    def _text(self, keyword: str) -> str:
+        return str(self.images[0].header.get(keyword) or "").strip()
+
+    def _spacing(self) -> float | None:
+        """Median distance of neighbouring slices, mm, to describe it; None where unknown."""
+        try:
+            places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
+            axes = np.array(self.images[0].header.ImageOrientationPatient, dtype=float)
+            steps = np.diff(np.sort(places @ np.cross(axes[:3], axes[3:])))
+        except (AttributeError, TypeError, ValueError):
+            return None
+        return round(float(np.median(steps)), 3) if len(steps) else None
+
+
+class Found(NamedTuple):
+    """What there is among files.
+
+    Attributes
+    ----------
+    series
+        Of CT.
+    damaged
+        Sentences on files that cannot be read.
+    others
+        Images of other modalities, a file each.
+    """
+
+    series: list[Series]
+    damaged: list[str]
+    others: dict[str, Path]
+
+
+def find_series(files: Iterable[Path]) -> Found:
+    """The CT series among DICOM files, in order of their UIDs."""
+    groups: dict[str, list[Image]] = defaultdict(list)
+    damaged: list[str] = []
+    others: dict[str, Path] = {}
+    for file in files:
+        try:
+            dataset = read_dataset(file, _TAGS)
+        except InputError as error:
+            damaged.append(str(error))
+            continue
+        modality = str(dataset.get("Modality") or "unknown")
+        if dataset.get("SOPClassUID") in CT_CLASSES:
+            images = [Image(file, n, header) for n, header in enumerate(image_headers(dataset))]
+            groups[str(dataset.get("SeriesInstanceUID", ""))] += images
+        elif "Rows" in dataset and modality not in _NO_SCANS and not modality.startswith("RT"):
+            others.setdefault(modality, file)
+    series = [Series(uid, _scanned(images)) for uid, images in sorted(groups.items())]
+    return Found(series, damaged, others)
+
+
+def choose_series(found: Found, uid: str | None, name: str) -> Series:
+    """The series with a UID, or the only one that is a stack of slices.
+
+    Raises
+    ------
+    UsageError
+        If there is no series with the UID.
+    InputError
+        If a file is damaged or there are no CT images.
+    GeometryError
+        If there are several series.
+    ContentError
+        If all images are of another modality.
+    """
+    if found.damaged:
+        raise InputError(found.damaged[0])
+    if not found.series and found.others:
+        raise ContentError(f"{name} holds images of modality {', '.join(found.others)}, not CT")
+    if not found.series:
+        raise InputError(f"{name} holds no CT images; give a series of CT in DICOM files")
+    listed = "; ".join(map(str, found.series))
+    if uid is not None:
+        chosen = [series for series in found.series if series.uid == uid]
+        if not chosen:
+            raise UsageError(f"{name} has no CT series {uid}; choose one of these: {listed}")
+    else:
+        chosen = [series for series in found.series if series.is_stack] or found.series
+    if len(chosen) > 1:
+        raise GeometryError(
+            f"{name} holds {len(found.series)} CT series; choose one by --series-uid UID: {listed}"
+        )
+    return chosen[0]
+
+
+def _scanned(images: list[Image]) -> list[Image]:
+    """Without localizers that go with other images in a series."""
+    return [image for image in images if not _is_localizer(image)] or images
+
+
+def _is_localizer(image: Image) -> bool:
+    return "LOCALIZER" in _values(image.header.get("ImageType"))
+
+
+def _values(value: Any) -> list[str]:
+    return [str(item) for item in ([value] if isinstance(value, str) else value or [])]

@@ -1,0 +1,120 @@
+"""From the images of a series to a stack of slices."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.dicom.geometry import (
+    SAME_PLACE,
+    Planes,
+    check_straight,
+    image_planes,
+    is_even,
+    unevenness,
+)
+from pmtool.dicom.pixels import read_images, rescale
+from pmtool.dicom.series import TELLING, Image, Series
+from pmtool.errors import ContentError, GeometryError
+
+
+class Stack(NamedTuple):
+    """Images in order along the normal of their planes, and the planes."""
+
+    images: list[Image]
+    planes: Planes
+
+    @property
+    def positions(self) -> tuple[float, ...] | None:
+        """Of the slices, mm after the first one; None where they are even."""
+        depths = self.planes.depths
+        return None if is_even(depths) else tuple((depths - depths[0]).tolist())
+
+    @property
+    def distance(self) -> float:
+        """Of neighbouring slices, mm: the mean, or the median where they are uneven."""
+        depths = self.planes.depths
+        return float((np.mean if is_even(depths) else np.median)(np.diff(depths)))
+
+
+def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack:
+    """Order the images of a series.
+
+    Raises
+    ------
+    GeometryError
+        If they are no stack of slices that are parallel, of one size and straight above each
+        other; if there are different images at one place; or, unless ``allow_uneven``, if the
+        slices' distances differ.
+    ContentError
+        If only some say how to rescale their values.
+
+    Warns
+    -----
+    UserWarning
+        If an image is there more than once.
+    """
+    images = series.images
+    planes = image_planes([image.header for image in images], name)
+    _check_alike(images, name)
+    order = _without_repeats(images, planes, name)
+    if len(order) < 2:
+        raise GeometryError(
+            f"{name} has a single slice; slices can only be made between two others"
+        )
+    stack = Stack([images[i] for i in order], planes._replace(places=planes.places[order]))
+    check_straight(stack.planes, name)
+    if not allow_uneven and not is_even(stack.planes.depths):
+        raise GeometryError(unevenness(stack.planes.depths, name))
+    return stack
+
+
+def _check_alike(images: Sequence[Image], name: str) -> None:
+    sizes = sorted({(i.header.get("Columns"), i.header.get("Rows")) for i in images}, key=str)
+    if len(sizes) > 1:
+        told = ", ".join(f"{width}x{height}" for width, height in sizes)
+        raise GeometryError(f"the slices of {name} have {told} pixels; give each size on its own")
+    if len({rescale(image.header) is None for image in images}) > 1:
+        raise ContentError(
+            f"some slices of {name} have no RescaleSlope and RescaleIntercept and others have; "
+            "export it again"
+        )
+
+
+def _without_repeats(images: Sequence[Image], planes: Planes, name: str) -> NDArray[np.intp]:
+    """Indices of the images in order of their depths, one at each."""
+    kept: list[int] = []
+    repeats = 0
+    for place in _places(planes):
+        first, *others = place
+        if others:
+            _check_equal([images[i] for i in place], float(planes.depths[first]), name)
+        kept.append(first)
+        repeats += len(others)
+    if repeats:
+        warnings.warn(f"{repeats} images of {name} are there twice; one is taken", stacklevel=2)
+    return np.array(kept)
+
+
+def _places(planes: Planes) -> list[NDArray[np.intp]]:
+    """Indices of the images at each depth, in increasing order."""
+    order = np.argsort(planes.depths, kind="stable")
+    steps = np.diff(planes.depths[order])
+    return np.split(order, np.flatnonzero(steps > SAME_PLACE * min(planes.pixel)) + 1)
+
+
+def _check_equal(images: list[Image], depth: float, name: str) -> None:
+    """Raise `GeometryError` for images at one place whose pixels differ."""
+    first, *others = (values for values, _ in read_images(images))
+    if all(np.array_equal(first, other) for other in others):
+        return
+    told = {key: {str(image.header.get(key)) for image in images} for key in TELLING}
+    telling = [f"{key} ({', '.join(sorted(told[key]))})" for key in TELLING if len(told[key]) > 1]
+    raise GeometryError(
+        f"{name} has {len(images)} different images at {depth:.4g} mm, which differ in "
+        f"{telling[0] if telling else 'their pixels alone'}; give each stack in a folder of its own"
+    )
