@@ -9,22 +9,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.dicom.files import is_dicom
+from pmtool.dicom.load import read_series
+from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.hounsfield import check_hounsfield, for_network
 from pmtool.image_file import image_suffix
-from pmtool.training import dicom
 from pmtool.volume import Volume, load_volume
 
 BODY_HU = -950
 """Lung is denser, the air around the body is not."""
 _RANGE = (-1024, 2**15 - 1)
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -106,19 +107,24 @@ def read_source(source: Source) -> Iterator[Scan | PmtoolError]:
         If a DICOM file is an image of another modality.
     """
     if not source.path.is_dir():
-        yield _read(load_volume, source.path, source.patient)
+        yield _read(partial(load_volume, source.path), source.patient)
         return
-    found, damaged = dicom.find_series(source.files())
-    yield from (InputError(f"{file} is damaged: copy it again") for file in damaged)
-    for series in found:
-        yield _read(dicom.read_series, series, series.patient or source.patient, series.thickness)
+    found = find_series(filter(is_dicom, source.files()))
+    if found.others:
+        modality, file = next(iter(found.others.items()))
+        raise ContentError(f"{file} is of modality {modality}, not CT: move it out of the data")
+    yield from map(InputError, found.damaged)
+    for series in found.series:
+        name = str(source.path) + (f", series {series.uid}" if len(found.series) > 1 else "")
+        read = partial(read_series, series, name)
+        yield _read(read, series.patient or source.patient, series.thickness)
 
 
 def _read(
-    read: Callable[[T], Volume], what: T, patient: str, thickness: float | None = None
+    read: Callable[[], Volume], patient: str, thickness: float | None = None
 ) -> Scan | PmtoolError:
     try:
-        volume = read(what)
+        volume = read()
         check_hounsfield(volume)
         voxels = np.stack([for_network(s, _RANGE) for s in volume.slices])
         if len(voxels) < 3 or voxels.max() <= BODY_HU:
@@ -136,7 +142,7 @@ def _below(folder: Path) -> Iterator[Source]:
             suffix = image_suffix(path)
             if suffix and path.is_file():
                 yield Source(path, below[0] if below else path.name[: -len(suffix)])
-        if any(map(dicom.is_dicom, _others(place))):
+        if any(map(is_dicom, _others(place))):
             yield Source(place, below[0] if below else place.name)
 
 
