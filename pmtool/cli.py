@@ -41,10 +41,10 @@ def main() -> None:
 
 
 @cli.command(cls=cli_types.SpacingCommand, epilog=_EPILOG)
-@click.argument("source", metavar="[IN]", type=_FILE, required=False)
-@click.argument("target", metavar="[OUT]", type=_FILE, required=False)
-@click.option("-i", "--input", "source_option", type=_FILE, help="Instead of IN.")
-@click.option("-o", "--output", "target_option", type=_FILE, help="Instead of OUT.")
+@click.argument("source", metavar="[IN]", required=False)
+@click.argument("target", metavar="[OUT]", required=False)
+@click.option("-i", "--input", "source_option", metavar="IN", help="Instead of IN.")
+@click.option("-o", "--output", "target_option", metavar="OUT", help="Instead of OUT.")
 @click.option(
     "--spacing",
     metavar="Z | X Y Z",
@@ -97,8 +97,8 @@ def main() -> None:
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd"]),
-    help="Of OUT, where its suffix does not say it.",
+    type=click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"]),
+    help="Of OUT, where its suffix does not say it: a folder, ending with a slash, is for DICOM.",
 )
 @click.option("--samples", type=int, default=1, help="Of every slice, for --uncertainty.")
 @click.option("--uncertainty", type=_FILE, help="Write the samples' standard deviation, HU.")
@@ -120,10 +120,10 @@ def main() -> None:
 @click.option("-v", "--verbose", is_flag=True, help="Tell more.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def resample(
-    source: Path | None,
-    target: Path | None,
-    source_option: Path | None,
-    target_option: Path | None,
+    source: str | None,
+    target: str | None,
+    source_option: str | None,
+    target_option: str | None,
     spacing: tuple[float, ...] | None,
     file_format: str | None,
     quiet: bool,
@@ -133,9 +133,9 @@ def resample(
 ) -> None:
     """Refine the spacing between a CT's slices: IN to OUT.
 
-    Reads and writes NRRD, NIfTI and MetaImage in HU. Acquired slices stay as they are under the
-    default grid. OUT.json tells where every slice comes from; OUT.partial keeps finished slices
-    while the work goes on.
+    Reads and writes NRRD, NIfTI, MetaImage and DICOM in HU; a folder OUT/ is for a DICOM series,
+    if IN is one. Acquired slices stay as they are under the default grid. OUT.json tells where
+    every slice comes from; OUT.partial keeps finished slices while the work goes on.
 
     Example: pmtool resample --spacing 1.25 ct.nrrd fine.nrrd
     """
@@ -331,8 +331,8 @@ def compare(
 
 
 def _one_each(
-    source: Path | None, target: Path | None, source_option: Path | None, target_option: Path | None
-) -> tuple[Path, Path]:
+    source: str | None, target: str | None, source_option: str | None, target_option: str | None
+) -> tuple[str, str]:
     """IN and OUT, each given once; with ``-i`` a single argument is OUT."""
     if source_option is not None and source is not None and target is None:
         source, target = None, source

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.grid import GRIDS, GridName
 from pmtool.image_file import check_format, image_suffix
@@ -97,6 +98,8 @@ class Outputs:
     image
         The resampled volume; its suffix names the format. A sidecar ``<image>.json`` goes with
         it, and a folder ``<image>.partial`` while the work goes on.
+    dicom
+        The volume is a DICOM series, and ``image`` its folder.
     uncertainty
         Standard deviation over the samples, HU, float32.
     segmentation
@@ -116,6 +119,7 @@ class Outputs:
     """
 
     image: Path
+    dicom: bool = False
     uncertainty: Path | None = None
     segmentation: Path | None = None
     segmentation_out: Path | None = None
@@ -130,7 +134,7 @@ class Outputs:
             raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
         interpolations = get_args(MaskInterpolation)
         _check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
-        for path in (self.image, self.uncertainty, self.segmentation_out):
+        for path in (None if self.dicom else self.image, self.uncertainty, self.segmentation_out):
             if path is not None:
                 check_format(path)
         if self.preview is not None and self.preview.suffix.lower() != ".png":
@@ -159,21 +163,37 @@ class Outputs:
         files = self.files()
         taken = [path.resolve() for path in inputs]
         for number, path in enumerate(files):
-            check_output(path, self.overwrite or self.resume)
-            if path.resolve() in taken:
+            self.check(path, self.overwrite or self.resume)
+            if any(path.resolve() in (source, *source.parents) for source in taken):
                 raise OutputError(f"{path} is an input; write the output to another file")
             if path.resolve() in [other.resolve() for other in files[:number]]:
                 raise OutputError(f"two outputs would be written to {path}; name another file")
 
+    def check(self, path: Path, overwrite: bool) -> None:
+        """Raise `OutputError` if one of the files cannot be written or must not be replaced."""
+        if not self.dicom or path != self.image:
+            check_output(path, overwrite)
+            return
+        require_pydicom()
+        from pmtool.dicom.folder import check_folder
+
+        check_place(path)
+        check_folder(path, overwrite)
+
 
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` for a file that exists or that has no folder to stand in."""
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder of {path} does not exist; create it first")
+    check_place(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def check_place(path: Path) -> None:
+    """Raise `OutputError` unless there is a folder that a file or folder can be written to."""
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} is not writable; choose another folder")
 
@@ -186,7 +206,8 @@ def split_options(
     Parameters
     ----------
     output
-        The resampled volume's file, None where nothing is written.
+        The resampled volume's file or, as `names_folder` tells, the folder of its DICOM series;
+        None where nothing is written.
     values
         Fields of `Options` and of `Outputs`; paths may be strings.
 
@@ -206,17 +227,27 @@ def split_options(
         return Options(**kept), None
     for name in _PATHS & set(written):
         written[name] = None if written[name] is None else Path(written[name])
+    written.setdefault("dicom", names_folder(output))
     return Options(**kept), Outputs(Path(output), **written)
 
 
-def with_format(path: Path, name: str | None) -> Path:
-    """An output's path with the suffix of a format where it has none; raises `UsageError`."""
-    suffix = image_suffix(path)
-    if name is None or suffix == f".{name}":
-        return path
+def names_folder(output: str | Path) -> bool:
+    """Whether an output is meant to be a folder: it ends with a slash or is one already."""
+    return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def with_format(output: str, name: str | None) -> str:
+    """An output with the suffix of a format where it has none; raises `UsageError`.
+
+    A format may be ``dicom``, whose suffix is a slash.
+    """
+    suffix = "/" if names_folder(output) else image_suffix(Path(output))
+    wanted = "/" if name == "dicom" else f".{name}"
+    if name is None or suffix == wanted:
+        return output
     if suffix is not None:
-        raise UsageError(f"{path} does not end with .{name}, the format asked for; change either")
-    return path.with_name(f"{path.name}.{name}")
+        raise UsageError(f"{output} does not end with {wanted}, the format asked for; change either")
+    return output + wanted
 
 
 def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:

@@ -19,7 +19,7 @@ from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.grid import Grid
 from pmtool.hounsfield import check_hounsfield
-from pmtool.image_file import read_image, write_image
+from pmtool.image_file import write_image
 from pmtool.options import Options, Outputs, split_options
 from pmtool.preview import preview_png
 from pmtool.resumption import resumable
@@ -50,7 +50,8 @@ def resample(
         Wanted between slices, mm: one number, or x, y, z with 0 for "keep". Left out where a
         reference image says it.
     output
-        A file to write, with a sidecar. Finished slices are then kept beside it until it is
+        A file to write or, ending with a slash, a folder for a DICOM series; with
+        a sidecar. Finished slices are then kept beside it until it is
         complete, so that an interrupted run can go on.
     progress
         Called with the slices generated so far, a fraction, and their total.
@@ -118,6 +119,10 @@ def prepare(
     if outputs is not None:
         outputs.check_writable(_inputs(image, outputs, options))
     volume = load_volume(image, options.series_uid, options.allow_uneven)
+    if outputs is not None and outputs.dicom:
+        from pmtool.dicom.derived import check_derivable
+
+        check_derivable(volume)
     check_hounsfield(volume, options.assume_hu)
     grid = target_grid(volume, spacing, options)
     mask = None
@@ -145,7 +150,7 @@ def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
         return _generate(run, progress)
     with resumable(run.outputs, run.key) as journal:
         if journal is None:
-            return read_image(run.outputs.image, allow_large=True)
+            return load_volume(run.outputs.image, allow_large=True).image
         run.stack = replace(run.stack, generated=journal)
         image = _generate(run, progress)
         write(run, image)
@@ -182,10 +187,22 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
     if outputs.statistics in wanted:
         content = report.statistics(stack.volume, stack.grid, image)
         report.write_json(content, outputs.statistics)
-    if outputs.image in wanted:
-        write_image(image, outputs.image)
     content = report.sidecar(stack.volume, stack.grid, run.options, run.key, run.sampler)
+    if outputs.image in wanted:
+        _write_volume(stack.volume, image, content, outputs)
     report.write_json({**content, "segmentation": mask_key(run)}, outputs.sidecar)
+
+
+def _write_volume(
+    source: Volume, image: sitk.Image, sidecar: dict[str, Any], outputs: Outputs
+) -> None:
+    if not outputs.dicom:
+        write_image(image, outputs.image)
+        return
+    from pmtool.dicom.derived import DerivedSeries
+    from pmtool.dicom.folder import write_series
+
+    write_series(DerivedSeries(source, image, sidecar), outputs.image)
 
 
 def mask_key(run: Run) -> dict[str, Any] | None:

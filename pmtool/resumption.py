@@ -11,7 +11,7 @@ from typing import Any
 
 from pmtool.files import alone_in
 from pmtool.journal import Journal
-from pmtool.options import Outputs, check_output
+from pmtool.options import Outputs
 
 _log = logging.getLogger("pmtool")
 
@@ -48,7 +48,7 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
         )
         try:
             for path in outputs.files():
-                check_output(path, outputs.overwrite or path.resolve() in journal.outputs)
+                outputs.check(path, outputs.overwrite or path.resolve() in journal.outputs)
             journal.expect(outputs.files())
             yield journal
         except BaseException:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import is_dicom
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.grid import Grid
@@ -138,8 +138,7 @@ def load_volume(
         If it has several values a voxel.
     """
     if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):
-        if find_spec("pydicom") is None:
-            raise UsageError("DICOM needs pydicom: pip install 'pmtool[dicom]'")
+        require_pydicom()
         from pmtool.dicom.load import load_series
 
         return load_series(Path(source), series_uid, allow_uneven, allow_large)
