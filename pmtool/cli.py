@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ cli.add_command(train)
 
 def main() -> None:
     """The ``pmtool`` command."""
-    sys.exit(run_command(cli))
+    code = run_command(cli)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rest is tidying up
+    sys.exit(code)
 
 
 @cli.command(cls=cli_types.SpacingCommand, epilog=_EPILOG)
@@ -92,6 +95,7 @@ def main() -> None:
     help="Budget of the whole process, like 4G.",
 )
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option("--allow-large", is_flag=True, help="Read more than 8 GiB of voxels.")
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option("--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie.")
 @click.option(

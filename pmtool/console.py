@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
 from typing import Any
 
 import click
 
-from pmtool.errors import PmtoolError
+from pmtool.errors import MemoryBudgetError, OutputError, PmtoolError, is_memory_shortage
 
 INTERRUPTED = 130
 
@@ -21,21 +23,28 @@ INTERRUPTED = 130
 def run_command(command: click.Command, arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code; what goes wrong is told in one sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _open_standard_streams()
     try:
         with _termination_as_interrupt():
             outcome = command.main(arguments, prog_name="pmtool", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.ClickException as error:
-        error.show()
+        say(f"pmtool: {_one_line(error.format_message())} (--help shows what can be given)")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("pmtool: interrupted", err=True)
+        say("pmtool: interrupted")
         return INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
             raise
-        click.echo(f"pmtool: {sentence(error)}", err=True)
+        say(f"pmtool: {sentence(error)}")
         return exit_code(error)
+
+
+def say(text: str) -> None:
+    """A line on standard error; a reader that is gone must not end the work."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 @contextmanager
@@ -47,7 +56,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
     logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_: click.echo(f"warning: {message}", err=True)
+        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
         try:
             yield
         finally:
@@ -116,17 +125,37 @@ def _termination_as_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _open_standard_streams() -> None:
+    """Lend closed ones to nothing, lest files be opened in their places."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
 def sentence(error: Exception) -> str:
     """What is told of an error."""
     if isinstance(error, PmtoolError):
-        return str(error)
-    if isinstance(error, MemoryError):
-        return "out of memory; give a smaller --memory, --batch or --window"
-    return f"{type(error).__name__}: {error} (--debug shows where)".replace("\n", " ")
+        return _one_line(str(error))
+    if is_memory_shortage(error):
+        return "out of memory; give a smaller --memory, --batch or --window, or a larger machine"
+    if _is_unwritable(error):
+        return f"the output cannot be written: {_one_line(str(error))}; make room for it"
+    return f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)"
 
 
 def exit_code(error: Exception) -> int:
     """Of the process that an error ends."""
     if isinstance(error, PmtoolError):
         return error.exit_code
-    return 7 if isinstance(error, MemoryError) else 1
+    if is_memory_shortage(error):
+        return MemoryBudgetError.exit_code
+    return OutputError.exit_code if _is_unwritable(error) else PmtoolError.exit_code
+
+
+def _is_unwritable(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    return isinstance(error, OSError) and error.errno in full
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split("\n"))

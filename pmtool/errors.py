@@ -53,3 +53,16 @@ class BatchError(PmtoolError):
     """Some cases of a batch failed."""
 
     exit_code = 8
+
+
+_SHORTAGE = ("bad_alloc", "bad allocation", "allocate", "map segment", "start new thread")
+
+
+def is_memory_shortage(error: BaseException) -> bool:
+    """Whether an error, of whatever library, says that memory has run out."""
+    if isinstance(error, MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, (RuntimeError, ImportError, OSError)) and any(
+        words in text for words in _SHORTAGE
+    )

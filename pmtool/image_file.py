@@ -13,7 +13,14 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
+from pmtool.errors import (
+    ContentError,
+    GeometryError,
+    InputError,
+    OutputError,
+    UsageError,
+    is_memory_shortage,
+)
 from pmtool.files import move_into_place, temporary_beside
 from pmtool.headers import Declared, declared
 from pmtool.limits import check_input
@@ -62,6 +69,8 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
         try:
             image: sitk.Image = reader.Execute()
         except RuntimeError as error:
+            if is_memory_shortage(error):
+                raise
             raise _unreadable(path) from error
     while image.GetDimension() > 3:
         image = image[..., 0]

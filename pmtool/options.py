@@ -53,6 +53,8 @@ class Options:
         Drawn of every slice for the uncertainty; the output is the first.
     assume_hu
         Take voxels for HU whose range says otherwise.
+    allow_large
+        Read an input beyond `pmtool.limits.MAX_INPUT`.
     series_uid
         Which series of several, in DICOM.
     allow_uneven
@@ -72,9 +74,10 @@ class Options:
     memory: int | None = None
     samples: int = 1
     assume_hu: bool = False
+    allow_large: bool = False
+    series_uid: str | None = None
     allow_uneven: bool = False
 
-    series_uid: str | None = None
     def __post_init__(self) -> None:
         _check_choice("grid", self.grid, GRIDS)
         _check_choice("interpolator", self.interpolator, INTERPOLATORS)

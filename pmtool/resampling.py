@@ -9,17 +9,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import SimpleITK as sitk
 
 import pmtool
 from pmtool import report
 from pmtool.assembly import Stack, assemble, uncertainty
 from pmtool.bundle import Bundle
-from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.errors import UsageError
 from pmtool.grid import Grid
 from pmtool.hounsfield import check_hounsfield
 from pmtool.image_file import write_image
+from pmtool.needs import check_disk_for, check_memory_for
 from pmtool.options import Options, Outputs, split_options
 from pmtool.preview import preview_png
 from pmtool.resumption import resumable
@@ -118,7 +118,7 @@ def prepare(
     _check_samples(outputs, options)
     if outputs is not None:
         outputs.check_writable(_inputs(image, outputs, options))
-    volume = load_volume(image, options.series_uid, options.allow_uneven)
+    volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
     if outputs is not None and outputs.dicom:
         from pmtool.dicom.derived import check_derivable
 
@@ -128,7 +128,7 @@ def prepare(
     mask = None
     if outputs is not None and outputs.segmentation is not None:
         mask = load_mask(outputs.segmentation, volume)
-    _check_memory(volume, grid, options.memory)
+    check_memory_for(volume, grid, options.memory)
     sampler = load_sampler(options) if sampler is None else sampler
     bundle = sampler.bundle
     for text in (
@@ -139,6 +139,8 @@ def prepare(
             warnings.warn(text, stacklevel=3)
     stack = Stack(volume, grid, {}, bundle.hyperparameters.hu_window)
     jobs = sum(map(len, missing_jobs(stack, options.samples)))
+    if outputs is not None:
+        check_disk_for(volume, grid, mask, outputs, jobs)
     estimate = sampler.estimate(volume.shape, max(jobs, 1))
     key = _key(volume, grid, options, sampler, estimate)
     return Run(stack, options, outputs, sampler, mask, estimate, key)
@@ -253,12 +255,3 @@ def _check_samples(outputs: Outputs | None, options: Options) -> None:
         raise UsageError("an uncertainty needs both its file and at least two samples")
     if wanted and options.mode != "sample":
         raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")
-
-
-def _check_memory(volume: Volume, grid: Grid, budget: int | None) -> None:
-    slice_bytes = volume.dtype.itemsize * int(np.prod(volume.shape))
-    needed = slice_bytes * (len(volume.slices) + len(grid.slices))
-    if budget is not None and needed > budget:
-        raise MemoryBudgetError(
-            f"input and output alone take {needed / 2**30:.2f} GiB; give a larger memory budget"
-        )

@@ -10,7 +10,13 @@ import numpy as np
 
 from pmtool.backends.protocol import Arrays
 from pmtool.bundle import Bundle
-from pmtool.errors import ModelError, UsageError
+from pmtool.errors import (
+    MemoryBudgetError,
+    ModelError,
+    PmtoolError,
+    UsageError,
+    is_memory_shortage,
+)
 
 
 class OnnxRuntimeBackend:
@@ -38,7 +44,7 @@ class OnnxRuntimeBackend:
         """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
         if graph not in self._sessions:
             self._sessions[graph] = self._load(graph)
-        return OnnxRuntimeProgram(self._sessions[graph], arrays)
+        return OnnxRuntimeProgram(graph, self._sessions[graph], arrays)
 
     def _load(self, graph: str) -> Any:
         options = self.runtime.SessionOptions()
@@ -51,15 +57,15 @@ class OnnxRuntimeBackend:
             return self.runtime.InferenceSession(
                 str(path), options, providers=["CPUExecutionProvider"]
             )
-        except Exception as error:  # ONNX Runtime's exceptions have no common public base
-            raise ModelError(f"ONNX Runtime cannot load {path}: export the model again") from error
+        except Exception as error:
+            raise _failure(error, f"ONNX Runtime cannot load {path}") from error
 
 
 class OnnxRuntimeProgram:
     """A session bound to arrays by their addresses; an array must stay where it is."""
 
-    def __init__(self, session: Any, arrays: Arrays) -> None:
-        self.session, self.binding = session, session.io_binding()
+    def __init__(self, graph: str, session: Any, arrays: Arrays) -> None:
+        self.graph, self.session, self.binding = graph, session, session.io_binding()
         self.inputs = {value.name for value in session.get_inputs()}
         self.outputs = {value.name for value in session.get_outputs()}
         self.arrays: dict[str, Any] = {}
@@ -67,9 +73,12 @@ class OnnxRuntimeProgram:
 
     def run(self, changed: Arrays | None = None) -> None:
         """See `Program.run`."""
-        if changed:
-            self._bind(changed)
-        self.session.run_with_iobinding(self.binding)
+        try:
+            if changed:
+                self._bind(changed)
+            self.session.run_with_iobinding(self.binding)
+        except Exception as error:
+            raise _failure(error, f"the model's graph {self.graph} is not ours") from error
 
     def _bind(self, arrays: Arrays) -> None:
         for name, array in arrays.items():
@@ -83,11 +92,20 @@ class OnnxRuntimeProgram:
         self.arrays.update(arrays)
 
 
+def _failure(error: Exception, what: str) -> PmtoolError:
+    """An error of ours for one of ONNX Runtime's, which have no common public base."""
+    if is_memory_shortage(error):
+        return MemoryBudgetError("out of memory; give a smaller --memory, --batch or --window")
+    return ModelError(f"{what}: export the model again")
+
+
 def runtime() -> ModuleType:
     """ONNX Runtime; raises `UsageError` if it is not installed."""
     try:
         return import_module("onnxruntime")
     except ImportError as error:
+        if is_memory_shortage(error):
+            raise
         raise UsageError(
             "ONNX Runtime is not installed: pip install 'pmtool[cpu]', or 'pmtool[gpu]' on a "
             "machine with an NVIDIA GPU"
