@@ -249,7 +249,9 @@ def with_format(output: str, name: str | None) -> str:
     if name is None or suffix == wanted:
         return output
     if suffix is not None:
-        raise UsageError(f"{output} does not end with {wanted}, the format asked for; change either")
+        raise UsageError(
+            f"{output} does not end with {wanted}, the format asked for; change either"
+        )
     return output + wanted
 
 
