@@ -1,31 +1,35 @@
 """Which slices a spacing asks for, and what each of them is made from.
 
-PixelMiner generates the slice midway between two others, so what can be generated from ``n``
-acquired slices in ``k`` rounds are the *nodes* of a dyadic stack: node ``t`` lies ``t / 2**k``
-acquired slices after the first one, and every ``2**k``-th node is an acquired slice. The parents
-of a generated node are one lowest set bit of ``t`` before and after it. Grids differ in where
-their slices lie; slices that meet no node are interpolated between nodes.
+PixelMiner generates the slice midway between two others, so what can be generated from acquired
+slices in ``k`` rounds are the nodes of a dyadic stack (`pmtool.nodes`): node ``t`` lies
+``t / 2**k`` acquired slices after the first one, and every ``2**k``-th node is an acquired slice.
+The parents of a generated node are one lowest set bit of ``t`` before and after it. Grids differ
+in where their slices lie; slices that meet no node are interpolated between nodes. Uneven stacks
+differ from even ones in the lengths of their gaps, and in how often each is halved.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.interpolation import Interpolator, Weight, weights
+from pmtool.interpolation import Interpolator, Weight
+from pmtool.nodes import NUMBER_BITS, Nodes, halved, to_index
 
 GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
 GRIDS: tuple[GridName, ...] = ("keep-slices", "ibsi", "corner", "origin")
 Kind = Literal["acquired", "synthesised", "interpolated", "extrapolated"]
+Slices = int | Sequence[float]
+"""Acquired slices: their number, or their positions, mm after the first one, where uneven."""
 
 MAX_ROUNDS = 8
-NUMBER_BITS = 16
-"""Fractional bits of a slice's number (see `Grid.number`)."""
 SNAP = 2e-3
 """In distances between nodes: within it a position counts as meeting a node."""
+UNEVEN_SNAP = 1e-2
+"""The same in uneven stacks, whose positions were written with few decimals."""
 _ROUNDING = 1e-6
 
 
@@ -37,7 +41,7 @@ class OutputSlice(NamedTuple):
     kind
         ``extrapolated`` slices lie outside the acquired ones and repeat the first or last.
     position
-        In acquired slices after the first one.
+        In acquired slices after the first one: the index of `pmtool.nodes`.
     weights
         The nodes that it is made from.
     """
@@ -61,31 +65,37 @@ class Grid:
     ----------
     name
         One of `GRIDS`, or ``reference``.
-    count
-        Acquired slices.
+    nodes
+        Acquired slices and what can be generated from them.
     source_spacing, spacing
-        Of the acquired slices and of the output, mm.
+        Of the acquired slices (the median where they are uneven) and of the output, mm.
     first
-        Position of the output's first slice, in acquired slices after the first one.
-    rounds
-        How often the gaps between slices are halved, *k*.
+        Position of the output's first slice, in ``source_spacing`` after the first acquired one.
     slices
         Of the output, in order.
     """
 
     name: str
-    count: int
+    nodes: Nodes
     source_spacing: float
     spacing: float
     first: float
-    rounds: int
     slices: tuple[OutputSlice, ...]
+
+    @property
+    def count(self) -> int:
+        """Acquired slices."""
+        return len(self.nodes.positions)
+
+    @property
+    def rounds(self) -> int:
+        """How often gaps between slices are halved at most, *k*."""
+        return self.nodes.rounds
 
     def number(self, node: int) -> int:
         """What identifies a node for the random numbers, whatever the target spacing is.
 
-        Its position in acquired slices with 16 fractional bits, so that a finer grid extends a
-        coarser one.
+        Its index with 16 fractional bits, so that a finer grid extends a coarser one.
         """
         return node << (NUMBER_BITS - self.rounds)
 
@@ -127,7 +137,7 @@ def parents(node: int) -> tuple[int, int]:
 
 
 def make_grid(
-    count: int,
+    slices: Slices,
     source_spacing: float,
     spacing: float,
     name: GridName = "keep-slices",
@@ -137,132 +147,135 @@ def make_grid(
 
     Parameters
     ----------
-    count
-        Acquired slices, at least two.
+    slices
+        Acquired, at least two.
     source_spacing, spacing
-        Of the acquired slices and the one wanted, mm.
+        Of the acquired slices (the median where they are uneven) and the one wanted, mm.
     name
         ``keep-slices`` starts on the first acquired slice and ends on or before the last;
         ``ibsi`` aligns the grids' centres [1]_; ``corner`` their corners, as pyradiomics does;
         ``origin`` the centres of their first slices.
     interpolator
-        For slices that meet no node.
+        For slices that meet no node; uneven stacks know ``linear`` alone.
 
     Raises
     ------
     UsageError
-        If the spacing is not finite, not positive, coarser than the input's or below 1/256 of it.
+        If the spacing is not finite, not positive, coarser than the input's or below 1/256 of it,
+        or an uneven stack shall be interpolated by splines.
 
     References
     ----------
     .. [1] Zwanenburg et al., IBSI reference manual, section 2.4 (interpolation grids).
     """
-    check_spacing(source_spacing, spacing)
-    ratio = spacing / source_spacing
-    number = math.ceil(count / ratio - _ROUNDING)
+    source = _Source.of(slices, source_spacing)
+    ratio = source.ratio(spacing)
+    number = math.ceil((source.last + 1) / ratio - _ROUNDING)
     first = 0.0
     if name == "keep-slices":
-        number = math.floor((count - 1 + SNAP) / ratio) + 1
+        number = math.floor((source.last + source.snap) / ratio) + 1
     elif name == "ibsi":
-        first = (count - 1 - ratio * (number - 1)) / 2
+        first = (source.last - ratio * (number - 1)) / 2
     elif name == "corner":
         first = (ratio - 1) / 2
     elif name != "origin":
         raise UsageError(f"there is no grid {name!r}; choose one of {', '.join(GRIDS)}")
-    return _grid(name, count, source_spacing, spacing, first, number, interpolator)
+    return source.grid(name, spacing, first, number, interpolator)
 
 
 def reference_grid(
-    count: int,
+    slices: Slices,
     source_spacing: float,
     spacing: float,
     first: float,
     number: int,
     interpolator: Interpolator = "linear",
 ) -> Grid:
-    """The grid of another image, whose ``number`` slices start at ``first``, in acquired slices.
+    """The grid of another image, with ``number`` slices from ``first`` on (see `Grid`).
 
     Raises
     ------
     GeometryError
-        If it reaches more than one acquired slice beyond the first or the last one.
+        If it reaches more than one slice distance beyond the first or the last acquired slice.
     UsageError
         As `make_grid`.
     """
-    check_spacing(source_spacing, spacing)
-    last = first + (number - 1) * spacing / source_spacing
-    beyond = max(-first, last - (count - 1))
-    if beyond > 1 + SNAP:
+    source = _Source.of(slices, source_spacing)
+    beyond = max(-first, first + (number - 1) * source.ratio(spacing) - source.last)
+    if beyond > 1 + source.snap:
         raise GeometryError(
             f"the reference reaches {beyond * source_spacing:g} mm beyond the input's slices; "
             f"crop it to at most {source_spacing:g} mm"
         )
-    return _grid("reference", count, source_spacing, spacing, first, number, interpolator)
+    return source.grid("reference", spacing, first, number, interpolator)
 
 
-def check_spacing(source_spacing: float, spacing: float) -> None:
-    """Raise `UsageError` for a spacing that cannot be met."""
-    if not math.isfinite(spacing) or spacing <= 0:
-        raise UsageError(f"the spacing between slices must be positive and finite, not {spacing:g}")
-    if spacing > source_spacing * (1 + _ROUNDING):
-        raise UsageError(
-            f"a spacing of {spacing:g} mm is coarser than the input's {source_spacing:g} mm; "
-            "pmtool only refines"
-        )
-    if source_spacing > spacing * 2**MAX_ROUNDS * (1 + _ROUNDING):
-        raise UsageError(
-            f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
-            f"{source_spacing:g} mm"
-        )
+@dataclass(frozen=True)
+class _Source:
+    """Acquired slices: their positions in slice distances, and these in mm."""
 
+    positions: tuple[float, ...]
+    spacing: float
+    even: bool
 
-def _grid(
-    name: str,
-    count: int,
-    source_spacing: float,
-    spacing: float,
-    first: float,
-    number: int,
-    interpolator: Interpolator,
-) -> Grid:
-    ratio = spacing / source_spacing
-    positions = [first + ratio * i for i in range(number)]
-    rounds = _rounds(positions, ratio, count)
-    slices = tuple(_output_slice(p, count, rounds, interpolator) for p in positions)
-    return Grid(name, count, source_spacing, spacing, first, rounds, slices)
+    @classmethod
+    def of(cls, slices: Slices, spacing: float) -> _Source:
+        if isinstance(slices, int):
+            return cls(tuple(map(float, range(slices))), spacing, True)
+        return cls(tuple(position / spacing for position in slices), spacing, False)
 
+    @property
+    def last(self) -> float:
+        return self.positions[-1]
 
-def _rounds(positions: list[float], ratio: float, count: int) -> int:
-    """As many halvings as reach the spacing; one more where that avoids all interpolation."""
-    rounds = max(math.ceil(-math.log2(ratio) - SNAP), 0)
-    inside = [_clamped(p, count) for p in positions if not _is_outside(p, count)]
-    meets = [all(_node(p, r) is not None for p in inside) for r in (rounds, rounds + 1)]
-    return rounds + 1 if meets == [False, True] else rounds
+    @property
+    def snap(self) -> float:
+        return SNAP if self.even else UNEVEN_SNAP
 
+    def ratio(self, spacing: float) -> float:
+        """A spacing in slice distances; raises `UsageError` for one that cannot be met."""
+        if not math.isfinite(spacing) or spacing <= 0:
+            raise UsageError(
+                f"the spacing between slices must be positive and finite, not {spacing:g}"
+            )
+        ratio = spacing / self.spacing
+        if ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
+            raise UsageError(
+                f"a spacing of {spacing:g} mm is coarser than the input's {self.spacing:g} mm; "
+                "pmtool only refines"
+            )
+        if ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:
+            raise UsageError(
+                f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
+                f"{self.spacing:g} mm"
+            )
+        return ratio
 
-def _is_outside(position: float, count: int) -> bool:
-    return position < -SNAP or position > count - 1 + SNAP
+    def grid(
+        self, name: str, spacing: float, first: float, number: int, interpolator: Interpolator
+    ) -> Grid:
+        if interpolator != "linear" and not self.even:
+            raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
+        ratio = spacing / self.spacing
+        indices = [to_index(first + ratio * i, self.positions) for i in range(number)]
+        inside = [self._clamped(index) for index in indices if not self._is_outside(index)]
+        nodes = halved(self.positions, ratio, inside, self.snap)
+        slices = tuple(self._output_slice(index, nodes, interpolator) for index in indices)
+        return Grid(name, nodes, self.spacing, spacing, first, slices)
 
+    def _output_slice(self, index: float, nodes: Nodes, interpolator: Interpolator) -> OutputSlice:
+        if self._is_outside(index):
+            end = Weight(0 if index < 0 else nodes.last, 1.0)
+            return OutputSlice("extrapolated", index, (end,))
+        index = self._clamped(index)
+        node = nodes.at(index)
+        if node is None:
+            return OutputSlice("interpolated", index, nodes.around(index, interpolator))
+        kind: Kind = "synthesised" if node % (1 << nodes.rounds) else "acquired"
+        return OutputSlice(kind, node / 2**nodes.rounds, (Weight(node, 1.0),))
 
-def _clamped(position: float, count: int) -> float:
-    return min(max(position, 0.0), float(count - 1))
+    def _is_outside(self, index: float) -> bool:
+        return index < -self.snap or index > len(self.positions) - 1 + self.snap
 
-
-def _node(position: float, rounds: int) -> int | None:
-    node = round(position * 2**rounds)
-    return node if abs(position * 2**rounds - node) <= SNAP else None
-
-
-def _output_slice(
-    position: float, count: int, rounds: int, interpolator: Interpolator
-) -> OutputSlice:
-    last = (count - 1) << rounds
-    if _is_outside(position, count):
-        return OutputSlice("extrapolated", position, (Weight(0 if position < 0 else last, 1.0),))
-    position = _clamped(position, count)
-    node = _node(position, rounds)
-    if node is None:
-        nodes = weights(position * 2**rounds, last + 1, interpolator)
-        return OutputSlice("interpolated", position, nodes)
-    kind: Kind = "synthesised" if node % (1 << rounds) else "acquired"
-    return OutputSlice(kind, node / 2**rounds, (Weight(node, 1.0),))
+    def _clamped(self, index: float) -> float:
+        return min(max(index, 0.0), float(len(self.positions) - 1))

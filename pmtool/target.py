@@ -9,7 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.grid import Grid, check_spacing, make_grid, reference_grid
+from pmtool.grid import Grid, make_grid, reference_grid
 from pmtool.options import Options
 from pmtool.volume import Volume, load_volume, same_spacing
 
@@ -35,19 +35,19 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
     """
     if (spacing is None) == (options.reference is None):
         raise UsageError("give either a spacing between slices or a reference image")
-    count = len(volume.slices)
+    slices = volume.positions or len(volume.slices)
     if spacing is not None:
         wanted = _through_plane(volume, spacing)
-        return make_grid(count, volume.spacing, wanted, options.grid, options.interpolator)
+        return make_grid(slices, volume.spacing, wanted, options.grid, options.interpolator)
     assert options.reference is not None
     first, wanted, number = _reference_slices(volume, options.reference)
-    return reference_grid(count, volume.spacing, wanted, first, number, options.interpolator)
+    return reference_grid(slices, volume.spacing, wanted, first, number, options.interpolator)
 
 
 def _reference_slices(
     volume: Volume, reference: str | Path | sitk.Image
 ) -> tuple[float, float, int]:
-    """First position, in the volume's slices, spacing in mm and number of a reference's slices."""
+    """First position (see `Grid`), spacing in mm and number of a reference's slices."""
     other = Volume(load_volume(reference).image, volume.axis, str(reference))
     offset = np.array(other.image.GetOrigin()) - np.array(volume.image.GetOrigin())
     along = volume.direction.T @ offset
@@ -64,7 +64,6 @@ def _reference_slices(
             "the reference must have the input's directions and in-plane grid; "
             "only the slices may differ"
         )
-    check_spacing(volume.spacing, other.spacing)
     return float(along[volume.axis]) / volume.spacing, other.spacing, len(other.slices)
 
 
