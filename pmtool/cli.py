@@ -11,8 +11,10 @@ import click
 
 import pmtool
 from pmtool import cli_types
+from pmtool.cli_options import sampling_options
 from pmtool.console import narration, progress_bar, run_command, stages
 from pmtool.training.command import train
+from pmtool.trial.command import trial
 
 _FILE = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -34,6 +36,7 @@ def cli() -> None:
 
 
 cli.add_command(train)
+cli.add_command(trial)
 
 
 def main() -> None:
@@ -48,56 +51,9 @@ def main() -> None:
 @click.argument("target", metavar="[OUT]", required=False)
 @click.option("-i", "--input", "source_option", metavar="IN", help="Instead of IN.")
 @click.option("-o", "--output", "target_option", metavar="OUT", help="Instead of OUT.")
-@click.option(
-    "--spacing",
-    metavar="Z | X Y Z",
-    callback=cli_types.spacing,
-    help="Between slices, mm; of X Y Z, 0 keeps.",
-)
-@click.option(
-    "--grid",
-    type=click.Choice(["keep-slices", "ibsi", "corner", "origin"]),
-    default="keep-slices",
-    show_default=True,
-    help="Where the slices lie: on the acquired ones; or with the grids' centres, corners or "
-    "first slices aligned.",
-)
+@sampling_options
 @click.option("--reference", type=_FILE, help="An image whose slices to meet instead.")
-@click.option(
-    "--interpolator",
-    type=click.Choice(["linear", "bspline"]),
-    default="linear",
-    show_default=True,
-    help="For slices that lie between generated ones.",
-)
-@click.option(
-    "--mode",
-    type=click.Choice(["sample", "median", "mean"]),
-    default="sample",
-    show_default=True,
-    help="Draw pixels, or take their distribution's median or mean.",
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers.")
-@click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
-@click.option(
-    "--window",
-    metavar="N|full",
-    callback=cli_types.window,
-    help="Width of the windows.  [default: the device's]",
-)
-@click.option("--batch", type=int, help="Windows at once.")
-@click.option("--threads", type=int, help="Of the processor.")
-@click.option(
-    "--memory",
-    metavar="SIZE",
-    callback=cli_types.size,
-    help="Budget of the whole process, like 4G.",
-)
-@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
-@click.option("--allow-large", is_flag=True, help="Read more than 8 GiB of voxels.")
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
-@click.option("--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie.")
 @click.option(
     "--format",
     "file_format",

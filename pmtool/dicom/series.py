@@ -100,7 +100,7 @@ class Series:
         return len(self.images) > 1 and not _is_localizer(self.images[0])
 
     def __str__(self) -> str:
-        kernel, spacing = self._text("ConvolutionKernel"), self._spacing()
+        kernel, spacing = self._text("ConvolutionKernel"), self.spacing
         details = [f'"{self._text("SeriesDescription")}"', f"{len(self.images)} slices"]
         details += [f"{spacing:g} mm apart"] if spacing else []
         details += [f"kernel {kernel}"] if kernel else []
@@ -109,7 +109,8 @@ class Series:
     def _text(self, keyword: str) -> str:
         return str(self.images[0].header.get(keyword) or "").strip()
 
-    def _spacing(self) -> float | None:
+    @property
+    def spacing(self) -> float | None:
         """Median distance of neighbouring slices, mm, to describe it; None where unknown."""
         try:
             places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
