@@ -1,0 +1,104 @@
+"""What `pmtool trial report` and `pmtool trial simulate` do, and the text that they print."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+
+from pmtool.errors import UsageError
+from pmtool.trial.database import Database
+from pmtool.trial.design import ITEMS
+from pmtool.trial.folder import Trial
+from pmtool.trial.report import Report, report_of, write_report
+from pmtool.trial.results import Results
+from pmtool.trial.simulation import (
+    exact_power,
+    needed_participants,
+    simulate_answers,
+    simulated_power,
+)
+
+_METHODS = 4
+"""The paper's, beside PixelMiner: a participant answers three items against each."""
+_TRIALS = 20_000
+
+
+def report(folder: Path, out: Path) -> str:
+    """Report the answers that stand and return the text; raises a `PmtoolError`."""
+    trial = Trial.load(folder)
+    with closing(Database(trial.database)) as database:
+        found = report_of(trial, database)
+    write_report(found, out)
+    return found.to_text()
+
+
+def simulate(
+    folder: Path | None,
+    out: Path | None,
+    *,
+    preference: float,
+    power: float,
+    correlation: float,
+    participants: int,
+    seed: int,
+) -> str:
+    """The power of a trial, and a report on simulated answers where a trial is given.
+
+    Parameters
+    ----------
+    folder
+        Of a trial, None to tell the power alone.
+    out
+        Folder of the report on simulated answers.
+    preference
+        Probability that PixelMiner is chosen, whatever the other method.
+    power
+        Wanted probability of p < 0.05.
+    correlation
+        Of two answers of one participant.
+
+    Raises
+    ------
+    UsageError
+        If only one of both folders is given, or the power cannot be reached.
+    """
+    if (folder is None) != (out is None):
+        raise UsageError("a report on simulated answers needs both TRIAL and --out")
+    parts = []
+    if folder is not None and out is not None:
+        parts.append(_simulated_report(folder, out, preference, participants, seed))
+    parts.append(power_text(preference, power, correlation, participants, seed))
+    return "\n\n".join(parts)
+
+
+def _simulated_report(
+    folder: Path, out: Path, preference: float, participants: int, seed: int
+) -> str:
+    trial = Trial.load(folder)
+    preferences = dict.fromkeys(trial.methods, preference)
+    answers = simulate_answers(trial, preferences, participants, seed)
+    told = f"SIMULATED: nobody was asked; PixelMiner is chosen with probability {preference:g}."
+    found = Report(Results(answers, trial.methods), 0, trial.provenance, told)
+    write_report(found, out)
+    return found.to_text()
+
+
+def power_text(
+    preference: float, power: float, correlation: float, participants: int, seed: int
+) -> str:
+    """Participants that are needed, and the power of as many as are given."""
+    overall = needed_participants(preference, power)
+    against = needed_participants(preference, power, ITEMS / _METHODS)
+    seen, false = (
+        simulated_power(participants, share, correlation, _TRIALS, seed)
+        for share in (preference, 0.5)
+    )
+    return (
+        f"To see {preference:.0%} with a power of {power:.0%} (exact two-sided binomial test, "
+        f"p < 0.05, independent answers) it takes {overall} participants of {ITEMS} answers, or "
+        f"{against} to see it against each of {_METHODS} methods, without correction for their "
+        f"number.\n{participants} participants: exact power "
+        f"{exact_power(participants * ITEMS, preference):.1%}; simulated, with a correlation of "
+        f"{correlation:g} between answers of a participant, {seen:.1%}, and {false:.1%} of fair "
+        "coins are taken for a preference."
+    )

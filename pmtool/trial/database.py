@@ -1,0 +1,190 @@
+"""Participants and their answers, in SQLite: what was acknowledged survives a crash."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from pmtool.errors import InputError
+from pmtool.trial.design import ITEMS, Side
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS participants (
+    id INTEGER PRIMARY KEY,
+    link TEXT NOT NULL UNIQUE,
+    speciality TEXT NOT NULL,
+    years INTEGER NOT NULL CHECK (years >= 0),
+    consented TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+CREATE TABLE IF NOT EXISTS answers (
+    participant INTEGER NOT NULL REFERENCES participants,
+    item INTEGER NOT NULL,
+    side TEXT NOT NULL CHECK (side IN ('left', 'right')),
+    milliseconds INTEGER NOT NULL CHECK (milliseconds >= 0),
+    answered TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')),
+    PRIMARY KEY (participant, item)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS undone (
+    participant INTEGER NOT NULL,
+    item INTEGER NOT NULL,
+    side TEXT NOT NULL,
+    milliseconds INTEGER NOT NULL,
+    answered TEXT NOT NULL,
+    undone TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+);
+"""
+_BY_NUMBER = "SELECT * FROM participants WHERE id = ?"
+_PATIENCE = 30.0  # seconds for another process to finish its transaction
+
+
+_Execute = Callable[..., Any]
+
+
+class OutOfTurnError(Exception):
+    """An answer to another item than the next one, or the undoing of another than the last."""
+
+
+class Participant(NamedTuple):
+    """Who takes part; numbered from 1, in the order of consent.
+
+    Attributes
+    ----------
+    link
+        The secret of the personal link.
+    consented
+        UTC, ISO 8601.
+    """
+
+    id: int
+    link: str
+    speciality: str
+    years: int
+    consented: str
+
+
+class Stored(NamedTuple):
+    """An answer.
+
+    Attributes
+    ----------
+    item
+        Its number in the participant's plan, from 0.
+    side
+        That was chosen.
+    milliseconds
+        From the display of the slices to the answer.
+    answered
+        UTC, ISO 8601.
+    """
+
+    participant: int
+    item: int
+    side: Side
+    milliseconds: int
+    answered: str
+
+
+class Database:
+    """The file; every method is one transaction, on disk when it returns."""
+
+    def __init__(self, path: Path) -> None:
+        """Open a database, or make it, readable by its owner; raises `InputError`."""
+        self._lock = Lock()
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._connection = sqlite3.connect(
+                path, _PATIENCE, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode = WAL")
+            self._connection.execute("PRAGMA synchronous = FULL")
+            self._connection.execute("PRAGMA foreign_keys = ON")
+            self._connection.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(f"{path} is no usable database: {error}") from error
+
+    def close(self) -> None:
+        """Write all into one file."""
+        self._connection.close()
+
+    def enrol(self, speciality: str, years: int) -> Participant:
+        """A new participant."""
+        insert = "INSERT INTO participants (link, speciality, years) VALUES (?, ?, ?)"
+        with self._transaction() as execute:
+            number = execute(insert, (secrets.token_urlsafe(16), speciality, years)).lastrowid
+            return Participant(*execute(_BY_NUMBER, (number,)).fetchone())
+
+    def by_link(self, link: str) -> Participant | None:
+        """Who has a personal link."""
+        return self._participant("SELECT * FROM participants WHERE link = ?", link)
+
+    def by_number(self, number: int) -> Participant | None:
+        """Who has a number."""
+        return self._participant(_BY_NUMBER, number)
+
+    def answered(self, participant: int) -> int:
+        """Number of a participant's answers, which is the next item."""
+        with self._transaction() as execute:
+            return _answered(execute, participant)
+
+    def answer(self, participant: int, item: int, side: Side, milliseconds: int) -> None:
+        """Store an answer; raises `OutOfTurnError` unless it is to the next item."""
+        insert = "INSERT INTO answers (participant, item, side, milliseconds) VALUES (?, ?, ?, ?)"
+        with self._transaction() as execute:
+            if not item == _answered(execute, participant) < ITEMS:
+                raise OutOfTurnError
+            execute(insert, (participant, item, side, milliseconds))
+
+    def undo(self, participant: int, item: int) -> None:
+        """Take an answer back; raises `OutOfTurnError` unless it is the last one."""
+        which = "WHERE participant = ? AND item = ?"
+        columns = "participant, item, side, milliseconds, answered"
+        with self._transaction() as execute:
+            if item < 0 or item != _answered(execute, participant) - 1:
+                raise OutOfTurnError
+            copy = f"INSERT INTO undone ({columns}) SELECT {columns} FROM answers {which}"
+            execute(copy, (participant, item))
+            execute(f"DELETE FROM answers {which}", (participant, item))
+
+    def participants(self) -> list[Participant]:
+        """All, in order."""
+        with self._transaction() as execute:
+            rows = execute("SELECT * FROM participants ORDER BY id").fetchall()
+        return [Participant(*row) for row in rows]
+
+    def answers(self) -> list[Stored]:
+        """All that stand, by participant and item."""
+        with self._transaction() as execute:
+            rows = execute("SELECT * FROM answers ORDER BY participant, item").fetchall()
+        return [Stored(*row) for row in rows]
+
+    def undone(self) -> int:
+        """How many answers were taken back."""
+        with self._transaction() as execute:
+            return int(execute("SELECT count(*) FROM undone").fetchone()[0])
+
+    def _participant(self, query: str, value: str | int) -> Participant | None:
+        with self._transaction() as execute:
+            found = execute(query, (value,)).fetchone()
+        return None if found is None else Participant(*found)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[_Execute]:
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection.execute
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+
+
+def _answered(execute: _Execute, participant: int) -> int:
+    query = "SELECT count(*) FROM answers WHERE participant = ?"
+    return int(execute(query, (participant,)).fetchone()[0])

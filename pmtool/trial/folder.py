@@ -1,0 +1,136 @@
+"""A trial on disk: the plans, the images and the secrets."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+import pmtool
+from pmtool.errors import InputError, OutputError
+from pmtool.evaluation.methods import PIXELMINER
+from pmtool.evaluation.scoring import REFERENCE
+from pmtool.report import write_json
+from pmtool.trial.design import Item, Plan
+
+TRIAL, IMAGES, SECRETS, DATABASE = "trial.json", "images", "secrets.json", "answers.sqlite"
+
+Slice = NDArray[np.int16]
+
+
+class PoolSlice(NamedTuple):
+    """A slice that the trial shows."""
+
+    scan: str
+    number: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What `pmtool trial prepare` has made.
+
+    Attributes
+    ----------
+    methods
+        PixelMiner's opponents.
+    slices
+        The pool that items refer to.
+    plans
+        Of the participants, in the order in which they come; after the last, the first again.
+    provenance
+        Scans, methods, seed and version; plain JSON values.
+    """
+
+    folder: Path
+    methods: list[str]
+    slices: list[PoolSlice]
+    plans: list[Plan]
+    provenance: dict[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> Trial:
+        """Read a trial; raises `InputError`."""
+        try:
+            content = json.loads((folder / TRIAL).read_text())
+            return cls(
+                folder,
+                content["methods"],
+                [PoolSlice(*values) for values in content["slices"]],
+                [[Item(*values) for values in plan] for plan in content["plans"]],
+                content["provenance"],
+            )
+        except OSError as error:
+            raise InputError(
+                f"{folder} holds no trial; make one with pmtool trial prepare"
+            ) from error
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{folder / TRIAL} is damaged; prepare the trial anew") from error
+
+    def save(self) -> None:
+        """Write all but the images, the plans last; raises `OutputError`."""
+        write_secrets(self.folder)
+        content = {
+            "pmtool": pmtool.__version__,
+            "methods": self.methods,
+            "slices": self.slices,
+            "plans": self.plans,
+            "provenance": self.provenance,
+        }
+        write_json(content, self.folder / TRIAL)
+
+    @property
+    def database(self) -> Path:
+        """Of the participants and their answers."""
+        return self.folder / DATABASE
+
+    def plan(self, participant: int) -> Plan:
+        """That of a participant; they are numbered from 1."""
+        return self.plans[(participant - 1) % len(self.plans)]
+
+    def image_path(self, number: int, method: str) -> Path:
+        """Of a slice of the pool, as it was acquired or as a method made it."""
+        return self.folder / IMAGES / f"{number:04d}-{method}.npy"
+
+    def images(self, item: Item) -> Slice:
+        """Reference, left and right candidate of an item, ``(3, H, W)`` HU; raises `InputError`."""
+        pair = (PIXELMINER, item.other) if item.side == "left" else (item.other, PIXELMINER)
+        try:
+            return np.stack([np.load(self.image_path(item.slice, x)) for x in (REFERENCE, *pair)])
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(
+                f"an image of {self.folder} is missing or damaged; prepare the trial anew"
+            ) from error
+
+
+class Secrets(NamedTuple):
+    """Who has these can sign cookies and see the results."""
+
+    session_key: str
+    administration: str
+
+
+def load_secrets(folder: Path) -> Secrets:
+    """Read the trial's secrets; raises `InputError`."""
+    path = folder / SECRETS
+    try:
+        return Secrets(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} is missing or damaged; prepare the trial anew") from error
+
+
+def write_secrets(folder: Path) -> None:
+    """Draw secrets and write them for the owner's eyes; raises `OutputError`."""
+    drawn = Secrets(secrets.token_urlsafe(32), secrets.token_urlsafe(16))
+    path = folder / SECRETS
+    try:
+        path.unlink(missing_ok=True)
+        with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
+            json.dump(drawn._asdict(), file, indent=1)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -1,0 +1,175 @@
+"""The participant's pages: consent, twelve items, and the personal link to go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import cast, get_args
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from pmtool.trial.database import Database, OutOfTurnError, Participant
+from pmtool.trial.design import ITEMS, Side
+from pmtool.trial.folder import Trial
+from pmtool.trial.pages import page
+from pmtool.trial.security import form_token, posted
+
+SPECIALITIES = (
+    "Radiology",
+    "Radiation oncology",
+    "Nuclear medicine",
+    "Other medicine",
+    "Radiography",
+    "Medical physics",
+    "Computer science",
+    "Student",
+    "Other",
+)
+MOST_YEARS = 70
+_HOUR = 3_600_000  # milliseconds; longer is a pause and counts as that
+
+
+class Participation:
+    """Serves a trial to its participants.
+
+    Who takes part is known by the session. The pages tell nothing but what the eye may see: an
+    item's three images are one response of uncompressed voxels, in the order reference, left,
+    right, so that no name, size or time belongs to a candidate.
+    """
+
+    def __init__(self, trial: Trial, database: Database) -> None:
+        self.trial, self.database = trial, database
+        self.routes = [
+            Route("/", self.consent_form, methods=["GET"]),
+            Route("/", self.consent, methods=["POST"]),
+            Route("/resume/{link}", self.resume),
+            Route("/leave", self.leave, methods=["POST"]),
+            Route("/trial", self.items),
+            Route("/trial/state", self.state),
+            Route("/trial/items/{item:int}", self.images),
+            Route("/trial/answers", self.answer, methods=["POST"]),
+            Route("/trial/undo", self.undo, methods=["POST"]),
+        ]
+
+    def consent_form(self, request: Request) -> Response:
+        """The first page; who has given consent goes on."""
+        if self._known(request) is not None:
+            return RedirectResponse("/trial", 303)
+        return self._consent_page(request)
+
+    async def consent(self, request: Request) -> Response:
+        """A new participant begins."""
+        form = await posted(request)
+        speciality, years = str(form.get("speciality", "")), _number(form, "years", MOST_YEARS)
+        if form.get("consent") != "yes" or speciality not in SPECIALITIES or years is None:
+            return self._consent_page(request, incomplete=True)
+        participant = await run_in_threadpool(self.database.enrol, speciality, years)
+        _enter(request, participant)
+        return RedirectResponse("/trial", 303)
+
+    def resume(self, request: Request) -> Response:
+        """A participant goes on by the personal link."""
+        participant = self.database.by_link(request.path_params["link"])
+        if participant is None:
+            raise HTTPException(
+                404, "This personal link belongs to nobody; look for a typing slip."
+            )
+        _enter(request, participant)
+        return RedirectResponse("/trial", 303)
+
+    async def leave(self, request: Request) -> Response:
+        """The next participant may use this browser."""
+        await posted(request)
+        request.session.clear()
+        return RedirectResponse("/", 303)
+
+    def items(self, request: Request) -> Response:
+        """The page with the slices."""
+        participant = self._known(request)
+        if participant is None:
+            return RedirectResponse("/", 303)
+        link = request.url_for("resume", link=participant.link)
+        return page("trial", form_token=form_token(request), link=link, total=ITEMS)
+
+    def state(self, request: Request) -> Response:
+        """How many items are answered."""
+        answered = self.database.answered(_participant(request))
+        return JSONResponse({"answered": answered, "total": ITEMS})
+
+    def images(self, request: Request) -> Response:
+        """An item's three images, int16, little-endian; those up to the one after the next."""
+        participant, number = _participant(request), request.path_params["item"]
+        if number > min(self.database.answered(participant) + 1, ITEMS - 1):
+            raise HTTPException(404, "It is not the turn of this item.")
+        images = self.trial.images(self.trial.plan(participant)[number])
+        _, rows, columns = images.shape
+        headers = {"X-Rows": str(rows), "X-Columns": str(columns)}
+        content = images.astype("<i2").tobytes()
+        return Response(content, media_type="application/octet-stream", headers=headers)
+
+    async def answer(self, request: Request) -> Response:
+        """One answer, on disk before it is acknowledged."""
+        form, participant = await posted(request), _participant(request)
+        item, side = _number(form, "item", ITEMS - 1), form.get("side")
+        milliseconds = _number(form, "milliseconds", _HOUR)
+        if item is None or side not in get_args(Side) or milliseconds is None:
+            raise HTTPException(400, "This is no answer.")
+        arguments = (participant, item, cast(Side, side), milliseconds)
+        return await _in_turn(self.database.answer, *arguments)
+
+    async def undo(self, request: Request) -> Response:
+        """The last answer is taken back."""
+        form, participant = await posted(request), _participant(request)
+        item = _number(form, "item", ITEMS - 1)
+        if item is None:
+            raise HTTPException(400, "This is no item.")
+        return await _in_turn(self.database.undo, participant, item)
+
+    def _known(self, request: Request) -> Participant | None:
+        number = request.session.get("participant")
+        return None if number is None else self.database.by_number(number)
+
+    def _consent_page(self, request: Request, incomplete: bool = False) -> Response:
+        return page(
+            "consent",
+            status=400 if incomplete else 200,
+            form_token=form_token(request),
+            incomplete=incomplete,
+            specialities=SPECIALITIES,
+            most_years=MOST_YEARS,
+            total=ITEMS,
+        )
+
+
+def _enter(request: Request, participant: Participant) -> None:
+    """A session of this participant alone."""
+    request.session.clear()
+    request.session["participant"] = participant.id
+
+
+def _participant(request: Request) -> int:
+    """The session's; raises an `HTTPException` if it has none."""
+    number: int | None = request.session.get("participant")
+    if number is None:
+        raise HTTPException(401, "Open your personal link, or begin at the first page.")
+    return number
+
+
+def _number(form: FormData, name: str, most: int) -> int | None:
+    """A whole number from 0, None where there is none."""
+    text = str(form.get(name, ""))
+    short = text.isascii() and text.isdecimal() and len(text) < 10
+    return int(text) if short and int(text) <= most else None
+
+
+async def _in_turn(change: Callable[..., None], *arguments: object) -> Response:
+    """Change the database; 409 if another page of the participant's has done so before."""
+    try:
+        await run_in_threadpool(change, *arguments)
+    except OutOfTurnError as error:
+        raise HTTPException(409, "Another page has answered this item.") from error
+    return Response(status_code=204)

@@ -1,0 +1,147 @@
+"""`pmtool trial prepare`: draws slices, makes them by every method, plans who sees what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+import pmtool
+from pmtool.errors import OutputError
+from pmtool.evaluation.commands import (
+    CACHE,
+    EvaluationOptions,
+    check_distinct,
+    chosen_methods,
+    make_folder,
+)
+from pmtool.evaluation.methods import PIXELMINER, Maker, Method
+from pmtool.evaluation.run import choose_slices
+from pmtool.evaluation.scan import Scan, load_thin
+from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
+from pmtool.trial.design import ITEMS, make_plans
+from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Slice, Trial
+
+Tell = Callable[[str, float], None]
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a trial.
+
+    Attributes
+    ----------
+    participants
+        For whom to plan.
+    slices
+        Of all scans, in equal parts and at random.
+    """
+
+    participants: int = 16
+    slices: int = 24
+
+
+def prepare(
+    paths: Sequence[Path],
+    folder: Path,
+    size: Size,
+    options: EvaluationOptions,
+    tell: Tell,
+    cache: Path | None = None,
+) -> str:
+    """Make a trial of thin scans in a folder and return what there is to say about it.
+
+    Parameters
+    ----------
+    options
+        Methods, seed and means of PixelMiner, as for an evaluation.
+    cache
+        Of an evaluation, whose slices are used again; one in the folder where it is None.
+
+    Raises
+    ------
+    PmtoolError
+        One of the errors of `pmtool.errors`.
+    """
+    check_folder(folder)
+    tell("reading", 0)
+    scans = [Scan(load_thin(path, options.assume_hu)) for path in paths]
+    check_distinct(scans)
+    pool = draw_pool(scans, size.slices, options.seed)
+    cache = cache or folder / CACHE
+    methods = chosen_methods(scans, cache, options)
+    others = [method.name for method in methods if method.name != PIXELMINER]
+    plans = make_plans(len(pool), others, size.participants, options.seed)
+    for needed in (folder / IMAGES, cache):
+        make_folder(needed)
+    trial = Trial(folder, others, pool, plans, _provenance(scans, methods, options.seed))
+    _write_images(trial, scans, methods, tell)
+    trial.save()
+    return (
+        f"{len(plans)} participants see {ITEMS} of {len(pool)} slices each, PixelMiner beside "
+        f"{', '.join(others)}; go on with: pmtool trial serve {folder}"
+    )
+
+
+def draw_pool(scans: Sequence[Scan], slices: int, seed: int) -> list[PoolSlice]:
+    """Slices that can be dropped, in equal parts of all scans as far as they have so many."""
+    share, left = divmod(slices, len(scans))
+    parts = [share + (number < left) for number in range(len(scans))]
+    chosen = zip(scans, parts, strict=True)
+    return [PoolSlice(x.name, i) for x, part in chosen for i in choose_slices(x, part, seed)]
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `OutputError` for a folder with a trial, whose answers may not get lost, or others."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
+    others = sorted(found - {IMAGES, CACHE, SECRETS})
+    if TRIAL in others:
+        raise OutputError(f"{folder} holds a trial: give another --out")
+    if others:
+        raise OutputError(f"{folder} holds {others[0]}, which is no trial: give another --out")
+
+
+def _write_images(
+    trial: Trial, scans: Sequence[Scan], methods: Sequence[Method], tell: Tell
+) -> None:
+    for name, number, values in _images(trial, scans, methods, tell):
+        path = trial.image_path(number, name)
+        try:
+            np.save(path, values.clip(*CT_RANGE))
+        except OSError as error:
+            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def _images(
+    trial: Trial, scans: Sequence[Scan], methods: Sequence[Method], tell: Tell
+) -> Iterator[tuple[str, int, Slice]]:
+    """Method, number in the pool and values of every image."""
+    for scan in scans:
+        numbers = {x.number: i for i, x in enumerate(trial.slices) if x.scan == scan.name}
+        makers: dict[str, Maker] = {REFERENCE: scan.truth}
+        for method in methods:
+
+            def progress(
+                done: float, name: str = f"{scan.name}: {method.name}", total: int = len(numbers)
+            ) -> None:
+                tell(name, done / total)
+
+            makers[method.name] = method.maker(scan, list(numbers), progress)
+        for name, make in makers.items():
+            for index, number in numbers.items():
+                yield name, number, make(index)
+
+
+def _provenance(scans: Sequence[Scan], methods: Sequence[Method], seed: int) -> dict[str, object]:
+    return {
+        "pmtool": pmtool.__version__,
+        "seed": seed,
+        "scans": [
+            {"name": scan.name, "sha256_of_voxels_and_geometry": scan.digest} for scan in scans
+        ],
+        "methods": [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods],
+    }

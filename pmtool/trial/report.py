@@ -1,0 +1,225 @@
+"""What a trial tells: text for a terminal, JSON, CSV, and one page that needs no other file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pmtool
+from pmtool.evaluation.commands import make_folder
+from pmtool.evaluation.tables import aligned, label
+from pmtool.report import write_bytes, write_json
+from pmtool.trial import paper
+from pmtool.trial.database import Database
+from pmtool.trial.folder import Trial
+from pmtool.trial.pages import environment
+from pmtool.trial.results import Answer, Results, collect
+from pmtool.trial.statistics import SIGNIFICANT, Share, Times
+
+JSON, CSV, PAGE = "report.json", "answers.csv", "report.html"
+COLUMNS = ("", "chosen", "95 % interval", "p", "p, Holm", "paper")
+
+
+@dataclass(frozen=True)
+class Report:
+    """Results and where they come from.
+
+    Attributes
+    ----------
+    undone
+        Answers that were taken back; they count nowhere.
+    provenance
+        Plain JSON values.
+    simulated
+        A sentence on the simulation, None for answers of people.
+    """
+
+    results: Results
+    undone: int
+    provenance: dict[str, Any]
+    simulated: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The result in a sentence."""
+        overall = self.results.overall
+        if overall.share is None:
+            return "There are no answers yet."
+        if overall.p >= SIGNIFICANT:
+            preference = "no preference is shown"
+        elif overall.share > 0.5:
+            preference = "PixelMiner is preferred"
+        else:
+            preference = "the other methods are preferred"
+        low, high = overall.interval
+        return (
+            f"PixelMiner was chosen in {overall.share:.1%} of {overall.answers} answers (95 % "
+            f"interval {low:.1%} to {high:.1%}, p {_p_value(overall.p)}): {preference}."
+        )
+
+    def comparisons(self) -> list[tuple[str, ...]]:
+        """Rows of text, as `COLUMNS` says: PixelMiner against all and against each method."""
+        results = self.results
+        rows: list[tuple[str, Share, str, str | None]] = [
+            ("all", results.overall, "", paper.OVERALL)
+        ]
+        for method, share in results.by_method.items():
+            corrected = _p_value(results.corrected[method])
+            rows.append((label(method), share, corrected, paper.BY_METHOD.get(method)))
+        return [
+            (
+                name,
+                chosen(share),
+                _interval(share),
+                _p_value(share.p),
+                corrected,
+                f"{printed} %" if printed else "-",
+            )
+            for name, share, corrected, printed in rows
+        ]
+
+    def specialities(self) -> list[tuple[str, ...]]:
+        """Rows of text: PixelMiner's share by the participants' speciality."""
+        found = self.results.by_speciality
+        return [(name, chosen(x), _interval(x), _p_value(x.p)) for name, x in found.items()]
+
+    def times(self) -> list[tuple[str, str]]:
+        """Rows of text: medians and quartiles, seconds."""
+        return [(label(name), _seconds(x)) for name, x in self.results.times.items()]
+
+    def remarks(self) -> list[str]:
+        """Sentences on participants, their agreement and their habits."""
+        results, found = self.results, self.results.agreement
+        people = len(results.by_participant)
+        told = [
+            f"Participants who answered: {people}, all items: {results.finished}; answers taken "
+            f"back: {self.undone}.",
+            "The binomial tests take answers for independent. By participants' own shares, "
+            f"Wilcoxon's signed-rank test gives p {_p_value(results.participants_p)}.",
+            f"The left side was chosen in {chosen(results.left)}, p {_p_value(results.left.p)}.",
+        ]
+        if found.observed is None:
+            told.append("No two participants saw the same pair: nothing is known of agreement.")
+        else:
+            kappa = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
+            told.append(
+                f"Two participants who saw the same pair agree with probability "
+                f"{found.observed:.2f}; Fleiss' kappa is {kappa} ({found.pairs} pairs, "
+                f"{found.answers} answers)."
+            )
+        return [*told, paper.INCONSISTENT]
+
+    def to_text(self) -> str:
+        """The verdict and the tables."""
+        return "\n\n".join(
+            [
+                *([self.simulated] if self.simulated else []),
+                self.verdict,
+                _table(COLUMNS, self.comparisons()),
+                _table(("", "chosen", "95 % interval", "p"), self.specialities()),
+                _table(("seconds", "median (quartiles)"), self.times()),
+                *self.remarks(),
+            ]
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        results = self.results
+        against = {
+            method: {**_share_json(share), "p_holm": results.corrected[method]}
+            for method, share in results.by_method.items()
+        }
+        return {
+            "pmtool": pmtool.__version__,
+            "simulated": self.simulated,
+            "verdict": self.verdict,
+            "overall": _share_json(results.overall),
+            "against": against,
+            "by_speciality": {k: _share_json(v) for k, v in results.by_speciality.items()},
+            "by_participant": {k: _share_json(v) for k, v in results.by_participant.items()},
+            "p_of_participants_shares": results.participants_p,
+            "left_chosen": _share_json(results.left),
+            "agreement": results.agreement._asdict(),
+            "seconds": {k: v and v._asdict() for k, v in results.times.items()},
+            "finished": results.finished,
+            "undone": self.undone,
+            "paper": {
+                "overall_percent": paper.OVERALL,
+                "against_percent": paper.BY_METHOD,
+                "answers": paper.ANSWERS,
+                "participants": paper.PARTICIPANTS,
+                "note": paper.INCONSISTENT,
+            },
+            "provenance": self.provenance,
+        }
+
+    def to_csv(self) -> str:
+        """A row for every answer."""
+        buffer = StringIO()
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow((*Answer._fields, "method"))
+        writer.writerows((*answer, answer.method) for answer in self.results.answers)
+        return buffer.getvalue()
+
+    def to_html(self) -> str:
+        """The page."""
+        return (
+            environment()
+            .get_template("report.html.j2")
+            .render(report=self, columns=COLUMNS, provenance=json.dumps(self.provenance, indent=1))
+        )
+
+
+def report_of(trial: Trial, database: Database) -> Report:
+    """Of the answers that stand now."""
+    results = Results(collect(trial, database), trial.methods)
+    return Report(results, database.undone(), trial.provenance)
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write the page, the JSON and the CSV into a folder; raises `OutputError`."""
+    page = report.to_html()
+    make_folder(folder)
+    write_bytes(report.to_csv().encode(), folder / CSV)
+    write_bytes(page.encode(), folder / PAGE)
+    write_json(report.to_json(), folder / JSON)
+
+
+def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(aligned([list(heading), *map(list, rows)]))
+
+
+def chosen(share: Share) -> str:
+    """Percent and counts, for people."""
+    if share.share is None:
+        return "-"
+    return f"{100 * share.share:.1f} % ({share.won} of {share.answers})"
+
+
+def _interval(share: Share) -> str:
+    low, high = share.interval
+    return f"{100 * low:.1f} to {100 * high:.1f} %"
+
+
+def _p_value(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _seconds(found: Times | None) -> str:
+    return "-" if found is None else f"{found.median:.1f} ({found.lower:.1f} to {found.upper:.1f})"
+
+
+def _share_json(share: Share) -> dict[str, Any]:
+    low, high = share.interval
+    return {
+        "won": share.won,
+        "answers": share.answers,
+        "share": share.share,
+        "interval_95": [low, high],
+        "p": share.p,
+    }

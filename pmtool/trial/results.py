@@ -1,0 +1,163 @@
+"""The answers of a trial and everything that is counted of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from pmtool.evaluation.methods import PIXELMINER
+from pmtool.evaluation.statistics import holm
+from pmtool.trial.database import Database
+from pmtool.trial.design import ITEMS, Side
+from pmtool.trial.folder import Trial
+from pmtool.trial.statistics import Agreement, Share, Times, agreement, signed_rank, times
+
+
+class Answer(NamedTuple):
+    """One participant's choice.
+
+    Attributes
+    ----------
+    item
+        Its number in the participant's plan, from 1.
+    scan, slice
+        That was shown.
+    other
+        The method beside PixelMiner.
+    pixelminer
+        Its side.
+    chosen
+        The side that looked more like the truth.
+    answered
+        UTC, ISO 8601; empty in a simulation.
+    """
+
+    participant: int
+    speciality: str
+    years: int
+    item: int
+    scan: str
+    slice: int
+    other: str
+    pixelminer: Side
+    chosen: Side
+    milliseconds: int
+    answered: str
+
+    @property
+    def won(self) -> bool:
+        """Whether PixelMiner was chosen."""
+        return self.chosen == self.pixelminer
+
+    @property
+    def method(self) -> str:
+        """That was chosen."""
+        return PIXELMINER if self.won else self.other
+
+
+def collect(trial: Trial, database: Database) -> list[Answer]:
+    """All answers that stand."""
+    participants = {participant.id: participant for participant in database.participants()}
+    found = []
+    for stored in database.answers():
+        person = participants[stored.participant]
+        item = trial.plan(person.id)[stored.item]
+        found.append(
+            Answer(
+                person.id,
+                person.speciality,
+                person.years,
+                stored.item + 1,
+                *trial.slices[item.slice],
+                item.other,
+                item.side,
+                stored.side,
+                stored.milliseconds,
+                stored.answered,
+            )
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Results:
+    """Counted answers.
+
+    Attributes
+    ----------
+    methods
+        PixelMiner's opponents.
+    """
+
+    answers: list[Answer]
+    methods: Sequence[str]
+
+    @cached_property
+    def overall(self) -> Share:
+        """PixelMiner's wins."""
+        return _share(self.answers)
+
+    @cached_property
+    def by_method(self) -> dict[str, Share]:
+        """Against each method."""
+        return {m: _share([x for x in self.answers if x.other == m]) for m in self.methods}
+
+    @cached_property
+    def corrected(self) -> dict[str, float]:
+        """The p values against each method, by Holm over the methods."""
+        p_values = holm([share.p for share in self.by_method.values()])
+        return dict(zip(self.by_method, p_values, strict=True))
+
+    @cached_property
+    def by_speciality(self) -> dict[str, Share]:
+        """In alphabetical order."""
+        return _grouped(self.answers, lambda answer: answer.speciality)
+
+    @cached_property
+    def by_participant(self) -> dict[int, Share]:
+        """Of those who answered."""
+        return _grouped(self.answers, lambda answer: answer.participant)
+
+    @property
+    def finished(self) -> int:
+        """How many participants answered all items."""
+        return sum(share.answers == ITEMS for share in self.by_participant.values())
+
+    @cached_property
+    def participants_p(self) -> float:
+        """Of the test of the participants' shares."""
+        return signed_rank([x.won / x.answers for x in self.by_participant.values()])
+
+    @cached_property
+    def left(self) -> Share:
+        """How often the left side was chosen: a habit if it is far from one half."""
+        return Share(sum(x.chosen == "left" for x in self.answers), len(self.answers))
+
+    @cached_property
+    def agreement(self) -> Agreement:
+        """Of participants who saw the same slice with the same method."""
+        return agreement(((x.scan, x.slice, x.other), x.won) for x in self.answers)
+
+    @cached_property
+    def times(self) -> dict[str, Times | None]:
+        """Of all answers, of those for and against PixelMiner, and by method beside it."""
+        groups = {
+            "all": self.answers,
+            "PixelMiner chosen": [x for x in self.answers if x.won],
+            "other chosen": [x for x in self.answers if not x.won],
+            **{m: [x for x in self.answers if x.other == m] for m in self.methods},
+        }
+        return {name: times([x.milliseconds for x in group]) for name, group in groups.items()}
+
+
+def _share(answers: Sequence[Answer]) -> Share:
+    return Share(sum(answer.won for answer in answers), len(answers))
+
+
+def _grouped(answers: Sequence[Answer], key: Callable[[Answer], Any]) -> dict[Any, Share]:
+    groups: dict[Any, list[Answer]] = {value: [] for value in sorted(set(map(key, answers)))}
+    for answer in answers:
+        groups[key(answer)].append(answer)
+    return {value: _share(group) for value, group in groups.items()}

@@ -1,0 +1,139 @@
+"""What guards the web pages: headers, limits of rate and size, tokens of forms."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.datastructures import FormData, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'",
+    "Cache-Control": "no-store",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "same-origin",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+LARGEST_FORM = 4096
+"""Bytes."""
+
+
+class SecureHeaders:
+    """Adds `HEADERS` to every response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(HEADERS)
+            await send(message)
+
+        await self.app(scope, receive, send_with_headers)
+
+
+@dataclass
+class Bucket:
+    """A token bucket for each key.
+
+    Attributes
+    ----------
+    rate
+        Requests a second that are allowed for ever.
+    burst
+        Requests at once.
+    """
+
+    rate: float
+    burst: float
+    clock: Callable[[], float] = time.monotonic
+    levels: dict[Any, tuple[float, float]] = field(default_factory=dict)
+
+    def allows(self, key: Any) -> bool:
+        """Whether one more request is within the limit; it counts if so."""
+        now = self.clock()
+        level, before = self.levels.get(key, (self.burst, now))
+        level = min(level + (now - before) * self.rate, self.burst)
+        if len(self.levels) > _MOST_KEYS:
+            self._forget(now)
+        self.levels[key] = (level - 1 if level >= 1 else level, now)
+        return level >= 1
+
+    def _forget(self, now: float) -> None:
+        """Keys whose bucket is full again."""
+        refill = self.burst / self.rate
+        self.levels = {k: x for k, x in self.levels.items() if now - x[1] < refill}
+
+
+_MOST_KEYS = 10_000
+
+
+class RateLimit:
+    """Refuses too many requests of a participant, or of an address that is none's.
+
+    Attempts to log in as administrator, to enrol and to resume have limits of their own, by
+    address. Needs the session in the scope.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.login = Bucket(rate=0.1, burst=5)
+        self.entry = Bucket(rate=2, burst=100)
+        self.address = Bucket(rate=20, burst=200)
+        self.participant = Bucket(rate=10, burst=60)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or self._allows(scope):
+            await self.app(scope, receive, send)
+            return
+        headers = {"Retry-After": "10"}
+        response = PlainTextResponse("Too many requests; wait a little.", 429, headers)
+        await response(scope, receive, send)
+
+    def _allows(self, scope: Scope) -> bool:
+        address = (scope.get("client") or ("",))[0]
+        posts, path = scope["method"] == "POST", scope["path"]
+        if posts and path == "/admin":
+            return self.login.allows(address)
+        if (posts and path == "/") or path.startswith("/resume/"):
+            return self.entry.allows(address)
+        participant = scope["session"].get("participant")
+        if participant is not None:
+            return self.participant.allows(participant)
+        return self.address.allows(address)
+
+
+def form_token(request: Request) -> str:
+    """The session's token against cross-site request forgery."""
+    token: str = request.session.setdefault("form_token", secrets.token_urlsafe(16))
+    return token
+
+
+async def posted(request: Request) -> FormData:
+    """A form that was sent from a page of ours.
+
+    Raises
+    ------
+    HTTPException
+        413 if it is too large or of unknown length, 403 unless the token is the session's.
+    """
+    length = request.headers.get("content-length", "")
+    if not length.isdecimal() or int(length) > LARGEST_FORM:
+        raise HTTPException(413, "This form is too large.")
+    form = await request.form(max_files=0)
+    given, known = str(form.get("form_token", "")), request.session.get("form_token", "")
+    if not known or not secrets.compare_digest(given.encode(), known.encode()):
+        raise HTTPException(403, "This page is out of date; reload it and try again.")
+    return form

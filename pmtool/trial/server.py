@@ -1,0 +1,118 @@
+"""`pmtool trial serve`: the web application."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from pathlib import Path
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount
+from starlette.staticfiles import StaticFiles
+
+from pmtool.errors import UsageError
+from pmtool.trial.administration import Administration
+from pmtool.trial.database import Database
+from pmtool.trial.folder import SECRETS, Secrets, Trial, load_secrets
+from pmtool.trial.pages import page
+from pmtool.trial.participation import Participation
+from pmtool.trial.security import RateLimit, SecureHeaders
+
+LOOPBACK = ("127.0.0.1", "localhost")
+WILDCARDS = ("0.0.0.0", "::")
+SESSION_SECONDS = 14 * 24 * 3600
+
+
+def make_app(
+    trial: Trial, database: Database, secrets: Secrets, names: Sequence[str], https: bool = False
+) -> Starlette:
+    """The application.
+
+    Parameters
+    ----------
+    names
+        Of the host; requests to others are refused.
+    https
+        Whether browsers reach it by HTTPS only, through a proxy.
+    """
+    parts = (
+        Participation(trial, database),
+        Administration(trial, database, secrets.administration),
+    )
+    return Starlette(
+        routes=[
+            *(route for part in parts for route in part.routes),
+            Mount("/static", StaticFiles(packages=[("pmtool.trial", "static")])),
+        ],
+        middleware=[
+            Middleware(SecureHeaders),
+            Middleware(TrustedHostMiddleware, allowed_hosts=list(names), www_redirect=False),
+            Middleware(
+                SessionMiddleware,
+                secret_key=secrets.session_key,
+                session_cookie="pmtool_trial",
+                max_age=SESSION_SECONDS,
+                https_only=https,
+            ),
+            Middleware(RateLimit),
+        ],
+        exception_handlers={HTTPException: _tell},
+    )
+
+
+def serve(
+    folder: Path,
+    host: str,
+    port: int,
+    names: Sequence[str],
+    https: bool,
+    tell: Callable[[str], None],
+) -> None:
+    """Serve a trial until the process is interrupted.
+
+    Raises
+    ------
+    InputError
+        If there is no trial, or its database cannot be used.
+    UsageError
+        If the address cannot be used.
+    """
+    if host in WILDCARDS and not names:
+        raise UsageError(f"{host} is every address; give the name that browsers use by --name")
+    trial, secrets = Trial.load(folder), load_secrets(folder)
+    with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
+        app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
+        number = listener.getsockname()[1]
+        place = f"http://{names[0] if names else host}:{number}"
+        tell(f"participants: {place}/")
+        tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
+        # No access log: personal links would stand in it.
+        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise UsageError(
+            f"{host}:{port} cannot be listened on ({error.strerror}); give another --host or --port"
+        ) from error
+    return listener
+
+
+def _tell(request: Request, error: Exception) -> Response:
+    """An error as a page where a page was asked for."""
+    assert isinstance(error, HTTPException)
+    if "text/html" in request.headers.get("accept", ""):
+        return page("error", status=error.status_code, message=error.detail)
+    return PlainTextResponse(error.detail, error.status_code)

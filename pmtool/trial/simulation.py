@@ -1,0 +1,119 @@
+"""Participants who choose PixelMiner with a stated probability: for tests, and to plan a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import UsageError
+from pmtool.trial.design import ITEMS
+from pmtool.trial.folder import Trial
+from pmtool.trial.results import Answer
+from pmtool.trial.statistics import SIGNIFICANT
+
+MOST_PARTICIPANTS = 500
+"""More are not looked for."""
+
+
+def simulate_answers(
+    trial: Trial, preferences: Mapping[str, float], participants: int, seed: int
+) -> list[Answer]:
+    """Answers to a trial's items.
+
+    Parameters
+    ----------
+    preferences
+        By method beside PixelMiner, the probability that PixelMiner is chosen.
+    """
+    rng = np.random.default_rng(seed)
+    return [
+        answer
+        for number in range(1, participants + 1)
+        for answer in _participant(trial, number, preferences, rng)
+    ]
+
+
+def _participant(
+    trial: Trial, number: int, preferences: Mapping[str, float], rng: np.random.Generator
+) -> Iterator[Answer]:
+    for item, (slice_number, other, side) in enumerate(trial.plan(number), start=1):
+        wins = rng.random() < preferences[other]
+        chosen = side if wins else ("right" if side == "left" else "left")
+        shown = trial.slices[slice_number]
+        who = (number, "simulated", 0)
+        yield Answer(*who, item, *shown, other, side, chosen, int(rng.gamma(4, 2000)), "")
+
+
+def exact_power(answers: int, preference: float) -> float:
+    """Probability that the exact two-sided binomial test of independent answers gives p < 0.05.
+
+    Parameters
+    ----------
+    preference
+        Probability that PixelMiner is chosen.
+    """
+    from scipy.stats import binom
+
+    least = critical_wins(answers)
+    return float(
+        binom.sf(least - 1, answers, preference) + binom.cdf(answers - least, answers, preference)
+    )
+
+
+def critical_wins(answers: int) -> int:
+    """Fewest wins, more than half, with p < 0.05; one more than the answers if there is none."""
+    from scipy.stats import binom
+
+    wins = np.arange(answers // 2 + 1, answers + 1)
+    (enough,) = np.nonzero(2 * binom.sf(wins - 1, answers, 0.5) < SIGNIFICANT)
+    return int(wins[enough[0]]) if enough.size else answers + 1
+
+
+def needed_participants(preference: float, power: float, each: float = ITEMS) -> int:
+    """Fewest participants from which on the exact test has the power, whatever more come.
+
+    Parameters
+    ----------
+    each
+        Answers of a participant; all together they are rounded down.
+
+    Raises
+    ------
+    UsageError
+        If `MOST_PARTICIPANTS` are too few.
+    """
+    enough = [
+        exact_power(int(participants * each), preference) >= power
+        for participants in range(1, MOST_PARTICIPANTS + 1)
+    ]
+    if not enough[-1]:
+        raise UsageError(
+            f"{MOST_PARTICIPANTS} participants are too few to see {preference:.0%} with a power of "
+            f"{power:.0%}; give a preference further from 50 %"
+        )
+    return MOST_PARTICIPANTS - enough[::-1].index(False) + 1 if False in enough else 1
+
+
+def simulated_power(
+    participants: int, preference: float, correlation: float, trials: int, seed: int
+) -> float:
+    """Share of simulated trials whose binomial test gives p < 0.05.
+
+    Parameters
+    ----------
+    preference
+        Probability that PixelMiner is chosen, the mean of the participants'.
+    correlation
+        Of two answers of one participant: the participants' own probabilities have a beta
+        distribution; with 0 they are the same.
+    """
+    rng = np.random.default_rng(seed)
+    own: NDArray[np.float64] = np.full((trials, participants), preference)
+    if correlation:
+        scale = (1 - correlation) / correlation
+        own = rng.beta(preference * scale, (1 - preference) * scale, own.shape)
+    wins = rng.binomial(ITEMS, own).sum(axis=1)
+    least = critical_wins(answers := participants * ITEMS)
+    return float(np.mean((wins >= least) | (wins <= answers - least)))

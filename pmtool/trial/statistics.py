@@ -1,0 +1,118 @@
+"""How often PixelMiner was chosen, how certain that is, and how far participants agree."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+CONFIDENCE = 0.95
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True)
+class Share:
+    """Wins among answers; answers are taken for independent."""
+
+    won: int
+    answers: int
+
+    @property
+    def share(self) -> float | None:
+        """Of the wins, None where there are no answers."""
+        return self.won / self.answers if self.answers else None
+
+    @cached_property
+    def p(self) -> float:
+        """Of the exact two-sided binomial test against one half; 1 without answers."""
+        from scipy.stats import binomtest
+
+        return float(binomtest(self.won, self.answers).pvalue) if self.answers else 1.0
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """Clopper and Pearson's exact interval of 95 %."""
+        from scipy.stats import binomtest
+
+        if not self.answers:
+            return 0.0, 1.0
+        bounds = binomtest(self.won, self.answers).proportion_ci(CONFIDENCE, "exact")
+        return float(bounds.low), float(bounds.high)
+
+
+class Agreement(NamedTuple):
+    """Of participants who saw the same pair of candidates.
+
+    Attributes
+    ----------
+    pairs
+        That two participants or more saw.
+    answers
+        To these.
+    observed
+        Probability that two participants agree on a pair; None without such pairs.
+    kappa
+        Fleiss' kappa: 0 is chance, 1 full agreement; None where all answers are the same.
+    """
+
+    pairs: int
+    answers: int
+    observed: float | None
+    kappa: float | None
+
+
+def agreement(answers: Iterable[tuple[Hashable, bool]]) -> Agreement:
+    """Fleiss' kappa of pairs and answers, for any number of participants a pair [1]_.
+
+    For the same number on every pair it is Fleiss' of 1971 [2]_.
+
+    References
+    ----------
+    .. [1] Fleiss and Cuzick 1979, Applied Psychological Measurement 3, 537-542.
+    .. [2] Fleiss 1971, Psychological Bulletin 76, 378-382.
+    """
+    by_pair: dict[Hashable, list[bool]] = {}
+    for pair, won in answers:
+        by_pair.setdefault(pair, []).append(won)
+    shared = [votes for votes in by_pair.values() if len(votes) > 1]
+    if not shared:
+        return Agreement(0, 0, None, None)
+    n = np.array([len(votes) for votes in shared], np.float64)
+    x = np.array([sum(votes) for votes in shared], np.float64)
+    total = n.sum()
+    disagreement = (x * (n - x) / n).sum() / (total - len(n))
+    p = x.sum() / total
+    observed = 1 - (2 * x * (n - x) / (n - 1)).sum() / total
+    kappa = 1 - disagreement / (p * (1 - p)) if 0 < p < 1 else None
+    return Agreement(len(n), int(total), float(observed), None if kappa is None else float(kappa))
+
+
+def signed_rank(shares: Sequence[float]) -> float:
+    """Two-sided p of Wilcoxon's test of participants' shares against one half.
+
+    Unlike the binomial test it allows answers of one participant to depend on each other.
+    """
+    from scipy.stats import wilcoxon
+
+    differences = np.asarray(shares) - 0.5
+    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+
+
+class Times(NamedTuple):
+    """Quartiles, seconds."""
+
+    answers: int
+    lower: float
+    median: float
+    upper: float
+
+
+def times(milliseconds: Sequence[int]) -> Times | None:
+    """Quartiles of response times; None without any."""
+    if not milliseconds:
+        return None
+    lower, median, upper = np.percentile(np.asarray(milliseconds) / 1000, (25, 50, 75))
+    return Times(len(milliseconds), float(lower), float(median), float(upper))
