@@ -15,6 +15,7 @@ from pmtool.cli_options import sampling_options
 from pmtool.console import narration, progress_bar, run_command, stages
 from pmtool.training.command import train
 from pmtool.trial.command import trial
+from pmtool.trial.command import trial
 
 _FILE = click.Path(path_type=Path)
 _EPILOG = """\b
@@ -36,6 +37,7 @@ def cli() -> None:
 
 
 cli.add_command(train)
+cli.add_command(trial)
 cli.add_command(trial)
 
 
