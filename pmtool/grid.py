@@ -28,8 +28,8 @@ Slices = int | Sequence[float]
 MAX_ROUNDS = 8
 SNAP = 2e-3
 """In distances between nodes: within it a position counts as meeting a node."""
-UNEVEN_SNAP = 1e-2
-"""The same in uneven stacks, whose positions were written with few decimals."""
+UNEVEN_SNAP = 5e-2
+"""The same in uneven stacks, whose positions jitter or were written with few decimals."""
 _ROUNDING = 1e-6
 
 
@@ -119,6 +119,20 @@ class Grid:
                 pending += [p for p in parents(node) if not self.is_acquired(p)]
         return found
 
+    def generated_spacings(self) -> set[float]:
+        """Distances, mm, of generated slices to the two that each was made from."""
+        nodes = self.nodes
+        return {
+            nodes.lengths[node >> nodes.rounds] * self.source_spacing / 2 ** (number + 1)
+            for number, generated in enumerate(self.generated_rounds())
+            for node in generated
+        }
+
+    def odd_gaps(self) -> list[int]:
+        """The gaps between acquired slices, by the first of both, that are not one distance."""
+        lengths = enumerate(self.nodes.lengths)
+        return [gap for gap, length in lengths if abs(length - 1) > self.nodes.snap]
+
     def counts(self) -> dict[Kind, int]:
         """Slices of every kind, those that occur."""
         kinds = [s.kind for s in self.slices]
@@ -191,7 +205,7 @@ def reference_grid(
     number: int,
     interpolator: Interpolator = "linear",
 ) -> Grid:
-    """The grid of another image, with ``number`` slices from ``first`` on (see `Grid`).
+    """The grid of another image: ``number`` slices from ``first``, mm after the first acquired.
 
     Raises
     ------
@@ -201,6 +215,7 @@ def reference_grid(
         As `make_grid`.
     """
     source = _Source.of(slices, source_spacing)
+    first /= source_spacing
     beyond = max(-first, first + (number - 1) * source.ratio(spacing) - source.last)
     if beyond > 1 + source.snap:
         raise GeometryError(
@@ -256,7 +271,7 @@ class _Source:
     ) -> Grid:
         if interpolator != "linear" and not self.even:
             raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
-        ratio = spacing / self.spacing
+        ratio = self.ratio(spacing)
         indices = [to_index(first + ratio * i, self.positions) for i in range(number)]
         inside = [self._clamped(index) for index in indices if not self._is_outside(index)]
         nodes = halved(self.positions, ratio, inside, self.snap)

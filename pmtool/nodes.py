@@ -19,8 +19,6 @@ from pmtool.interpolation import Interpolator, Weight, weights
 
 NUMBER_BITS = 16
 """Fractional bits of a slice's number (see `pmtool.grid.Grid.number`): the most halvings."""
-_ALIKE = 2
-"""Gaps are alike whose lengths agree to so many decimals."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,8 @@ class Nodes:
 
     @cached_property
     def lengths(self) -> tuple[float, ...]:
-        """Of the gaps; those that are alike are equal."""
-        return tuple(round(length, _ALIKE) for length in _lengths(self.positions))
+        """Of the gaps, in slice distances."""
+        return tuple(end - start for start, end in pairwise(self.positions))
 
     def at(self, index: float) -> int | None:
         """The node that an index meets, if any."""
@@ -90,7 +88,8 @@ def halved(
 ) -> Nodes:
     """Halve every gap until it is no coarser than a spacing.
 
-    Gaps of one length are halved once more where that makes all indices in them meet nodes.
+    Gaps of one length, to a tenth of a slice distance, are halved once more where that makes all
+    indices in them meet nodes.
 
     Parameters
     ----------
@@ -108,23 +107,23 @@ def halved(
     UsageError
         If a gap would be halved more than `NUMBER_BITS` times.
     """
-    lengths = _lengths(positions)
+    places = tuple(positions)
+    lengths = [end - start for start, end in pairwise(places)]
     enough = [max(math.ceil(math.log2(x) - math.log2(spacing) - snap), 0) for x in lengths]
     if max(enough) >= NUMBER_BITS:
         raise UsageError(
             f"a gap between slices is more than {2 ** (NUMBER_BITS - 1)} times the spacing asked "
             "for; give a coarser one"
         )
-    nodes = Nodes(tuple(positions), tuple(enough), snap)
-    finer = Nodes(tuple(positions), tuple(n + 1 for n in enough), snap)
-    unmet = {nodes.lengths[nodes.gap(i)] for i in indices if nodes.at(i) is None}
-    helped = unmet - {nodes.lengths[nodes.gap(i)] for i in indices if finer.at(i) is None}
-    more = (int(length in helped) for length in nodes.lengths)
-    return Nodes(tuple(positions), tuple(map(sum, zip(enough, more, strict=True))), snap)
-
-
-def _lengths(positions: Sequence[float]) -> list[float]:
-    return [end - start for start, end in pairwise(positions)]
+    nodes = Nodes(places, tuple(enough), snap)
+    finer = Nodes(places, tuple(n + 1 for n in enough), snap)
+    kinds = [round(length, 1) for length in lengths]
+    unmet, hopeless = (
+        {kinds[halving.gap(i)] for i in indices if halving.at(i) is None}
+        for halving in (nodes, finer)
+    )
+    more = (int(kind in unmet - hopeless) for kind in kinds)
+    return Nodes(places, tuple(map(sum, zip(enough, more, strict=True))), snap)
 
 
 def _nearest(index: float, halvings: int, snap: float) -> int | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pmtool.sampler import Estimate, Sampler
     from pmtool.synthesis import SliceSampler
 
+_LISTED = 5
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
 
 
@@ -53,22 +54,42 @@ def interpolation_text(grid: Grid) -> str | None:
     number = grid.counts().get("interpolated", 0)
     if not number:
         return None
-    coarser, finer = grid.dyadic_spacings()
-    return (
+    text = (
         f"{number} of {len(grid.slices)} slices are interpolated between generated ones, because "
-        f"grid {grid.name} at {grid.spacing:g} mm does not meet them; keep-slices at {coarser:g} "
-        f"or {finer:g} mm avoids it"
+        f"grid {grid.name} at {grid.spacing:g} mm does not meet them"
+    )
+    if grid.odd_gaps():
+        return text
+    coarser, finer = grid.dyadic_spacings()
+    return f"{text}; keep-slices at {coarser:g} or {finer:g} mm avoids it"
+
+
+def uneven_text(grid: Grid) -> str | None:
+    """A sentence on gaps between slices that are not one slice distance, if any."""
+    gaps = [
+        f"{grid.nodes.lengths[gap] * grid.source_spacing:.4g} mm after slice {gap}"
+        for gap in grid.odd_gaps()
+    ]
+    if not gaps:
+        return None
+    more = f" and {len(gaps) - _LISTED} more" if len(gaps) > _LISTED else ""
+    return (
+        f"{len(gaps)} of {grid.count - 1} gaps between slices are not {grid.source_spacing:g} mm: "
+        f"{', '.join(gaps[:_LISTED])}{more}; the JSON file tells how each was filled"
     )
 
 
 def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     """A sentence on spacings that the model was not trained to produce, if any."""
-    produced = [grid.source_spacing / 2**r for r in range(1, grid.rounds + 1)]
-    outside = [s for s in produced if not trained[0] * 0.99 <= s <= trained[1] * 1.01]
+    produced = {f"{s:.4g}": s for s in sorted(grid.generated_spacings(), reverse=True)}
+    outside = [
+        text for text, s in produced.items() if not trained[0] * 0.99 <= s <= trained[1] * 1.01
+    ]
     if not outside:
         return None
+    more = f" and {len(outside) - _LISTED} others" if len(outside) > _LISTED else ""
     return (
-        f"slices will be generated at {', '.join(f'{s:g}' for s in outside)} mm, outside the "
+        f"slices will be generated at {', '.join(outside[:_LISTED])}{more} mm, outside the "
         f"{trained[0]:g} to {trained[1]:g} mm that the model was trained to produce; check them"
     )
 
@@ -101,6 +122,7 @@ def sidecar(
             "sha256_of_voxels_and_geometry": key["input"],
             "slices": grid.count,
             "spacing_mm": list(volume.image.GetSpacing()),
+            "uneven_positions_mm": volume.positions,
         },
         "grid": {
             "name": grid.name,
@@ -110,6 +132,7 @@ def sidecar(
             "rounds": grid.rounds,
             "counts": grid.counts(),
             "dyadic_spacings_mm": list(grid.dyadic_spacings()),
+            "odd_gaps": [_gap_entry(grid, gap) for gap in grid.odd_gaps()],
             "note": interpolation_text(grid),
         },
         "slices": [_slice_entry(grid, index, s) for index, s in enumerate(grid.slices)],
@@ -143,10 +166,28 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 
 def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
-    entry: dict[str, Any] = {"index": index, "kind": output.kind, "position": output.position}
+    entry: dict[str, Any] = {
+        "index": index,
+        "kind": output.kind,
+        "position": output.position,
+        "position_mm": grid.first * grid.source_spacing + index * grid.spacing,
+    }
     if output.kind in ("acquired", "extrapolated"):
         return {**entry, "source": output.weights[0].node >> grid.rounds}
     return {**entry, "pair": list(output.gap)}
+
+
+def _gap_entry(grid: Grid, gap: int) -> dict[str, Any]:
+    """How a gap was filled that is not one slice distance."""
+    length = grid.nodes.lengths[gap]
+    inside = [s.kind for s in grid.slices if gap < s.position < gap + 1]
+    return {
+        "pair": [gap, gap + 1],
+        "mm": length * grid.source_spacing,
+        "slice_distances": length,
+        "halvings": grid.nodes.halvings[gap],
+        "counts": {kind: inside.count(kind) for kind in sorted(set(inside))},
+    }
 
 
 def _moments(values: NDArray[Any]) -> dict[str, float]:

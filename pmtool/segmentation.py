@@ -19,20 +19,25 @@ _HALF = 1e-6
 
 
 def load_mask(path: Path, volume: Volume) -> Volume:
-    """A mask of a volume.
+    """A mask of a volume, with exactly its geometry.
+
+    Slices of an uneven volume correspond one to one, whatever distance the mask's file gives.
 
     Raises
     ------
     ContentError
-        If its voxels are not integers.
+        If its voxels are not whole numbers.
     GeometryError
         If it lies on another grid than the volume.
     """
-    mask = Volume(load_volume(path).image, volume.axis, str(path))
-    if mask.dtype.kind not in "iu":
-        raise ContentError(f"{path} has {mask.dtype} voxels; a mask has integers")
-    if not _same_grid(mask.image, volume.image):
+    image = load_volume(path).image
+    if not _same_grid(image, volume):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
+    image = sitk.Image(image)
+    image.CopyInformation(volume.image)
+    mask = Volume(image, volume.axis, str(path), volume.positions)
+    if mask.dtype.kind not in "iu" and not all(map(_is_whole, mask.slices)):
+        raise ContentError(f"{path} has {mask.dtype} voxels; a mask has integers")
     return mask
 
 
@@ -71,12 +76,20 @@ def _labels(mask: Volume, output: OutputSlice, interpolation: MaskInterpolation)
     return np.ascontiguousarray(one)
 
 
-def _same_grid(one: sitk.Image, other: sitk.Image) -> bool:
-    return one.GetSize() == other.GetSize() and all(
+def _is_whole(values: NDArray[Any]) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
+
+
+def _same_grid(mask: sitk.Image, volume: Volume) -> bool:
+    """Whether a mask's geometry is the volume's up to rounding."""
+    spacing = np.array([mask.GetSpacing(), volume.image.GetSpacing()])
+    if volume.positions is not None:
+        spacing[:, volume.axis] = 0
+    return mask.GetSize() == volume.image.GetSize() and all(
         np.allclose(a, b, rtol=1e-4, atol=1e-3)
         for a, b in (
-            (one.GetSpacing(), other.GetSpacing()),
-            (one.GetOrigin(), other.GetOrigin()),
-            (one.GetDirection(), other.GetDirection()),
+            spacing,
+            (mask.GetOrigin(), volume.image.GetOrigin()),
+            (mask.GetDirection(), volume.image.GetDirection()),
         )
     )

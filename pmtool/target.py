@@ -47,7 +47,7 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
 def _reference_slices(
     volume: Volume, reference: str | Path | sitk.Image
 ) -> tuple[float, float, int]:
-    """First position (see `Grid`), spacing in mm and number of a reference's slices."""
+    """First position and spacing, mm, and number of a reference's slices."""
     other = Volume(load_volume(reference).image, volume.axis, str(reference))
     offset = np.array(other.image.GetOrigin()) - np.array(volume.image.GetOrigin())
     along = volume.direction.T @ offset
@@ -64,7 +64,7 @@ def _reference_slices(
             "the reference must have the input's directions and in-plane grid; "
             "only the slices may differ"
         )
-    return float(along[volume.axis]) / volume.spacing, other.spacing, len(other.slices)
+    return float(along[volume.axis]), other.spacing, len(other.slices)
 
 
 def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:

@@ -93,7 +93,7 @@ class Volume:
         image = sitk.Image(size, pixel_type or self.image.GetPixelID())
         spacing = list(self.image.GetSpacing())
         spacing[self.axis] = grid.spacing
-        offset = self.direction[:, self.axis] * grid.first * self.spacing
+        offset = self.direction[:, self.axis] * grid.first * grid.source_spacing
         image.SetSpacing(spacing)
         image.SetOrigin((np.array(self.image.GetOrigin()) + offset).tolist())
         image.SetDirection(self.image.GetDirection())

@@ -107,7 +107,7 @@ def test_spacings_rounded_by_a_file_format_still_meet_the_slices() -> None:
 
 
 def test_a_reference_with_the_same_slices_needs_no_interpolation() -> None:
-    grid = reference_grid(5, 2.0, 1.0, 0.5, 6)
+    grid = reference_grid(5, 2.0, 1.0, 1.0, 6)
     assert grid.counts() == {"acquired": 3, "synthesised": 3}
 
 

@@ -144,6 +144,7 @@ def test_sidecar(ct_path: Path, tmp_path: Path) -> None:
         "index": 3,
         "kind": "synthesised",
         "position": 1.5,
+        "position_mm": 3.75,
         "pair": [1, 2],
     }
     assert content["slices"][4]["source"] == 2

@@ -26,7 +26,7 @@ def test_labels(interpolation: MaskInterpolation, between: list[int]) -> None:
 def test_masks_that_do_not_fit(ct: sitk.Image, tmp_path: Path) -> None:
     path = tmp_path / "mask.nrrd"
     volume = load_volume(ct)
-    sitk.WriteImage(sitk.Cast(ct, sitk.sitkFloat32), str(path))
+    sitk.WriteImage(sitk.Cast(ct, sitk.sitkFloat32) + 0.5, str(path))
     with pytest.raises(ContentError, match="integers"):
         load_mask(path, volume)
     ct = sitk.Cast(ct > 0, sitk.sitkUInt8)
