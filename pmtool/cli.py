@@ -12,9 +12,9 @@ import click
 import pmtool
 from pmtool import cli_types
 from pmtool.cli_options import sampling_options
+from pmtool.cohort.command import cohort
 from pmtool.console import narration, progress_bar, run_command, stages
 from pmtool.training.command import train
-from pmtool.trial.command import trial
 from pmtool.trial.command import trial
 
 _FILE = click.Path(path_type=Path)
@@ -36,8 +36,8 @@ def cli() -> None:
     """
 
 
+cli.add_command(cohort)
 cli.add_command(train)
-cli.add_command(trial)
 cli.add_command(trial)
 
 

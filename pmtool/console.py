@@ -51,9 +51,9 @@ def say(text: str) -> None:
 def narration(quiet: bool, verbose: bool) -> Iterator[None]:
     """Show the package's log and warnings."""
     logger = logging.getLogger("pmtool")
-    handler = _EchoHandler()
+    handler = _EchoHandler(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.addHandler(handler)
-    logger.setLevel(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+    logger.setLevel(handler.level)
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
         warnings.showwarning = lambda message, *_: say(f"warning: {message}")

@@ -1,0 +1,1 @@
+"""`pmtool cohort`: many scans, on one machine or on a cluster; see docs/cohort.md."""

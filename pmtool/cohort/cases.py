@@ -1,0 +1,173 @@
+"""The scans of a cohort: found below a folder or named by a table, and called by a template."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from pmtool.cohort.extent import Extent, extent_of, image_extent, series_extent
+from pmtool.errors import InputError, UsageError
+from pmtool.image_file import image_suffix
+
+PATH, SERIES, MASK = "path", "series_uid", "mask"
+"""Columns of a table; others may be used by a template."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An image file, or a DICOM series in a folder.
+
+    Attributes
+    ----------
+    mask
+        A segmentation to bring along.
+    extent
+        None where it is not known.
+    fields
+        What a template may use, by name.
+    """
+
+    path: Path
+    series_uid: str | None = None
+    mask: Path | None = None
+    extent: Extent | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A scan and the name of its output, a relative path with slashes and without suffix."""
+
+    name: str
+    path: Path
+    series_uid: str | None = None
+    mask: Path | None = None
+    extent: Extent | None = None
+
+
+def find_cases(source: Path, template: str | None = None, out: Path | None = None) -> list[Case]:
+    """The cases below a folder or of a table, in order of their paths or as the table has them.
+
+    Parameters
+    ----------
+    source
+        A folder, or a CSV with a header line and the column ``path``, absolute or relative to the
+        table's folder; ``series_uid`` and ``mask`` may be given too.
+    template
+        Of the names: ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every column of the
+        table, as in `str.format`. By default the scans' own folders and names.
+    out
+        A folder below which nothing is searched.
+
+    Raises
+    ------
+    InputError
+        If there is nothing to be found, or the table cannot be read.
+    UsageError
+        If the template names what is not known, or leads out of a folder.
+    """
+    is_folder = source.is_dir()
+    scans = list(_below(source.resolve(), out)) if is_folder else _of_table(source)
+    if not scans:
+        raise InputError(f"{source} holds no scans; give a folder of CTs or a table of them")
+    parents = [scan.path.parent for scan in scans]
+    root = source.resolve() if is_folder else Path(os.path.commonpath(parents))
+    siblings = Counter(scan.path for scan in scans)
+    return [
+        Case(
+            _name(scan, number, root, template, siblings),
+            scan.path,
+            scan.series_uid,
+            scan.mask,
+            scan.extent,
+        )
+        for number, scan in enumerate(scans, 1)
+    ]
+
+
+def _below(folder: Path, out: Path | None) -> Iterator[Scan]:
+    for name, folders, files in os.walk(folder):
+        place = Path(name)
+        if out is not None and place == out.resolve():
+            folders.clear()
+            continue
+        folders.sort()
+        visible = [place / file for file in sorted(files) if not file.startswith(".")]
+        images = [path for path in visible if image_suffix(path)]
+        yield from (Scan(path, extent=image_extent(path)) for path in images)
+        yield from _dicom(place, [path for path in visible if path not in images])
+
+
+def _dicom(folder: Path, files: Sequence[Path]) -> Iterator[Scan]:
+    """The series among files of a folder; where there is none of CT, a scan that says so."""
+    from pmtool.dicom.files import is_dicom
+
+    dicom = list(filter(is_dicom, files))
+    if not dicom:
+        return
+    from pmtool.dicom.series import find_series
+
+    found = find_series(dicom)
+    stacks = [series for series in found.series if series.is_stack]
+    yield from (Scan(folder, s.uid, extent=series_extent(s)) for s in stacks)
+    if stacks:
+        return
+    if found.series or found.damaged or found.others:
+        yield Scan(folder)
+
+
+def _of_table(table: Path) -> list[Scan]:
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
+            columns = reader.fieldnames or []
+    except OSError as error:
+        raise InputError(f"{table} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
+    if PATH not in columns:
+        raise InputError(f"{table} has no column {PATH!r}: give the scans' paths in one")
+    empty = [number for number, row in enumerate(rows, 2) if not row[PATH]]
+    if empty:
+        raise InputError(f"{table} names no path in row {empty[0]}; fill it in or delete the row")
+    folder = table.resolve().parent
+    return [
+        Scan(
+            _absolute(folder / row[PATH]),
+            row.get(SERIES) or None,
+            _absolute(folder / row[MASK]) if row.get(MASK) else None,
+            extent_of(folder / row[PATH], row.get(SERIES) or None),
+            row,
+        )
+        for row in rows
+    ]
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # noqa: PTH100 - without following links
+
+
+def _name(
+    scan: Scan, number: int, root: Path, template: str | None, siblings: Mapping[Path, int]
+) -> str:
+    suffix, series = image_suffix(scan.path) or "", scan.series_uid or ""
+    stem = scan.path.name[: len(scan.path.name) - len(suffix)]
+    folder = scan.path.relative_to(root).parent.as_posix()
+    if template is None:
+        name = PurePosixPath(folder, stem)
+        return str(name / series if siblings[scan.path] > 1 else name)
+    known = {**scan.fields, "folder": folder, "stem": stem, "series": series}
+    try:
+        name = PurePosixPath(template.format(**known, number=number))
+    except (KeyError, IndexError, ValueError, AttributeError) as error:
+        raise UsageError(
+            f"the template {template!r} cannot be filled in; it may use {', '.join(known)}, number"
+        ) from error
+    if name.is_absolute() or ".." in name.parts or not name.name:
+        raise UsageError(f"the template names {str(name)!r}, which is no path within a folder")
+    return str(name)

@@ -1,0 +1,81 @@
+"""A Dask cluster: that of this machine, for as long as it is needed, or one that runs already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dask
+from distributed import Client, Nanny, Scheduler, SpecCluster
+
+from pmtool.errors import UsageError
+
+_TRIES = 2
+"""Workers that may die over a case before it is set apart; see `pmtool.cohort.dispatch`."""
+_CONNECT_SECONDS = 15
+
+
+@contextmanager
+def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
+    """A process for every worker, on this machine's loopback; a worker that dies is replaced.
+
+    Parameters
+    ----------
+    memory
+        Bytes at which a worker is taken for runaway and killed.
+    on_gpus
+        Worker *n* sees the *n*-th GPU alone.
+    """
+    devices = gpus()
+    options: dict[str, Any] = {"nthreads": 1, "host": "127.0.0.1", "memory_limit": memory}
+    spec = {
+        number: {
+            "cls": Nanny,
+            "options": {
+                **options,
+                "env": {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} if on_gpus else {},
+            },
+        }
+        for number in range(workers)
+    }
+    scheduler = {"host": "127.0.0.1", "dashboard": True, "dashboard_address": "127.0.0.1:0"}
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1}),
+        SpecCluster(
+            spec, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.CRITICAL
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@contextmanager
+def joined_cluster(address: str) -> Iterator[Client]:
+    """The cluster of a scheduler that runs already; raises `UsageError` if none answers."""
+    with dask.config.set({"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}):
+        try:
+            client = Client(address, timeout=_CONNECT_SECONDS)
+        except (OSError, ValueError) as error:
+            raise UsageError(
+                f"no Dask scheduler answers at {address}; start one with 'dask scheduler' and give "
+                "the address that it prints"
+            ) from error
+        with client:
+            yield client
+
+
+def gpus() -> list[str]:
+    """Numbers or UUIDs of the NVIDIA GPUs that this process may use."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name]
+    if shutil.which("nvidia-smi") is None:
+        return []
+    asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return found.stdout.split() if found.returncode == 0 else []

@@ -1,0 +1,114 @@
+"""Cases on a Dask cluster.
+
+A case is a task. Where there are fewer cases than workers, it is a chain of them: one opens the
+case's journal, several fill it, round by round, and one puts the output together.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from distributed import Client, Future, KilledWorker, as_completed, get_worker
+
+from pmtool.cohort.cases import Case
+from pmtool.cohort.plan import Size
+from pmtool.cohort.request import Request
+from pmtool.cohort.result import Result
+from pmtool.cohort.work import Tell, generate_part, open_case, resample_case
+from pmtool.console import exit_code, sentence
+from pmtool.errors import BatchError
+
+TOPIC = "pmtool"
+_log = logging.getLogger("pmtool.cohort")
+
+
+def dispatch(
+    client: Client,
+    cases: Sequence[Case],
+    request: Request,
+    sizes: Mapping[str, Size | None],
+    tell: Tell,
+) -> Iterator[Result]:
+    """The results of cases, in the order in which they are finished.
+
+    Dask repeats a task whose worker died, and gives it up when that happens again and again. The
+    tasks that waited in the same worker are blamed too; hence cases that were given up are tried
+    once more, one by one, and only those that fail alone have failed.
+
+    Raises
+    ------
+    BatchError
+        If the scheduler is gone.
+    """
+    client.subscribe_topic(TOPIC, lambda event: tell(*event[1]))
+    workers = sum(client.nthreads().values())
+    parts = workers if len(cases) < workers else 1
+    suspects = []
+    submit = partial(_submit, client, request)
+    tasks = {submit(case, parts, sizes[case.name]): case for case in cases}
+    for future, case in _finished(tasks):
+        if _died(future):
+            suspects.append(case)
+        else:
+            yield _result(future, case)
+    for case in suspects:
+        _log.warning("%s is tried by itself, for workers died over it or beside it", case.name)
+        for future, _ in _finished({submit(case, 1, None): case}):
+            yield _result(future, case)
+
+
+def _submit(
+    client: Client, request: Request, case: Case, parts: int, size: Size | None
+) -> Future[Result]:
+    send: Callable[..., Future[Result]] = partial(client.submit, _on_worker, pure=False)
+    if parts == 1 or size is None:
+        return send(resample_case, case, request)
+    opened = send(open_case, case, request)
+    every, last = [opened], [opened]
+    for turn in range(size.rounds):
+        last = [send(generate_part, case, request, last, turn, (i, parts)) for i in range(parts)]
+        every += last
+    return send(resample_case, case, request, every)
+
+
+def _finished(tasks: dict[Future[Result], Case]) -> Iterator[tuple[Future[Result], Case]]:
+    """Tasks as they finish; each is forgotten then."""
+    for future in as_completed(list(tasks)):
+        case = tasks.pop(future)
+        if future.status in ("cancelled", "lost"):
+            raise BatchError(
+                f"the scheduler is gone, with {len(tasks) + 1} cases to do; what is finished stays "
+                "so: repeat the command to go on"
+            )
+        yield future, case
+
+
+def _died(future: Future[Result]) -> bool:
+    return future.status == "error" and isinstance(future.exception(), KilledWorker)
+
+
+def _result(future: Future[Result], case: Case) -> Result:
+    """What the worker says, or why it says nothing."""
+    failed = partial(Result, case.name, str(case.path), case.series_uid, "failed")
+    if _died(future):
+        return failed(
+            1,
+            f"{case.path} was given up: every worker that had it died, which is mostly for lack of "
+            "memory; give workers more of it, or try the case by pmtool resample",
+        )
+    error = future.exception()
+    if error is not None:
+        return failed(exit_code(error), f"no worker could take {case.path}: {sentence(error)}")
+    result: Result = future.result()
+    return result
+
+
+def _on_worker(function: Callable[..., Result], *arguments: Any) -> Result:
+    return function(*arguments, tell=_tell)
+
+
+def _tell(name: str, slices: float) -> None:
+    get_worker().log_event(TOPIC, [name, slices])

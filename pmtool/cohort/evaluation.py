@@ -1,0 +1,40 @@
+"""``pmtool evaluate`` on a case of a cohort."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pmtool.cohort.cases import Case
+from pmtool.cohort.request import Request
+
+Measures = dict[str, dict[str, float | None]]
+
+
+def evaluate_case(case: Case, request: Request) -> Measures:
+    """Write the report of a case and return its measures, by method.
+
+    Scores are kept in the report's folder, so that a repetition costs only the report.
+
+    Raises
+    ------
+    PmtoolError
+        As `pmtool.evaluation.commands.evaluate`.
+    """
+    from pmtool.evaluation.commands import EvaluationOptions, evaluate
+    from pmtool.evaluation.page import JSON
+
+    options, folder = request.options, request.evaluation(case)
+    asked = EvaluationOptions(
+        modes=(options.mode,),
+        slices=request.evaluate_slices,
+        seed=options.seed,
+        workers=1,
+        model=None if options.model is None else Path(options.model),
+        device=options.device,
+        threads=options.threads,
+        assume_hu=options.assume_hu,
+    )
+    evaluate([case.path], folder, asked, lambda label, share: None)
+    measures: Measures = json.loads((folder / JSON).read_text())["summary"]
+    return measures

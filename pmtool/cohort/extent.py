@@ -1,0 +1,74 @@
+"""How large scans are, by their headers alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import SimpleITK as sitk
+
+from pmtool.errors import PmtoolError
+from pmtool.headers import declared
+from pmtool.image_file import quiet_itk
+from pmtool.volume import through_plane_axis
+
+if TYPE_CHECKING:
+    from pmtool.dicom.series import Series
+
+
+class Extent(NamedTuple):
+    """Slices, their height and width in pixels, their distance in mm."""
+
+    slices: int
+    height: int
+    width: int
+    spacing: float
+
+    @property
+    def pixels(self) -> int:
+        """Of a slice."""
+        return self.height * self.width
+
+
+def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
+    """Of an image file or a DICOM series in a folder; None where it does not tell.
+
+    What is wrong with it is for its worker to complain of.
+    """
+    if not path.is_dir():
+        return image_extent(path)
+    from pmtool.dicom.files import dicom_files
+    from pmtool.dicom.series import choose_series, find_series
+
+    try:
+        return series_extent(choose_series(find_series(dicom_files(path)), series_uid, str(path)))
+    except PmtoolError:
+        return None
+
+
+def image_extent(path: Path) -> Extent | None:
+    """Of an image file; None where its header does not tell."""
+    try:
+        library, claim = declared(path)
+        claim.check_plausible()
+        with quiet_itk():
+            reader = sitk.ImageFileReader()
+            reader.SetImageIO(library)
+            reader.SetFileName(str(path))
+            reader.ReadImageInformation()
+    except (PmtoolError, RuntimeError):
+        return None
+    size, spacing = reader.GetSize(), reader.GetSpacing()
+    if len(size) != 3 or min(spacing) <= 0:
+        return None
+    axis = through_plane_axis(spacing)
+    width, height = (n for i, n in enumerate(size) if i != axis)
+    return Extent(size[axis], height, width, spacing[axis])
+
+
+def series_extent(series: Series) -> Extent | None:
+    """Of a DICOM series; None where its headers do not tell."""
+    header, spacing = series.images[0].header, series.spacing
+    if not spacing or not {"Rows", "Columns"} <= set(header.dir()):
+        return None
+    return Extent(len(series.images), int(header.Rows), int(header.Columns), spacing)

@@ -1,0 +1,119 @@
+"""What a cohort will take, and how many workers a machine has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from pmtool.cohort.cases import Case
+from pmtool.cohort.request import Request
+from pmtool.errors import PmtoolError
+from pmtool.grid import make_grid
+from pmtool.limits import gibibytes
+from pmtool.plan import estimate, make_plan
+from pmtool.report import duration
+from pmtool.sampler import Sampler
+
+_USED = 0.8
+"""Share of the free memory that workers get."""
+_COPIES = 4
+"""Of a volume that a worker holds at most: input, output, and what is made of them."""
+_VOXEL_BYTES = 2
+_MANY = 64
+"""Slices, of which more take no more memory."""
+
+
+class Size(NamedTuple):
+    """What a case takes.
+
+    Attributes
+    ----------
+    slices, generated
+        Of the output, and those among them that have to be generated.
+    rounds
+        Of generation.
+    seconds
+        Of one core; a guess.
+    output_bytes
+        Of the output's voxels.
+    """
+
+    slices: int
+    generated: int
+    rounds: int
+    seconds: float
+    output_bytes: int
+
+
+def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
+    """What a case takes; None where its header does not tell or does not fit the request."""
+    extent, options = case.extent, request.options
+    if extent is None:
+        return None
+    try:
+        asked = replace(sampler.options, threads=1)
+        plan = make_plan(sampler.layout, asked, (extent.height, extent.width), 1)
+        grid = make_grid(
+            extent.slices,
+            extent.spacing,
+            request.spacing[-1] or extent.spacing,
+            options.grid,
+            options.interpolator,
+        )
+    except PmtoolError:
+        return None
+    generated = options.samples * sum(map(len, grid.generated_rounds()))
+    seconds = estimate(sampler.layout, plan).seconds_per_slice * generated
+    pixels = extent.pixels * len(grid.slices)
+    return Size(len(grid.slices), generated, grid.rounds, seconds, _VOXEL_BYTES * pixels)
+
+
+def room(cases: Sequence[Case], sampler: Sampler, memory: int, cores: int, gpus: int) -> int:
+    """Workers that a machine has room for: one a GPU, or as many as cores and memory allow.
+
+    Parameters
+    ----------
+    memory
+        That is free, bytes.
+    """
+    if sampler.device.startswith("cuda"):
+        return max(gpus, 1)
+    extents = [case.extent for case in cases if case.extent is not None]
+    needed = sampler.options.memory or 0
+    if extents and not needed:
+        shape = max(e.height for e in extents), max(e.width for e in extents)
+        asked = replace(sampler.options, threads=1)
+        plan = make_plan(sampler.layout, asked, shape, _MANY)
+        volume = _VOXEL_BYTES * max(e.slices * e.pixels for e in extents)
+        needed = estimate(sampler.layout, plan).memory + _COPIES * volume
+    return max(1, min(cores, int(_USED * memory // max(needed, 1))))
+
+
+def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
+    """A paragraph on all cases, for so many cores at work."""
+    known = [size for size in sizes if size is not None]
+    generated = sum(size.generated for size in known)
+    unknown = len(sizes) - len(known)
+    left_out = f" ({unknown} of them left out, whose headers do not tell)" if unknown else ""
+    return (
+        f"{len(sizes)} cases{left_out} become {sum(size.slices for size in known)} slices, "
+        f"{generated} of them to generate; {gibibytes(sum(size.output_bytes for size in known))} "
+        f"before compression; about {duration(sum(size.seconds for size in known) / cores)} on "
+        f"{cores} cores like these."
+    )
+
+
+def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Request) -> str:
+    """A line for every case: slices and pixels of the scan, slices of the output, core hours."""
+    rows = [("case", "scan", "output", "to generate", "hours", "there")]
+    for case, size in zip(cases, sizes, strict=True):
+        extent, there = case.extent, request.outputs(case).sidecar.exists()
+        scan = f"{extent.slices}x{extent.height}x{extent.width}" if extent else "?"
+        work = ("?", "?", "?")
+        if size is not None:
+            work = str(size.slices), str(size.generated), f"{size.seconds / 3600:.2f}"
+        rows.append((case.name, scan, *work, "yes" if there else "no"))
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [[c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
+    return "\n".join("  ".join(line).rstrip() for line in lines)

@@ -1,0 +1,75 @@
+"""How far a cohort is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from pmtool.cohort.plan import Size
+from pmtool.cohort.result import Result
+from pmtool.report import duration
+
+
+class Progress:
+    """Counts cases and slices; workers may tell it from several threads.
+
+    Parameters
+    ----------
+    sizes
+        Of the cases, by name.
+    """
+
+    def __init__(self, sizes: Mapping[str, Size | None]) -> None:
+        self.left = {name: size.generated if size else 0 for name, size in sizes.items()}
+        self.total = len(sizes)
+        self.counts: Counter[str] = Counter()
+        self._under_way: Counter[str] = Counter()
+        self._generated = 0.0
+        self._start = time.monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def finished(self) -> int:
+        """Cases."""
+        return sum(self.counts.values())
+
+    def tell(self, name: str, slices: float) -> None:
+        """Count slices of a case that is not finished."""
+        with self._lock:
+            self._under_way[name] += slices  # type: ignore[assignment]  # typeshed: int
+
+    def finish(self, result: Result) -> None:
+        """Count a case."""
+        with self._lock:
+            self.counts[result.status] += 1
+            self._generated += result.generated
+            self._under_way.pop(result.name, None)
+            self.left.pop(result.name, None)
+
+    def state(self) -> dict[str, Any]:
+        """Cases by what became of them, slices a second, seconds left; plain JSON values."""
+        with self._lock:
+            under_way = dict(self._under_way)
+            generated = self._generated + sum(under_way.values())
+            left = sum(max(n - under_way.get(name, 0), 0) for name, n in self.left.items())
+        rate = generated / max(time.monotonic() - self._start, 1e-9)
+        return {
+            "cases": self.total,
+            "finished": self.finished,
+            "failed": self.counts["failed"],
+            "present": self.counts["present"],
+            "slices_per_second": round(rate, 3),
+            "seconds_left": round(left / rate) if rate else None,
+        }
+
+    def __str__(self) -> str:
+        state = self.state()
+        left = state["seconds_left"]
+        told = "" if left is None else f", {duration(left)} left"
+        return (
+            f"{state['finished']}/{state['cases']} cases, {state['failed']} failed, "
+            f"{state['slices_per_second']:.2f} slices/s{told}"
+        )

@@ -1,0 +1,90 @@
+"""What is asked of every case of a cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pmtool.cohort.cases import Case
+from pmtool.errors import UsageError
+from pmtool.image_file import image_suffix
+from pmtool.options import MaskInterpolation, Options, Outputs
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to resample the cases, and what to write.
+
+    Attributes
+    ----------
+    folder
+        Of the outputs.
+    spacing
+        Between slices, mm; or x, y, z with 0 for "keep".
+    file_format
+        Of the volumes, ``dicom`` or a suffix without its dot; that of the scan, or NRRD for DICOM,
+        where it is None.
+    mask_interpolation
+        See `Outputs.segmentation_interpolation`.
+    preview, statistics
+        Write these beside every volume too.
+    evaluate, evaluate_slices
+        Run ``pmtool evaluate`` on every scan too, on so many slices; on all where it is None.
+    skip_existing
+        Keep what is there and was made of the same voxels by the same model and options.
+    """
+
+    folder: Path
+    spacing: tuple[float, ...]
+    options: Options = field(default_factory=Options)
+    file_format: str | None = None
+    mask_interpolation: MaskInterpolation = "nearest"
+    preview: bool = False
+    statistics: bool = False
+    evaluate: bool = False
+    evaluate_slices: int | None = None
+    skip_existing: bool = True
+
+    def outputs(self, case: Case) -> Outputs:
+        """The files of a case; they replace those that are there."""
+        suffix = image_suffix(case.path) or ".nrrd"
+        if self.file_format not in (None, "dicom"):
+            suffix = f".{self.file_format}"
+        dicom = self.file_format == "dicom"
+
+        def beside(wanted: object, ending: str) -> Path | None:
+            return self.folder / f"{case.name}.{ending}" if wanted else None
+
+        return Outputs(
+            self.folder / (case.name if dicom else f"{case.name}{suffix}"),
+            dicom,
+            uncertainty=beside(self.options.samples > 1, f"uncertainty{suffix}"),
+            segmentation=case.mask,
+            segmentation_out=beside(case.mask, f"mask{suffix}"),
+            segmentation_interpolation=self.mask_interpolation,
+            preview=beside(self.preview, "png"),
+            statistics=beside(self.statistics, "statistics.json"),
+            overwrite=True,
+        )
+
+    def case_options(self, case: Case) -> Options:
+        """The options, with the case's own."""
+        return replace(self.options, series_uid=case.series_uid)
+
+    def evaluation(self, case: Case) -> Path:
+        """The folder of a case's evaluation."""
+        return self.folder / f"{case.name}.evaluation"
+
+    def check_names(self, cases: Iterable[Case]) -> None:
+        """Raise `UsageError` where two cases have one name or would be written to one file."""
+        taken: dict[str | Path, Case] = {}
+        for case in cases:
+            things: list[str | Path] = [case.name, *self.outputs(case).files()]
+            for thing in things:
+                other = taken.setdefault(thing, case)
+                if other is not case:
+                    raise UsageError(
+                        f"{other.path} and {case.path} would both become {thing}; tell them apart "
+                        "by --name"
+                    )

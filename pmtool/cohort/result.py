@@ -1,0 +1,117 @@
+"""What became of a case, and the summary of all."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import pmtool
+from pmtool.cohort.cases import Case
+from pmtool.errors import BatchError
+from pmtool.report import write_bytes, write_json
+
+Status = Literal["done", "present", "failed", "open"]
+CSV, JSON = "summary.csv", "summary.json"
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a case.
+
+    Attributes
+    ----------
+    name
+        Of the case.
+    status
+        ``present`` was there already; ``open`` is not finished.
+    exit_code
+        As that of ``pmtool resample``.
+    output
+        The resampled volume.
+    generated
+        Slices that were generated now.
+    seconds
+        That workers spent.
+    worker
+        Host and process that finished it.
+    evaluation
+        The measures of every method, by method.
+    """
+
+    name: str
+    path: str
+    series_uid: str | None
+    status: Status
+    exit_code: int = 0
+    error: str | None = None
+    warnings: tuple[str, ...] = ()
+    output: str | None = None
+    generated: int = 0
+    seconds: float = 0.0
+    worker: str | None = None
+    evaluation: dict[str, dict[str, float | None]] | None = None
+
+    @classmethod
+    def of(cls, case: Case, status: Status) -> Result:
+        """With what a case says of itself."""
+        return cls(case.name, str(case.path), case.series_uid, status)
+
+
+def conclusion(results: Sequence[Result], folder: Path) -> str:
+    """A sentence on all cases; raises `BatchError` if some are not done."""
+    counts = Counter(result.status for result in results)
+    lacking = counts["failed"] + counts["open"]
+    if lacking:
+        raise BatchError(
+            f"{lacking} of {len(results)} cases are not done; {folder / CSV} tells which and why"
+        )
+    before = f"{counts['present']} of them before"
+    return f"{len(results)} cases are done, {before}; see {folder / CSV}"
+
+
+def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Path) -> None:
+    """Write a CSV with a row for every case and a JSON with all; raises `OutputError`.
+
+    Parameters
+    ----------
+    request
+        What was asked for; plain JSON values.
+    """
+    counts = Counter(result.status for result in results)
+    content = {
+        "pmtool": pmtool.__version__,
+        "request": request,
+        "counts": dict(sorted(counts.items())),
+        "generated": sum(result.generated for result in results),
+        "cases": [asdict(result) for result in results],
+    }
+    write_bytes(_table(results).encode(), folder / CSV)
+    write_json(content, folder / JSON)
+
+
+def _table(results: Sequence[Result]) -> str:
+    plain = [field.name for field in fields(Result) if field.name != "evaluation"]
+    rows = [
+        {**{name: _cell(getattr(result, name)) for name in plain}, **_measures(result)}
+        for result in results
+    ]
+    measures = dict.fromkeys(name for row in rows for name in row if name not in plain)
+    buffer = StringIO()
+    writer = csv.DictWriter(buffer, [*plain, *measures], restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return "; ".join(value) if isinstance(value, tuple) else value
+
+
+def _measures(result: Result) -> dict[str, float | None]:
+    methods = result.evaluation or {}
+    return {f"{m} {key}": value for m, found in methods.items() for key, value in found.items()}

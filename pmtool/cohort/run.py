@@ -1,0 +1,182 @@
+"""A cohort from the first case to the summary."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from pmtool.cohort.cases import Case
+from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
+from pmtool.cohort.progress import Progress
+from pmtool.cohort.request import Request
+from pmtool.cohort.result import Result, write_summary
+from pmtool.cohort.work import Tell, resample_case
+from pmtool.errors import OutputError, UsageError
+from pmtool.plan import processors
+from pmtool.resampling import load_sampler
+from pmtool.sampler import Sampler
+
+_log = logging.getLogger("pmtool.cohort")
+
+Watch = Callable[[Progress], None]
+"""Is shown the progress whenever there is some."""
+Sizes = Mapping[str, Size | None]
+
+
+@dataclass(frozen=True)
+class Means:
+    """What does the work.
+
+    Attributes
+    ----------
+    workers
+        Processes on this machine; 0 for the calling process, None for as many as fit.
+    scheduler
+        Address of a Dask cluster to use instead.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.scheduler is not None:
+            raise UsageError("a scheduler has workers of its own; give it or --workers, not both")
+
+
+def run_cohort(
+    cases: Sequence[Case], request: Request, means: Means, watch: Watch = lambda progress: None
+) -> list[Result]:
+    """Resample the cases of a cohort and write the summary of what became of them.
+
+    What is there already, of the same voxels by the same model and options, is kept. A case that
+    fails does not keep others from being done.
+
+    Returns
+    -------
+    list of Result
+        In the order of the cases.
+
+    Raises
+    ------
+    UsageError
+        If the scheduler cannot be reached, or two cases have the same output.
+    ModelError
+        If the model cannot be read.
+    OutputError
+        If the folder cannot be written.
+    BatchError
+        If the cluster is gone; what is finished then stays so.
+    """
+    request = _for_any_folder(request)
+    request.check_names(cases)
+    sampler = load_sampler(request.options)
+    sizes = {case.name: size_of(case, request, sampler) for case in cases}
+    _make(request.folder)
+    progress = Progress(sizes)
+
+    def tell(name: str, slices: float) -> None:
+        progress.tell(name, slices)
+        watch(progress)
+
+    results = {case.name: Result.of(case, "open") for case in cases}
+    try:
+        with _workers(cases, request, means, sampler, sizes, tell) as finished:
+            for result in finished:
+                results[result.name] = result
+                progress.finish(result)
+                _report(result, progress)
+                watch(progress)
+    finally:
+        write_summary(list(results.values()), _plain(request), request.folder)
+    return list(results.values())
+
+
+def dry_run_text(cases: Sequence[Case], request: Request, means: Means) -> str:
+    """What `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
+    request.check_names(cases)
+    sampler = load_sampler(request.options)
+    sizes = [size_of(case, request, sampler) for case in cases]
+    cores = means.workers or (1 if means.workers == 0 or means.scheduler else processors())
+    return f"{plan_table(cases, sizes, request)}\n\n{plan_text(sizes, cores)}"
+
+
+@contextmanager
+def _workers(
+    cases: Sequence[Case],
+    request: Request,
+    means: Means,
+    sampler: Sampler,
+    sizes: Sizes,
+    tell: Tell,
+) -> Iterator[Iterator[Result]]:
+    """The results of the cases as they come."""
+    if means.workers == 0:
+        _log.info(plan_text(list(sizes.values()), 1))
+        yield (resample_case(case, request, tell=tell) for case in cases)
+        return
+    from pmtool.cohort.cluster import gpus, joined_cluster, local_cluster
+    from pmtool.cohort.dispatch import dispatch
+
+    if means.scheduler is not None:
+        cluster = joined_cluster(means.scheduler)
+        request = _with(request, threads=request.options.threads or 1)
+    else:
+        free, cores = psutil.virtual_memory().available, processors()
+        workers = means.workers or room(cases, sampler, free, cores, len(gpus()))
+        memory = psutil.virtual_memory().total // workers
+        request = _with(
+            request,
+            threads=request.options.threads or max(1, cores // workers),
+            memory=request.options.memory or memory // 2,
+        )
+        cluster = local_cluster(workers, memory, sampler.device.startswith("cuda"))
+    with cluster as client:
+        _log.info(plan_text(list(sizes.values()), max(1, len(client.nthreads()))))
+        _log.info("dashboard: %s", client.dashboard_link)
+        yield dispatch(client, cases, request, sizes, tell)
+
+
+def _report(result: Result, progress: Progress) -> None:
+    fields = {"event": "case", **asdict(result), "progress": progress.state()}
+    where = f"{progress.finished}/{progress.total} {result.name}"
+    if result.status == "failed":
+        _log.warning("%s failed: %s", where, result.error, extra={"fields": fields})
+    elif result.status == "present":
+        _log.info("%s is there already", where, extra={"fields": fields})
+    else:
+        made = f"{result.generated} slices in {result.seconds:.0f} s"
+        _log.info("%s is done: %s", where, made, extra={"fields": fields})
+
+
+def _for_any_folder(request: Request) -> Request:
+    """The request with paths that hold in any working folder."""
+    model = request.options.model
+    request = replace(request, folder=request.folder.resolve())
+    return request if model is None else _with(request, model=Path(model).resolve())
+
+
+def _with(request: Request, **options: Any) -> Request:
+    return replace(request, options=replace(request.options, **options))
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _plain(request: Request) -> dict[str, Any]:
+    values = asdict(request)
+    options = {name: _text(value) for name, value in values.pop("options").items()}
+    return {**{name: _text(value) for name, value in values.items()}, "options": options}
+
+
+def _text(value: Any) -> Any:
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,176 @@
+"""What a worker does for a case. A failure is a result too, so that the cohort goes on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import lru_cache
+
+from pmtool.cohort.cases import Case
+from pmtool.cohort.evaluation import evaluate_case
+from pmtool.cohort.existing import files_to_make
+from pmtool.cohort.request import Request
+from pmtool.cohort.result import Result
+from pmtool.console import exit_code, sentence
+from pmtool.errors import OutputError
+from pmtool.journal import Journal, SliceStore
+from pmtool.options import Options
+from pmtool.resampling import Run, finish, load_sampler, prepare, write
+from pmtool.resumption import resumable
+from pmtool.sampler import Sampler
+from pmtool.synthesis import generate, missing_jobs
+from pmtool.volume import load_volume
+
+Tell = Callable[[str, float], None]
+"""Told of a case and of slices that were generated since it was told last."""
+_EVERY = 1.0
+"""Seconds between two tellings."""
+
+
+def resample_case(
+    case: Case, request: Request, before: Sequence[Result] = (), *, tell: Tell
+) -> Result:
+    """Make what is missing of a case.
+
+    Parameters
+    ----------
+    before
+        Of `open_case` and `generate_part`, where they did a part of the work.
+    """
+    result = _result(case, request, before, lambda run: _complete(run, case, request, tell))
+    if result in before:
+        return result
+    return replace(
+        result,
+        generated=result.generated + sum(step.generated for step in before),
+        seconds=result.seconds + sum(step.seconds for step in before),
+    )
+
+
+def open_case(case: Case, request: Request, *, tell: Tell) -> Result:
+    """Start the journal of a case, for other workers to fill, if slices have to be generated."""
+
+    def open_journal(run: Run) -> Result:
+        outputs = run.outputs
+        assert outputs is not None
+        if request.skip_existing and outputs.image not in files_to_make(run):
+            return _complete(run, case, request, tell)
+        with resumable(outputs, run.key):
+            return Result.of(case, "open")
+
+    return _result(case, request, (), open_journal)
+
+
+def generate_part(
+    case: Case,
+    request: Request,
+    before: Sequence[Result],
+    turn: int,
+    part: tuple[int, int],
+    *,
+    tell: Tell,
+) -> Result:
+    """Generate some slices of a case that was opened, into its journal.
+
+    Parameters
+    ----------
+    turn
+        The round of generation.
+    part
+        Which part of how many.
+    """
+
+    def fill(run: Run) -> Result:
+        assert run.outputs is not None
+        index, count = part
+        stack = replace(run.stack, generated=Journal(run.outputs.journal))
+        jobs = missing_jobs(run.stack, run.options.samples)[turn][index::count]
+        jobs = [job for job in jobs if stack.key(*job) not in stack.generated]
+        generate(stack, run.sampler, jobs, _increments(case, tell))
+        return replace(Result.of(case, "open"), generated=len(jobs))
+
+    return _result(case, request, before, fill)
+
+
+def _complete(run: Run, case: Case, request: Request, tell: Tell) -> Result:
+    """Make what is missing, and evaluate if that is asked for."""
+    outputs, generated = run.outputs, 0
+    assert outputs is not None
+    missing = files_to_make(run) if request.skip_existing else set(outputs.files())
+    if outputs.image in missing:
+        outputs.sidecar.unlink(missing_ok=True)  # it is not true any more
+        kept: SliceStore = Journal(outputs.journal) if outputs.resume else {}
+        stack = replace(run.stack, generated=kept)
+        generated = sum(map(len, missing_jobs(stack, run.options.samples)))
+        told = _increments(case, tell)
+        finish(run, lambda done, total: told(done))
+    elif missing:
+        write(run, load_volume(outputs.image).image, missing)
+    return replace(
+        Result.of(case, "done" if missing else "present"),
+        output=str(outputs.image),
+        generated=generated,
+        evaluation=evaluate_case(case, request) if request.evaluate else None,
+    )
+
+
+def _result(
+    case: Case, request: Request, before: Sequence[Result], work: Callable[[Run], Result]
+) -> Result:
+    """What comes of work on a case; where an earlier step has ended it, that step's result."""
+    ended = [result for result in before if result.status != "open"]
+    if ended:
+        return ended[0]
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            result = work(_prepared(case, request))
+        except Exception as error:
+            result = Result.of(case, "failed")
+            result = replace(result, exit_code=exit_code(error), error=sentence(error))
+    texts = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
+    return replace(
+        result,
+        warnings=tuple(texts),
+        seconds=round(time.perf_counter() - start, 3),
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+
+
+def _prepared(case: Case, request: Request) -> Run:
+    """A checked run, which goes on with its journal if there is one with the same key."""
+    outputs = request.outputs(case)
+    try:
+        outputs.image.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{outputs.image.parent} cannot be made: {error.strerror}") from error
+    sampler = _sampler(request.options)
+    run = prepare(case.path, request.spacing, outputs, request.case_options(case), sampler)
+    run.outputs = replace(outputs, resume=Journal(outputs.journal).matches(run.key))
+    return run
+
+
+@lru_cache(maxsize=1)
+def _sampler(options: Options) -> Sampler:
+    """The model, loaded once a process."""
+    return load_sampler(options)
+
+
+def _increments(case: Case, tell: Tell) -> Callable[[float], None]:
+    """Progress that is told now and then, as what has come since."""
+    told: float | None = None  # what an earlier run did is not counted
+    when = 0.0
+
+    def progress(done: float) -> None:
+        nonlocal told, when
+        told = done if told is None else told
+        if time.monotonic() - when > _EVERY:
+            tell(case.name, done - told)
+            told, when = done, time.monotonic()
+
+    return progress
