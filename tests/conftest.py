@@ -99,3 +99,59 @@ def ct_path(ct: sitk.Image, tmp_path: Path) -> Path:
     path = tmp_path / "ct.nrrd"
     sitk.WriteImage(ct, str(path))
     return path
+
+
+@pytest.fixture
+def write_dicom() -> Callable[..., list[Path]]:
+    """`_write_dicom`."""
+    return _write_dicom
+
+
+def _write_dicom(
+    folder: Path,
+    voxels: NDArray[Any],
+    spacing: float = 2.5,
+    change: Callable[[int, Any], None] | None = None,
+    **tags: Any,
+) -> list[Path]:
+    """A CT series, a file a slice, whose files' names are out of order.
+
+    Parameters
+    ----------
+    voxels
+        HU of at least -1024, ``(slices, H, W)``.
+    change
+        Called with every slice's number and data set before it is written.
+    **tags
+        Of all slices, by keyword.
+    """
+    from pydicom import Dataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, plane in enumerate(voxels):
+        slice_ = Dataset()
+        slice_.SOPClassUID = CTImageStorage
+        slice_.Modality, slice_.PatientID = "CT", "Doe"
+        slice_.StudyInstanceUID, slice_.SeriesInstanceUID = "1.2", "1.2.3"
+        slice_.FrameOfReferenceUID = "1.2.1"
+        slice_.ImagePositionPatient = [-11.0, 7.5, -300.25 + spacing * number]
+        slice_.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+        slice_.PixelSpacing, slice_.InstanceNumber = [0.7, 0.7], number + 1
+        slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+        slice_.Rows, slice_.Columns = plane.shape
+        slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit = 16, 12, 11
+        slice_.PixelRepresentation = 0
+        slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
+        slice_.PixelData = (plane + 1024).astype("<u2").tobytes()
+        for keyword, value in tags.items():
+            setattr(slice_, keyword, value)
+        slice_.SOPInstanceUID = f"{slice_.SeriesInstanceUID}.{number + 1}"
+        if change is not None:
+            change(number, slice_)
+        slice_.ensure_file_meta()
+        slice_.file_meta.setdefault("TransferSyntaxUID", ExplicitVRLittleEndian)
+        files.append(folder / f"{slice_.SeriesInstanceUID}-{7 * number % 10}-{number}.dcm")
+        slice_.save_as(files[-1], enforce_file_format=True)
+    return files

@@ -64,15 +64,18 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
 def image_headers(dataset: Dataset) -> list[Dataset]:
     """A header for every image of a file, without pixels.
 
-    The frames of an enhanced image get what is common to all and what is their own in one data
-    set, as if each were a classic image.
+    The frames of an enhanced image get what is common to all and what is their own in one
+    data set, as if each were a classic image.
     """
     frames = dataset.get(_FRAMES)
     common = _without(dataset, _FRAMES, _SHARED, "PixelData")
     if not frames:
         return [common]
     shared = dataset.get(_SHARED) or [Dataset()]
-    return [_flat(common, shared[0], frame) for frame in frames]
+    headers = [_flat(common, shared[0], frame) for frame in frames]
+    for number, header in enumerate(headers, 1):
+        header.InstanceNumber = number
+    return headers
 
 
 def damaged(file: Path) -> InputError:
