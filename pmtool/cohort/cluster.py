@@ -8,7 +8,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
@@ -18,6 +17,7 @@ from pmtool.errors import UsageError
 _TRIES = 2
 """Workers that may die over a case before it is set apart; see `pmtool.cohort.dispatch`."""
 _CONNECT_SECONDS = 15
+_LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
@@ -31,19 +31,22 @@ def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
     on_gpus
         Worker *n* sees the *n*-th GPU alone.
     """
-    devices = gpus()
-    options: dict[str, Any] = {"nthreads": 1, "host": "127.0.0.1", "memory_limit": memory}
+    options = {
+        "nthreads": 1,
+        "host": _LOOPBACK,
+        "memory_limit": memory,
+        "dashboard": False,
+        "silence_logs": logging.CRITICAL,
+    }
+    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus()] if on_gpus else [{}]
     spec = {
         number: {
             "cls": Nanny,
-            "options": {
-                **options,
-                "env": {"CUDA_VISIBLE_DEVICES": devices[number % len(devices)]} if on_gpus else {},
-            },
+            "options": {**options, "env": environments[number % len(environments)]},
         }
         for number in range(workers)
     }
-    scheduler = {"host": "127.0.0.1", "dashboard": True, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"host": _LOOPBACK, "dashboard": True, "dashboard_address": f"{_LOOPBACK}:0"}
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1}),
         SpecCluster(

@@ -95,12 +95,12 @@ def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
     known = [size for size in sizes if size is not None]
     generated = sum(size.generated for size in known)
     unknown = len(sizes) - len(known)
-    left_out = f" ({unknown} of them left out, whose headers do not tell)" if unknown else ""
+    left_out = f" ({unknown} left out, whose headers do not tell)" if unknown else ""
     return (
-        f"{len(sizes)} cases{left_out} become {sum(size.slices for size in known)} slices, "
+        f"cases: {len(sizes)}{left_out}; slices: {sum(size.slices for size in known)}, "
         f"{generated} of them to generate; {gibibytes(sum(size.output_bytes for size in known))} "
         f"before compression; about {duration(sum(size.seconds for size in known) / cores)} on "
-        f"{cores} cores like these."
+        f"{cores} {'core' if cores == 1 else 'cores'} like these."
     )
 
 

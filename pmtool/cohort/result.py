@@ -70,8 +70,8 @@ def conclusion(results: Sequence[Result], folder: Path) -> str:
         raise BatchError(
             f"{lacking} of {len(results)} cases are not done; {folder / CSV} tells which and why"
         )
-    before = f"{counts['present']} of them before"
-    return f"{len(results)} cases are done, {before}; see {folder / CSV}"
+    present = f"{counts['present']} of them before" if counts["present"] else "all of them now"
+    return f"cases done: {len(results)}, {present}; see {folder / CSV}"
 
 
 def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Path) -> None:
