@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,18 @@ NETWORK = "network."
 """Prefix of the network's own weights in the file; the others are derived from them."""
 CARD, TRAINING_LOG = "README.md", "training.csv"
 """Texts on a model, which a bundle may lack; no hash covers them, as they decide no voxel."""
+_LONGEST = 1 << 20
+"""Bytes of a manifest."""
+_NOT_OURS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    ModelError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What comes of reading JSON that is not what we write."""
 DEFAULT = Path(__file__).parent / "models" / "default"
 
 
@@ -52,14 +66,23 @@ class Manifest:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Manifest:
-        """The inverse of `to_json`; raises KeyError, TypeError, ValueError or `ModelError`."""
+        """The inverse of `to_json`; raises `ModelError` or one of Python's errors."""
         low, high = (float(x) for x in values["spacing_mm"])
-        hyperparameters = Hyperparameters.from_json(values["hyperparameters"])
+        if not 0 < low <= high < math.inf:
+            raise ModelError(f"the spacings {low:g} to {high:g} mm are no range")
+        texts = {name: str(values[name]) for name in ("name", "trained_on", "licence")}
+        if not all(text.isprintable() for text in texts.values()):
+            raise ModelError("the manifest's texts hold control characters")
         files = {str(name): str(digest) for name, digest in values["files"].items()}
         if WEIGHTS not in files:
             raise ModelError("the manifest names no weights")
-        typed = {"spacing_mm": (low, high), "hyperparameters": hyperparameters, "files": files}
-        return cls(**{**values, **typed})
+        typed = {
+            "spacing_mm": (low, high),
+            "hyperparameters": Hyperparameters.from_json(values["hyperparameters"]),
+            "files": files,
+            "errors": {str(name): float(error) for name, error in values["errors"].items()},
+        }
+        return cls(**{**values, **texts, **typed})
 
 
 class Bundle:
@@ -96,11 +119,11 @@ class Bundle:
         folder = DEFAULT if folder is None else folder
         path = folder / MANIFEST
         try:
-            content = path.read_bytes()
+            content = _read(path)
             manifest = Manifest.from_json(json.loads(content))
         except OSError as error:
             raise ModelError(f"no model was found in {folder}: {path.name} is missing") from error
-        except (KeyError, TypeError, ValueError, AttributeError, ModelError) as error:
+        except _NOT_OURS as error:
             raise ModelError(
                 f"{path} is not the manifest of a pmtool model: export the model again"
             ) from error
@@ -130,19 +153,24 @@ def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
             if start > path.stat().st_size:
                 raise ValueError("the header is longer than the file")
             header = json.loads(file.read(start - 8))
+            length = os.fstat(file.fileno()).st_size - start
         header.pop("__metadata__", None)
         spans = {name: entry["data_offsets"] for name, entry in header.items()}
+        if not all(0 <= first <= last <= length for first, last in spans.values()):
+            raise ValueError("a tensor lies outside of the file")
         return {name: (start + first, last - first) for name, (first, last) in spans.items()}
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+    except (OSError, *_NOT_OURS) as error:
         raise ModelError(f"{path} is no safetensors file: export the model again") from error
 
 
 def _check(folder: Path, name: str, expected: str) -> None:
     """Raise `ModelError` unless a file of the bundle is what the manifest says."""
     path = folder / name
-    if Path(name).name != name or name == "..":
+    if Path(name).name != name or name == ".." or _leads_away(path):
         raise ModelError(f"the model in {folder} names a file outside of its folder: {name}")
     try:
+        if not path.is_file():
+            raise FileNotFoundError(name)
         found = file_hash(path)
     except OSError as error:
         raise ModelError(
@@ -150,3 +178,18 @@ def _check(folder: Path, name: str, expected: str) -> None:
         ) from error
     if found != expected:
         raise ModelError(f"{path} is damaged or altered: install or export the model again")
+
+
+def _leads_away(path: Path) -> bool:
+    return path.resolve().parent != path.parent.resolve()
+
+
+def _read(path: Path) -> bytes:
+    """The content of a manifest; raises OSError and ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError("no manifest is so long")
+    return content

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 from pmtool.errors import ModelError
 
 ENCODER_MARGIN = 16
+_LARGEST = 1 << 15
+"""Of any hyper-parameter: HU are kept in 16 bits, and no network is so wide."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,9 @@ class Hyperparameters:
     encoder: int = 0
 
     def __post_init__(self) -> None:
+        numbers = (*astuple(self)[:4], *self.hu_window, self.encoder)
+        if not all(type(number) is int and abs(number) <= _LARGEST for number in numbers):
+            raise ModelError(f"hyper-parameters are whole numbers up to {_LARGEST}, not {self}")
         if min(self.channels, self.blocks, self.mixtures) < 1:
             raise ModelError(f"channels, blocks and mixtures must be positive, not {self}")
         if self.encoder < 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,20 @@ def _with(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         _with(files={}),
         _with(spacing_mm=[1]),
         _with(spacing_mm=["thin", "thick"]),
+        _with(spacing_mm=[2, 1]),
+        _with(spacing_mm=[-1, 1]),
+        _with(spacing_mm=[1, float("inf")]),
+        _with(spacing_mm=[float("nan"), 1]),
+        _with(name="\x1b[2J"),
+        _with(trained_on="two\nlines"),
+        _with(errors={"window": "small"}),
+        _with(errors=1),
+        _with(hyperparameters={"channels": 10**30, "hu_window": [-1024, 3071]}),
+        _with(hyperparameters={"channels": 4.5, "hu_window": [-1024, 3071]}),
+        _with(hyperparameters={"channels": True, "hu_window": [-1024, 3071]}),
+        _with(hyperparameters={"channels": 4, "hu_window": [-1e300, 3071]}),
+        _with(hyperparameters={"channels": 4, "hu_window": [-1024, 10**9]}),
+        _with(hyperparameters={"channels": 4, "bits": -1, "hu_window": [-1024, 3071]}),
         _with(hyperparameters={"channels": 0, "hu_window": [-1024, 3071]}),
         _with(hyperparameters={"channels": "4", "hu_window": [-1024, 3071]}),
         _with(hyperparameters=[]),
@@ -128,7 +143,19 @@ def test_foreign_manifest(folder: Path, alter: Callable[[dict[str, Any]], Any]) 
     assert f"{path} is not the manifest of a pmtool model" in refusal(folder)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"manifest: 1"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"{",
+        b"\xff\xfe\x00",
+        b"manifest: 1",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"name": ' + b"9" * 10_000 + b"}",
+        b" " * (2 << 20),
+    ],
+)
 def test_manifest_that_is_no_json(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_bytes(content)
     assert "is not the manifest" in refusal(folder)
@@ -140,15 +167,42 @@ def test_path_outside_of_the_folder(folder: Path, name: str) -> None:
     assert f"outside of its folder: {name}" in refusal(folder)
 
 
-def test_link_out_of_the_folder_is_checked_like_a_file(folder: Path) -> None:
-    outside = folder.parent / "outside.onnx"
-    outside.write_bytes(b"something else")
-    (folder / GRAPH).unlink()
-    (folder / GRAPH).symlink_to(outside)
-    assert "damaged or altered" in refusal(folder)
+@pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
+def test_link_out_of_the_folder(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, name: str
+) -> None:
+    outside = tmp_path_factory.mktemp("outside") / "file"
+    (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
+    assert f"outside of its folder: {name}" in refusal(folder)
+
+
+def test_pipe_in_the_place_of_a_file(folder: Path) -> None:
+    for name, message in ((GRAPH, "incomplete"), (MANIFEST, "no model was found")):
+        (folder / name).unlink()
+        os.mkfifo(folder / name)
+        assert message in refusal(folder)
 
 
 def test_pickle_in_the_place_of_weights(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(pickle.dumps({"network.x": [0.0]}))
+    write_manifest(folder)
+    assert "is no safetensors file" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        '{"network.x": {"dtype": "F32", "shape": [3], "data_offsets": [0, 99]}}',
+        '{"network.x": {"dtype": "F32", "shape": [3], "data_offsets": [-8, 4]}}',
+        '{"network.x": {"dtype": "F32", "shape": [3], "data_offsets": [8, 4]}}',
+        '{"network.x": {"dtype": "F32", "shape": [3], "data_offsets": "ab"}}',
+        '{"network.x": [0, 12]}',
+        "[" * 100_000,
+    ],
+)
+def test_safetensors_that_lie(folder: Path, header: str) -> None:
+    content = len(header).to_bytes(8, "little") + header.encode() + bytes(12)
+    (folder / WEIGHTS).write_bytes(content)
     write_manifest(folder)
     assert "is no safetensors file" in refusal(folder)

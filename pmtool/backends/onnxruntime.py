@@ -85,6 +85,8 @@ class OnnxRuntimeProgram:
             assert array.flags.c_contiguous, name
             assert array.dtype == np.float32, name
             place = ("cpu", 0, np.float32, array.shape, array.ctypes.data)
+            if name not in self.inputs | self.outputs:
+                raise ModelError(f"the model's graph {self.graph} has no {name}: export it again")
             if name in self.inputs:
                 self.binding.bind_input(name, *place)
             if name in self.outputs:
