@@ -84,7 +84,7 @@ def damaged(file: Path) -> InputError:
 
 
 def _flat(common: Dataset, *groups: Dataset) -> Dataset:
-    header = Dataset(common)
+    header = _without(common)
     for group in groups:
         for keyword in _GROUPS:
             for item in group.get(keyword) or ():
@@ -94,10 +94,8 @@ def _flat(common: Dataset, *groups: Dataset) -> Dataset:
 
 
 def _without(dataset: Dataset, *keywords: str) -> Dataset:
-    copy = Dataset(dataset)
-    for keyword in keywords:
-        if keyword in copy:
-            del copy[keyword]
+    copy = Dataset()  # Dataset(dataset) would share its elements
+    copy.update({tag: e for tag, e in dataset.items() if e.keyword not in keywords})
     return copy
 
 
