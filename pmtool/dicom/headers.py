@@ -95,7 +95,10 @@ def _flat(common: Dataset, *groups: Dataset) -> Dataset:
 
 def _without(dataset: Dataset, *keywords: str) -> Dataset:
     copy = Dataset()  # Dataset(dataset) would share its elements
-    copy.update({tag: e for tag, e in dataset.items() if e.keyword not in keywords})
+    copy.update(dataset)
+    for keyword in keywords:
+        if keyword in copy:
+            del copy[keyword]
     return copy
 
 
