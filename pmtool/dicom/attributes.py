@@ -94,7 +94,7 @@ TYPE_2 = _words(
     """
     PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime StudyID AccessionNumber
     ReferringPhysicianName SeriesNumber PositionReferenceIndicator AcquisitionNumber KVP
-    SliceThickness
+    SliceThickness PatientPosition
     """
 )
 """Have to be there, with a value or without."""

@@ -1,0 +1,253 @@
+"""What a derived DICOM series says, with averages in place of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+
+import pmtool
+from pmtool.dicom import attributes
+from pmtool.errors import InputError
+from pmtool.volume import load_volume
+
+pytestmark = pytest.mark.usefixtures("fake_sampler")
+Writer = Callable[..., list[Path]]
+Resample = Callable[..., list[Dataset]]
+
+
+@pytest.fixture
+def voxels(ct: sitk.Image) -> NDArray[np.int16]:
+    return sitk.GetArrayFromImage(ct)
+
+
+@pytest.fixture
+def resampled(
+    voxels: NDArray[np.int16], tmp_path: Path, write_dicom: Writer
+) -> Callable[..., list[Dataset]]:
+    """Write a series, resample it from 2.5 to 1.25 mm, and read what came out in order."""
+
+    def resampled(values: NDArray[Any] = voxels, *, seed: int = 0, **how: Any) -> list[Dataset]:
+        if not (tmp_path / "in").exists():
+            write_dicom(tmp_path / "in", values, **how)
+        out = tmp_path / f"out{len(list(tmp_path.iterdir())) // 2}"
+        pmtool.resample(tmp_path / "in", 1.25, f"{out}/", seed=seed)
+        return [dcmread(path) for path in sorted(out.iterdir())]
+
+    return resampled
+
+
+def hospital(number: int, slice_: Dataset) -> None:
+    """What hospitals write into their headers."""
+    slice_.SpecificCharacterSet = "ISO_IR 192"
+    slice_.PatientName, slice_.StudyDate, slice_.AccessionNumber = "Müller^Ünal", "20200229", "A1"
+    slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL", "HELIX"]
+    slice_.SeriesNumber, slice_.SeriesDescription = 4, "Thorax " * 9
+    slice_.SeriesDate = slice_.ContentDate = slice_.InstanceCreationDate = "20200301"
+    slice_.Manufacturer, slice_.ManufacturerModelName = "ACME", "Scanner"
+    slice_.InstitutionName, slice_.DeviceSerialNumber = "St. Elsewhere", "007"
+    slice_.KVP, slice_.Exposure, slice_.SliceThickness = 120, 100 + number // 2, 3
+    slice_.SliceLocation, slice_.AcquisitionTime = 10.25 - 2.5 * number, f"0813{number:02}"
+    slice_.PatientIdentityRemoved, slice_.BurnedInAnnotation = "NO", "NO"
+    slice_.WindowCenter, slice_.WindowWidth = [40, -600], [400, 1500]
+    slice_.PixelSpacing = [0.7, 0.7]
+    slice_.add_new(0x00090010, "LO", "ACME 1")
+    slice_.add_new(0x00091001, "LO", "secret")
+    slice_.add_new(0x60003000, "OW", bytes(16))
+    request = Dataset()
+    request.RequestedProcedureID = "R1"
+    request.add_new(0x00090010, "LO", "ACME 1")
+    request.add_new(0x00091001, "LO", "secret")
+    slice_.RequestAttributesSequence = [request]
+
+
+def hounsfield(slices: Iterable[Dataset]) -> NDArray[Any]:
+    return np.stack(
+        [s.pixel_array * float(s.RescaleSlope) + float(s.RescaleIntercept) for s in slices]
+    )
+
+
+def test_attributes_exist() -> None:
+    names = vars(attributes)
+    keywords = [k for name in names if name.isupper() for k in names[name]]
+    assert len(keywords) > 100
+    assert all(pydicom.datadict.tag_for_keyword(keyword) for keyword in keywords)
+
+
+def test_the_study_is_kept_and_the_series_is_new(resampled: Resample, tmp_path: Path) -> None:
+    slices = resampled(change=hospital)
+    source = dcmread(next((tmp_path / "in").iterdir()))
+    assert len({s.SOPInstanceUID for s in slices}) == len(slices) == 9
+    for found in slices:
+        for keyword in ("StudyInstanceUID", "FrameOfReferenceUID", "PatientName", "PatientID"):
+            assert found[keyword].value == source[keyword].value
+        assert found.AccessionNumber == "A1"
+        assert found.PatientIdentityRemoved == found.BurnedInAnnotation == "NO"
+        assert found.WindowCenter == [40, -600]
+        assert found.RequestAttributesSequence[0].RequestedProcedureID == "R1"
+        assert found.SeriesInstanceUID == slices[0].SeriesInstanceUID != source.SeriesInstanceUID
+        assert found.SeriesNumber == 1004
+        assert found.SeriesDescription.startswith("Thorax")
+        assert found.SeriesDescription.endswith(" 1.25 mm pmtool")
+        assert len(found.SeriesDescription) <= 64
+        for keyword in ("SeriesDate", "ContentDate", "InstanceCreationDate", "InstitutionName"):
+            assert keyword not in found
+
+
+def test_nothing_private_and_no_overlay(resampled: Resample) -> None:
+    for found in resampled(change=hospital):
+        assert not [e.tag for e in found.iterall() if e.tag.is_private or e.tag.group == 0x6000]
+
+
+def test_equipment_changes_places(resampled: Resample) -> None:
+    found = resampled(change=hospital)[1]
+    assert found.Manufacturer == found.ManufacturerModelName == "pmtool"
+    assert found.SoftwareVersions == [pmtool.__version__, "0" * 64]
+    (scanner,) = found.ContributingEquipmentSequence
+    assert (scanner.Manufacturer, scanner.ManufacturerModelName) == ("ACME", "Scanner")
+    assert (scanner.InstitutionName, scanner.DeviceSerialNumber) == ("St. Elsewhere", "007")
+    assert scanner.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Acquisition Equipment"
+
+
+def test_a_derived_series_derived_again(resampled: Resample, tmp_path: Path) -> None:
+    resampled(change=hospital)
+    pmtool.resample(tmp_path / "out0", 0.625, f"{tmp_path / 'again'}/")
+    found = dcmread(tmp_path / "again" / "0002.dcm")
+    scanner, software = found.ContributingEquipmentSequence
+    assert (scanner.Manufacturer, software.Manufacturer) == ("ACME", "pmtool")
+    assert software.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Processing Equipment"
+
+
+def test_slices_say_what_they_are(resampled: Resample, tmp_path: Path) -> None:
+    slices = resampled(change=hospital)
+    headers = load_volume(tmp_path / "in").headers
+    assert headers is not None
+    for index, found in enumerate(slices):
+        sources = [s.ReferencedSOPInstanceUID for s in found.SourceImageSequence]
+        kind = "SYNTHESISED" if index % 2 else "ACQUIRED"
+        assert found.ImageType == ["DERIVED", "SECONDARY", "AXIAL", "HELIX", kind]
+        assert found.DerivationDescription.startswith(kind.capitalize())
+        assert ("not acquired data. Series" in found.DerivationDescription) == bool(index % 2)
+        assert f"pmtool {pmtool.__version__}, model fake" in found.DerivationDescription
+        assert "0" * 64 in found.DerivationDescription
+        if index % 2:
+            assert sources == [h.SOPInstanceUID for h in headers[index // 2 : index // 2 + 2]]
+            assert found.DerivationCodeSequence[0].CodeMeaning == "Spatial resampling"
+        else:
+            assert sources == [headers[index // 2].SOPInstanceUID]
+            assert "DerivationCodeSequence" not in found
+
+
+def test_synthesised_slices_keep_what_both_neighbours_share(resampled: Resample) -> None:
+    slices = resampled(change=hospital)
+    assert [s.KVP for s in slices] == [120] * 9
+    exposures = [100, 100, 100, None, 101, 101, 101, None, 102]
+    assert [s.get("Exposure") for s in slices] == exposures
+    assert [s.get("AcquisitionTime") for s in slices[:3]] == ["081300", None, "081301"]
+
+
+def test_places(resampled: Resample) -> None:
+    slices = resampled(change=hospital)
+    for index, found in enumerate(slices):
+        assert found.InstanceNumber == index + 1
+        assert found.ImagePositionPatient == pytest.approx([-11, 7.5, -300.25 + 1.25 * index])
+        assert found.SliceLocation == pytest.approx(10.25 - 1.25 * index)
+        assert (found.SpacingBetweenSlices, found.SliceThickness) == (1.25, 3)
+
+
+def test_enhanced_source(voxels: NDArray[np.int16], tmp_path: Path) -> None:
+    """A multi-frame image becomes classic ones that refer to its frames."""
+    source, frames = Dataset(), []
+    hospital(0, source)
+    source.SOPClassUID, source.SOPInstanceUID = pydicom.uid.EnhancedCTImageStorage, "1.2.3.4"
+    source.Modality, source.PatientID = "CT", "Doe"
+    source.StudyInstanceUID, source.SeriesInstanceUID = "1.2", "1.2.3"
+    source.FrameOfReferenceUID, source.NumberOfFrames = "1.2.1", 5
+    source.SamplesPerPixel, source.PhotometricInterpretation = 1, "MONOCHROME2"
+    source.BitsAllocated, source.BitsStored, source.HighBit = 16, 12, 11
+    source.PixelRepresentation, source.Rows, source.Columns = 0, 12, 10
+    source.PixelData = (voxels[::-1] + 1024).astype("<u2").tobytes()
+    for number in range(5):
+        frame, place = Dataset(), Dataset()
+        place.ImagePositionPatient = [0, 0, -2.5 * number]
+        frame.PlanePositionSequence = [place]
+        frames.append(frame)
+    shared, pixel, plane, values = (Dataset() for _ in range(4))
+    pixel.PixelSpacing, pixel.SliceThickness = [0.7, 0.7], 3
+    plane.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    values.RescaleSlope, values.RescaleIntercept, values.RescaleType = 1, -1024, "HU"
+    shared.PixelMeasuresSequence, shared.PlaneOrientationSequence = [pixel], [plane]
+    shared.PixelValueTransformationSequence = [values]
+    source.SharedFunctionalGroupsSequence = [shared]
+    source.PerFrameFunctionalGroupsSequence = frames
+    source.ensure_file_meta()
+    source.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+    source.save_as(tmp_path / "in.dcm", enforce_file_format=True)
+    pmtool.resample(tmp_path / "in.dcm", 1.25, f"{tmp_path / 'out'}/")
+    slices = [dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
+    np.testing.assert_array_equal(hounsfield(slices[::2]), voxels)
+    assert [s.ImagePositionPatient[2] for s in slices[:3]] == [-10, -8.75, -7.5]
+    assert [i.ReferencedFrameNumber for i in slices[1].SourceImageSequence] == [5, 4]
+    assert slices[0].SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.3.4"
+    assert slices[0].SOPClassUID == pydicom.uid.CTImageStorage
+    assert "PerFrameFunctionalGroupsSequence" not in slices[0]
+
+
+def test_long_decimals_are_shortened_and_short_ones_kept(
+    resampled: Resample, recwarn: pytest.WarningsRecorder
+) -> None:
+    def change(number: int, slice_: Dataset) -> None:
+        slice_.PixelSpacing = ["0.70000000000000001", "0.70"]
+
+    with pydicom.config.disable_value_validation():
+        found = resampled(change=change)[1]
+    assert [str(x) for x in found.PixelSpacing] == ["0.7", "0.70"]
+
+
+@pytest.mark.filterwarnings("ignore:.*gaps|.*interpolated")
+@pytest.mark.parametrize("uneven", [False, True])
+def test_other_grids(uneven: bool, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:
+    def change(number: int, slice_: Dataset) -> None:
+        if uneven and number > 2:
+            slice_.ImagePositionPatient[2] += 1.25
+
+    write_dicom(tmp_path / "in", voxels, change=change)
+    image = pmtool.resample(
+        tmp_path / "in", 2.0, f"{tmp_path / 'out'}/", grid="ibsi", allow_uneven=uneven
+    )
+    slices = [dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
+    kinds = {s.ImageType[-1] for s in slices}
+    assert kinds >= {"EXTRAPOLATED", "INTERPOLATED"}
+    np.testing.assert_array_equal(hounsfield(slices), sitk.GetArrayFromImage(image))
+    for index, found in enumerate(slices):
+        place = image.TransformIndexToPhysicalPoint((0, 0, index))
+        assert found.ImagePositionPatient == pytest.approx(place)
+
+
+@pytest.mark.parametrize("keyword", set(attributes.REQUIRED) - {"SOPInstanceUID"})
+def test_headers_without_identifiers(
+    keyword: str, voxels: Any, tmp_path: Path, write_dicom: Writer
+) -> None:
+    for path in write_dicom(tmp_path / "in", voxels):
+        slice_ = dcmread(path)
+        del slice_[keyword]
+        slice_.save_as(path)
+    with pytest.raises(InputError, match=f"without {keyword}; write an image file"):
+        pmtool.resample(tmp_path / "in", 1.25, f"{tmp_path / 'out'}/")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_identifiers_are_reproducible(resampled: Resample, tmp_path: Path) -> None:
+    one, other, third = resampled(), resampled(), resampled(seed=1)
+    folders = [tmp_path / f"out{number}" for number in range(3)]
+    contents = [[p.read_bytes() for p in sorted(folder.iterdir())] for folder in folders]
+    assert contents[0] == contents[1] != contents[2]
+    assert one[0].SeriesInstanceUID == other[0].SeriesInstanceUID != third[0].SeriesInstanceUID
+    assert not {s.SOPInstanceUID for s in one} & {s.SOPInstanceUID for s in third}

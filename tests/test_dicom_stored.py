@@ -1,0 +1,123 @@
+"""HU as stored values: those of the source where it has the slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import SimpleITK as sitk
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pydicom import Dataset, dcmread
+
+import pmtool
+from pmtool.dicom.pixels import to_hounsfield
+from pmtool.dicom.stored import set_pixels
+
+Resample = Callable[..., list[Dataset]]
+
+
+def header(bits: int, signed: int, slope: float, intercept: float) -> Dataset:
+    found = Dataset()
+    found.BitsStored, found.PixelRepresentation = bits, signed
+    found.RescaleSlope, found.RescaleIntercept = slope, intercept
+    return found
+
+
+def stored(dataset: Dataset) -> NDArray[Any]:
+    dtype = "<i2" if dataset.PixelRepresentation else "<u2"
+    return np.frombuffer(dataset.PixelData, dtype).reshape(dataset.Rows, dataset.Columns)
+
+
+@given(
+    bits=st.integers(12, 16),
+    signed=st.sampled_from([0, 1]),
+    slope=st.one_of(st.integers(1, 4), st.floats(0.01, 4)),
+    intercept=st.one_of(st.integers(-3000, 0), st.floats(-3000, 0)),
+    data=st.data(),
+)
+def test_what_the_source_has_comes_back(
+    bits: int, signed: int, slope: float, intercept: float, data: Any
+) -> None:
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    numbers = st.lists(st.integers(low, high), min_size=6, max_size=6)
+    values = np.array(data.draw(numbers)).reshape(2, 3)
+    source, dataset = header(bits, signed, slope, intercept), Dataset()
+    set_pixels(dataset, to_hounsfield(values, source), source)
+    np.testing.assert_array_equal(stored(dataset), values)
+    assert (dataset.BitsStored, dataset.HighBit, dataset.BitsAllocated) == (bits, bits - 1, 16)
+
+
+def test_more_bits_where_a_slice_needs_them() -> None:
+    dataset = Dataset()
+    set_pixels(dataset, np.array([[-1024, 3071]]), header(12, 1, 1, 0))
+    assert stored(dataset).tolist() == [[-1024, 3071]]
+    assert (dataset.BitsStored, dataset.HighBit) == (16, 15)
+
+
+def test_values_beyond_16_bits_saturate() -> None:
+    dataset = Dataset()
+    set_pixels(dataset, np.array([[-1024, 70000]]), header(16, 0, 1, -900))
+    assert stored(dataset).tolist() == [[0, 65535]]
+
+
+def test_values_between_stored_ones_are_rounded() -> None:
+    dataset = Dataset()
+    set_pixels(dataset, np.array([[-1023, -1022, -1021]]), header(12, 0, 4, -1024))
+    assert stored(dataset).tolist() == [[0, 0, 1]]
+
+
+@pytest.fixture
+def resampled(
+    ct: sitk.Image, tmp_path: Path, write_dicom: Callable[..., list[Path]], fake_sampler: Any
+) -> Resample:
+    """Write a series, resample it from 2.5 to 1.25 mm by averages, and read what came out."""
+
+    def resampled(**how: Any) -> list[Dataset]:
+        write_dicom(tmp_path / "in", sitk.GetArrayFromImage(ct), **how)
+        pmtool.resample(tmp_path / "in", 1.25, f"{tmp_path / 'out'}/", assume_hu=True)
+        return [dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
+
+    return resampled
+
+
+def test_acquired_slices_are_stored_as_they_were(ct: sitk.Image, resampled: Resample) -> None:
+    acquired = sitk.GetArrayFromImage(ct) + 1024
+    found = np.stack([slice_.pixel_array for slice_ in resampled()])
+    np.testing.assert_array_equal(found[::2], acquired)
+    np.testing.assert_array_equal(found[1::2], (acquired[1:] + acquired[:-1]) // 2)
+
+
+@pytest.mark.parametrize("implicit", [False, True])
+def test_padding(implicit: bool, resampled: Resample) -> None:
+    def change(number: int, slice_: Dataset) -> None:
+        values = np.frombuffer(slice_.PixelData, "<u2").astype("<i2")
+        values[:4] = -2000
+        slice_.PixelData, slice_.PixelRepresentation = values.tobytes(), 1
+        slice_.BitsStored, slice_.HighBit = 16, 15
+        slice_.PixelPaddingValue = -2000
+        slice_.ensure_file_meta()
+        syntax = "ImplicitVRLittleEndian" if implicit else "ExplicitVRLittleEndian"
+        slice_.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
+
+    for found in resampled(change=change):
+        assert found.PixelPaddingValue == -2000
+        assert (found.pixel_array[0, :4] == -2000).all()
+        assert (found.pixel_array[1:] >= 0).all()
+
+
+def test_slopes_of_their_own(ct: sitk.Image, resampled: Resample) -> None:
+    def change(number: int, slice_: Dataset) -> None:
+        slice_.RescaleSlope, slice_.RescaleIntercept = 1 + number, -1024 - number
+        slice_.WindowCenter, slice_.WindowWidth = 40 + number, 400
+
+    slices = resampled(change=change)
+    found = np.stack([slice_.pixel_array for slice_ in slices])
+    np.testing.assert_array_equal(found[::2], sitk.GetArrayFromImage(ct) + 1024)
+    assert [int(s.RescaleSlope) for s in slices] == [1, 1, 2, 2, 3, 3, 4, 4, 5]
+    assert [s.WindowCenter for s in slices[:4]] == [40, 40, 41, 41]
