@@ -56,10 +56,9 @@ class Report:
             preference = "PixelMiner is preferred"
         else:
             preference = "the other methods are preferred"
-        low, high = overall.interval
         return (
-            f"PixelMiner was chosen in {overall.share:.1%} of {overall.answers} answers (95 % "
-            f"interval {low:.1%} to {high:.1%}, p {_p_value(overall.p)}): {preference}."
+            f"PixelMiner was chosen in {100 * overall.share:.1f} % of {overall.answers} answers "
+            f"(95 % interval {_interval(overall)}, p {_p_value(overall.p)}): {preference}."
         )
 
     def comparisons(self) -> list[tuple[str, ...]]:

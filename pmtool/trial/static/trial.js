@@ -67,7 +67,7 @@ async function showItem() {
   element("viewer").hidden = finished;
   element("done").hidden = !finished;
   element("progress").value = answered;
-  element("undo").disabled = answered === 0;
+  element("undo").setAttribute("aria-disabled", answered === 0);
   if (finished) {
     say(`All ${total} slices answered`);
     element("done").querySelector("h2").focus();
@@ -117,7 +117,7 @@ function undo() {
 
 function enable(value) {
   ready = value;
-  for (const side of ["left", "right"]) element(side).disabled = !value;
+  for (const side of ["left", "right"]) element(side).setAttribute("aria-disabled", !value);
 }
 
 function say(text) {
@@ -166,15 +166,16 @@ const KEYS = {
   "+": () => viewer.zoomBy(1.25),
   "-": () => viewer.zoomBy(0.8),
 };
+const ONCE = new Set(["ArrowLeft", "ArrowRight", "u"]); // however long they are held
 const MOVES = { ArrowLeft: [STEP, 0], ArrowRight: [-STEP, 0], ArrowUp: [0, STEP], ArrowDown: [0, -STEP] };
 
 document.addEventListener("keydown", (event) => {
   if (event.target.matches("input") || event.ctrlKey || event.metaKey || event.altKey) return;
-  const move = event.shiftKey && MOVES[event.key];
-  if (move) viewer.moveBy(...move);
-  else if (!event.repeat || "+-".includes(event.key)) KEYS[event.key.toLowerCase?.() in KEYS ? event.key.toLowerCase() : event.key]?.();
-  else return;
-  if (move || event.key.startsWith("Arrow")) event.preventDefault();
+  const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const action = event.shiftKey && key in MOVES ? () => viewer.moveBy(...MOVES[key]) : KEYS[key];
+  if (!action) return;
+  event.preventDefault();
+  if (!event.repeat || !ONCE.has(key) || event.shiftKey) action();
 });
 
 change(async () => {});
