@@ -50,7 +50,7 @@ class Case:
 
 
 def find_cases(source: Path, template: str | None = None, out: Path | None = None) -> list[Case]:
-    """The cases below a folder or of a table, in order of their paths or as the table has them.
+    """The cases below a folder, or of a table in its order.
 
     Parameters
     ----------

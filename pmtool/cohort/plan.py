@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
 from pmtool.cohort.cases import Case
@@ -11,7 +10,6 @@ from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
 from pmtool.grid import make_grid
 from pmtool.limits import gibibytes
-from pmtool.plan import estimate, make_plan
 from pmtool.report import duration
 from pmtool.sampler import Sampler
 
@@ -47,13 +45,18 @@ class Size(NamedTuple):
 
 
 def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
-    """What a case takes; None where its header does not tell or does not fit the request."""
+    """What a case takes; None where its header does not tell or does not fit the request.
+
+    Parameters
+    ----------
+    sampler
+        Of one thread.
+    """
     extent, options = case.extent, request.options
     if extent is None:
         return None
     try:
-        asked = replace(sampler.options, threads=1)
-        plan = make_plan(sampler.layout, asked, (extent.height, extent.width), 1)
+        seconds = sampler.estimate((extent.height, extent.width), 1).seconds_per_slice
         grid = make_grid(
             extent.slices,
             extent.spacing,
@@ -63,31 +66,31 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
         )
     except PmtoolError:
         return None
-    generated = options.samples * sum(map(len, grid.generated_rounds()))
-    seconds = estimate(sampler.layout, plan).seconds_per_slice * generated
-    pixels = extent.pixels * len(grid.slices)
-    return Size(len(grid.slices), generated, grid.rounds, seconds, _VOXEL_BYTES * pixels)
+    rounds, count = grid.generated_rounds(), len(grid.slices)
+    generated = options.samples * sum(map(len, rounds))
+    output_bytes = _VOXEL_BYTES * extent.pixels * count
+    return Size(count, generated, len(rounds), seconds * generated, output_bytes)
 
 
-def room(cases: Sequence[Case], sampler: Sampler, memory: int, cores: int, gpus: int) -> int:
+def room(cases: Sequence[Case], sampler: Sampler, free: int, cores: int, gpus: int) -> int:
     """Workers that a machine has room for: one a GPU, or as many as cores and memory allow.
 
     Parameters
     ----------
-    memory
-        That is free, bytes.
+    sampler
+        Of one thread.
+    free
+        Memory, bytes.
     """
     if sampler.device.startswith("cuda"):
         return max(gpus, 1)
     extents = [case.extent for case in cases if case.extent is not None]
-    needed = sampler.options.memory or 0
-    if extents and not needed:
-        shape = max(e.height for e in extents), max(e.width for e in extents)
-        asked = replace(sampler.options, threads=1)
-        plan = make_plan(sampler.layout, asked, shape, _MANY)
-        volume = _VOXEL_BYTES * max(e.slices * e.pixels for e in extents)
-        needed = estimate(sampler.layout, plan).memory + _COPIES * volume
-    return max(1, min(cores, int(_USED * memory // max(needed, 1))))
+    if not extents:
+        return cores
+    shape = max(e.height for e in extents), max(e.width for e in extents)
+    volume = _VOXEL_BYTES * max(e.slices * e.pixels for e in extents)
+    needed = sampler.estimate(shape, _MANY).memory + _COPIES * volume
+    return max(1, min(cores, int(_USED * free) // needed))
 
 
 def plan_text(sizes: Sequence[Size | None], cores: int) -> str:

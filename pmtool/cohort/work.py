@@ -88,8 +88,12 @@ def generate_part(
         assert run.outputs is not None
         index, count = part
         stack = replace(run.stack, generated=Journal(run.outputs.journal))
-        jobs = missing_jobs(run.stack, run.options.samples)[turn][index::count]
-        jobs = [job for job in jobs if stack.key(*job) not in stack.generated]
+        rounds = missing_jobs(run.stack, run.options.samples)
+        jobs = [
+            job
+            for job in (rounds[turn] if turn < len(rounds) else [])[index::count]
+            if stack.key(*job) not in stack.generated
+        ]
         generate(stack, run.sampler, jobs, _increments(case, tell))
         return replace(Result.of(case, "open"), generated=len(jobs))
 

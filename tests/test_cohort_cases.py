@@ -1,0 +1,144 @@
+"""Finding the cases of a cohort and naming their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.cohort.cases import Case, find_cases
+from pmtool.cohort.extent import Extent
+from pmtool.cohort.request import Request
+from pmtool.errors import InputError, UsageError
+
+WriteDicom = Callable[..., list[Path]]
+EXTENT = Extent(slices=5, height=12, width=10, spacing=2.5)
+
+
+def put(image: sitk.Image, *paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sitk.WriteImage(image, str(path))
+
+
+def names(cases: list[Case]) -> list[str]:
+    return [case.name for case in cases]
+
+
+def test_images_of_all_formats(ct: sitk.Image, tmp_path: Path) -> None:
+    scans = tmp_path / "scans"
+    put(ct, scans / "b" / "two.nii.gz", scans / "b" / "deep" / "x.y.mhd", scans / "one.nrrd")
+    (scans / "notes.txt").write_text("none")
+    (scans / ".hidden.nrrd").touch()
+    cases = find_cases(scans)
+    assert names(cases) == ["one", "b/two", "b/deep/x.y"]
+    assert [case.extent for case in cases] == [EXTENT] * 3
+    request = Request(tmp_path / "out", (1.25,))
+    outputs = [request.outputs(case).image for case in cases]
+    assert outputs == [tmp_path / "out" / x for x in ("one.nrrd", "b/two.nii.gz", "b/deep/x.y.mhd")]
+
+
+def test_an_output_folder_within_is_not_searched(ct: sitk.Image, tmp_path: Path) -> None:
+    put(ct, tmp_path / "ct.nrrd", tmp_path / "out" / "ct.nrrd")
+    assert names(find_cases(tmp_path, out=tmp_path / "out")) == ["ct"]
+
+
+def test_dicom_series(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    voxels = np.zeros((4, 8, 6), np.int16)
+    write_dicom(tmp_path / "p1" / "CT", voxels)
+    write_dicom(tmp_path / "p2", voxels)
+    write_dicom(tmp_path / "p2", voxels[:3], SeriesInstanceUID="1.2.4")
+    write_dicom(tmp_path / "p2", voxels[:1], SeriesInstanceUID="1.2.5", ImageType="LOCALIZER")
+    cases = find_cases(tmp_path)
+    assert names(cases) == ["p1/CT", "p2/1.2.3", "p2/1.2.4"]
+    assert [case.series_uid for case in cases] == ["1.2.3", "1.2.3", "1.2.4"]
+    assert cases[2].extent == Extent(3, 8, 6, 2.5)
+    request = Request(tmp_path / "out", (1.25,))
+    assert request.outputs(cases[0]).image == tmp_path / "out" / "p1" / "CT.nrrd"
+
+
+def test_a_folder_without_ct_is_a_case_that_can_fail(
+    tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    pet = "1.2.840.10008.5.1.4.1.1.128"
+    voxels = np.zeros((4, 8, 6), np.int16)
+    write_dicom(tmp_path / "pet", voxels, Modality="PT", SOPClassUID=pet)
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / "0.dcm").write_bytes(b"\0" * 200)
+    assert names(find_cases(tmp_path)) == ["cut", "pet"]
+
+
+def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> None:
+    put(ct, tmp_path / "a" / "ct.nrrd", tmp_path / "a" / "lung.nrrd")
+    write_dicom(tmp_path / "b" / "CT", np.zeros((5, 12, 10), np.int16))
+    table = tmp_path / "cases.csv"
+    absolute = tmp_path / "b" / "CT"
+    table.write_text(
+        "path,mask,series_uid,subject,age\n"
+        f"a/ct.nrrd,a/lung.nrrd,,s1,50\n{absolute},,1.2.3,s2,60\nmissing.nrrd,,,s3,\n",
+        encoding="utf-8-sig",
+    )
+    cases = find_cases(table)
+    assert names(cases) == ["a/ct", "b/CT", "missing"]
+    assert cases[0].mask == tmp_path / "a" / "lung.nrrd"
+    assert cases[1].series_uid == "1.2.3"
+    assert [case.extent for case in cases] == [EXTENT, EXTENT, None]
+    named = find_cases(table, "{subject}/{number:03d}-{stem}-{age}{series}")
+    assert names(named) == ["s1/001-ct-50", "s2/002-CT-601.2.3", "s3/003-missing-"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"file,name\nct.nrrd,x\n", "no column 'path'"),
+        (b"path,name\n,x\n", "row 2"),
+        (b"path\n", "holds no scans"),
+        (b"path\n\xff\xfe\n", "UTF-8"),
+    ],
+)
+def test_tables_that_are_none(tmp_path: Path, content: bytes, told: str) -> None:
+    table = tmp_path / "cases.csv"
+    table.write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        find_cases(table)
+
+
+def test_nothing_to_find(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no scans"):
+        find_cases(tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        find_cases(tmp_path / "none.csv")
+
+
+@pytest.mark.parametrize("template", ["{subject}", "{", "{number:q}", "/{stem}", "../{stem}", ""])
+def test_templates_that_cannot_be(ct_path: Path, template: str) -> None:
+    with pytest.raises(UsageError, match="template"):
+        find_cases(ct_path.parent, template)
+
+
+def test_outputs_that_would_meet(ct: sitk.Image, tmp_path: Path) -> None:
+    put(ct, tmp_path / "a" / "ct.nrrd", tmp_path / "b" / "ct.nrrd")
+    request = Request(tmp_path / "out", (1.25,))
+    request.check_names(find_cases(tmp_path))
+    with pytest.raises(UsageError, match="--name"):
+        request.check_names(find_cases(tmp_path, "{stem}"))
+
+
+def test_files_of_a_case(tmp_path: Path) -> None:
+    case = Case("s/ct", tmp_path / "ct.nii.gz", mask=tmp_path / "mask.nii.gz")
+    request = Request(tmp_path, (1.0,), file_format="mha", preview=True, statistics=True)
+    found = [path.relative_to(tmp_path).as_posix() for path in request.outputs(case).files()]
+    assert found == [
+        "s/ct.mha",
+        "s/ct.mha.json",
+        "s/ct.mask.mha",
+        "s/ct.png",
+        "s/ct.statistics.json",
+    ]
+    folder = Request(tmp_path, (1.0,), file_format="dicom").outputs(case)
+    assert folder.dicom
+    assert folder.image == tmp_path / "s" / "ct"
+    assert folder.segmentation_out == tmp_path / "s" / "ct.mask.nii.gz"
