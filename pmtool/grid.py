@@ -11,25 +11,18 @@ differ from even ones in the lengths of their gaps, and in how often each is hal
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from pmtool.errors import GeometryError, UsageError
 from pmtool.interpolation import Interpolator, Weight
-from pmtool.nodes import NUMBER_BITS, Nodes, halved, to_index
+from pmtool.nodes import NUMBER_BITS, SNAP, Nodes, Slices, Source
 
 GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
 GRIDS: tuple[GridName, ...] = ("keep-slices", "ibsi", "corner", "origin")
 Kind = Literal["acquired", "synthesised", "interpolated", "extrapolated"]
-Slices = int | Sequence[float]
-"""Acquired slices: their number, or their positions, mm after the first one, where uneven."""
 
-MAX_ROUNDS = 8
-SNAP = 2e-3
-"""In distances between nodes: within it a position counts as meeting a node."""
-UNEVEN_SNAP = 5e-2
-"""The same in uneven stacks, whose positions jitter or were written with few decimals."""
 _ROUNDING = 1e-6
 
 
@@ -175,14 +168,14 @@ def make_grid(
     Raises
     ------
     UsageError
-        If the spacing is not finite, not positive, coarser than the input's or below 1/256 of it,
-        or an uneven stack shall be interpolated by splines.
+        If the spacing is not finite, not positive, coarser than the input's or below 1/256 of it;
+        if a gap is longer than 32,768 times it; or if splines are wanted in an uneven stack.
 
     References
     ----------
     .. [1] Zwanenburg et al., IBSI reference manual, section 2.4 (interpolation grids).
     """
-    source = _Source.of(slices, source_spacing)
+    source = Source.of(slices, source_spacing)
     ratio = source.ratio(spacing)
     number = math.ceil((source.last + 1) / ratio - _ROUNDING)
     first = 0.0
@@ -194,7 +187,7 @@ def make_grid(
         first = (ratio - 1) / 2
     elif name != "origin":
         raise UsageError(f"there is no grid {name!r}; choose one of {', '.join(GRIDS)}")
-    return source.grid(name, spacing, first, number, interpolator)
+    return _grid(name, source, spacing, first, number, interpolator)
 
 
 def reference_grid(
@@ -214,7 +207,7 @@ def reference_grid(
     UsageError
         As `make_grid`.
     """
-    source = _Source.of(slices, source_spacing)
+    source = Source.of(slices, source_spacing)
     first /= source_spacing
     beyond = max(-first, first + (number - 1) * source.ratio(spacing) - source.last)
     if beyond > 1 + source.snap:
@@ -222,75 +215,35 @@ def reference_grid(
             f"the reference reaches {beyond * source_spacing:g} mm beyond the input's slices; "
             f"crop it to at most {source_spacing:g} mm"
         )
-    return source.grid("reference", spacing, first, number, interpolator)
+    return _grid("reference", source, spacing, first, number, interpolator)
 
 
-@dataclass(frozen=True)
-class _Source:
-    """Acquired slices: their positions in slice distances, and these in mm."""
+def _grid(
+    name: str,
+    source: Source,
+    spacing: float,
+    first: float,
+    number: int,
+    interpolator: Interpolator,
+) -> Grid:
+    if interpolator != "linear" and not source.even:
+        raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
+    ratio = source.ratio(spacing)
+    indices = [source.index(first + ratio * i) for i in range(number)]
+    nodes = source.halved(ratio, [index for index in indices if source.encloses(index)])
+    slices = tuple(_output_slice(index, source, nodes, interpolator) for index in indices)
+    return Grid(name, nodes, source.spacing, spacing, first, slices)
 
-    positions: tuple[float, ...]
-    spacing: float
-    even: bool
 
-    @classmethod
-    def of(cls, slices: Slices, spacing: float) -> _Source:
-        if isinstance(slices, int):
-            return cls(tuple(map(float, range(slices))), spacing, True)
-        return cls(tuple(position / spacing for position in slices), spacing, False)
-
-    @property
-    def last(self) -> float:
-        return self.positions[-1]
-
-    @property
-    def snap(self) -> float:
-        return SNAP if self.even else UNEVEN_SNAP
-
-    def ratio(self, spacing: float) -> float:
-        """A spacing in slice distances; raises `UsageError` for one that cannot be met."""
-        if not math.isfinite(spacing) or spacing <= 0:
-            raise UsageError(
-                f"the spacing between slices must be positive and finite, not {spacing:g}"
-            )
-        ratio = spacing / self.spacing
-        if ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
-            raise UsageError(
-                f"a spacing of {spacing:g} mm is coarser than the input's {self.spacing:g} mm; "
-                "pmtool only refines"
-            )
-        if ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:
-            raise UsageError(
-                f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
-                f"{self.spacing:g} mm"
-            )
-        return ratio
-
-    def grid(
-        self, name: str, spacing: float, first: float, number: int, interpolator: Interpolator
-    ) -> Grid:
-        if interpolator != "linear" and not self.even:
-            raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
-        ratio = self.ratio(spacing)
-        indices = [to_index(first + ratio * i, self.positions) for i in range(number)]
-        inside = [self._clamped(index) for index in indices if not self._is_outside(index)]
-        nodes = halved(self.positions, ratio, inside, self.snap)
-        slices = tuple(self._output_slice(index, nodes, interpolator) for index in indices)
-        return Grid(name, nodes, self.spacing, spacing, first, slices)
-
-    def _output_slice(self, index: float, nodes: Nodes, interpolator: Interpolator) -> OutputSlice:
-        if self._is_outside(index):
-            end = Weight(0 if index < 0 else nodes.last, 1.0)
-            return OutputSlice("extrapolated", index, (end,))
-        index = self._clamped(index)
-        node = nodes.at(index)
-        if node is None:
-            return OutputSlice("interpolated", index, nodes.around(index, interpolator))
-        kind: Kind = "synthesised" if node % (1 << nodes.rounds) else "acquired"
-        return OutputSlice(kind, node / 2**nodes.rounds, (Weight(node, 1.0),))
-
-    def _is_outside(self, index: float) -> bool:
-        return index < -self.snap or index > len(self.positions) - 1 + self.snap
-
-    def _clamped(self, index: float) -> float:
-        return min(max(index, 0.0), float(len(self.positions) - 1))
+def _output_slice(
+    index: float, source: Source, nodes: Nodes, interpolator: Interpolator
+) -> OutputSlice:
+    if not source.encloses(index):
+        end = Weight(0 if index < 0 else nodes.last, 1.0)
+        return OutputSlice("extrapolated", index, (end,))
+    index = nodes.clamped(index)
+    node = nodes.at(index)
+    if node is None:
+        return OutputSlice("interpolated", index, nodes.around(index, interpolator))
+    kind: Kind = "synthesised" if node % (1 << nodes.rounds) else "acquired"
+    return OutputSlice(kind, node / 2**nodes.rounds, (Weight(node, 1.0),))

@@ -17,8 +17,18 @@ from itertools import pairwise
 from pmtool.errors import UsageError
 from pmtool.interpolation import Interpolator, Weight, weights
 
+Slices = int | Sequence[float]
+"""Acquired slices: their number, or their positions, mm after the first one, where uneven."""
+
+MAX_ROUNDS = 8
+"""Of a slice distance."""
 NUMBER_BITS = 16
-"""Fractional bits of a slice's number (see `pmtool.grid.Grid.number`): the most halvings."""
+"""Fractional bits of a slice's number (see `pmtool.grid.Grid`), and most rounds of any gap."""
+SNAP = 2e-3
+"""In distances between nodes: within it an index counts as meeting a node."""
+UNEVEN_SNAP = 5e-2
+"""The same in uneven stacks, whose positions jitter or were written with few decimals."""
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -70,60 +80,104 @@ class Nodes:
         found = weights(index * 2**halvings, count, interpolator)
         return tuple(Weight(w.node << (self.rounds - halvings), w.share) for w in found)
 
+    def clamped(self, index: float) -> float:
+        """The nearest index that is not outside."""
+        return min(max(index, 0.0), float(len(self.halvings)))
+
     def gap(self, index: float) -> int:
         """The gap that an index lies in."""
         return min(int(index), len(self.halvings) - 1)
 
 
-def to_index(position: float, positions: Sequence[float]) -> float:
-    """The index of a position; beyond the ends it grows by one a slice distance."""
-    inside = min(max(position, 0.0), positions[-1])
-    gap = min(bisect_right(positions, inside), len(positions) - 1) - 1
-    start, end = positions[gap : gap + 2]
-    return gap + (inside - start) / (end - start) + (position - inside)
+@dataclass(frozen=True)
+class Source:
+    """Acquired slices.
 
-
-def halved(
-    positions: Sequence[float], spacing: float, indices: Sequence[float], snap: float
-) -> Nodes:
-    """Halve every gap until it is no coarser than a spacing.
-
-    Gaps of one length, to a tenth of a slice distance, are halved once more where that makes all
-    indices in them meet nodes.
-
-    Parameters
+    Attributes
     ----------
     positions
-        Of the acquired slices.
+        Increasing from 0.
     spacing
-        In slice distances.
-    indices
-        Of the slices wanted, none of them outside.
-    snap
-        See `Nodes`.
-
-    Raises
-    ------
-    UsageError
-        If a gap would be halved more than `NUMBER_BITS` times.
+        The slice distance, mm.
+    even
+        Whether positions are 0, 1, 2, ...
     """
-    places = tuple(positions)
-    lengths = [end - start for start, end in pairwise(places)]
-    enough = [max(math.ceil(math.log2(x) - math.log2(spacing) - snap), 0) for x in lengths]
-    if max(enough) >= NUMBER_BITS:
-        raise UsageError(
-            f"a gap between slices is more than {2 ** (NUMBER_BITS - 1)} times the spacing asked "
-            "for; give a coarser one"
+
+    positions: tuple[float, ...]
+    spacing: float
+    even: bool
+
+    @classmethod
+    def of(cls, slices: Slices, spacing: float) -> Source:
+        """From what is known in mm."""
+        if isinstance(slices, int):
+            return cls(tuple(map(float, range(slices))), spacing, True)
+        return cls(tuple(position / spacing for position in slices), spacing, False)
+
+    @property
+    def last(self) -> float:
+        """The last slice's position."""
+        return self.positions[-1]
+
+    @property
+    def snap(self) -> float:
+        """See `Nodes`."""
+        return SNAP if self.even else UNEVEN_SNAP
+
+    def ratio(self, spacing: float) -> float:
+        """A spacing in slice distances; raises `UsageError` for one that cannot be met."""
+        if not math.isfinite(spacing) or spacing <= 0:
+            raise UsageError(
+                f"the spacing between slices must be positive and finite, not {spacing:g}"
+            )
+        ratio = spacing / self.spacing
+        if ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
+            raise UsageError(
+                f"a spacing of {spacing:g} mm is coarser than the input's {self.spacing:g} mm; "
+                "pmtool only refines"
+            )
+        if ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:
+            raise UsageError(
+                f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
+                f"{self.spacing:g} mm"
+            )
+        longest = max(end - start for start, end in pairwise(self.positions))
+        if longest > ratio * 2 ** (NUMBER_BITS - 1):
+            raise UsageError(
+                f"a gap of {longest * self.spacing:g} mm between slices is too long for a spacing "
+                f"of {spacing:g} mm; give a coarser one"
+            )
+        return ratio
+
+    def index(self, position: float) -> float:
+        """The index of a position; beyond the ends it grows by one a slice distance."""
+        inside = min(max(position, 0.0), self.last)
+        gap = min(bisect_right(self.positions, inside), len(self.positions) - 1) - 1
+        start, end = self.positions[gap : gap + 2]
+        return gap + (inside - start) / (end - start) + (position - inside)
+
+    def encloses(self, index: float) -> bool:
+        """Whether an index lies between the first and the last slice."""
+        return -self.snap <= index <= len(self.positions) - 1 + self.snap
+
+    def halved(self, ratio: float, indices: Sequence[float]) -> Nodes:
+        """Halve every gap until it is no longer than ``ratio``.
+
+        Gaps of one length, to a tenth of a slice distance, are halved once more where that makes
+        all indices in them meet nodes.
+        """
+        lengths = [end - start for start, end in pairwise(self.positions)]
+        enough = [max(math.ceil(math.log2(x) - math.log2(ratio) - self.snap), 0) for x in lengths]
+        nodes = Nodes(self.positions, tuple(enough), self.snap)
+        finer = Nodes(self.positions, tuple(n + 1 for n in enough), self.snap)
+        kinds = [round(length, 1) for length in lengths]
+        inside = [nodes.clamped(index) for index in indices]
+        unmet, hopeless = (
+            {kinds[halving.gap(i)] for i in inside if halving.at(i) is None}
+            for halving in (nodes, finer)
         )
-    nodes = Nodes(places, tuple(enough), snap)
-    finer = Nodes(places, tuple(n + 1 for n in enough), snap)
-    kinds = [round(length, 1) for length in lengths]
-    unmet, hopeless = (
-        {kinds[halving.gap(i)] for i in indices if halving.at(i) is None}
-        for halving in (nodes, finer)
-    )
-    more = (int(kind in unmet - hopeless) for kind in kinds)
-    return Nodes(places, tuple(map(sum, zip(enough, more, strict=True))), snap)
+        more = (int(kind in unmet - hopeless) for kind in kinds)
+        return Nodes(self.positions, tuple(map(sum, zip(enough, more, strict=True))), self.snap)
 
 
 def _nearest(index: float, halvings: int, snap: float) -> int | None:
