@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -81,6 +83,47 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def trial_folder(tmp_path: Path) -> Path:
+    """A human trial of 14 slices of 40x48 noise, prepared for 16 participants."""
+    from pmtool.evaluation.methods import CLASSICAL, PIXELMINER
+    from pmtool.evaluation.scoring import REFERENCE
+    from pmtool.trial.design import make_plans
+    from pmtool.trial.folder import IMAGES, PoolSlice, Trial
+
+    folder, rng = tmp_path / "trial", np.random.default_rng(0)
+    (folder / IMAGES).mkdir(parents=True)
+    slices = [PoolSlice("scan.nrrd", 2 * number + 1) for number in range(14)]
+    plans = make_plans(len(slices), list(CLASSICAL), 16, 0)
+    trial = Trial(folder, list(CLASSICAL), slices, plans, {})
+    for number in range(len(slices)):
+        for method in (REFERENCE, PIXELMINER, *CLASSICAL):
+            values = rng.integers(-1024, 400, (40, 48)).astype(np.int16)
+            np.save(trial.image_path(number, method), values)
+    trial.save()
+    return folder
+
+
+@pytest.fixture
+def serve_trial() -> Iterator[Callable[[Path], tuple[str, subprocess.Popen[str]]]]:
+    """Serves a human trial by the real command: its address and process, killed at the end."""
+    servers: list[subprocess.Popen[str]] = []
+
+    def serve(folder: Path) -> tuple[str, subprocess.Popen[str]]:
+        command = (sys.executable, "-m", "pmtool", "trial", "serve", str(folder), "--port", "0")
+        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        servers.append(server)
+        assert server.stderr is not None
+        address = server.stderr.readline().removeprefix("participants: ").strip()
+        assert address.startswith("http://127.0.0.1:")
+        return address, server
+
+    yield serve
+    for server in servers:
+        server.kill()
+        server.communicate()
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from pmtool.trial.folder import Trial
 from pmtool.trial.report import Report, report_of, write_report
 from pmtool.trial.results import Results
 from pmtool.trial.simulation import (
+    MOST_PARTICIPANTS,
     exact_power,
     needed_participants,
     simulate_answers,
@@ -60,7 +61,7 @@ def simulate(
     Raises
     ------
     UsageError
-        If only one of both folders is given, or the power cannot be reached.
+        If only one of both folders is given.
     """
     if (folder is None) != (out is None):
         raise UsageError("a report on simulated answers needs both TRIAL and --out")
@@ -87,8 +88,10 @@ def power_text(
     preference: float, power: float, correlation: float, participants: int, seed: int
 ) -> str:
     """Participants that are needed, and the power of as many as are given."""
-    overall = needed_participants(preference, power)
-    against = needed_participants(preference, power, ITEMS / _METHODS)
+    overall, against = (
+        needed_participants(preference, power, each) or f"more than {MOST_PARTICIPANTS}"
+        for each in (ITEMS, ITEMS / _METHODS)
+    )
     seen, false = (
         simulated_power(participants, share, correlation, _TRIALS, seed)
         for share in (preference, 0.5)

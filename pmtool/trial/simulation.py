@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.errors import UsageError
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial
 from pmtool.trial.results import Answer
@@ -71,28 +70,22 @@ def critical_wins(answers: int) -> int:
     return int(wins[enough[0]]) if enough.size else answers + 1
 
 
-def needed_participants(preference: float, power: float, each: float = ITEMS) -> int:
+def needed_participants(preference: float, power: float, each: float = ITEMS) -> int | None:
     """Fewest participants from which on the exact test has the power, whatever more come.
+
+    None if `MOST_PARTICIPANTS` are too few.
 
     Parameters
     ----------
     each
         Answers of a participant; all together they are rounded down.
-
-    Raises
-    ------
-    UsageError
-        If `MOST_PARTICIPANTS` are too few.
     """
     enough = [
         exact_power(int(participants * each), preference) >= power
         for participants in range(1, MOST_PARTICIPANTS + 1)
     ]
     if not enough[-1]:
-        raise UsageError(
-            f"{MOST_PARTICIPANTS} participants are too few to see {preference:.0%} with a power of "
-            f"{power:.0%}; give a preference further from 50 %"
-        )
+        return None
     return MOST_PARTICIPANTS - enough[::-1].index(False) + 1 if False in enough else 1
 
 

@@ -1,0 +1,206 @@
+"""`pmtool trial` prepare, report and simulate, through the real command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+from pmtool.cli import cli
+from pmtool.console import run_command
+from pmtool.phantom import chest_phantom
+from pmtool.trial.database import Database
+from pmtool.trial.folder import Trial, load_secrets
+from pmtool.trial.report import Report
+from pmtool.trial.results import Answer, Results
+from pmtool.trial.simulation import simulate_answers
+
+pytest.importorskip("jinja2")
+pytest.importorskip("scipy")
+
+
+def run(*arguments: object) -> int:
+    return run_command(cli, [str(argument) for argument in arguments])
+
+
+def told_json(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return content
+
+
+class TestPrepare:
+    @pytest.fixture
+    def scans(self, tmp_path: Path) -> list[Path]:
+        """Two scans of 17 and 15 slices, 15 of which can be dropped."""
+        paths = [tmp_path / "a.nrrd", tmp_path / "b.nrrd"]
+        for path, slices in zip(paths, (17, 15), strict=True):
+            image = chest_phantom(size=32, slices=slices, spacing=(11.2, 11.2, 1.25), seed=slices)
+            sitk.WriteImage(image, str(path))
+        return paths
+
+    @pytest.fixture
+    def averages(self, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
+        """PixelMiner makes averages."""
+        import pmtool.resampling
+
+        monkeypatch.setattr("pmtool.evaluation.commands.Bundle", pmtool.resampling.Bundle)
+        monkeypatch.setattr("pmtool.evaluation.commands.Sampler", fake_sampler)
+        monkeypatch.setattr(fake_sampler, "bundle", pmtool.resampling.Bundle.load(None), False)
+        return fake_sampler
+
+    def test_real_model(self, scans: list[Path], tmp_path: Path) -> None:
+        arguments = ("trial", "prepare", *scans, "--slices", 12, "--participants", 3, "-q")
+        assert run(*arguments, "--out", tmp_path / "one") == 0
+        assert run(*arguments, "--out", tmp_path / "two", "--cache", tmp_path / "one/cache") == 0
+        one, two = (Trial.load(tmp_path / name) for name in ("one", "two"))
+        assert one.plans == two.plans
+        assert [x.scan for x in one.slices] == ["a.nrrd"] * 6 + ["b.nrrd"] * 6
+        volumes = {p.name: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in scans}
+        for plan in one.plans:
+            for item in plan:
+                shown = one.images(item)
+                assert np.array_equal(shown, two.images(item))
+                scan, number = one.slices[item.slice]
+                values = volumes[scan].clip(-1024, 3071).astype(np.float64)
+                assert shown.dtype == np.int16
+                assert np.array_equal(shown[0], values[number])
+                left, right = shown[1:]
+                other, mined = (right, left) if item.side == "left" else (left, right)
+                if item.other == "linear":
+                    mean = (values[number - 1] + values[number + 1]) / 2
+                    assert np.abs(other - mean).max() <= 0.5
+                if item.other == "nearest":
+                    assert any(np.array_equal(other, values[number + i]) for i in (-1, 1))
+                assert not np.array_equal(other, mined)
+        secrets = [load_secrets(tmp_path / name) for name in ("one", "two")]
+        assert len({*secrets[0], *secrets[1]}) == 4
+        assert stat.S_IMODE((tmp_path / "one" / "secrets.json").stat().st_mode) == 0o600
+
+    @pytest.mark.parametrize(
+        ("code", "arguments"),
+        [
+            (2, ("--slices", 11)),
+            (2, ("--methods", "cubic")),
+            (2, ("--external", "linear=a.nrrd")),
+            (3, ("missing.nrrd",)),
+        ],
+    )
+    @pytest.mark.usefixtures("averages")
+    def test_what_cannot_be_prepared(
+        self, scans: list[Path], tmp_path: Path, code: int, arguments: Sequence[object]
+    ) -> None:
+        folder = tmp_path / "trial"
+        assert run("trial", "prepare", *scans, "--out", folder, *arguments) == code
+        assert not folder.exists()
+
+    @pytest.mark.usefixtures("averages")
+    def test_a_trial_is_never_overwritten(self, scans: list[Path], tmp_path: Path) -> None:
+        folder = tmp_path / "trial"
+        arguments = ("trial", "prepare", *scans, "-q", "--out", folder)
+        assert run(*arguments) == 0
+        before = (folder / "trial.json").read_bytes()
+        assert run(*arguments) == 6
+        assert (folder / "trial.json").read_bytes() == before
+        assert run("trial", "prepare", *scans, "--out", tmp_path) == 6
+
+    @pytest.mark.usefixtures("averages")
+    def test_an_interrupted_preparation_goes_on(self, scans: list[Path], tmp_path: Path) -> None:
+        folder = tmp_path / "trial"
+        arguments = ("trial", "prepare", *scans, "-q", "--out", folder)
+        assert run(*arguments) == 0
+        (folder / "trial.json").unlink()
+        assert run("trial", "report", folder) == 3
+        assert run(*arguments) == 0
+
+
+def answer_all(trial: Trial, answers: Sequence[Answer]) -> None:
+    """Store what was simulated as if people had answered."""
+    database = Database(trial.database)
+    for number in sorted({answer.participant for answer in answers}):
+        assert database.enrol("Radiology" if number % 2 else "Student", number).id == number
+    for x in answers:
+        database.answer(x.participant, x.item - 1, x.chosen, x.milliseconds)
+    database.close()
+
+
+class TestReport:
+    def test_counts_are_those_of_the_answers(
+        self, trial_folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        trial = Trial.load(trial_folder)
+        preferences = {"linear": 0.95, "nearest": 0.2, "bspline": 0.7, "windowed_sinc": 0.5}
+        answers = simulate_answers(trial, preferences, 10, 3)
+        answer_all(trial, answers)
+        assert run("trial", "report", trial_folder) == 0
+        told = told_json(trial_folder / "report")
+        assert told["overall"]["won"] == sum(x.chosen == x.pixelminer for x in answers)
+        assert told["overall"]["answers"] == 120
+        for method in preferences:
+            mine = [x.chosen == x.pixelminer for x in answers if x.other == method]
+            assert (told["against"][method]["won"], len(mine)) == (sum(mine), 30)
+        assert sum(x["answers"] for x in told["by_speciality"].values()) == 120
+        assert list(told["by_speciality"]) == ["Radiology", "Student"]
+        assert told["finished"] == 10
+        assert told["paper"]["overall_percent"] == "72"
+        assert told["seconds"]["all"]["median"] == pytest.approx(
+            np.median([x.milliseconds for x in answers]) / 1000
+        )
+        with (trial_folder / "report" / "answers.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        kept = ("item", "scan", "slice", "other", "pixelminer", "chosen")
+        assert [[r[k] for k in kept] for r in rows] == [
+            [str(getattr(x, k)) for k in kept] for x in answers
+        ]
+        assert capsys.readouterr().out.startswith("PixelMiner was chosen in")
+        page = (trial_folder / "report" / "report.html").read_text()
+        assert "96.3 %" in page
+        assert "src=" not in page
+        assert "href=" not in page
+
+    def test_before_the_first_answer(
+        self, trial_folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run("trial", "report", trial_folder) == 0
+        assert "no answers yet" in capsys.readouterr().out
+        assert told_json(trial_folder / "report")["overall"]["share"] is None
+
+    def test_a_fair_coin_is_no_finding_and_72_percent_is(self, trial_folder: Path) -> None:
+        """Of 200 trials of 16 coins at most 5 % and chance; of the others nearly all."""
+        trial = Trial.load(trial_folder)
+        for preference, low, high in ((0.5, 0, 18), (0.72, 198, 200)):
+            found = 0
+            for seed in range(200):
+                each = dict.fromkeys(trial.methods, preference)
+                answers = simulate_answers(trial, each, 16, seed)
+                report = Report(Results(answers, trial.methods), 0, {})
+                found += "PixelMiner is preferred" in report.verdict
+                found += "others are preferred" in report.verdict
+            assert low <= found <= high
+
+    def test_simulate(
+        self, trial_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        out = tmp_path / "simulated"
+        for preference, verdict in ((0.5, "no preference"), (0.72, "PixelMiner is preferred")):
+            arguments = ("--preference", preference, "--seed", 1, "--out", out)
+            assert run("trial", "simulate", trial_folder, *arguments) == 0
+            assert verdict in told_json(out)["verdict"]
+            assert "SIMULATED" in (out / "report.html").read_text()
+        told = capsys.readouterr().out
+        assert "it takes more than 500 participants" in told
+        assert "it takes 5 participants of 12 answers, or 17" in told
+        assert not Trial.load(trial_folder).database.exists()
+
+    def test_what_cannot_be_simulated(self, trial_folder: Path) -> None:
+        assert run("trial", "simulate", trial_folder) == 2
+        assert run("trial", "simulate", "--preference", 1) == 2
+        assert run("trial", "report", trial_folder / "images") == 3
+        (trial_folder / "trial.json").write_text("[]")
+        assert run("trial", "report", trial_folder) == 3
