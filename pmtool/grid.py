@@ -175,12 +175,12 @@ def make_grid(
     ----------
     .. [1] Zwanenburg et al., IBSI reference manual, section 2.4 (interpolation grids).
     """
-    source = Source.of(slices, source_spacing)
-    ratio = source.ratio(spacing)
+    source = Source.of(slices, source_spacing, spacing)
+    ratio = source.ratio
     number = math.ceil((source.last + 1) / ratio - _ROUNDING)
     first = 0.0
     if name == "keep-slices":
-        number = math.floor((source.last + source.snap) / ratio) + 1
+        number = math.floor((source.last + source.margin) / ratio) + 1
     elif name == "ibsi":
         first = (source.last - ratio * (number - 1)) / 2
     elif name == "corner":
@@ -207,10 +207,10 @@ def reference_grid(
     UsageError
         As `make_grid`.
     """
-    source = Source.of(slices, source_spacing)
+    source = Source.of(slices, source_spacing, spacing)
     first /= source_spacing
-    beyond = max(-first, first + (number - 1) * source.ratio(spacing) - source.last)
-    if beyond > 1 + source.snap:
+    beyond = max(-first, first + (number - 1) * source.ratio - source.last)
+    if beyond > 1 + source.margin:
         raise GeometryError(
             f"the reference reaches {beyond * source_spacing:g} mm beyond the input's slices; "
             f"crop it to at most {source_spacing:g} mm"
@@ -228,9 +228,8 @@ def _grid(
 ) -> Grid:
     if interpolator != "linear" and not source.even:
         raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
-    ratio = source.ratio(spacing)
-    indices = [source.index(first + ratio * i) for i in range(number)]
-    nodes = source.halved(ratio, [index for index in indices if source.encloses(index)])
+    indices = [source.index(first + source.ratio * i) for i in range(number)]
+    nodes = source.halved([index for index in indices if source.encloses(index)])
     slices = tuple(_output_slice(index, source, nodes, interpolator) for index in indices)
     return Grid(name, nodes, source.spacing, spacing, first, slices)
 

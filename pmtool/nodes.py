@@ -91,7 +91,7 @@ class Nodes:
 
 @dataclass(frozen=True)
 class Source:
-    """Acquired slices.
+    """Acquired slices, and how finely they are to be divided.
 
     Attributes
     ----------
@@ -99,20 +99,28 @@ class Source:
         Increasing from 0.
     spacing
         The slice distance, mm.
+    ratio
+        The spacing asked for, in slice distances.
     even
         Whether positions are 0, 1, 2, ...
     """
 
     positions: tuple[float, ...]
     spacing: float
+    ratio: float
     even: bool
 
     @classmethod
-    def of(cls, slices: Slices, spacing: float) -> Source:
-        """From what is known in mm."""
+    def of(cls, slices: Slices, source_spacing: float, spacing: float) -> Source:
+        """From what is known in mm; raises `UsageError` for a spacing that cannot be met."""
+        ratio = spacing / source_spacing
         if isinstance(slices, int):
-            return cls(tuple(map(float, range(slices))), spacing, True)
-        return cls(tuple(position / spacing for position in slices), spacing, False)
+            source = cls(tuple(map(float, range(slices))), source_spacing, ratio, True)
+        else:
+            places = tuple(position / source_spacing for position in slices)
+            source = cls(places, source_spacing, ratio, False)
+        source._check(spacing)
+        return source
 
     @property
     def last(self) -> float:
@@ -124,30 +132,10 @@ class Source:
         """See `Nodes`."""
         return SNAP if self.even else UNEVEN_SNAP
 
-    def ratio(self, spacing: float) -> float:
-        """A spacing in slice distances; raises `UsageError` for one that cannot be met."""
-        if not math.isfinite(spacing) or spacing <= 0:
-            raise UsageError(
-                f"the spacing between slices must be positive and finite, not {spacing:g}"
-            )
-        ratio = spacing / self.spacing
-        if ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
-            raise UsageError(
-                f"a spacing of {spacing:g} mm is coarser than the input's {self.spacing:g} mm; "
-                "pmtool only refines"
-            )
-        if ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:
-            raise UsageError(
-                f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
-                f"{self.spacing:g} mm"
-            )
-        longest = max(end - start for start, end in pairwise(self.positions))
-        if longest > ratio * 2 ** (NUMBER_BITS - 1):
-            raise UsageError(
-                f"a gap of {longest * self.spacing:g} mm between slices is too long for a spacing "
-                f"of {spacing:g} mm; give a coarser one"
-            )
-        return ratio
+    @property
+    def margin(self) -> float:
+        """In slice distances: an index so little outside counts as that of the end."""
+        return SNAP if self.even else UNEVEN_SNAP * self.ratio
 
     def index(self, position: float) -> float:
         """The index of a position; beyond the ends it grows by one a slice distance."""
@@ -158,19 +146,19 @@ class Source:
 
     def encloses(self, index: float) -> bool:
         """Whether an index lies between the first and the last slice."""
-        return -self.snap <= index <= len(self.positions) - 1 + self.snap
+        return -self.margin <= index <= len(self.positions) - 1 + self.margin
 
-    def halved(self, ratio: float, indices: Sequence[float]) -> Nodes:
-        """Halve every gap until it is no longer than ``ratio``.
+    def halved(self, indices: Sequence[float]) -> Nodes:
+        """Halve every gap until it is no longer than the spacing asked for.
 
         Gaps of one length, to a tenth of a slice distance, are halved once more where that makes
         all indices in them meet nodes.
         """
-        lengths = [end - start for start, end in pairwise(self.positions)]
-        enough = [max(math.ceil(math.log2(x) - math.log2(ratio) - self.snap), 0) for x in lengths]
+        asked = math.log2(self.ratio) + self.snap
+        enough = [max(math.ceil(math.log2(length) - asked), 0) for length in self._lengths]
         nodes = Nodes(self.positions, tuple(enough), self.snap)
         finer = Nodes(self.positions, tuple(n + 1 for n in enough), self.snap)
-        kinds = [round(length, 1) for length in lengths]
+        kinds = [round(length, 1) for length in self._lengths]
         inside = [nodes.clamped(index) for index in indices]
         unmet, hopeless = (
             {kinds[halving.gap(i)] for i in inside if halving.at(i) is None}
@@ -178,6 +166,32 @@ class Source:
         )
         more = (int(kind in unmet - hopeless) for kind in kinds)
         return Nodes(self.positions, tuple(map(sum, zip(enough, more, strict=True))), self.snap)
+
+    @property
+    def _lengths(self) -> list[float]:
+        return [end - start for start, end in pairwise(self.positions)]
+
+    def _check(self, spacing: float) -> None:
+        if not math.isfinite(spacing) or spacing <= 0:
+            raise UsageError(
+                f"the spacing between slices must be positive and finite, not {spacing:g}"
+            )
+        if self.ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
+            raise UsageError(
+                f"a spacing of {spacing:g} mm is coarser than the input's {self.spacing:g} mm; "
+                "pmtool only refines"
+            )
+        if self.ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:
+            raise UsageError(
+                f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
+                f"{self.spacing:g} mm"
+            )
+        longest = max(self._lengths)
+        if longest > self.ratio * 2 ** (NUMBER_BITS - 1):
+            raise UsageError(
+                f"a gap of {longest * self.spacing:g} mm between slices is too long for a spacing "
+                f"of {spacing:g} mm; give a coarser one"
+            )
 
 
 def _nearest(index: float, halvings: int, snap: float) -> int | None:

@@ -15,7 +15,7 @@ from pmtool.nodes import UNEVEN_SNAP
 
 GAPS = st.lists(st.sampled_from([1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 0.5, 1.7, 5.3]), min_size=1)
 ANY_GAPS = st.lists(st.floats(0.3, 6), min_size=1, max_size=8)
-RATIOS = st.sampled_from([1.0, 0.5, 0.25, 0.8, 0.75, 0.65, 0.4, 1 / 3])
+RATIOS = st.sampled_from([1.0, 0.5, 0.25, 0.8, 0.75, 0.65, 0.4, 1 / 3, 1 / 64])
 
 
 def places(gaps: list[float], scale: float = 2.5) -> list[float]:
