@@ -41,10 +41,10 @@ def run_command(command: click.Command, arguments: list[str] | None = None) -> i
         return exit_code(error)
 
 
-def say(text: str) -> None:
-    """A line on standard error; a reader that is gone must not end the work."""
+def say(text: str = "", nl: bool = True) -> None:
+    """Tell something on standard error; a reader that is gone must not end the work."""
     with suppress(OSError):
-        click.echo(text, err=True)
+        click.echo(text, err=True, nl=nl)
 
 
 @contextmanager
@@ -91,16 +91,16 @@ def stages(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         if quiet:
             return
         if live:
-            click.echo(f"\r\033[K{label} {share:.0%}", err=True, nl=False)
+            say(f"\r\033[K{label} {share:.0%}", nl=False)
         elif label != told:
-            click.echo(label, err=True)
+            say(label)
         told = label
 
     try:
         yield tell
     finally:
         if live and told:
-            click.echo(err=True)
+            say()
 
 
 class _EchoHandler(logging.Handler):
@@ -108,7 +108,7 @@ class _EchoHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        click.echo(self.format(record), err=True)
+        say(self.format(record))
 
 
 @contextmanager
@@ -130,6 +130,9 @@ def _open_standard_streams() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
 
 
 def sentence(error: Exception) -> str:

@@ -60,9 +60,7 @@ _SHORTAGE = ("bad_alloc", "bad allocation", "allocate", "map segment", "start ne
 
 def is_memory_shortage(error: BaseException) -> bool:
     """Whether an error, of whatever library, says that memory has run out."""
-    if isinstance(error, MemoryError):
-        return True
+    if isinstance(error, PmtoolError):
+        return isinstance(error, MemoryBudgetError)
     text = str(error).lower()
-    return isinstance(error, (RuntimeError, ImportError, OSError)) and any(
-        words in text for words in _SHORTAGE
-    )
+    return isinstance(error, MemoryError) or any(words in text for words in _SHORTAGE)

@@ -41,6 +41,7 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
     with alone_in(outputs.journal):
         if outputs.resume and not missing_files(outputs, key):
             _log.info("%s is complete", outputs.image)
+            Journal(outputs.journal).remove()
             yield None
             return
         journal = Journal.open(

@@ -50,7 +50,7 @@ class OnnxRuntimeBackend:
         options = self.runtime.SessionOptions()
         options.intra_op_num_threads = self.threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3
+        options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = self.bundle.graph(graph)
         try:
