@@ -125,7 +125,7 @@ def test_companions_share_the_grid(folder: Path, tmp_path: Path, grid: GridName)
     mask.CopyInformation(load_volume(folder, allow_uneven=True).image)
     mask.SetSpacing((0.7, 0.7, 25 / 6))  # as readers write it that know the two ends alone
     sitk.WriteImage(mask, str(tmp_path / "mask.nrrd"))
-    files = {
+    files: dict[str, Any] = {
         "uncertainty": tmp_path / "sd.nrrd",
         "segmentation": tmp_path / "mask.nrrd",
         "segmentation_out": tmp_path / "mask_out.nrrd",
