@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -124,6 +125,64 @@ def serve_trial() -> Iterator[Callable[[Path], tuple[str, subprocess.Popen[str]]
     for server in servers:
         server.kill()
         server.communicate()
+
+
+class Person:
+    """A participant of the human trial, by HTTP."""
+
+    def __init__(self, address: str) -> None:
+        import httpx
+
+        self.client = httpx.Client(base_url=address, timeout=60)
+        self.token = ""
+
+    def get(self, path: str) -> Any:
+        return self.client.get(path)
+
+    def post(self, path: str, **values: object) -> Any:
+        return self.client.post(path, data={"form_token": self.token, **values})
+
+    def open(self, path: str) -> Any:
+        """A page; its token is kept for what is sent next."""
+        page = self.client.get(path, follow_redirects=True)
+        (self.token,) = set(re.findall(r'form[-_]token" (?:value|content)="([^"]+)"', page.text))
+        return page
+
+    def consent(self, **changes: object) -> Any:
+        self.open("/")
+        values = {"speciality": "Radiology", "years": 3, "consent": "yes", **changes}
+        answer = self.post("/", **values)
+        if answer.status_code == 303:
+            self.open("/trial")
+        return answer
+
+    def link(self) -> str:
+        (found,) = re.findall(r"/resume/[\w-]+", self.open("/trial").text)
+        return str(found)
+
+    def answer(self, item: int, side: str, **changes: object) -> int:
+        values = {"item": item, "side": side, "milliseconds": 1500, **changes}
+        return int(self.post("/trial/answers", **values).status_code)
+
+    def undo(self, item: int) -> int:
+        return int(self.post("/trial/undo", item=item).status_code)
+
+    def answered(self) -> int:
+        return int(self.get("/trial/state").json()["answered"])
+
+
+@pytest.fixture
+def visit() -> Iterator[Callable[[str], Person]]:
+    """Makes persons who have opened no page yet."""
+    people: list[Person] = []
+
+    def come(address: str) -> Person:
+        people.append(Person(address))
+        return people[-1]
+
+    yield come
+    for person in people:
+        person.client.close()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from pmtool.bundle import Bundle
 from pmtool.cli import cli
 from pmtool.console import run_command
 from pmtool.phantom import chest_phantom
@@ -48,11 +49,8 @@ class TestPrepare:
     @pytest.fixture
     def averages(self, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         """PixelMiner makes averages."""
-        import pmtool.resampling
-
-        monkeypatch.setattr("pmtool.evaluation.commands.Bundle", pmtool.resampling.Bundle)
         monkeypatch.setattr("pmtool.evaluation.commands.Sampler", fake_sampler)
-        monkeypatch.setattr(fake_sampler, "bundle", pmtool.resampling.Bundle.load(None), False)
+        monkeypatch.setattr(fake_sampler, "bundle", Bundle.load(None), False)
         return fake_sampler
 
     def test_real_model(self, scans: list[Path], tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_binomial(won: int, n: int) -> None:
 def test_extremes() -> None:
     assert Share(0, 0) == Share(0, 0)
     assert (Share(0, 0).share, Share(0, 0).p, Share(0, 0).interval) == (None, 1, (0, 1))
-    assert Share(12, 12).interval == (pytest.approx(0.025 ** (1 / 12)), 1)
+    assert Share(12, 12).interval == pytest.approx((0.025 ** (1 / 12), 1))
 
 
 class TestPaper:

@@ -1,0 +1,199 @@
+"""The human trial's web application: the real server, and participants by HTTP."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pmtool.trial.design import ITEMS
+from pmtool.trial.folder import Trial, load_secrets
+from pmtool.trial.security import Bucket
+
+pytest.importorskip("httpx")
+pytest.importorskip("uvicorn")
+
+Serve = Callable[[Path], tuple[str, subprocess.Popen[str]]]
+Visit = Callable[[str], Any]
+METHODS = ("pixelminer", "linear", "nearest", "bspline", "windowed_sinc")
+
+
+@pytest.fixture
+def address(trial_folder: Path, serve_trial: Serve) -> str:
+    return serve_trial(trial_folder)[0]
+
+
+@pytest.fixture
+def person(address: str, visit: Visit) -> Any:
+    """Who has given consent."""
+    found = visit(address)
+    assert found.consent().status_code == 303
+    return found
+
+
+class TestItems:
+    def test_images_are_the_plans(self, person: Any, trial_folder: Path) -> None:
+        trial = Trial.load(trial_folder)
+        for number, item in enumerate(trial.plan(1)):
+            answer = person.get(f"/trial/items/{number}")
+            shape = (3, int(answer.headers["x-rows"]), int(answer.headers["x-columns"]))
+            images = np.frombuffer(answer.content, "<i2").reshape(shape)
+            mined, other = (
+                np.load(trial.image_path(item.slice, name)) for name in ("pixelminer", item.other)
+            )
+            assert np.array_equal(images[0], np.load(trial.image_path(item.slice, "reference")))
+            assert np.array_equal(images[1 if item.side == "left" else 2], mined)
+            assert np.array_equal(images[2 if item.side == "left" else 1], other)
+            assert person.answer(number, "left") == 204
+        assert person.answered() == ITEMS
+        assert person.answer(ITEMS, "left") == 400
+
+    def test_nothing_tells_the_method(self, person: Any) -> None:
+        """Responses for all items are alike but for their voxels, and no page names a method."""
+        heads = set()
+        for number in range(ITEMS):
+            answer = person.get(f"/trial/items/{number}")
+            head = dict(answer.headers)
+            head.pop("date")
+            heads.add((len(answer.content), str(sorted(head.items()))))
+            assert not {"etag", "last-modified", "content-encoding"} & set(head)
+            person.answer(number, "right")
+        assert len(heads) == 1
+        pages = ("/", "/trial", "/trial/state", "/static/trial.js", "/static/viewer.js")
+        for text in (person.client.get(page, follow_redirects=True).text for page in pages):
+            assert not [name for name in METHODS if name in text.lower()]
+
+    def test_turns(self, person: Any) -> None:
+        assert person.get("/trial/items/1").status_code == 200
+        assert person.get("/trial/items/2").status_code == 404
+        assert person.undo(0) == 409
+        assert person.answer(1, "left") == 409
+        assert person.answer(0, "left") == 204
+        assert person.answer(0, "right") == 409
+        assert person.answer(1, "middle") == 400
+        assert person.answer(1, "left", milliseconds=-1) == 400
+        assert person.answer(1, "left", milliseconds="1e3") == 400
+        assert person.answer(1, "right") == 204
+        assert person.undo(0) == 409
+        assert person.undo(1) == 204
+        assert person.undo(1) == 409
+        assert person.answered() == 1
+
+    def test_leaving_and_the_personal_link(self, person: Any, address: str, visit: Visit) -> None:
+        assert person.answer(0, "left") == 204
+        link = person.link()
+        assert person.post("/leave").status_code == 303
+        assert person.get("/trial/state").status_code == 401
+        other = visit(address)
+        other.open(link)
+        assert other.answered() == 1
+        assert other.get("/resume/AAAAAAAAAAAAAAAAAAAAAA").status_code == 404
+
+
+class TestConsent:
+    @pytest.mark.parametrize(
+        "changes", [{"consent": ""}, {"speciality": "Magic"}, {"years": -1}, {"years": "ten"}]
+    )
+    def test_incomplete(self, address: str, visit: Visit, changes: dict[str, object]) -> None:
+        person = visit(address)
+        assert person.consent(**changes).status_code == 400
+        assert person.get("/trial").headers["location"] == "/"
+        assert person.get("/trial/items/0").status_code == 401
+
+
+class TestSecurity:
+    def test_a_form_needs_the_sessions_token(self, person: Any, address: str, visit: Visit) -> None:
+        other = visit(address)
+        other.consent()
+        person.token, kept = other.token, person.token
+        assert person.answer(0, "left") == 403
+        assert person.post("/leave", form_token="").status_code == 403
+        person.token = kept
+        assert person.answer(0, "left") == 204
+        assert other.answered() == 0
+
+    def test_cookies_cannot_be_forged_or_read_by_scripts(self, person: Any) -> None:
+        (cookie,) = person.client.cookies.jar
+        assert cookie.has_nonstandard_attr("httponly")
+        assert cookie.get_nonstandard_attr("samesite") == "lax"
+        forged = "eyJwYXJ0aWNpcGFudCI6IDJ9" + cookie.value[cookie.value.index(".") :]
+        person.client.cookies.clear()
+        answer = person.client.get("/trial/state", headers={"cookie": f"{cookie.name}={forged}"})
+        assert answer.status_code == 401
+
+    def test_headers(self, person: Any) -> None:
+        for path in ("/", "/trial", "/trial/items/0", "/static/trial.css", "/none", "/admin"):
+            headers = person.get(path).headers
+            assert "default-src 'none'" in headers["content-security-policy"]
+            assert "unsafe" not in headers["content-security-policy"]
+            assert headers["x-content-type-options"] == "nosniff"
+            assert headers["cache-control"] == "no-store"
+            assert "server" not in headers
+
+    def test_pages_need_nothing_from_elsewhere(self, person: Any) -> None:
+        own = str(person.client.base_url)
+        for path in ("/trial", "/admin", "/static/trial.css", "/static/trial.js"):
+            text = person.get(path).text.replace(own, "")
+            assert "http:" not in text
+            assert "https:" not in text
+            assert not re.search(r"<script(?! type=.module. src=./static)|style=|onclick", text)
+
+    def test_what_is_not_served(self, person: Any, address: str) -> None:
+        paths = (
+            "/trial.json",
+            "/answers.sqlite",
+            "/static/../folder.py",
+            "/static/%2e%2e/report.py",
+        )
+        assert [person.get(path).status_code for path in paths] == [404] * 4
+        bad = person.client.get("/", headers={"host": "evil.example"})
+        assert bad.status_code == 400
+
+    def test_large_forms(self, person: Any) -> None:
+        assert person.answer(0, "left", padding="x" * 5000) == 413
+        chunked = person.client.post("/trial/answers", content=iter([b"item=0"]))
+        assert chunked.status_code == 413
+
+    def test_administration(
+        self, person: Any, trial_folder: Path, address: str, visit: Visit
+    ) -> None:
+        for item in range(4):
+            person.answer(item, "left")
+        head = visit(address)
+        assert "Results" not in head.open("/admin").text
+        assert head.post("/admin", token="guess").status_code == 403
+        token = load_secrets(trial_folder).administration
+        head.open("/admin")
+        assert head.post("/admin", token=token).status_code == 303
+        page = head.open("/admin").text
+        assert "4 answers" in page
+        assert "4 of 12" in page
+        assert "Results" not in person.get("/admin").text
+        head.post("/admin/leave")
+        assert "Results" not in head.get("/admin").text
+
+    def test_guessing_is_slow(self, address: str, visit: Visit) -> None:
+        head = visit(address)
+        head.open("/admin")
+        codes = Counter(head.post("/admin", token=str(x)).status_code for x in range(8))
+        assert codes == {403: 5, 429: 3}
+
+    def test_rate_limit(self, person: Any) -> None:
+        codes = Counter(person.get("/trial/state").status_code for _ in range(200))
+        assert codes[429] > 20
+        assert codes[200] >= 50
+
+
+def test_bucket() -> None:
+    now = 0.0
+    bucket = Bucket(rate=0.5, burst=3, clock=lambda: now)
+    assert [bucket.allows("a") for _ in range(4)] == [True, True, True, False]
+    assert bucket.allows("b")
+    now = 2.0
+    assert [bucket.allows("a") for _ in range(2)] == [True, False]
