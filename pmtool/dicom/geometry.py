@@ -115,11 +115,12 @@ def unevenness(depths: Floats, name: str) -> str:
     gaps = [
         f"{distances[i]:.4g} mm ({distances[i] / usual:.3g}x) after {depths[i]:.4g} mm" for i in odd
     ]
+    listed = ", ".join(gaps[:_LISTED])
     more = f" and {len(gaps) - _LISTED} more" if len(gaps) > _LISTED else ""
     return (
-        f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for {len(gaps)} gaps: "
-        f"{', '.join(gaps[:_LISTED])}{more}; copy missing slices, or take slices where they lie by "
-        "--allow-uneven"
+        f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for {len(gaps)} "
+        f"gap{'s' * (len(gaps) > 1)}: {listed}{more}; copy missing slices, or take "
+        "slices where they lie by --allow-uneven"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,9 +74,15 @@ def image_headers(dataset: Dataset) -> list[Dataset]:
         return [common]
     shared = dataset.get(_SHARED) or [Dataset()]
     headers = [_flat(common, shared[0], frame) for frame in frames]
-    for number, header in enumerate(headers, 1):
-        header.InstanceNumber = number
+    for index, header in enumerate(headers, 1):
+        header.add_new("InstanceNumber", "IS", index)  # the element itself is common to all
     return headers
+
+
+def number(header: Dataset, keyword: str) -> float | None:
+    """A finite number, or None where the header has none or something else."""
+    value = header.get(keyword)
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def damaged(file: Path) -> InputError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from pmtool.dicom.stack import stack_images
 from pmtool.errors import GeometryError, InputError
 from pmtool.limits import check_input
 from pmtool.volume import Volume
+
+_BYTES = np.dtype(np.int16).itemsize
 
 
 def load_series(
@@ -64,7 +67,11 @@ def read_series(
 ) -> Volume:
     """A series as a volume in HU; raises what `load_series` does for images that are no stack."""
     stack = stack_images(series, name, allow_uneven)
-    check_input(name, sum(image.size for image in stack.images), allow_large=allow_large)
+    check_input(
+        name,
+        _BYTES * sum(math.prod(image.shape) for image in stack.images),
+        allow_large=allow_large,
+    )
     slices, headers = zip(*read_images(stack.images), strict=True)
     image = sitk.GetImageFromArray(np.stack(slices, dtype=common_type(slices)))
     image.SetSpacing((*stack.planes.pixel, stack.distance))

@@ -16,7 +16,7 @@ from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pixel_array
 from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
 
-from pmtool.dicom.headers import damaged, image_headers, read_dataset
+from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
 from pmtool.errors import ContentError
 from pmtool.image_file import quiet_itk
@@ -57,7 +57,7 @@ def stored_values(dataset: Dataset, file: Path) -> NDArray[Any]:
     ContentError
         If there are several values a pixel.
     """
-    if dataset.get("SamplesPerPixel", 1) != 1:
+    if number(dataset, "SamplesPerPixel") not in (None, 1):
         raise ContentError(f"{file} is in colour; a CT has one value a pixel")
     dataset.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
     syntax = dataset.file_meta.TransferSyntaxUID
@@ -75,8 +75,8 @@ def stored_values(dataset: Dataset, file: Path) -> NDArray[Any]:
 
 def rescale(header: Dataset) -> tuple[float, float] | None:
     """Slope and intercept of an image, None where its header has none."""
-    values = header.get("RescaleSlope"), header.get("RescaleIntercept")
-    return None if None in values else (float(values[0]), float(values[1]))
+    slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
+    return None if slope is None or intercept is None else (slope, intercept)
 
 
 def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
@@ -104,7 +104,7 @@ def common_type(images: Sequence[NDArray[Any]]) -> np.dtype[Any]:
 
 def _decompressed(dataset: Dataset) -> NDArray[Any]:
     """By GDCM, which is given a file of the pixels alone, frame by frame."""
-    count = int(dataset.get("NumberOfFrames") or 1)
+    count = int(number(dataset, "NumberOfFrames") or 1)
     frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
     with tempfile.TemporaryDirectory() as folder, quiet_itk():
         return np.stack([_decode(frame, dataset, Path(folder, "frame.dcm")) for frame in frames])

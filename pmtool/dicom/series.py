@@ -16,7 +16,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from pmtool.dicom.headers import image_headers, read_dataset
+from pmtool.dicom.headers import image_headers, number, read_dataset
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -66,9 +66,9 @@ class Image:
     header: Dataset
 
     @property
-    def size(self) -> int:
-        """Bytes of its voxels."""
-        return 2 * int(self.header.get("Rows") or 0) * int(self.header.get("Columns") or 0)
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns; 0 where they are not known."""
+        return int(number(self.header, "Rows") or 0), int(number(self.header, "Columns") or 0)
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,7 @@ class Series:
     @property
     def thickness(self) -> float | None:
         """Of a slice, mm."""
-        value = self.images[0].header.get("SliceThickness")
-        return float(value) if value else None
+        return number(self.images[0].header, "SliceThickness") or None
 
     @property
     def is_stack(self) -> bool:
@@ -101,13 +100,14 @@ class Series:
 
     def __str__(self) -> str:
         kernel, spacing = self._text("ConvolutionKernel"), self.spacing
-        details = [f'"{self._text("SeriesDescription")}"', f"{len(self.images)} slices"]
+        details = [self._text("SeriesDescription") or "no description"]
+        details += [f"{len(self.images)} slices"]
         details += [f"{spacing:g} mm apart"] if spacing else []
         details += [f"kernel {kernel}"] if kernel else []
         return f"{self.uid} ({', '.join(details)})"
 
     def _text(self, keyword: str) -> str:
-        return str(self.images[0].header.get(keyword) or "").strip()
+        return " ".join(_values(self.images[0].header.get(keyword))).strip()
 
     @property
     def spacing(self) -> float | None:

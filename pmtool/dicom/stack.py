@@ -74,9 +74,9 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack
 
 
 def _check_alike(images: Sequence[Image], name: str) -> None:
-    sizes = sorted({(i.header.get("Columns"), i.header.get("Rows")) for i in images}, key=str)
+    sizes = {image.shape for image in images}
     if len(sizes) > 1:
-        told = ", ".join(f"{width}x{height}" for width, height in sizes)
+        told = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
         raise GeometryError(f"the slices of {name} have {told} pixels; give each size on its own")
     if len({rescale(image.header) is None for image in images}) > 1:
         raise ContentError(
