@@ -11,6 +11,7 @@ from contextlib import contextmanager
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
+from distributed.utils import silence_logging_cmgr
 
 from pmtool.errors import UsageError
 
@@ -60,7 +61,10 @@ def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
 @contextmanager
 def joined_cluster(address: str) -> Iterator[Client]:
     """The cluster of a scheduler that runs already; raises `UsageError` if none answers."""
-    with dask.config.set({"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}):
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}),
+        silence_logging_cmgr(logging.CRITICAL),
+    ):
         try:
             client = Client(address, timeout=_CONNECT_SECONDS)
         except (OSError, ValueError) as error:

@@ -28,7 +28,8 @@ class Result:
     name
         Of the case.
     status
-        ``present`` was there already; ``open`` is not finished.
+        ``present`` was there already, perhaps of a worker that died after it; ``open`` is not
+        finished.
     exit_code
         As that of ``pmtool resample``.
     output
