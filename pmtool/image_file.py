@@ -24,6 +24,7 @@ from pmtool.errors import (
 from pmtool.files import move_into_place, temporary_beside
 from pmtool.headers import Declared, declared
 from pmtool.limits import check_input
+from pmtool.nifti import NIFTI, check_transforms, whole_numbers
 
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
 MAX_SKEW = 0.02
@@ -72,6 +73,9 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
             if is_memory_shortage(error):
                 raise
             raise _unreadable(path) from error
+    if library == NIFTI:
+        check_transforms(path, reader)
+        image = whole_numbers(image, reader)
     while image.GetDimension() > 3:
         image = image[..., 0]
     return image
@@ -159,7 +163,7 @@ def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> 
     if len(size) < 3 or any(n > 1 for n in size[3:]):
         raise GeometryError(
             f"{path} has {len(size)} dimensions ({' x '.join(map(str, size))}); "
-            "give one three-dimensional volume"
+            "give one volume of three, such as image[:, :, :, 0] in SimpleITK"
         )
     if math.prod(size) != math.prod(claim.size):
         raise _unreadable(path)
