@@ -115,6 +115,8 @@ def _convert(dataset: Dataset) -> None:
         warnings.simplefilter("ignore")
         for tag in list(dataset.keys()):
             try:
-                dataset[tag]
+                element = dataset[tag]
+                for item in element.value if element.VR == "SQ" else ():
+                    _convert(item)
             except Exception:  # as above
                 del dataset[tag]

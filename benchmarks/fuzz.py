@@ -1,0 +1,237 @@
+"""Whether anything but an error of ours comes out of the readers, whatever the file.
+
+    pip install atheris
+    python benchmarks/fuzz.py {image,dicom,archive,model,settings} [--seconds 600]
+
+Mutates small valid files that are made here, guided by coverage. Ends with an error where a reader
+raises anything else than a `PmtoolError`, takes more than 10 s or 2 GiB, or crashes; the input is
+then left in the folder that the last lines name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+with contextlib.suppress(ImportError):
+    import atheris
+
+import numpy as np
+import SimpleITK as sitk
+
+SUFFIXES = (".nrrd", ".nhdr", ".nii", ".nii.gz", ".mha", ".mhd")
+NAME = "weights.safetensors"
+SECONDS, MEGABYTES = 10, 2048
+
+
+def small_ct() -> sitk.Image:
+    """Three slices of 6x5 pixels."""
+    values = np.random.default_rng(0).integers(-1000, 500, (3, 6, 5)).astype(np.int16)
+    image = sitk.GetImageFromArray(values)
+    image.SetSpacing((0.7, 0.7, 2.5))
+    return image
+
+
+def image_seeds() -> Iterator[bytes]:
+    """Files of all formats; the first byte says which."""
+    with tempfile.TemporaryDirectory() as name:
+        for number, suffix in enumerate(SUFFIXES):
+            for packed in (False, True):
+                for kind in (sitk.sitkInt16, sitk.sitkFloat32):
+                    path = Path(name, f"a{suffix}")
+                    image = sitk.Cast(small_ct(), kind)
+                    sitk.WriteImage(image, str(path), useCompression=packed)
+                    yield bytes([number]) + path.read_bytes()
+
+
+def read_image_file(content: bytes, folder: Path) -> None:
+    """As an image; a detached file of raw voxels is beside it."""
+    from pmtool.hounsfield import check_hounsfield
+    from pmtool.volume import load_volume
+
+    path = folder / f"a{SUFFIXES[content[0] % len(SUFFIXES)]}"
+    path.write_bytes(content[1:])
+    (folder / "a.raw").write_bytes(bytes(180))
+    check_hounsfield(load_volume(path), assume_hu=True)
+
+
+def dicom_file(number: int = 0, frames: int = 0) -> bytes:
+    """A CT slice, or an enhanced image with frames."""
+    from pydicom import Dataset
+    from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
+
+    image = Dataset()
+    image.SOPClassUID = EnhancedCTImageStorage if frames else CTImageStorage
+    image.SOPInstanceUID, image.SeriesInstanceUID = f"1.2.3.{number}", "1.2.3"
+    image.StudyInstanceUID, image.Modality, image.PatientID = "1.2", "CT", "someone"
+    image.Rows, image.Columns, image.SamplesPerPixel = 6, 5, 1
+    image.BitsAllocated, image.BitsStored, image.HighBit = 16, 16, 15
+    image.PixelRepresentation, image.PhotometricInterpretation = 1, "MONOCHROME2"
+    image.RescaleSlope, image.RescaleIntercept = 1, 0
+    image.PixelSpacing, image.ImageOrientationPatient = [0.7, 0.7], [1, 0, 0, 0, 1, 0]
+    image.ImagePositionPatient = [0, 0, 2.5 * number]
+    if frames:
+        image.NumberOfFrames = frames
+        image.PerFrameFunctionalGroupsSequence = [_frame(n) for n in range(frames)]
+    values = sitk.GetArrayFromImage(small_ct())
+    image.PixelData = (values[:frames] if frames else values[number % 3]).tobytes()
+    image.ensure_file_meta()
+    image.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    buffer = io.BytesIO()
+    image.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _frame(number: int) -> object:
+    from pydicom import Dataset
+
+    place, frame = Dataset(), Dataset()
+    place.ImagePositionPatient = [0, 0, 2.5 * number]
+    frame.PlanePositionSequence = [place]
+    return frame
+
+
+def dicom_seeds() -> Iterator[bytes]:
+    """A slice, an enhanced image, and both compressed."""
+    import pydicom
+    from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
+
+    for content in (dicom_file(), dicom_file(frames=3)):
+        yield content
+        for syntax in (DeflatedExplicitVRLittleEndian, RLELossless):
+            image = pydicom.dcmread(io.BytesIO(content))
+            if syntax == RLELossless:
+                image.compress(syntax)
+            image.file_meta.TransferSyntaxUID = syntax
+            buffer = io.BytesIO()
+            image.save_as(buffer, enforce_file_format=True)
+            yield buffer.getvalue()
+
+
+def read_dicom(content: bytes, folder: Path) -> None:
+    """As one of three slices."""
+    from pmtool.volume import load_volume
+
+    (folder / "0.dcm").write_bytes(content)
+    for number in (1, 2):
+        (folder / f"{number}.dcm").write_bytes(dicom_file(number))
+    load_volume(folder)
+
+
+def archive_seeds() -> Iterator[bytes]:
+    """Zip files of a series, stored and deflated."""
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", method) as archive:
+            for number in range(3):
+                archive.writestr(f"series/{number}.dcm", dicom_file(number))
+        yield buffer.getvalue()
+
+
+def read_archive(content: bytes, folder: Path) -> None:
+    """As a zip of a series."""
+    from pmtool.volume import load_volume
+
+    (folder / "a.zip").write_bytes(content)
+    load_volume(folder / "a.zip")
+
+
+def model_seeds() -> Iterator[bytes]:
+    """A manifest and a safetensors file, divided by a zero byte."""
+    header = b'{"network.x":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'
+    weights = len(header).to_bytes(8, "little") + header + bytes(12)
+    manifest = {
+        "name": "tiny",
+        "trained_on": "nothing",
+        "licence": "none",
+        "spacing_mm": [1.0, 1.25],
+        "hyperparameters": {"channels": 4, "hu_window": [-1000, 1000], "encoder": 2},
+        "files": {NAME: "0" * 64},
+        "errors": {"window": 1e-6},
+    }
+    yield json.dumps(manifest).encode() + b"\0" + weights
+
+
+def read_model(content: bytes, folder: Path) -> None:
+    """As a bundle, whose hash of the weights is set right."""
+    from pmtool.bundle import Bundle, file_hash
+
+    manifest, _, weights = content.partition(b"\0")
+    (folder / NAME).write_bytes(weights)
+    manifest = manifest.replace(b"0" * 64, file_hash(folder / NAME).encode())
+    (folder / "manifest.json").write_bytes(manifest)
+    Bundle.load(folder)
+
+
+def settings_seeds() -> Iterator[bytes]:
+    """Settings of a training."""
+    from pmtool.training.settings import load_settings
+
+    yield load_settings("compact", None).to_yaml().encode()
+    yield b"optimizer: {rate: 1e-3}\n"
+
+
+def read_settings(content: bytes, folder: Path) -> None:
+    """As settings of a training."""
+    from pmtool.training.settings import load_settings
+
+    (folder / "a.yaml").write_bytes(content)
+    load_settings("compact", folder / "a.yaml")
+
+
+Reader = Callable[[bytes, Path], None]
+TARGETS: dict[str, tuple[Callable[[], Iterator[bytes]], Reader]] = {
+    "image": (image_seeds, read_image_file),
+    "dicom": (dicom_seeds, read_dicom),
+    "archive": (archive_seeds, read_archive),
+    "model": (model_seeds, read_model),
+    "settings": (settings_seeds, read_settings),
+}
+
+
+def attempt(reader: Reader, content: bytes) -> None:
+    """Read, and let all but errors of ours through."""
+    from pmtool.errors import PmtoolError
+
+    with (
+        tempfile.TemporaryDirectory(prefix="fuzz-") as folder,
+        warnings.catch_warnings(),
+        contextlib.suppress(PmtoolError),
+    ):
+        warnings.simplefilter("ignore")
+        if content:
+            reader(content, Path(folder))
+
+
+def main() -> None:
+    """Fuzz one reader."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--seconds", type=int, default=600)
+    arguments = parser.parse_args()
+    seeds, reader = TARGETS[arguments.target]
+    with atheris.instrument_imports(include=["pmtool", "pydicom", "zipfile", "json", "yaml"]):
+        import pmtool.bundle
+        import pmtool.dicom.load
+        import pmtool.training.settings
+        import pmtool.volume  # noqa: F401
+    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{arguments.target}-"))
+    (folder / "corpus").mkdir()
+    for number, seed in enumerate(seeds()):
+        (folder / "corpus" / str(number)).write_bytes(seed)
+    limits = [f"-max_total_time={arguments.seconds}", f"-timeout={SECONDS}", "-max_len=20000"]
+    limits += [f"-rss_limit_mb={MEGABYTES}", f"-artifact_prefix={folder}/", "-print_final_stats=1"]
+    atheris.Setup([sys.argv[0], *limits, str(folder / "corpus")], lambda c: attempt(reader, c))
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
