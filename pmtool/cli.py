@@ -241,6 +241,7 @@ def info(model: Path | None, debug: bool) -> None:
 @click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
 @click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
+@click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")

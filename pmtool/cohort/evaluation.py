@@ -34,6 +34,7 @@ def evaluate_case(case: Case, request: Request) -> Measures:
         device=options.device,
         threads=options.threads,
         assume_hu=options.assume_hu,
+        series_uid=case.series_uid,
     )
     evaluate([case.path], folder, asked, lambda label, share: None)
     measures: Measures = json.loads((folder / JSON).read_text())["summary"]

@@ -63,6 +63,8 @@ class EvaluationOptions:
         Of PixelMiner.
     assume_hu
         Take voxels for HU whose range says otherwise.
+    series_uid
+        Which series of several, in DICOM.
     """
 
     masks: tuple[Path, ...] = ()
@@ -76,6 +78,7 @@ class EvaluationOptions:
     device: str = "auto"
     threads: int | None = None
     assume_hu: bool = False
+    series_uid: str | None = None
 
 
 def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, tell: Tell) -> str:
@@ -124,7 +127,8 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[Scan]:
     masks = options.masks or (None,) * len(paths)
     if len(masks) != len(paths):
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
-    scans = [load_scan(*pair, options.assume_hu) for pair in zip(paths, masks, strict=True)]
+    given = zip(paths, masks, strict=True)
+    scans = [load_scan(*pair, options.assume_hu, options.series_uid) for pair in given]
     check_distinct(scans)
     return scans
 

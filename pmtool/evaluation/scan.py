@@ -84,7 +84,9 @@ class Scan:
             raise ContentError(f"no lung was found in {self.volume.name}; give a region by --mask")
 
 
-def load_scan(path: Path, mask: Path | None = None, assume_hu: bool = False) -> Scan:
+def load_scan(
+    path: Path, mask: Path | None = None, assume_hu: bool = False, series_uid: str | None = None
+) -> Scan:
     """A scan to evaluate with.
 
     Raises
@@ -101,15 +103,15 @@ def load_scan(path: Path, mask: Path | None = None, assume_hu: bool = False) -> 
     UserWarning
         If slices depend on their neighbours, as in a scan that was interpolated before.
     """
-    volume = load_thin(path, assume_hu)
+    volume = load_thin(path, assume_hu, series_uid)
     scan = Scan(volume, None if mask is None else load_mask(mask, volume))
     scan.check_region()
     return scan
 
 
-def load_thin(path: Path, assume_hu: bool = False) -> Volume:
+def load_thin(path: Path, assume_hu: bool = False, series_uid: str | None = None) -> Volume:
     """A volume whose every second slice can be dropped; raises and warns as `load_scan`."""
-    volume = load_volume(path)
+    volume = load_volume(path, series_uid)
     if len(volume.slices) < 3:
         raise GeometryError(
             f"{path} has {len(volume.slices)} slices; every second one is dropped, which takes "
