@@ -12,6 +12,8 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmread
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 import pmtool
 from pmtool.dicom import attributes
@@ -75,8 +77,8 @@ def hounsfield(slices: Iterable[Dataset]) -> NDArray[Any]:
 
 
 def test_attributes_exist() -> None:
-    names = vars(attributes)
-    keywords = [k for name in names if name.isupper() for k in names[name]]
+    groups = [group for group in vars(attributes).values() if isinstance(group, tuple)]
+    keywords = [keyword for group in groups for keyword in group]
     assert len(keywords) > 100
     assert all(pydicom.datadict.tag_for_keyword(keyword) for keyword in keywords)
 
@@ -123,6 +125,8 @@ def test_a_derived_series_derived_again(resampled: Resample, tmp_path: Path) -> 
     scanner, software = found.ContributingEquipmentSequence
     assert (scanner.Manufacturer, software.Manufacturer) == ("ACME", "pmtool")
     assert software.PurposeOfReferenceCodeSequence[0].CodeMeaning == "Processing Equipment"
+    made = [dcmread(path).ImageType[4:] for path in sorted((tmp_path / "again").iterdir())[:5]]
+    assert made == [["ACQUIRED"], ["SYNTHESISED"], ["SYNTHESISED"], ["SYNTHESISED"], ["ACQUIRED"]]
 
 
 def test_slices_say_what_they_are(resampled: Resample, tmp_path: Path) -> None:
@@ -209,6 +213,29 @@ def test_long_decimals_are_shortened_and_short_ones_kept(
     with pydicom.config.disable_value_validation():
         found = resampled(change=change)[1]
     assert [str(x) for x in found.PixelSpacing] == ["0.7", "0.70"]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_values_that_break_the_standard(resampled: Resample) -> None:
+    """Those of the image are left out, those of patient and study are the source's."""
+
+    def change(number: int, slice_: Dataset) -> None:
+        for tag, vr, value in (
+            (0x00100020, "LO", b"P" * 70),
+            (0x00180060, "DS", b"high"),
+            (0x00181152, "IS", b"188.5 "),
+            (0x00200011, "IS", b"4.5 "),
+            (0x00201041, "DS", b"top "),
+            (0x00080008, "CS", b"ORIGINAL"),
+        ):
+            element = RawDataElement(Tag(tag), vr, len(value), value, 0, False, True)
+            slice_[tag] = element
+
+    for index, found in enumerate(resampled(change=change)):
+        assert found.PatientID == "P" * 70
+        assert found.KVP is found.SeriesNumber is None
+        assert "Exposure" not in found
+        assert found.ImageType[3:] == ["SYNTHESISED" if index % 2 else "ACQUIRED"]
 
 
 @pytest.mark.filterwarnings("ignore:.*gaps|.*interpolated")

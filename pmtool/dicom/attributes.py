@@ -6,6 +6,14 @@ objects. What describes the scanner moves: see `EQUIPMENT`.
 
 from __future__ import annotations
 
+import copy
+import warnings
+from collections.abc import Iterable, Sequence
+
+from pydicom import DataElement, Dataset
+from pydicom.config import IGNORE, RAISE
+from pydicom.valuerep import DSfloat
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
@@ -37,8 +45,8 @@ SERIES_LEVEL = _words(
     MedicalAlerts Allergies SmokingStatus PregnancyStatus LastMenstrualDate PatientState
     Occupation AdditionalPatientHistory AdmissionID PatientSexNeutered
 
-    Modality SeriesNumber SeriesDescription Laterality ProtocolName BodyPartExamined
-    PatientPosition AnatomicalOrientationType PerformingPhysicianName RequestAttributesSequence
+    Laterality ProtocolName BodyPartExamined PatientPosition AnatomicalOrientationType
+    PerformingPhysicianName RequestAttributesSequence
 
     FrameOfReferenceUID PositionReferenceIndicator
     """
@@ -101,3 +109,45 @@ TYPE_2 = _words(
 
 REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
 """Without these nothing can be derived."""
+
+
+def keep(
+    dataset: Dataset, keywords: Iterable[str], sources: Sequence[Dataset], *, strict: bool = False
+) -> None:
+    """Copy the attributes for which all sources have the same value.
+
+    Values that cannot be read are left out and, if ``strict``, those that break the standard.
+    """
+    for keyword in keywords:
+        elements = [source[keyword] for source in sources if keyword in source]
+        if len(elements) < len(sources) or any(e != elements[0] for e in elements):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                dataset.add(_copy(elements[0], RAISE if strict else IGNORE))
+            except Exception:  # pydicom raises whatever it stumbles over
+                continue
+
+
+def _copy(element: DataElement, mode: int) -> DataElement:
+    """Without private attributes, and with decimal numbers of at most 16 characters."""
+    value = copy.deepcopy(element.value)
+    if element.VR == "SQ":
+        for item in value:
+            item.remove_private_tags()
+    elif element.VR == "DS" and not element.is_empty:
+        single = [value] if element.VM == 1 else value
+        value = [DSfloat(number, auto_format=True) for number in single]
+    return DataElement(element.tag, element.VR, value, validation_mode=mode)
+
+
+def fill_up(dataset: Dataset) -> None:
+    """Add what must be there, if without a value: "unknown"."""
+    needed = list(TYPE_2)
+    if "BodyPartExamined" not in dataset:
+        needed.append("Laterality")
+    if dataset.dir("ContrastBolus"):
+        needed.append("ContrastBolusAgent")
+    for keyword in needed:
+        dataset.setdefault(keyword, None)

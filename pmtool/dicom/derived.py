@@ -5,17 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
-from pydicom import DataElement, Dataset
+from pydicom import Dataset
 from pydicom.sr.codedict import codes
 from pydicom.uid import UID, CTImageStorage
 from pydicom.valuerep import DSfloat
 
 from pmtool.dicom import attributes
+from pmtool.dicom.attributes import fill_up, keep
+from pmtool.dicom.headers import number
 from pmtool.dicom.stored import set_pixels
 from pmtool.errors import InputError, UsageError
 from pmtool.volume import Volume
@@ -24,10 +26,11 @@ MAKER = "pmtool"
 """Manufacturer of derived series."""
 _WHAT = {
     "acquired": "Acquired slice, pixels unchanged",
-    "synthesised": "Synthesised between two acquired slices, not acquired data",
-    "interpolated": "Interpolated between acquired and synthesised slices, not acquired data",
+    "synthesised": "Synthesised between its neighbours, not acquired data",
+    "interpolated": "Interpolated between its neighbours, not acquired data",
     "extrapolated": "Repeats the nearest acquired slice, not acquired data",
 }
+"""Kinds of slices, `pmtool.grid.Kind`."""
 
 
 def check_derivable(volume: Volume) -> None:
@@ -94,12 +97,12 @@ class DerivedSeries:
         entry = self._sidecar["slices"][index]
         sources = [self._headers[i] for i in entry.get("pair", [entry.get("source")])]
         dataset = copy.deepcopy(self._series)
-        _keep(dataset, attributes.IMAGE_LEVEL, sources)
-        _keep(dataset, attributes.PIXEL_LEVEL, sources[:1])
+        keep(dataset, attributes.IMAGE_LEVEL, sources, strict=True)
+        keep(dataset, attributes.PIXEL_LEVEL, sources[:1], strict=True)
         self._describe(dataset, entry["kind"], sources)
         self._place(dataset, index, entry["kind"], sources[0])
         set_pixels(dataset, self._volume.slices[index], sources[0])
-        _fill_up(dataset)
+        fill_up(dataset)
         dataset.InstanceNumber = index + 1
         dataset.SOPClassUID = CTImageStorage
         dataset.SOPInstanceUID = self._uid(index + 1)
@@ -108,11 +111,11 @@ class DerivedSeries:
     def _series_level(self, header: Dataset) -> Dataset:
         """What all slices have in common."""
         dataset = Dataset()
-        _keep(dataset, attributes.SERIES_LEVEL, [header])
+        keep(dataset, attributes.SERIES_LEVEL, [header])
         dataset.Modality = "CT"
         dataset.SeriesInstanceUID = self.uid
-        if header.get("SeriesNumber") is not None:
-            dataset.SeriesNumber = int(header.SeriesNumber) + 1000
+        if isinstance(header.get("SeriesNumber"), int):
+            dataset.SeriesNumber = min(header.SeriesNumber + 1000, 2**31 - 1)
         suffix = f"{self._sidecar['grid']['spacing_mm']:g} mm {MAKER}"
         described = str(header.get("SeriesDescription", ""))[: 63 - len(suffix)]
         dataset.SeriesDescription = f"{described} {suffix}".strip()
@@ -122,8 +125,15 @@ class DerivedSeries:
         return dataset
 
     def _describe(self, dataset: Dataset, kind: str, sources: Sequence[Dataset]) -> None:
-        """Say what the slice is and what it was made from."""
-        more = list(sources[0].get("ImageType") or ())[3:]
+        """Say what the slice is and what it was made from.
+
+        A slice that pmtool made is no acquired one when it is resampled again.
+        """
+        found = sources[0].get("ImageType") or ()
+        more = [] if isinstance(found, str) else list(found[3:])
+        if kind == "acquired" and more and more[-1].lower() in _WHAT:
+            kind = more[-1].lower()
+        more = [value for value in more if value.lower() not in _WHAT]
         dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *more, kind.upper()]
         dataset.DerivationDescription = f"{_WHAT[kind]}. {self._provenance}"
         dataset.SourceImageSequence = [_reference(header) for header in sources]
@@ -143,53 +153,22 @@ class DerivedSeries:
         """Acquired slices stay where they are, to the last digit; others follow the image."""
         dataset.SpacingBetweenSlices = DSfloat(self._volume.spacing, auto_format=True)
         if kind == "acquired":
-            _keep(dataset, ("ImagePositionPatient", "SliceLocation"), [source])
+            keep(dataset, ("ImagePositionPatient", "SliceLocation"), [source])
             return
         at = [0, 0, 0]
         at[self._volume.axis] = index
         place = self._volume.image.TransformIndexToPhysicalPoint(at)
         dataset.ImagePositionPatient = [DSfloat(x, auto_format=True) for x in place]
-        first, last = (self._headers[i].get("SliceLocation") for i in (0, -1))
-        if first is not None and last is not None and source.get("SliceLocation") is not None:
+        ends = self._headers[0], self._headers[-1]
+        first, last, here = (number(h, "SliceLocation") for h in (*ends, source))
+        if first is not None and last is not None and here is not None:
             offset = np.subtract(place, source.ImagePositionPatient)
             along = float(self._volume.direction[:, self._volume.axis] @ offset)
-            location = float(source.SliceLocation) + np.sign(last - first) * along
+            location = here + np.sign(last - first) * along
             dataset.SliceLocation = DSfloat(location, auto_format=True)
 
     def _uid(self, name: object) -> UID:
         return UID(f"2.25.{uuid.uuid5(self._namespace, str(name)).int}")
-
-
-def _keep(dataset: Dataset, keywords: Iterable[str], sources: Sequence[Dataset]) -> None:
-    """Copy the attributes for which all sources have the same value."""
-    for keyword in keywords:
-        elements = [source[keyword] for source in sources if keyword in source]
-        if len(elements) == len(sources) and all(e == elements[0] for e in elements):
-            dataset.add(_valid(copy.deepcopy(elements[0])))
-
-
-def _valid(element: DataElement) -> DataElement:
-    """Without private attributes, and with decimal numbers of at most 16 characters."""
-    if element.VR == "SQ":
-        for item in element.value:
-            item.remove_private_tags()
-    elif element.VR == "DS":
-        if element.VM == 1:
-            element.value = DSfloat(element.value, auto_format=True)
-        else:
-            element.value = [DSfloat(value, auto_format=True) for value in element.value or ()]
-    return element
-
-
-def _fill_up(dataset: Dataset) -> None:
-    """Add what must be there, if without a value: "unknown"."""
-    needed = list(attributes.TYPE_2)
-    if "BodyPartExamined" not in dataset:
-        needed.append("Laterality")
-    if dataset.dir("ContrastBolus"):
-        needed.append("ContrastBolusAgent")
-    for keyword in needed:
-        dataset.setdefault(keyword, None)
 
 
 def _identity(header: Dataset) -> list[str]:
@@ -199,9 +178,9 @@ def _identity(header: Dataset) -> list[str]:
 def _equipment(header: Dataset) -> list[Dataset]:
     """Whatever contributed to the source, and last what made it."""
     kept = Dataset()
-    _keep(kept, ("ContributingEquipmentSequence",), [header])
+    keep(kept, ("ContributingEquipmentSequence",), [header])
     maker = Dataset()
-    _keep(maker, attributes.EQUIPMENT, [header])
+    keep(maker, attributes.EQUIPMENT, [header])
     maker.Manufacturer = maker.get("Manufacturer") or "unknown"
     derived = "DERIVED" in (header.get("ImageType") or ())
     role = codes.DCM.ProcessingEquipment if derived else codes.DCM.AcquisitionEquipment

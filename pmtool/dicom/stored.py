@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
+from pydicom.valuerep import DSfloat
+
+from pmtool.dicom.pixels import rescale
 
 
 def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
@@ -22,10 +25,11 @@ def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
     header
         Of the source.
     """
-    slope = dataset.RescaleSlope = header.get("RescaleSlope") or 1
-    intercept = dataset.RescaleIntercept = header.get("RescaleIntercept") or 0
+    slope, intercept = rescale(header) or (1.0, 0.0)
+    dataset.RescaleSlope = DSfloat(slope, auto_format=True)
+    dataset.RescaleIntercept = DSfloat(intercept, auto_format=True)
     signed = dataset.PixelRepresentation = int(header.PixelRepresentation)
-    stored = np.rint((values.astype(np.float64) - float(intercept)) / float(slope))
+    stored = np.rint((values.astype(np.float64) - intercept) / slope)
     bits = min(max(int(header.BitsStored), 12), 16)
     low, high = _range(bits, signed)
     if stored.min() < low or stored.max() > high:
