@@ -69,7 +69,8 @@ def whole_numbers(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image
     extremes = sitk.MinimumMaximumImageFilter()
     extremes.Execute(image)
     low, high = extremes.GetMinimum(), extremes.GetMaximum()
-    if not -_EXACT <= low <= high <= _EXACT:
+    if not max(-low, high) <= _EXACT:
         return image
-    small = -(2**15) <= low and high < 2**15
-    return sitk.Cast(image, sitk.sitkInt16 if small else sitk.sitkInt32)
+    small = max(-low - 1, high) < 2**15
+    integers: sitk.Image = sitk.Cast(image, sitk.sitkInt16 if small else sitk.sitkInt32)
+    return integers

@@ -30,7 +30,7 @@ def load_mask(path: Path, volume: Volume) -> Volume:
     GeometryError
         If it lies on another grid than the volume.
     """
-    image = load_volume(path).image
+    image = load_volume(path, allow_uneven=True).image
     if not _same_grid(image, volume):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
     image = sitk.Image(image)
@@ -46,6 +46,8 @@ def resample_mask(
 ) -> sitk.Image:
     """The mask's labels on another grid along its slices.
 
+    What 3D Slicer notes of its segments in NRRD, as their names, goes with them but for extents.
+
     Parameters
     ----------
     mask
@@ -58,6 +60,9 @@ def resample_mask(
         that has a label in either, the first one's where both have.
     """
     image = mask.empty_on(grid)
+    for key in mask.image.GetMetaDataKeys():
+        if key.startswith("Segment") and not key.endswith("_Extent"):
+            image.SetMetaData(key, mask.image.GetMetaData(key))
     for index, output in enumerate(grid.slices):
         mask.put_slice(image, index, _labels(mask, output, interpolation))
     return image

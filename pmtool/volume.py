@@ -24,6 +24,9 @@ from pmtool.image_file import image_suffix, orthonormal, read_image
 
 _SAME = 1e-3
 """Relative difference below which two spacings are the same."""
+_UNEVEN = "ITK_non_uniform_sampling_deviation"
+_UNEVEN_SHARE = 0.1
+"""Of a slice distance: as little unevenness is passed over, as in DICOM."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +124,7 @@ def load_volume(
     series_uid
         Which series of several, in DICOM.
     allow_uneven
-        Take slices whose distances differ, in DICOM.
+        Take slices whose distances differ: where they lie in DICOM, as even in other images.
     allow_large
         Read more than `pmtool.limits.MAX_INPUT`.
 
@@ -149,7 +152,10 @@ def load_volume(
     else:
         image, name = read_image(Path(source), allow_large=allow_large), str(source)
     _check_shape(image, name)
-    return Volume(_with_right_angles(image, name), through_plane_axis(image.GetSpacing()), name)
+    axis = through_plane_axis(image.GetSpacing())
+    if not allow_uneven:
+        _check_even(image, axis, name)
+    return Volume(_with_right_angles(image, name), axis, name)
 
 
 def through_plane_axis(spacing: tuple[float, ...]) -> int:
@@ -188,6 +194,19 @@ def _check_shape(image: sitk.Image, name: str) -> None:
         raise GeometryError(
             f"{name} has a single slice ({' x '.join(map(str, size))}); "
             "slices can only be made between two others"
+        )
+
+
+def _check_even(image: sitk.Image, axis: int, name: str) -> None:
+    """ITK makes even stacks of uneven DICOM series and leaves a note in the image."""
+    try:
+        off = float(image.GetMetaData(_UNEVEN)) if image.HasMetaDataKey(_UNEVEN) else 0.0
+    except ValueError:  # a note of another kind
+        return
+    if off > _UNEVEN_SHARE * image.GetSpacing()[axis]:
+        raise GeometryError(
+            f"{name} was made of slices at uneven distances ({off:.3g} mm off); give their DICOM "
+            "files, or take them as even by --allow-uneven"
         )
 
 
