@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,6 +10,8 @@ from pmtool.grid import make_grid
 from pmtool.options import MaskInterpolation
 from pmtool.segmentation import load_mask, resample_mask
 from pmtool.volume import Volume, load_volume
+
+DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]
 
 
 @pytest.mark.parametrize(
@@ -26,9 +29,6 @@ def test_labels(interpolation: MaskInterpolation, between: list[int]) -> None:
 def test_masks_that_do_not_fit(ct: sitk.Image, tmp_path: Path) -> None:
     path = tmp_path / "mask.nrrd"
     volume = load_volume(ct)
-    sitk.WriteImage(sitk.Cast(ct, sitk.sitkFloat32) + 0.5, str(path))
-    with pytest.raises(ContentError, match="integers"):
-        load_mask(path, volume)
     ct = sitk.Cast(ct > 0, sitk.sitkUInt8)
     sitk.WriteImage(ct, str(path))
     assert load_mask(path, volume).axis == 2
@@ -36,3 +36,63 @@ def test_masks_that_do_not_fit(ct: sitk.Image, tmp_path: Path) -> None:
     sitk.WriteImage(ct, str(path))
     with pytest.raises(GeometryError, match="another grid"):
         load_mask(path, volume)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("suffix", ["nrrd", "nii.gz", "mha"])
+def test_all_labels_of_all_types_are_kept(
+    ct: sitk.Image, tmp_path: Path, dtype: Any, suffix: str
+) -> None:
+    labels = np.zeros((5, 12, 10), dtype)
+    labels[1, 2:9, 1:4], labels[2, 2:9, 3:7] = 1, 2
+    labels[3, 5, 5:7] = min(np.iinfo(dtype).max if np.dtype(dtype).kind != "f" else 200, 2**24)
+    image = sitk.GetImageFromArray(labels)
+    image.CopyInformation(ct)
+    sitk.WriteImage(image, str(tmp_path / f"mask.{suffix}"))
+    mask = load_mask(tmp_path / f"mask.{suffix}", load_volume(ct))
+    for interpolation in get_args(MaskInterpolation):
+        found = sitk.GetArrayFromImage(resample_mask(mask, make_grid(5, 2.5, 1.25), interpolation))
+        assert found.dtype == dtype
+        assert np.array_equal(found[::2], labels)
+        assert np.array_equal(np.unique(found), np.unique(labels))
+
+
+def test_a_mask_gets_the_images_own_geometry(ct: sitk.Image, tmp_path: Path) -> None:
+    mask = sitk.Cast(ct > 0, sitk.sitkUInt8)
+    mask.SetOrigin([x + 5e-4 for x in ct.GetOrigin()])
+    mask.SetSpacing([s * (1 + 1e-5) for s in ct.GetSpacing()])
+    sitk.WriteImage(mask, str(tmp_path / "mask.nrrd"))
+    loaded = load_mask(tmp_path / "mask.nrrd", load_volume(ct))
+    assert loaded.image.GetOrigin() == ct.GetOrigin()
+    assert loaded.image.GetSpacing() == ct.GetSpacing()
+    assert np.array_equal(loaded.slices, sitk.GetArrayViewFromImage(mask))
+
+
+def test_slices_without_labels_stay_so(ct: sitk.Image) -> None:
+    empty = Volume(sitk.Image(ct.GetSize(), sitk.sitkUInt8), 2, "mask")
+    found = resample_mask(empty, make_grid(5, 2.5, 1.25), "linear")
+    assert found.GetSize() == (10, 12, 9)
+    assert not sitk.GetArrayViewFromImage(found).any()
+
+
+def test_segments_of_slicer_keep_their_names(ct: sitk.Image, tmp_path: Path) -> None:
+    mask = sitk.Cast(ct > 0, sitk.sitkUInt8)
+    notes = {"Segment0_Name": "left lung", "Segment0_LabelValue": "1", "Patient": "Doe"}
+    for key, value in {**notes, "Segment0_Extent": "0 9 0 11 0 4"}.items():
+        mask.SetMetaData(key, value)
+    sitk.WriteImage(mask, str(tmp_path / "a.seg.nrrd"))
+    loaded = load_mask(tmp_path / "a.seg.nrrd", load_volume(ct))
+    sitk.WriteImage(resample_mask(loaded, make_grid(5, 2.5, 1.25)), str(tmp_path / "b.seg.nrrd"))
+    header = (tmp_path / "b.seg.nrrd").read_bytes().split(b"\n\n")[0].decode()
+    assert {"Segment0_Name:=left lung", "Segment0_LabelValue:=1"} < set(header.splitlines())
+    assert "Extent" not in header
+    assert "Doe" not in header
+
+
+@pytest.mark.parametrize("value", [0.5, np.nan, np.inf])
+def test_floating_point_masks_hold_integers(ct: sitk.Image, tmp_path: Path, value: float) -> None:
+    mask = sitk.Cast(ct > 0, sitk.sitkFloat32)
+    mask[3, 4, 2] = value
+    sitk.WriteImage(mask, str(tmp_path / "mask.nrrd"))
+    with pytest.raises(ContentError, match="integers"):
+        load_mask(tmp_path / "mask.nrrd", load_volume(ct))
