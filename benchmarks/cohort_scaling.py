@@ -1,0 +1,145 @@
+"""What the scheduling of a cohort costs, with cases that only sleep.
+
+    python benchmarks/cohort_scaling.py [--json FILE]
+
+Real Dask workers, threads of this process that talk by TCP, take the cases that `pmtool cohort`
+hands out; scheduler, workers and the collecting of results share one interpreter, so that a
+cluster, whose scheduler has a core of its own, does better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import platform
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import distributed
+import psutil
+
+import pmtool
+from pmtool.cohort import dispatch
+from pmtool.cohort.cases import Case
+from pmtool.cohort.request import Request
+from pmtool.cohort.result import Result
+
+WORKERS = (1, 4, 16, 64)
+COUNTS = (1, 10, 100, 1000, 10_000)
+SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+LASTING = 6.0
+"""Seconds that a measurement of efficiency takes at best."""
+MOST = 10_000
+GOOD = 0.95
+
+
+class Run(NamedTuple):
+    """Cases of a duration on workers, and how long all took."""
+
+    workers: int
+    cases: int
+    seconds_a_case: float
+    seconds: float
+
+    @property
+    def efficiency(self) -> float:
+        """Share of the workers' time in which they worked."""
+        return self.cases * self.seconds_a_case / (self.workers * self.seconds)
+
+
+def measure(client: distributed.Client, workers: int, count: int, seconds: float) -> Run:
+    """Time the cases from the first submission to the last result."""
+
+    def sleep(case: Case, request: Request, *, tell: object) -> Result:
+        time.sleep(seconds)
+        return Result.of(case, "done")
+
+    dispatch.resample_case = sleep  # type: ignore[assignment]
+    cases = [Case(f"case-{number}", Path("scan.nrrd")) for number in range(count)]
+    sizes = dict.fromkeys([case.name for case in cases])
+    request = Request(Path("out"), (1.25,))
+    start = time.perf_counter()
+    done = sum(1 for _ in dispatch.dispatch(client, cases, request, sizes, lambda *_: None))
+    took = time.perf_counter() - start
+    assert done == count
+    return Run(workers, count, seconds, took)
+
+
+def measure_all() -> list[Run]:
+    """Cases that take no time, by their number; then cases that do, by their duration."""
+    runs = []
+    for workers in WORKERS:
+        with (
+            distributed.LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=False,
+                protocol="tcp://",
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            ) as cluster,
+            distributed.Client(cluster) as client,
+        ):
+            measure(client, workers, workers, 0)  # whatever the first task costs
+            runs += [measure(client, workers, count, 0) for count in COUNTS]
+            for seconds in SECONDS:
+                count = min(MOST, workers * max(2, round(LASTING / seconds)))
+                runs.append(measure(client, workers, count, seconds))
+    return runs
+
+
+def tables(runs: Sequence[Run]) -> str:
+    """In Markdown."""
+    by = {(run.workers, run.cases, run.seconds_a_case): run for run in runs}
+    lines = row("cases", *(f"{count:,}" for count in COUNTS)) + rule(len(COUNTS))
+    for workers in WORKERS:
+        idle = [by[workers, count, 0] for count in COUNTS]
+        lines += row(f"{workers} workers", *(f"{1e3 * x.seconds / x.cases:.2f}" for x in idle))
+    lines += ["", *row("seconds a case", *(f"{x:g}" for x in SECONDS)), *rule(len(SECONDS))]
+    for workers in WORKERS:
+        busy = [run for run in runs if run.workers == workers and run.seconds_a_case]
+        lines += row(f"{workers} workers", *(f"{100 * run.efficiency:.1f}" for run in busy))
+    overhead = max(by[workers, COUNTS[-1], 0].seconds for workers in WORKERS) / COUNTS[-1]
+    lines += ["", f"Scheduling takes {1e3 * overhead:.2f} ms a case at most."]
+    return "\n".join(lines)
+
+
+def row(*cells: str) -> list[str]:
+    """Of a table."""
+    return [f"| {' | '.join(cells)} |"]
+
+
+def rule(columns: int) -> list[str]:
+    """Below its head."""
+    return ["|" + " --- |" * (columns + 1)]
+
+
+def machine() -> dict[str, Any]:
+    """With versions."""
+    return {
+        "cores": psutil.cpu_count(),
+        "load": psutil.getloadavg()[0],
+        "python": platform.python_version(),
+        "distributed": distributed.__version__,
+        "pmtool": pmtool.__version__,
+    }
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="write the figures to a file too")
+    target = parser.parse_args().json
+    before = machine()
+    runs = measure_all()
+    if target is not None:
+        found = [{**run._asdict(), "efficiency": run.efficiency} for run in runs]
+        target.write_text(json.dumps({"machine": before, "runs": found}, indent=1) + "\n")
+    print(tables(runs))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,43 @@
+"""Cohorts whose cases are evaluated too."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from pmtool.cli import cli
+from pmtool.cohort.result import CSV, JSON
+from pmtool.console import run_command
+from pmtool.image_file import write_image
+from pmtool.phantom import chest_phantom
+
+pytest.importorskip("cv2")
+pytest.importorskip("matplotlib")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("skimage")
+
+
+def test_evaluation_of_every_case(tmp_path: Path) -> None:
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    scans.mkdir()
+    write_image(chest_phantom(size=128, slices=5, spacing=(2.8, 2.8, 1.25)), scans / "lung.nrrd")
+    write_image(chest_phantom(size=32, slices=2, spacing=(11, 11, 1.25)), scans / "two.nrrd")
+    asked = ["cohort", scans, out, "--spacing=1.25", "--workers=0", "--threads=1"]
+    asked += ["--evaluate", "--evaluate-slices=1"]
+    for _ in range(2):
+        assert run_command(cli, [str(argument) for argument in asked]) == 8
+    lung, two = json.loads((out / JSON).read_text())["cases"]
+    assert lung["status"] == "present"
+    report = json.loads((out / "lung.evaluation" / "report.json").read_text())
+    assert lung["evaluation"] == report["summary"]
+    assert report["provenance"]["scans"][0]["slices"] in ([1], [3])
+    assert two["status"] == "failed"
+    assert "every second one is dropped" in two["error"]
+    assert (out / "two.nrrd").exists()
+    with (out / CSV).open(newline="") as file:
+        row = next(csv.DictReader(file))
+    assert float(row["linear mae_hu"]) == lung["evaluation"]["linear"]["mae_hu"]
+    assert "pixelminer mae_hu" in row
