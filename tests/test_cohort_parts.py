@@ -1,0 +1,137 @@
+"""The slices of a case divided among workers, and the means that a machine has for them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import pmtool
+from pmtool.cohort import work
+from pmtool.cohort.cases import Case
+from pmtool.cohort.extent import Extent
+from pmtool.cohort.plan import Size, room
+from pmtool.cohort.progress import Progress
+from pmtool.cohort.request import Request
+from pmtool.cohort.result import Result
+from pmtool.cohort.work import generate_part, open_case, resample_case
+from pmtool.options import Options
+
+CASE = Case("ct", Path("ct.nrrd"))
+
+
+def silent(name: str, slices: float) -> None:
+    """Tell nobody."""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_worker(fake_sampler: Any) -> None:
+    work._sampler.cache_clear()
+
+
+@pytest.fixture
+def case(ct_path: Path) -> Case:
+    return Case("ct", ct_path)
+
+
+@pytest.fixture
+def request_(tmp_path: Path) -> Request:
+    return Request(tmp_path / "out", (0.625,), Options(samples=2))
+
+
+def run_parts(case: Case, request: Request, count: int) -> Result:
+    """All parts of both rounds, the last one first."""
+    opened = open_case(case, request, tell=silent)
+    every = last = [opened]
+    for turn in range(2):
+        parts = [(index, count) for index in reversed(range(count))]
+        last = [generate_part(case, request, last, turn, part, tell=silent) for part in parts]
+        every = [*every, *last]
+    return resample_case(case, request, every, tell=silent)
+
+
+@pytest.mark.parametrize("count", [1, 3, 40])
+def test_parts_make_what_one_worker_makes(
+    case: Case, request_: Request, tmp_path: Path, fake_sampler: Any, count: int
+) -> None:
+    result = run_parts(case, request_, count)
+    assert result.status == "done"
+    assert result.generated == len(fake_sampler.calls) == 2 * 12
+    more: dict[str, Any] = {"samples": 2, "uncertainty": tmp_path / "sd.nrrd"}
+    pmtool.resample(case.path, 0.625, tmp_path / "one.nrrd", **more)
+    for name, expected in (("ct", "one"), ("ct.uncertainty", "sd")):
+        made = tmp_path / "out" / f"{name}.nrrd"
+        assert made.read_bytes() == (tmp_path / f"{expected}.nrrd").read_bytes()
+    assert not (tmp_path / "out" / "ct.nrrd.partial").exists()
+
+
+def test_parts_that_are_repeated_do_nothing(
+    case: Case, request_: Request, fake_sampler: Any
+) -> None:
+    opened = [open_case(case, request_, tell=silent)]
+    for generated in (8, 0):
+        again = generate_part(case, request_, opened, 0, (0, 1), tell=silent)
+        assert again.generated == generated
+    assert generate_part(case, request_, opened, 7, (0, 1), tell=silent).generated == 0
+
+
+def test_a_case_that_is_there_stays(case: Case, request_: Request, fake_sampler: Any) -> None:
+    run_parts(case, request_, 2)
+    fake_sampler.calls.clear()
+    assert run_parts(case, request_, 2).status == "present"
+    assert fake_sampler.calls == []
+
+
+def test_a_failure_ends_all_parts(case: Case, request_: Request, tmp_path: Path) -> None:
+    case.path.write_bytes(b"NRRD0004\n")
+    result = run_parts(case, request_, 2)
+    assert (result.status, result.exit_code) == ("failed", 3)
+    assert not list((tmp_path / "out").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("free", "cores", "expected"), [(100, 4, 4), (100, 64, 40), (2, 4, 1), (6, 4, 2)]
+)
+def test_workers_by_cores_and_memory(free: int, cores: int, expected: int) -> None:
+    estimate = SimpleNamespace(memory=2 * 10**9 - 4 * 2 * 5 * 10 * 10)
+    sampler: Any = SimpleNamespace(device="cpu", estimate=lambda shape, slices: estimate)
+    cases = [replace(CASE, extent=Extent(5, 10, 10, 2.5)), CASE]
+    assert room(cases, sampler, free * 10**9, cores, 8) == expected
+
+
+def test_a_worker_for_every_gpu() -> None:
+    sampler: Any = SimpleNamespace(device="cuda:0")
+    assert room([CASE], sampler, 10**12, 64, 8) == 8
+
+
+def test_progress() -> None:
+    size = Size(slices=9, generated=4, rounds=1, seconds=1.0, output_bytes=100)
+    progress = Progress({"a": size, "b": size, "c": None})
+    assert progress.state()["seconds_left"] is None
+    progress.tell("a", 1.5)
+    progress.tell("a", 1.0)
+    state = progress.state()
+    assert state["finished"] == 0
+    assert state["seconds_left"] == pytest.approx(5.5 / state["slices_per_second"], abs=1)
+    progress.finish(replace(Result.of(CASE, "done"), name="a", generated=4))
+    progress.finish(replace(Result.of(CASE, "failed"), name="c"))
+    state = progress.state()
+    assert (state["finished"], state["failed"], state["cases"]) == (2, 1, 3)
+    assert str(progress).startswith("2/3 cases, 1 failed, ")
+    assert json.loads(json.dumps(state)) == state
+    assert np.isfinite(state["slices_per_second"])
+
+
+def test_a_mask_goes_with_its_case(ct: sitk.Image, case: Case, request_: Request) -> None:
+    mask = case.path.with_name("mask.nrrd")
+    sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
+    request = replace(request_, mask_interpolation="linear")
+    assert resample_case(replace(case, mask=mask), request, tell=silent).status == "done"
+    made = sitk.ReadImage(str(request.folder / "ct.mask.nrrd"))
+    assert made.GetSize() == (10, 12, 17)
