@@ -24,7 +24,7 @@ from pmtool.errors import (
 from pmtool.files import move_into_place, temporary_beside
 from pmtool.headers import Declared, declared
 from pmtool.limits import check_input
-from pmtool.nifti import NIFTI, check_transforms, whole_numbers
+from pmtool.nifti import NIFTI, check_transforms, stored_values
 
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
 MAX_SKEW = 0.02
@@ -75,7 +75,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
             raise _unreadable(path) from error
     if library == NIFTI:
         check_transforms(path, reader)
-        image = whole_numbers(image, reader)
+        image = stored_values(image, reader)
     while image.GetDimension() > 3:
         image = image[..., 0]
     return image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from pathlib import Path
 
@@ -18,6 +19,7 @@ _NEAR = 0.02
 """Difference of transforms, in voxels, that repairs and rounding explain."""
 _INTEGERS = {2, 4, 8, 256, 512, 768}
 """Codes of the integer types of up to 32 bits."""
+_FLOATS = (sitk.sitkFloat32, sitk.sitkFloat64)
 _EXACT = 2**24
 """Largest integer up to which all are float32 numbers."""
 
@@ -56,20 +58,21 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
         )
 
 
-def whole_numbers(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
-    """The image, as integers where it was stored as integers with a whole slope and intercept.
+def stored_values(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
+    """The image with the values that its header means, as integers where these are whole.
 
-    ITK makes float32 of all that is scaled.
+    ITK makes float32 of all that is scaled, and adds the intercept where a slope of 0 says that
+    nothing is.
     """
     slope, intercept = (float(reader.GetMetaData(f"scl_{x}")) for x in ("slope", "inter"))
-    scaled = image.GetPixelID() == sitk.sitkFloat32
-    stored = int(reader.GetMetaData("datatype"))
-    if not scaled or stored not in _INTEGERS or not (slope % 1 == intercept % 1 == 0):
+    if int(reader.GetMetaData("datatype")) not in _INTEGERS or image.GetPixelID() not in _FLOATS:
         return image
+    if slope == 0 or math.isnan(slope):
+        image, slope, intercept = image - intercept, 1, 0
     extremes = sitk.MinimumMaximumImageFilter()
     extremes.Execute(image)
     low, high = extremes.GetMinimum(), extremes.GetMaximum()
-    if not max(-low, high) <= _EXACT:
+    if slope % 1 or intercept % 1 or not max(-low, high) <= _EXACT:
         return image
     small = max(-low - 1, high) < 2**15
     integers: sitk.Image = sitk.Cast(image, sitk.sitkInt16 if small else sitk.sitkInt32)

@@ -1,0 +1,106 @@
+"""NIfTI files as other tools write them, by nibabel."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+import pmtool
+from pmtool.errors import GeometryError
+from pmtool.image_file import read_image
+
+OBLIQUE = np.array(
+    [[-0.7, 0, 0, 10], [0, -0.56, -1.5, 20], [0, -0.42, 2.0, 30], [0, 0, 0, 1]], dtype=float
+)
+VOXELS = np.random.default_rng(0).integers(-1000, 1000, (10, 12, 5)).astype(np.int16)
+
+
+def write(
+    path: Path,
+    qform: NDArray[Any] | None = OBLIQUE,
+    sform: NDArray[Any] | None = OBLIQUE,
+    codes: tuple[int, int] = (1, 1),
+) -> Path:
+    image = nibabel.Nifti1Image(VOXELS, OBLIQUE)
+    image.set_qform(qform, 0 if qform is None else codes[0])
+    image.set_sform(sform, 0 if sform is None else codes[1])
+    nibabel.save(image, path)
+    return path
+
+
+@pytest.mark.usefixtures("fake_sampler")
+@pytest.mark.parametrize("forms", ["both", "qform", "sform"])
+def test_whichever_transform_there_is(tmp_path: Path, forms: str) -> None:
+    qform, sform = (None if forms == other else OBLIQUE for other in ("sform", "qform"))
+    source = write(tmp_path / "in.nii.gz", qform, sform)
+    pmtool.resample(source, 1.25, tmp_path / "out.nii.gz")
+    found = nibabel.load(tmp_path / "out.nii.gz")
+    assert isinstance(found, nibabel.Nifti1Image)
+    halved = OBLIQUE @ np.diag([1, 1, 0.5, 1])
+    for matrix, code in (found.get_qform(coded=True), found.get_sform(coded=True)):
+        assert matrix == pytest.approx(halved, abs=1e-5)
+        assert code == 1
+    assert found.shape == (10, 12, 9)
+    assert np.array_equal(np.asarray(found.dataobj)[:, :, ::2], VOXELS)
+
+
+def test_two_spacings_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", None, OBLIQUE @ np.diag([1, 1, 2, 1]))
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<f", content, 88, 2.5)  # pixdim[3]
+    path.write_bytes(content)
+    with pytest.raises(GeometryError, match=r"2\.5 mm as pixdim and 0\.7 x 0\.7 x 5 mm"):
+        read_image(path)
+
+
+def test_two_places_are_told(tmp_path: Path) -> None:
+    moved = OBLIQUE + 100 * np.eye(4, 4, 3) * [0, 0, 0, 1]
+    path = write(tmp_path / "a.nii", OBLIQUE, moved, (1, 2))
+    with pytest.warns(UserWarning, match="the qform is taken"):
+        image = read_image(path)
+    assert image.GetOrigin() == pytest.approx((-10, -20, 30))
+
+
+@pytest.mark.parametrize(
+    ("stored", "slope", "intercept", "expected"),
+    [
+        (np.int16, 1, 0, np.int16),
+        (np.uint16, 1, -1024, np.int16),
+        (np.int16, 2, -1000, np.int16),
+        (np.int16, 64, 0, np.int32),
+        (np.uint8, 8, -1024, np.int16),
+        (np.int32, 1, -1024, np.int16),
+        (np.int16, 0.5, 0, np.float32),
+        (np.int16, 1, 0.25, np.float32),
+        (np.int16, 0, 7, np.int16),
+        (np.int16, np.nan, 7, np.int16),
+        (np.float32, 2, -1024, np.float32),
+    ],
+)
+def test_scaled_values(
+    tmp_path: Path, stored: Any, slope: float, intercept: float, expected: Any
+) -> None:
+    values = np.abs(VOXELS) // 8 if stored == np.uint8 else np.abs(VOXELS)
+    path = tmp_path / "a.nii"
+    nibabel.save(nibabel.Nifti1Image(values.astype(stored), OBLIQUE), path)
+    content = bytearray(path.read_bytes())
+    struct.pack_into("<2f", content, 112, slope, intercept)
+    path.write_bytes(content)
+    found = sitk.GetArrayFromImage(read_image(path)).transpose(2, 1, 0)
+    other = nibabel.load(path)
+    assert isinstance(other, nibabel.Nifti1Image)
+    assert found.dtype == expected
+    assert np.array_equal(found, other.get_fdata())
+
+
+def test_several_volumes_in_one_file(tmp_path: Path) -> None:
+    nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), OBLIQUE), tmp_path / "a.nii")
+    with pytest.raises(GeometryError, match=r"image\[:, :, :, 0\]"):
+        read_image(tmp_path / "a.nii")
