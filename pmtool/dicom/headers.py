@@ -68,11 +68,11 @@ def image_headers(dataset: Dataset) -> list[Dataset]:
     The frames of an enhanced image get what is common to all and what is their own in one
     data set, as if each were a classic image.
     """
-    frames = dataset.get(_FRAMES)
+    frames = _items(dataset, _FRAMES)
     common = _without(dataset, _FRAMES, _SHARED, "PixelData")
     if not frames:
         return [common]
-    shared = dataset.get(_SHARED) or [Dataset()]
+    shared = _items(dataset, _SHARED) or [Dataset()]
     headers = [_flat(common, shared[0], frame) for frame in frames]
     for index, header in enumerate(headers, 1):
         header.add_new("InstanceNumber", "IS", index)  # the element itself is common to all
@@ -94,10 +94,16 @@ def _flat(common: Dataset, *groups: Dataset) -> Dataset:
     header = _without(common)
     for group in groups:
         for keyword in _GROUPS:
-            for item in group.get(keyword) or ():
+            for item in _items(group, keyword):
                 header.update(item)
     _convert(header)
     return header
+
+
+def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
+    """Of a sequence; none where it is missing or something else."""
+    value = dataset.get(keyword)
+    return value if isinstance(value, pydicom.Sequence) else ()
 
 
 def _without(dataset: Dataset, *keywords: str) -> Dataset:
