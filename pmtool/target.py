@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -48,21 +49,25 @@ def _reference_slices(
     volume: Volume, reference: str | Path | sitk.Image
 ) -> tuple[float, float, int]:
     """First position and spacing, mm, and number of a reference's slices."""
-    other = Volume(load_volume(reference).image, volume.axis, str(reference))
+    other = replace(load_volume(reference), axis=volume.axis)
+    name = "the reference" if isinstance(reference, sitk.Image) else str(reference)
+    if not np.allclose(other.direction, volume.direction, atol=1e-4):
+        raise GeometryError(
+            f"{name} has other directions than {volume.name}, as a flipped, sagittal or oblique "
+            "image has; turn it to those of the input"
+        )
     offset = np.array(other.image.GetOrigin()) - np.array(volume.image.GetOrigin())
     along = volume.direction.T @ offset
     in_plane = [axis for axis in range(3) if axis != volume.axis]
     pixels = np.array([volume.image.GetSpacing(), other.image.GetSpacing()])[:, in_plane]
-    same = (
+    if not (
         other.shape == volume.shape
-        and np.allclose(other.direction, volume.direction, atol=1e-4)
         and np.allclose(pixels[0], pixels[1], rtol=1e-3)
-        and bool(np.all(np.abs(along[in_plane]) <= 0.01 * pixels[0]))
-    )
-    if not same:
+        and np.all(np.abs(along[in_plane]) <= 0.01 * pixels[0])
+    ):
         raise GeometryError(
-            "the reference must have the input's directions and in-plane grid; "
-            "only the slices may differ"
+            f"{name} has another in-plane grid than {volume.name}, in pixels, their spacing or "
+            "their place; only the slices may differ"
         )
     return float(along[volume.axis]), other.spacing, len(other.slices)
 

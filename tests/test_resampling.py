@@ -107,6 +107,17 @@ def test_reference(ct: sitk.Image) -> None:
         pmtool.resample(ct, reference=reference)
 
 
+def test_references_in_other_directions(ct: sitk.Image, tmp_path: Path) -> None:
+    sagittal = sitk.DICOMOrient(pmtool.resample(ct, 1.25), "PIR")
+    for number, other in enumerate(
+        (sagittal, ct[:, :, ::-1], ct[::-1], sitk.PermuteAxes(ct, (1, 0, 2)))
+    ):
+        path = tmp_path / f"{number}.nrrd"
+        sitk.WriteImage(other, str(path))
+        with pytest.raises(GeometryError, match=f"{path.name} has other directions than the image"):
+            pmtool.resample(ct, reference=path)
+
+
 def test_all_outputs(ct: sitk.Image, ct_path: Path, tmp_path: Path) -> None:
     mask = tmp_path / "mask.nii.gz"
     sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
