@@ -128,6 +128,18 @@ def answer_all(trial: Trial, answers: Sequence[Answer]) -> None:
     database.close()
 
 
+@pytest.mark.parametrize("command", ["prepare --out out", "serve", "report", "simulate"])
+def test_a_missing_extra_is_named(
+    command: str,
+    trial_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("pmtool.commands.find_spec", lambda name: None)
+    assert run("trial", *command.split(), trial_folder) == 2
+    assert "pip install 'pmtool[" in capsys.readouterr().err
+
+
 class TestReport:
     def test_counts_are_those_of_the_answers(
         self, trial_folder: Path, capsys: pytest.CaptureFixture[str]

@@ -91,7 +91,7 @@ def serve(
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
         app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
         number = listener.getsockname()[1]
-        place = f"http://{names[0] if names else host}:{number}"
+        place = f"https://{names[0]}" if https and names else f"http://{host}:{number}"
         tell(f"participants: {place}/")
         tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
         # No access log: personal links would stand in it.
