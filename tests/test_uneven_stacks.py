@@ -196,6 +196,16 @@ def test_a_mask_takes_the_slices_one_by_one(folder: Path, tmp_path: Path) -> Non
         load_mask(tmp_path / "short.nrrd", volume)
 
 
+def test_itks_even_image_of_uneven_slices_is_refused(folder: Path, tmp_path: Path) -> None:
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    sitk.WriteImage(reader.Execute(), str(tmp_path / "ct.nrrd"))
+    with pytest.raises(GeometryError, match="give their DICOM files"):
+        pmtool.resample(tmp_path / "ct.nrrd", 1.25)
+    as_even = pmtool.resample(tmp_path / "ct.nrrd", 1.25, allow_uneven=True)
+    assert as_even.GetSize()[2] == 21
+
+
 def test_command_line(
     folder: Path, tmp_path: Path, slices: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
