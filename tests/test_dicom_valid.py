@@ -60,7 +60,22 @@ def real(crop: Path, tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-@pytest.fixture(params=["phantom", "real"])
+@pytest.fixture
+def oblique(phantom: Path) -> Path:
+    """The phantom's slices turned about all axes, and stacked towards the feet."""
+    turn = sitk.Euler3DTransform((0, 0, 0), 0.3, -0.2, 2.5).GetMatrix()
+    columns = np.round(np.array(turn).reshape(3, 3), 8)
+    for path in phantom.iterdir():
+        slice_ = dcmread(path)
+        normal = np.cross(columns[:, 0], columns[:, 1])
+        slice_.ImageOrientationPatient = [f"{x:.8f}" for x in columns[:, :2].T.ravel()]
+        depth = 2.5 * slice_.InstanceNumber
+        slice_.ImagePositionPatient = [f"{x:.8f}" for x in (100, -50, 30) - depth * normal]
+        slice_.save_as(path)
+    return phantom
+
+
+@pytest.fixture(params=["phantom", "oblique", "real"])
 def source(request: pytest.FixtureRequest) -> Path:
     """Either of them."""
     folder: Path = request.getfixturevalue(request.param)
