@@ -10,7 +10,7 @@ import click
 from pmtool import cli_types
 from pmtool.console import narration, stages
 
-FOR_PREPARE = ("onnxruntime",)
+FOR_PREPARE = ("onnxruntime", "scipy")
 FOR_SERVE = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
 FOR_REPORT = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
@@ -93,7 +93,7 @@ def prepare(
     """
     from pmtool.commands import require
 
-    require("trial prepare", FOR_PREPARE, "pmtool[cpu]")
+    require("trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.trial.prepare import Size
