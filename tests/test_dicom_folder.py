@@ -147,6 +147,12 @@ class TestOverwriting:
         assert run(source, f"{out}/", "--overwrite") == 6
         assert out.read_text() == "a file"
 
+    def test_a_link_stays(self, source: Path, out: Path) -> None:
+        out.symlink_to(source)
+        assert run(source, f"{out}/", "--overwrite") == 6
+        assert out.is_symlink()
+        assert len(list(source.iterdir())) == 5
+
 
 class TestFaults:
     def test_interruption_and_resumption(

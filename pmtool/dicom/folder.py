@@ -7,12 +7,12 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-import pydicom
 from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from pmtool.dicom.derived import MAKER, DerivedSeries
-from pmtool.errors import OutputError
+from pmtool.dicom.headers import read_dataset
+from pmtool.errors import InputError, OutputError
 from pmtool.files import temporary_beside
 
 _TAGS = ["Manufacturer", "SeriesInstanceUID"]
@@ -41,8 +41,8 @@ def check_folder(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` for a path that holds something else than a series to be replaced."""
     if not path.exists():
         return
-    if not path.is_dir():
-        raise OutputError(f"{path} is a file; a DICOM series needs a folder")
+    if not path.is_dir() or path.is_symlink():
+        raise OutputError(f"{path} is a file or a link; a DICOM series needs a folder of its own")
     if any(path.iterdir()):
         if not _is_ours(path):
             raise OutputError(
@@ -81,11 +81,8 @@ def _move_into_place(temporary: Path, folder: Path) -> None:
 def _is_ours(folder: Path) -> bool:
     """Whether a folder holds one series that pmtool made, and nothing else."""
     try:
-        headers = [
-            pydicom.dcmread(path, specific_tags=_TAGS, stop_before_pixels=True)
-            for path in folder.iterdir()
-        ]
-    except (OSError, pydicom.errors.InvalidDicomError):
+        headers = [read_dataset(path, _TAGS) for path in folder.iterdir()]
+    except InputError:
         return False
     found = {(header.get("Manufacturer"), header.get("SeriesInstanceUID")) for header in headers}
     return len(found) == 1 and found.pop()[0] == MAKER

@@ -37,6 +37,7 @@ def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
         stored = np.clip(stored, *_range(bits, signed))
     dataset.Rows, dataset.Columns = stored.shape
     dataset.SamplesPerPixel = 1
+    dataset.setdefault("PhotometricInterpretation", "MONOCHROME2")
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, bits, bits - 1
     dataset.PixelData = stored.astype("<i2" if signed else "<u2").tobytes()
     dataset["PixelData"].VR = "OW"
