@@ -55,6 +55,8 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
                 file, stop_before_pixels=not pixels, specific_tags=wanted, force=True
             )
             _convert(dataset)
+    except MemoryError:
+        raise
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise damaged(file) from error
     if "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in dataset.file_meta:

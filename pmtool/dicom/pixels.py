@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import Dataset
-from pydicom.encaps import encapsulate, generate_frames
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian
+from pydicom.uid import ImplicitVRLittleEndian
 
+from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
 from pmtool.errors import ContentError
-from pmtool.image_file import quiet_itk
-
-_MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 
 def read_images(images: Sequence[Image]) -> list[tuple[NDArray[Any], Dataset]]:
@@ -35,20 +30,21 @@ def read_images(images: Sequence[Image]) -> list[tuple[NDArray[Any], Dataset]]:
         If it is in colour.
     """
     read: dict[tuple[Path, int], tuple[NDArray[Any], Dataset]] = {}
-    for file in dict.fromkeys(image.file for image in images):
-        dataset = read_dataset(file, pixels=True)
-        stored, headers = stored_values(dataset, file), image_headers(dataset)
-        for frame in (image.frame for image in images if image.file == file):
-            if not frame < len(stored) == len(headers):
-                raise damaged(file)
-            read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
+    with Decoder() as decoder:
+        for file in dict.fromkeys(image.file for image in images):
+            dataset = read_dataset(file, pixels=True)
+            stored, headers = stored_values(dataset, file, decoder), image_headers(dataset)
+            for frame in (image.frame for image in images if image.file == file):
+                if not frame < len(stored) == len(headers):
+                    raise damaged(file)
+                read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
     return [read[image.file, image.frame] for image in images]
 
 
-def stored_values(dataset: Dataset, file: Path) -> NDArray[Any]:
+def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any]:
     """The pixels of a file as they are stored, ``(frames, H, W)``.
 
-    pydicom reads what is not compressed, GDCM the rest.
+    pydicom reads what is not compressed, the decoder the rest.
 
     Raises
     ------
@@ -65,9 +61,11 @@ def stored_values(dataset: Dataset, file: Path) -> NDArray[Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             if syntax.is_encapsulated:
-                values = _decompressed(dataset)
+                values = decoder.decode(dataset)
             else:
                 values = pixel_array(dataset, raw=True)
+    except MemoryError:
+        raise
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise damaged(file) from error
     return values.reshape(-1, *values.shape[-2:])
@@ -100,30 +98,3 @@ def common_type(images: Sequence[NDArray[Any]]) -> np.dtype[Any]:
     types = {image.dtype for image in images}
     widest = (np.float32, np.int32, np.int16)
     return next(np.dtype(dtype) for dtype in widest if np.dtype(dtype) in types)
-
-
-def _decompressed(dataset: Dataset) -> NDArray[Any]:
-    """By GDCM, which is given a file of the pixels alone, frame by frame."""
-    count = int(number(dataset, "NumberOfFrames") or 1)
-    frames = list(generate_frames(dataset.PixelData, number_of_frames=count))
-    with tempfile.TemporaryDirectory() as folder, quiet_itk():
-        return np.stack([_decode(frame, dataset, Path(folder, "frame.dcm")) for frame in frames])
-
-
-def _decode(frame: bytes, dataset: Dataset, file: Path) -> NDArray[Any]:
-    bare = Dataset()
-    for keyword in _MODULE:
-        setattr(bare, keyword, dataset[keyword].value)
-    bare.SOPClassUID, bare.SOPInstanceUID = CTImageStorage, "1.2.3"
-    bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
-    bare.PixelData = encapsulate([frame])
-    bare["PixelData"].VR = "OB"
-    bare["PixelData"].is_undefined_length = True
-    bare.ensure_file_meta()
-    bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    bare.save_as(file, enforce_file_format=True)
-    image: NDArray[Any] = sitk.GetArrayFromImage(sitk.ReadImage(str(file)))
-    shape = (dataset.Rows, dataset.Columns)
-    if image.size != np.prod(shape):
-        raise ValueError(f"decoded {image.shape} pixels instead of {shape}")
-    return image.reshape(shape)

@@ -1,0 +1,78 @@
+"""Compressed pixels, decoded by GDCM through SimpleITK.
+
+GDCM sees files of the pixels alone, in a process of its own: damaged frames make it crash.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.encaps import encapsulate, generate_frames
+from pydicom.uid import UID, CTImageStorage
+
+from pmtool.dicom import gdcm
+from pmtool.dicom.headers import number
+
+_MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+
+class Decoder:
+    """Decodes the frames of data sets, in a process that starts with the first and ends on exit."""
+
+    def __enter__(self) -> Self:
+        self._owned = ExitStack()
+        self._folder = Path(self._owned.enter_context(tempfile.TemporaryDirectory()))
+        self._process: subprocess.Popen[bytes] | None = None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None:
+            self._process.kill()
+        self._owned.close()
+
+    def decode(self, dataset: Dataset) -> NDArray[Any]:
+        """The pixels as they are stored, ``(frames, H, W)``; raises what pydicom and numpy do."""
+        count = int(number(dataset, "NumberOfFrames") or 1)
+        frames = generate_frames(dataset.PixelData, number_of_frames=count)
+        return np.stack([self._decode(frame, dataset) for frame in frames])
+
+    def _decode(self, frame: bytes, dataset: Dataset) -> NDArray[Any]:
+        bare = Dataset()
+        for keyword in _MODULE:
+            setattr(bare, keyword, dataset[keyword].value)
+        bare.SOPClassUID, bare.SOPInstanceUID = CTImageStorage, UID("1.2.3")
+        bare.SamplesPerPixel, bare.PhotometricInterpretation = 1, "MONOCHROME2"
+        bare.PixelData = encapsulate([frame])
+        bare["PixelData"].VR = "OB"
+        bare["PixelData"].is_undefined_length = True
+        bare.ensure_file_meta()
+        bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
+        bare.save_as(self._folder / "frame.dcm", enforce_file_format=True)
+        self._ask()
+        values: NDArray[Any] = np.load(self._folder / "frame.npy")
+        return values.reshape(dataset.Rows, dataset.Columns)
+
+    def _ask(self) -> None:
+        if self._process is None:
+            process = subprocess.Popen(
+                [sys.executable, "-P", gdcm.__file__],
+                bufsize=0,
+                cwd=self._folder,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+            )
+            self._process = self._owned.enter_context(process)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(b".")
+        if not self._process.stdout.read(1):
+            raise ValueError("GDCM cannot decode it")
