@@ -225,5 +225,7 @@ class TestReport:
         assert run("trial", "simulate", trial_folder) == 2
         assert run("trial", "simulate", "--preference", 1) == 2
         assert run("trial", "report", trial_folder / "images") == 3
+        (trial_folder / "answers.sqlite").write_text("no database " * 100)
+        assert run("trial", "report", trial_folder) == 3
         (trial_folder / "trial.json").write_text("[]")
         assert run("trial", "report", trial_folder) == 3

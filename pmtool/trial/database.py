@@ -14,6 +14,11 @@ from typing import Any, NamedTuple
 from pmtool.errors import InputError
 from pmtool.trial.design import ITEMS, Side
 
+_SETTINGS = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = FULL;
+PRAGMA foreign_keys = ON;
+"""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS participants (
     id INTEGER PRIMARY KEY,
@@ -101,11 +106,12 @@ class Database:
             self._connection = sqlite3.connect(
                 path, _PATIENCE, isolation_level=None, check_same_thread=False
             )
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._connection.execute("PRAGMA foreign_keys = ON")
-            self._connection.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
+            raise InputError(f"{path} cannot be opened: {error}") from error
+        try:
+            self._connection.executescript(_SETTINGS + _SCHEMA)
+        except sqlite3.Error as error:
+            self.close()
             raise InputError(f"{path} is no usable database: {error}") from error
 
     def close(self) -> None:

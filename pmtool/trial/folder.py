@@ -10,18 +10,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 import pmtool
 from pmtool.errors import InputError, OutputError
 from pmtool.evaluation.methods import PIXELMINER
+from pmtool.evaluation.scan import Slice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.report import write_json
 from pmtool.trial.design import Item, Plan
 
 TRIAL, IMAGES, SECRETS, DATABASE = "trial.json", "images", "secrets.json", "answers.sqlite"
-
-Slice = NDArray[np.int16]
 
 
 class PoolSlice(NamedTuple):

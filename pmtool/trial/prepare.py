@@ -20,10 +20,10 @@ from pmtool.evaluation.commands import (
 )
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
-from pmtool.evaluation.scan import Scan, load_thin
+from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
 from pmtool.trial.design import ITEMS, make_plans
-from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Slice, Trial
+from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
 
 Tell = Callable[[str, float], None]
 

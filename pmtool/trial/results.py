@@ -59,9 +59,10 @@ class Answer(NamedTuple):
 
 def collect(trial: Trial, database: Database) -> list[Answer]:
     """All answers that stand."""
+    answers = database.answers()  # first: who answers meanwhile is left out whole
     participants = {participant.id: participant for participant in database.participants()}
     found = []
-    for stored in database.answers():
+    for stored in answers:
         person = participants[stored.participant]
         item = trial.plan(person.id)[stored.item]
         found.append(

@@ -27,7 +27,7 @@ async function request(path, values) {
   try {
     response = await fetch(path, options);
   } catch {
-    throw new Failure("The server cannot be reached. Try again in a moment.");
+    throw new Failure("The server cannot be reached. Try again, or reload the page.");
   }
   if (response.ok) return response;
   const failure = new Failure(await response.text());

@@ -129,8 +129,7 @@ export class Viewer {
     this.pointers.set(event.pointerId, event);
     if (other) {
       const [was, is] = [before, event].map((x) => Math.hypot(x.clientX - other.clientX, x.clientY - other.clientY));
-      this.zoomBy(is / Math.max(was, 1), ...fromCentre(canvas, event));
-      this.moveBy(dx / 2, dy / 2);
+      this.zoomBy(is / Math.max(was, 1), ...fromCentre(canvas, other)); // the other finger rests
     } else if (this.dragWindows || event.buttons === 2) {
       const step = Math.max(this.width, 100) / 300; // HU a pixel
       this.setWindow(this.level + dy * step, this.width + dx * step);
