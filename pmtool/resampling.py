@@ -45,7 +45,8 @@ def resample(
     Parameters
     ----------
     image
-        A CT in HU: a file (NRRD, NIfTI, MetaImage) or an image.
+        A CT in HU: a file (NRRD, NIfTI, MetaImage), a DICOM series as a folder, a zip or an
+        enhanced file, or an image.
     spacing
         Wanted between slices, mm: one number, or x, y, z with 0 for "keep". Left out where a
         reference image says it.
