@@ -173,7 +173,13 @@ def report(folder: Path, out: Path | None, debug: bool) -> None:
 @click.option("--out", type=_PATH, help="Folder of a report on simulated answers to TRIAL.")
 @_debug
 def simulate(folder: Path | None, out: Path | None, debug: bool, **options: Any) -> None:
-    """Tell how many participants it takes, or report simulated answers to TRIAL."""
+    """Tell the power of a trial, or report simulated answers.
+
+    How many participants it takes to see a preference, and how probable it is that as many as are
+    given see it. With TRIAL and --out, also a report as if they had answered.
+
+    Example: pmtool trial simulate --preference 0.72 --power 0.9
+    """
     from pmtool.commands import require
 
     require("trial simulate", FOR_REPORT, _EXTRA)
