@@ -51,8 +51,8 @@ SERIES_LEVEL = _words(
     FrameOfReferenceUID PositionReferenceIndicator
     """
 )
-"""Patient, Clinical Trial, General Study, Patient Study, General Series, Frame of Reference
-(C.7.1 to C.7.4) and what says how they are written."""
+"""How texts and times are written; Patient, Clinical Trial, General Study, Patient Study, General
+Series and Frame of Reference (C.7.1 to C.7.4)."""
 
 EQUIPMENT = _words(
     """

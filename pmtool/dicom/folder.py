@@ -38,7 +38,7 @@ def write_series(series: DerivedSeries, folder: Path) -> None:
 
 
 def check_folder(path: Path, overwrite: bool) -> None:
-    """Raise `OutputError` for a path that holds something else than a series to be replaced."""
+    """Raise `OutputError` unless a path is free, an empty folder, or a series to be replaced."""
     if not path.exists():
         return
     if not path.is_dir() or path.is_symlink():
@@ -46,7 +46,8 @@ def check_folder(path: Path, overwrite: bool) -> None:
     if any(path.iterdir()):
         if not _is_ours(path):
             raise OutputError(
-                f"{path} holds other files than one series written by pmtool; name a new folder"
+                f"{path} holds other files than one series written by pmtool; name a new folder "
+                "for a DICOM series, or a file for an image"
             )
         if not overwrite:
             raise OutputError(f"{path} exists; replace it with --overwrite")
