@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import tarfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +29,7 @@ from pmtool.training.settings import CropSettings
 from pmtool.training.sources import Scan, Source, find_sources, read_source
 
 Voxels = NDArray[np.int16]
+Writer = Callable[..., list[Path]]
 SHAPE = (5, 20, 24)
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
 
@@ -44,40 +44,6 @@ def write(voxels: NDArray[Any], path: Path, spacing: float = 1.25) -> Path:
     image.SetSpacing((0.7, 0.7, spacing))
     sitk.WriteImage(image, str(path))
     return path
-
-
-def write_series(
-    folder: Path,
-    voxels: Voxels,
-    spacing: float = 1.25,
-    tilt: float = 0.0,
-    tags: Mapping[str, str] = MappingProxyType({}),
-) -> list[Path]:
-    """A DICOM series whose files' names are out of order."""
-    given = {"0008|0060": "CT", "0010|0020": "Doe", "0020|000d": "1.2", "0020|000e": "1.2.3"}
-    given |= tags
-    folder.mkdir(parents=True, exist_ok=True)
-    writer = sitk.ImageFileWriter()
-    writer.KeepOriginalImageUIDOn()
-    files = []
-    for number, plane in enumerate(voxels):
-        image = sitk.GetImageFromArray(plane[None])
-        image.SetSpacing((0.7, 0.7, spacing))
-        place = f"-10\\{tilt * number:g}\\{100 + spacing * number:g}"
-        slice_tags = {
-            **given,
-            "0008|0018": f"{given['0020|000e']}.{number + 1}",
-            "0020|0032": place,
-            "0020|0037": "1\\0\\0\\0\\1\\0",
-            "0028|1052": "-1024",
-            "0028|1053": "1",
-        }
-        for name, value in slice_tags.items():
-            image.SetMetaData(name, value)
-        files.append(folder / f"{given['0020|000e']}-{(7 * number) % 10}.dcm")
-        writer.SetFileName(str(files[-1]))
-        writer.Execute(image)
-    return files
 
 
 def scans(folder: Path) -> tuple[list[Scan], list[str]]:
@@ -144,18 +110,17 @@ class TestSources:
 
 
 class TestDicom:
-    def test_series_in_order_of_its_positions(self, tmp_path: Path) -> None:
-        tags = {"0018|0050": "2.5"}
-        write_series(tmp_path / "x", noise(), tags=tags)
+    def test_series_in_order_of_its_positions(self, tmp_path: Path, write_dicom: Writer) -> None:
+        write_dicom(tmp_path / "x", noise(), spacing=1.25, SliceThickness=2.5)
         (scan,), skipped = scans(tmp_path)
         np.testing.assert_array_equal(scan.voxels, noise())
         assert (scan.patient, scan.spacing, scan.thickness) == ("Doe", 1.25, 2.5)
         assert scan.name == str(tmp_path / "x")
         assert not skipped
 
-    def test_two_series_in_a_folder(self, tmp_path: Path) -> None:
-        write_series(tmp_path, noise(1))
-        write_series(tmp_path, noise(2), tags={"0020|000e": "1.2.4"})
+    def test_two_series_in_a_folder(self, tmp_path: Path, write_dicom: Writer) -> None:
+        write_dicom(tmp_path, noise(1))
+        write_dicom(tmp_path, noise(2), SeriesInstanceUID="1.2.4")
         read, _ = scans(tmp_path)
         for scan, seed in zip(read, (1, 2), strict=True):
             np.testing.assert_array_equal(scan.voxels, noise(seed))
@@ -165,38 +130,38 @@ class TestDicom:
         ("patient", "study", "expected"), [("", "1.9", "1.9"), ("", "", "folder")]
     )
     def test_patients_without_identity(
-        self, patient: str, study: str, expected: str, tmp_path: Path
+        self, patient: str, study: str, expected: str, tmp_path: Path, write_dicom: Writer
     ) -> None:
-        tags = {"0010|0020": patient, "0020|000d": study}
-        write_series(tmp_path / "folder" / "series", noise(), tags=tags)
+        tags = {"PatientID": patient, "StudyInstanceUID": study}
+        write_dicom(tmp_path / "folder" / "series", noise(), **tags)
         (scan,), _ = scans(tmp_path)
         assert scan.patient == expected
 
     @pytest.mark.parametrize("modality", ["PT", "MR"])
-    def test_other_modalities_are_refused(self, modality: str, tmp_path: Path) -> None:
-        write_series(tmp_path / "ct", noise())
-        write_series(tmp_path / "other", noise(), tags={"0008|0060": modality})
+    def test_other_modalities_are_refused(
+        self, modality: str, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        write_dicom(tmp_path / "ct", noise())
+        write_dicom(tmp_path / "other", noise(), Modality=modality, SOPClassUID="1.2.840.10008")
         with pytest.raises(ContentError, match=f"of modality {modality}, not CT: move it out"):
             scans(tmp_path)
 
     @pytest.mark.parametrize("modality", ["RTSTRUCT", "SEG", "SR"])
-    def test_what_goes_with_a_ct_is_ignored(self, modality: str, tmp_path: Path) -> None:
-        tags = {"0008|0060": modality, "0020|000e": "1.2.9"}
-        write_series(tmp_path, noise())
-        write_series(tmp_path, noise(1)[:1], tags=tags)
+    def test_what_goes_with_a_ct_is_ignored(
+        self, modality: str, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        tags = {"Modality": modality, "SeriesInstanceUID": "1.2.9", "SOPClassUID": "1.2.840.10008"}
+        write_dicom(tmp_path, noise())
+        write_dicom(tmp_path, noise(1)[:1], **tags)
         read, skipped = scans(tmp_path)
         assert len(read) == 1
         assert not skipped
 
-    def test_files_without_suffix(self, tmp_path: Path) -> None:
-        for file in write_series(tmp_path, noise()):
-            file.rename(file.with_name(f"IM{file.stem[-1]}"))
-        assert len(scans(tmp_path)[0]) == 1
-
-    def test_irregular_stacks_are_skipped(self, tmp_path: Path) -> None:
-        write_series(tmp_path / "gap", noise())[2].unlink()
-        write_series(tmp_path / "tilted", noise(), tilt=0.3)
-        write_series(tmp_path / "two", noise()[:2])
+    def test_irregular_stacks_are_skipped(self, tmp_path: Path, write_dicom: Writer) -> None:
+        write_dicom(tmp_path / "gap", noise())[2].unlink()
+        axes = [1, 0, 0, 0, 0.8, 0.6]
+        write_dicom(tmp_path / "tilted", noise(), ImageOrientationPatient=axes)
+        write_dicom(tmp_path / "two", noise()[:2])
         read, said = scans(tmp_path)
         assert not read
         gap, tilted, two = said
@@ -204,11 +169,11 @@ class TestDicom:
         assert "tilted gantry" in tilted
         assert "fewer than three" in two
 
-    def test_damaged_files_are_skipped(self, tmp_path: Path) -> None:
-        cut = write_series(tmp_path / "cut", noise())[2]
+    def test_damaged_files_are_skipped(self, tmp_path: Path, write_dicom: Writer) -> None:
+        cut = write_dicom(tmp_path / "cut", noise())[2]
         cut.write_bytes(cut.read_bytes()[:-200])
         (tmp_path / "cut" / "rubbish.dcm").write_bytes(b"rubbish")
-        write_series(tmp_path / "whole", noise())
+        write_dicom(tmp_path / "whole", noise())
         read, said = scans(tmp_path)
         assert [scan.name for scan in read] == [str(tmp_path / "whole")]
         assert len(said) == 2
@@ -232,10 +197,10 @@ class TestDicom:
 
 class TestCache:
     @pytest.fixture
-    def data(self, tmp_path: Path) -> Path:
+    def data(self, tmp_path: Path, write_dicom: Writer) -> Path:
         for seed in range(3):
             write(noise(seed), tmp_path / "data" / f"{seed}.nrrd")
-        write_series(tmp_path / "data" / "dicom", noise(3))
+        write_dicom(tmp_path / "data" / "dicom", noise(3))
         (tmp_path / "data" / "bad.nrrd").write_bytes(b"NRRD0004\n")
         return tmp_path / "data"
 
