@@ -57,14 +57,14 @@ def _middle_plane(volume: Volume, axis: int) -> NDArray[Any]:
     is_row = in_plane.index(axis) == 0
     plane = volume.slices[:, middle, :] if is_row else volume.slices[:, :, middle]
     if volume.positions is not None:
-        plane = plane[_nearest_slices(volume.positions, volume.spacing / 8)]
+        plane = plane[_nearest_slices(volume.positions, volume.spacing)]
     upwards = volume.direction[2, volume.axis] > 0
     return plane[::-1] if upwards else plane
 
 
-def _nearest_slices(positions: tuple[float, ...], step: float) -> NDArray[np.intp]:
-    """The slice nearest to every place, ``step`` mm apart, between the first and the last one."""
-    places = np.arange(step / 2, positions[-1], step)
+def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.intp]:
+    """The slice nearest to every place; eight a slice distance, half of one beyond the ends."""
+    places = np.arange(1 / 16, positions[-1] / spacing + 1, 1 / 8) * spacing - spacing / 2
     return np.searchsorted(np.convolve(positions, (0.5, 0.5), "valid"), places)
 
 
@@ -72,8 +72,8 @@ def _size_in_pixels(volume: Volume, axis: int, width: int) -> tuple[int, int]:
     (across,) = (a for a in (0, 1, 2) if a not in (axis, volume.axis))
     pixel = volume.image.GetSpacing()[across]
     zoom = max(1, round(400 / width))
-    length = volume.positions[-1] if volume.positions else len(volume.slices) * volume.spacing
-    height = length / pixel
+    last = volume.positions[-1] if volume.positions else (len(volume.slices) - 1) * volume.spacing
+    height = (last + volume.spacing) / pixel
     return width * zoom, max(round(height * zoom), 1)
 
 
