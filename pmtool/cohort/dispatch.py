@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from distributed import Client, Future, KilledWorker, as_completed, get_worker
+from distributed import CancelledError, Client, Future, KilledWorker, as_completed, get_worker
 
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size
@@ -79,10 +80,7 @@ def _finished(tasks: dict[Future[Result], Case]) -> Iterator[tuple[Future[Result
     for future in as_completed(list(tasks)):
         case = tasks.pop(future)
         if future.status in ("cancelled", "lost"):
-            raise BatchError(
-                f"the scheduler is gone, with {len(tasks) + 1} cases to do; what is finished stays "
-                "so: repeat the command to go on"
-            )
+            raise _gone()
         yield future, case
 
 
@@ -92,18 +90,23 @@ def _died(future: Future[Result]) -> bool:
 
 def _result(future: Future[Result], case: Case) -> Result:
     """What the worker says, or why it says nothing."""
-    failed = partial(Result, case.name, str(case.path), case.series_uid, "failed")
-    if _died(future):
-        return failed(
-            1,
-            f"{case.path} was given up: every worker that had it died, which is mostly for lack of "
-            "memory; give workers more of it, or try the case by pmtool resample",
-        )
-    error = future.exception()
-    if error is not None:
-        return failed(exit_code(error), f"no worker could take {case.path}: {sentence(error)}")
-    result: Result = future.result()
-    return result
+    failed = replace(Result.of(case, "failed"), exit_code=1)
+    try:
+        return future.result()
+    except (CancelledError, OSError) as error:
+        raise _gone() from error
+    except KilledWorker:
+        told = "every worker that had it died, mostly for lack of memory; give workers more of it"
+        return replace(failed, error=f"{case.path} was given up: {told}")
+    except Exception as error:
+        told = f"no worker could take {case.path}: {sentence(error)}"
+        return replace(failed, exit_code=exit_code(error), error=told)
+
+
+def _gone() -> BatchError:
+    return BatchError(
+        "the scheduler is gone; what is finished stays so: repeat the command to go on"
+    )
 
 
 def _on_worker(function: Callable[..., Result], *arguments: Any) -> Result:
