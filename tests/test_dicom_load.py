@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pydicom
@@ -119,6 +121,18 @@ class TestSources:
         (tmp_path / "bad.dcm").write_bytes(content)
         with pytest.raises(InputError, match=r"bad\.dcm is a damaged DICOM file: copy it again"):
             load_volume(tmp_path)
+
+    def test_what_must_not_be_read(
+        self, voxels: Any, tmp_path: Path, write_dicom: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """For root there is no such thing."""
+        write_dicom(tmp_path / "a", voxels)[0].rename(tmp_path / "a" / "IM1")
+        denied = PermissionError(13, "Permission denied", str(tmp_path / "a" / "IM1"))
+        for owner, name in ((Path, "open"), (os, "scandir")):
+            with monkeypatch.context() as patch:
+                patch.setattr(owner, name, Mock(side_effect=denied))
+                with pytest.raises(InputError, match=r"IM1 cannot be read \(Permission denied\)"):
+                    load_volume(tmp_path)
 
     def test_values_that_break_the_standard(
         self, voxels: Any, tmp_path: Path, write_dicom: Writer, recwarn: pytest.WarningsRecorder

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
 from pmtool.errors import InputError, PmtoolError
-from pmtool.limits import check_disk, check_input
+from pmtool.limits import check_disk, check_input, check_unpacked
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
         try:
             with zipfile.ZipFile(archive) as file:
                 _extract(file, archive, Path(name), allow_large)
-        except PmtoolError:
+        except (PmtoolError, MemoryError):
             raise
         except Exception as error:  # zipfile raises whatever it stumbles over
             raise InputError(
@@ -46,6 +46,8 @@ def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
 def _extract(file: zipfile.ZipFile, archive: Path, folder: Path, allow_large: bool) -> None:
     members = [member for member in file.infolist() if not member.is_dir()]
     places = [_place(member, archive) for member in members]
+    for member in members:
+        check_unpacked(f"{member.filename} in {archive}", member.compress_size, member.file_size)
     size = sum(member.file_size for member in members)
     check_input(str(archive), size, allow_large=allow_large)
     check_disk({folder / "all": size})

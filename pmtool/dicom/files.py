@@ -5,23 +5,42 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from pmtool.errors import InputError
+
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file looks like DICOM, by its name or its first bytes.
 
-    Hidden files are none: macOS puts one beside each file that it copies.
+    Hidden files are none: macOS puts one beside each file that it copies. Raises `InputError` for
+    a file that cannot be opened.
     """
     if path.name.startswith("."):
         return False
     if path.suffix.lower() in _SUFFIXES:
         return True
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[128:] == b"DICM"
+    except OSError as error:
+        raise _unreadable(error) from error
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files below a folder, in order of their paths; folders that are links are left."""
-    found = [Path(root, name) for root, _, names in os.walk(folder) for name in names]
+    """The DICOM files below a folder, in order of their paths; folders that are links are left.
+
+    Raises `InputError` for what cannot be read.
+    """
+    walk = os.walk(folder, onerror=_refuse)
+    found = [Path(root, name) for root, _, names in walk for name in names]
     return [path for path in sorted(found) if path.is_file() and is_dicom(path)]
+
+
+def _refuse(error: OSError) -> None:
+    """What cannot be read may hold slices that would be missing."""
+    raise _unreadable(error)
+
+
+def _unreadable(error: OSError) -> InputError:
+    return InputError(f"{error.filename} cannot be read ({error.strerror}): change its permissions")

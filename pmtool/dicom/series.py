@@ -79,11 +79,6 @@ class Series:
     images: list[Image]
 
     @property
-    def files(self) -> list[Path]:
-        """All its files."""
-        return sorted({image.file for image in self.images})
-
-    @property
     def patient(self) -> str:
         """As the first image names it; the study where it does not; empty where neither is."""
         return self._text("PatientID") or self._text("StudyInstanceUID")
@@ -92,6 +87,17 @@ class Series:
     def thickness(self) -> float | None:
         """Of a slice, mm."""
         return number(self.images[0].header, "SliceThickness") or None
+
+    @property
+    def spacing(self) -> float | None:
+        """Median distance of neighbouring slices, mm, to describe it; None where unknown."""
+        try:
+            places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
+            axes = np.array(self.images[0].header.ImageOrientationPatient, dtype=float)
+            steps = np.diff(np.sort(places @ np.cross(axes[:3], axes[3:])))
+        except (AttributeError, TypeError, ValueError):
+            return None
+        return round(float(np.median(steps)), 3) if len(steps) else None
 
     @property
     def is_stack(self) -> bool:
@@ -108,17 +114,6 @@ class Series:
 
     def _text(self, keyword: str) -> str:
         return " ".join(_values(self.images[0].header.get(keyword))).strip()
-
-    @property
-    def spacing(self) -> float | None:
-        """Median distance of neighbouring slices, mm, to describe it; None where unknown."""
-        try:
-            places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
-            axes = np.array(self.images[0].header.ImageOrientationPatient, dtype=float)
-            steps = np.diff(np.sort(places @ np.cross(axes[:3], axes[3:])))
-        except (AttributeError, TypeError, ValueError):
-            return None
-        return round(float(np.median(steps)), 3) if len(steps) else None
 
 
 class Found(NamedTuple):
