@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from pmtool.errors import (
     ContentError,
@@ -27,9 +24,6 @@ from pmtool.limits import check_input
 from pmtool.nifti import NIFTI, check_transforms, stored_values
 
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
-MAX_SKEW = 0.02
-"""Largest cosine between two axes that is repaired; beyond it the volume is sheared."""
-_EXACT = 1e-4
 
 
 def image_suffix(path: Path) -> str | None:
@@ -100,34 +94,6 @@ def write_image(image: sitk.Image, path: Path) -> None:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
 
 
-def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """Direction cosines, repaired with a warning where they are slightly off.
-
-    Parameters
-    ----------
-    direction
-        ``(3, 3)``, a unit vector in every column.
-    name
-        Of the image, for messages.
-
-    Raises
-    ------
-    GeometryError
-        If two axes are further than `MAX_SKEW` from a right angle, as with a tilted gantry.
-    """
-    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
-    if not skew <= MAX_SKEW:
-        raise GeometryError(
-            f"the axes of {name} are not at right angles (cosine {skew:.3g}), as with a tilted "
-            "gantry; resample it to a regular stack first"
-        )
-    if skew <= _EXACT:
-        return direction
-    warnings.warn(f"slightly skewed direction cosines of {name} were repaired", stacklevel=2)
-    left, _, right = np.linalg.svd(direction)
-    return np.asarray(left @ right)
-
-
 def _opened(path: Path, library: str) -> sitk.ImageFileReader:
     """A reader that knows the header; NIfTI cosines that ITK refuses are repaired."""
     reader = sitk.ImageFileReader()
@@ -143,14 +109,7 @@ def _opened(path: Path, library: str) -> sitk.ImageFileReader:
             reader.ReadImageInformation()
         except RuntimeError:
             raise _unreadable(path) from error
-        _check_sform(path, reader)
     return reader
-
-
-def _check_sform(path: Path, reader: sitk.ImageFileReader) -> None:
-    rows = [reader.GetMetaData(f"srow_{axis}").split()[:3] for axis in "xyz"]
-    matrix = np.array(rows, dtype=float)
-    orthonormal(matrix / np.linalg.norm(matrix, axis=0), str(path))
 
 
 def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK as sitk
 
+from pmtool.directions import orthonormal
 from pmtool.errors import GeometryError
 
 NIFTI = "NiftiImageIO"
@@ -30,17 +31,20 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
     Raises
     ------
     GeometryError
-        If pixdim and sform give different spacings.
+        If pixdim and sform give different spacings, or the axes are sheared.
 
     Warns
     -----
     UserWarning
-        If qform and sform place the volume differently and the qform was taken.
+        If slightly skewed axes were repaired, or qform and sform place the volume differently and
+        the qform was taken.
     """
     if int(reader.GetMetaData("sform_code")) <= 0:
         return
     sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
     lengths = np.linalg.norm(sform[:, :3], axis=0)
+    if lengths.all() and reader.GetMetaData("ITK_sform_corrected") == "YES":
+        orthonormal(sform[:, :3] / lengths, str(path))
     spacing = np.array(reader.GetSpacing()[:3])
     if not np.allclose(lengths, spacing, rtol=1e-3):
         told = (" x ".join(f"{x:g}" for x in values) for values in (spacing, lengths))

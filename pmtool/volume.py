@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 
 from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import is_dicom
+from pmtool.directions import orthonormal
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.grid import Grid
-from pmtool.image_file import image_suffix, orthonormal, read_image
+from pmtool.image_file import image_suffix, read_image
 
 _SAME = 1e-3
 """Relative difference below which two spacings are the same."""

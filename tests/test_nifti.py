@@ -13,6 +13,8 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 import pmtool
+from pmtool.cli import cli
+from pmtool.console import run_command
 from pmtool.errors import GeometryError
 from pmtool.image_file import read_image
 
@@ -104,3 +106,13 @@ def test_several_volumes_in_one_file(tmp_path: Path) -> None:
     nibabel.save(nibabel.Nifti1Image(np.zeros((4, 4, 4, 2), np.int16), OBLIQUE), tmp_path / "a.nii")
     with pytest.raises(GeometryError, match=r"image\[:, :, :, 0\]"):
         read_image(tmp_path / "a.nii")
+
+
+@pytest.mark.usefixtures("fake_sampler")
+def test_repairs_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    skewed = OBLIQUE.copy()
+    skewed[1, 0] += 0.004
+    source = write(tmp_path / "in.nii", None, skewed)
+    arguments = ["resample", "--spacing", "1.25", str(source), str(tmp_path / "out.nii")]
+    assert run_command(cli, arguments) == 0
+    assert "warning: slightly skewed" in capfd.readouterr().err

@@ -1,0 +1,42 @@
+"""The axes of a volume, which stand at right angles."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import GeometryError
+
+MAX_SKEW = 0.02
+"""Largest cosine between two axes that is repaired; beyond it the volume is sheared."""
+_EXACT = 1e-4
+
+
+def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
+    """Direction cosines, repaired with a warning where they are slightly off.
+
+    Parameters
+    ----------
+    direction
+        ``(3, 3)``, a unit vector in every column.
+    name
+        Of the image, for messages.
+
+    Raises
+    ------
+    GeometryError
+        If two axes are further than `MAX_SKEW` from a right angle, as with a tilted gantry.
+    """
+    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if not skew <= MAX_SKEW:
+        raise GeometryError(
+            f"the axes of {name} are not at right angles (cosine {skew:.3g}), as with a tilted "
+            "gantry; resample it to a regular stack first"
+        )
+    if skew <= _EXACT:
+        return direction
+    warnings.warn(f"slightly skewed direction cosines of {name} were repaired", stacklevel=2)
+    left, _, right = np.linalg.svd(direction)
+    return np.asarray(left @ right)
