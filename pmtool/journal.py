@@ -63,7 +63,7 @@ class Journal:
         UsageError
             If there is a journal and neither is asked for, or if it has another key.
         OutputError
-            If the folder cannot be written.
+            If the folder cannot be written, or holds something else.
         """
         journal = cls(folder)
         try:
@@ -74,6 +74,7 @@ class Journal:
                 journal._check_resumable(key, resume)
             else:
                 journal._clear()
+                journal._check_empty()
                 journal._write(_KEY, json.dumps(key, indent=1).encode())
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
@@ -151,6 +152,10 @@ class Journal:
         for pattern in ("*.npy", _OUTPUTS, ".*.tmp"):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
+
+    def _check_empty(self) -> None:
+        if any(self.folder.iterdir()):
+            raise OutputError(f"{self.folder} holds files that are not of a run: move them away")
 
     def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
         if not resume:

@@ -257,3 +257,28 @@ def _write_dicom(
         files.append(folder / f"{slice_.SeriesInstanceUID}-{7 * number % 10}-{number}.dcm")
         slice_.save_as(files[-1], enforce_file_format=True)
     return files
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., None]:
+    """Runs a command that must fail: with this code and one line, which docs/errors.md explains.
+
+    Nothing may be left that was not there before.
+    """
+    from pmtool.cli import cli
+    from pmtool.console import run_command
+
+    explained = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
+
+    def check(code: int, message: str, *arguments: object) -> None:
+        before = sorted(tmp_path.rglob("*"))
+        found = run_command(cli, [str(argument) for argument in arguments])
+        told = capfd.readouterr()
+        lines = [line for line in told.err.splitlines() if not line.startswith("warning: ")]
+        assert (found, told.out, len(lines)) == (code, "", 1), told
+        assert message in lines[0]
+        assert lines[0].startswith("pmtool: ")
+        assert sorted(tmp_path.rglob("*")) == before
+        assert message in explained, f"docs/errors.md does not explain {message!r}"
+
+    return check
