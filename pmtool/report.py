@@ -58,7 +58,7 @@ def interpolation_text(grid: Grid) -> str | None:
         f"{number} of {len(grid.slices)} slices are interpolated between generated ones, because "
         f"grid {grid.name} at {grid.spacing:g} mm does not meet them"
     )
-    if grid.odd_gaps():
+    if any(position != index for index, position in enumerate(grid.nodes.positions)):
         return text
     coarser, finer = grid.dyadic_spacings()
     return f"{text}; keep-slices at {coarser:g} or {finer:g} mm avoids it"
@@ -170,7 +170,7 @@ def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
         "index": index,
         "kind": output.kind,
         "position": output.position,
-        "position_mm": grid.first * grid.source_spacing + index * grid.spacing,
+        "position_mm": round(grid.first * grid.source_spacing + index * grid.spacing, 6),
     }
     if output.kind in ("acquired", "extrapolated"):
         return {**entry, "source": output.weights[0].node >> grid.rounds}

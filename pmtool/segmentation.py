@@ -33,7 +33,6 @@ def load_mask(path: Path, volume: Volume) -> Volume:
     image = load_volume(path, allow_uneven=True).image
     if not _same_grid(image, volume):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
-    image = sitk.Image(image)
     image.CopyInformation(volume.image)
     mask = Volume(image, volume.axis, str(path), volume.positions)
     if mask.dtype.kind not in "iu" and not all(map(_is_whole, mask.slices)):

@@ -86,7 +86,8 @@ def test_acquired_slices_stay_where_they_are(folder: Path, slices: NDArray[np.in
 
 def test_the_sidecar_tells_how_gaps_were_filled(write: Callable[..., Path], tmp_path: Path) -> None:
     folder = write((0, 2, 8, 10, 12, 14, 17.4))
-    pmtool.resample(folder, 2.0, tmp_path / "out.nrrd", allow_uneven=True)
+    with pytest.warns(UserWarning, match="does not meet them$"):
+        pmtool.resample(folder, 2.0, tmp_path / "out.nrrd", allow_uneven=True)
     told = json.loads((tmp_path / "out.nrrd.json").read_text())
     assert told["input"]["uneven_positions_mm"] == pytest.approx([0, 2, 8, 10, 12, 14, 17.4])
     three, more = told["grid"]["odd_gaps"]
@@ -194,6 +195,15 @@ def test_a_mask_takes_the_slices_one_by_one(folder: Path, tmp_path: Path) -> Non
     sitk.WriteImage(mask[:, :, :6], str(tmp_path / "short.nrrd"))
     with pytest.raises(GeometryError, match="another grid"):
         load_mask(tmp_path / "short.nrrd", volume)
+
+
+def test_dicom_out_is_even(folder: Path, tmp_path: Path) -> None:
+    image = pmtool.resample(folder, 1.25, f"{tmp_path}/even/", allow_uneven=True)
+    found = load_volume(tmp_path / "even")
+    assert found.positions is None
+    assert found.spacing == pytest.approx(1.25)
+    assert found.image.GetOrigin() == image.GetOrigin()
+    assert np.array_equal(found.slices, voxels(image))
 
 
 def test_itks_even_image_of_uneven_slices_is_refused(folder: Path, tmp_path: Path) -> None:
