@@ -1,6 +1,6 @@
 """What the scheduling of a cohort costs, with cases that only sleep.
 
-    python benchmarks/cohort_scaling.py [--json FILE]
+    python benchmarks/cohort_scaling.py [--most 10000] [--json FILE]
 
 The workers are threads of a real Dask worker, in a process of its own, and take the cases that
 `pmtool cohort` hands out. The scheduler and the collecting of results share the other process.
@@ -32,16 +32,22 @@ COUNTS = (1, 10, 100, 1000, 10_000)
 SECONDS = (0.03, 0.1, 0.3, 1.0, 3.0)
 LASTING = 3.0
 """Seconds that a measurement of efficiency takes at best."""
-MOST = 2000
 
 
 class Run(NamedTuple):
-    """Cases of a duration on workers, and how long all took."""
+    """Cases of a duration on workers, how long all took, and how much of a core.
+
+    Attributes
+    ----------
+    core_seconds
+        Of the process with the scheduler; it hardly depends on what else the machine does.
+    """
 
     workers: int
     cases: int
     seconds_a_case: float
     seconds: float
+    core_seconds: float
 
     @property
     def efficiency(self) -> float:
@@ -60,16 +66,17 @@ def measure(client: distributed.Client, workers: int, count: int, seconds: float
     cases = [Case(f"case-{number}", Path("scan.nrrd")) for number in range(count)]
     sizes = dict.fromkeys([case.name for case in cases])
     request = Request(Path("out"), (1.25,))
-    start = time.perf_counter()
+    start, start_core = time.perf_counter(), time.process_time()
     done = sum(1 for _ in dispatch.dispatch(client, cases, request, sizes, lambda *_: None))
-    took = time.perf_counter() - start
+    took, core = time.perf_counter() - start, time.process_time() - start_core
     print(f"{workers} workers, {count} cases of {seconds:g} s: {took:.2f} s", file=sys.stderr)
     assert done == count
-    return Run(workers, count, seconds, took)
+    return Run(workers, count, seconds, took, core)
 
 
-def measure_all() -> list[Run]:
+def measure_all(most: int) -> list[Run]:
     """Cases that take no time, by their number; then cases that do, by their duration."""
+    counts = [count for count in COUNTS if count <= most]
     runs = []
     for workers in WORKERS:
         with (
@@ -82,26 +89,29 @@ def measure_all() -> list[Run]:
             distributed.Client(cluster) as client,
         ):
             measure(client, workers, workers, 0)  # whatever the first task costs
-            runs += [measure(client, workers, count, 0) for count in COUNTS]
+            runs += [measure(client, workers, count, 0) for count in counts]
             for seconds in SECONDS:
-                count = min(MOST, workers * max(2, round(LASTING / seconds)))
+                count = min(most, workers * max(2, round(LASTING / seconds)))
                 runs.append(measure(client, workers, count, seconds))
     return runs
 
 
 def tables(runs: Sequence[Run]) -> str:
     """In Markdown."""
-    by = {(run.workers, run.cases, run.seconds_a_case): run for run in runs}
-    lines = row("cases", *(f"{count:,}" for count in COUNTS)) + rule(len(COUNTS))
+    idle = {(run.workers, run.cases): run for run in runs if not run.seconds_a_case}
+    busy = {(run.workers, run.seconds_a_case): run for run in runs if run.seconds_a_case}
+    counts = sorted({cases for _, cases in idle})
+    lines = row("workers", *(f"{count:,} cases" for count in counts)) + rule(len(counts))
     for workers in WORKERS:
-        idle = [by[workers, count, 0] for count in COUNTS]
-        lines += row(f"{workers} workers", *(f"{1e3 * x.seconds / x.cases:.2f}" for x in idle))
-    lines += ["", *row("seconds a case", *(f"{x:g}" for x in SECONDS)), *rule(len(SECONDS))]
+        found = [idle[workers, count] for count in counts]
+        cells = (
+            f"{1e3 * x.seconds / x.cases:.1f} ({1e3 * x.core_seconds / x.cases:.1f})" for x in found
+        )
+        lines += row(str(workers), *cells)
+    lines += ["", *row("workers", *(f"{x:g} s" for x in SECONDS)), *rule(len(SECONDS))]
     for workers in WORKERS:
-        busy = [run for run in runs if run.workers == workers and run.seconds_a_case]
-        lines += row(f"{workers} workers", *(f"{100 * run.efficiency:.1f}" for run in busy))
-    overhead = max(by[workers, COUNTS[-1], 0].seconds for workers in WORKERS) / COUNTS[-1]
-    lines += ["", f"Scheduling takes {1e3 * overhead:.2f} ms a case at most."]
+        efficiencies = [busy[workers, seconds].efficiency for seconds in SECONDS]
+        lines += row(str(workers), *(f"{100 * x:.0f} %" for x in efficiencies))
     return "\n".join(lines)
 
 
@@ -127,12 +137,13 @@ def machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print milliseconds a case (in brackets of a core) of no duration; then efficiencies."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
-    target = parser.parse_args().json
-    before = machine()
-    runs = measure_all()
+    parser.add_argument("--most", type=int, default=COUNTS[-1], help="cases at once")
+    asked = parser.parse_args()
+    target, before = asked.json, machine()
+    runs = measure_all(asked.most)
     if target is not None:
         found = [{**run._asdict(), "efficiency": run.efficiency} for run in runs]
         target.write_text(json.dumps({"machine": before, "runs": found}, indent=1) + "\n")
