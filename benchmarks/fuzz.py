@@ -19,6 +19,7 @@ import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 with contextlib.suppress(ImportError):
@@ -63,6 +64,7 @@ def read_image_file(content: bytes, folder: Path) -> None:
     check_hounsfield(load_volume(path), assume_hu=True)
 
 
+@cache
 def dicom_file(number: int = 0, frames: int = 0) -> bytes:
     """A CT slice, or an enhanced image with frames."""
     from pydicom import Dataset

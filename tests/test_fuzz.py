@@ -1,0 +1,56 @@
+"""Damaged files through every reader: nothing but an error of ours comes out."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+NEEDED = {"dicom": "pydicom", "archive": "pydicom", "settings": "pydantic"}
+
+
+@pytest.fixture(scope="module")
+def fuzz() -> Iterator[Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        yield importlib.import_module("fuzz")
+
+
+def damage(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:
+    """Bytes replaced by others at places between 0 (the first one) and 1 (the last one)."""
+    for share, length, other in edits:
+        place = int(share * len(content))
+        content = content[:place] + other + content[place + length :]
+    return content
+
+
+EDIT = st.tuples(
+    st.floats(0, 1, exclude_max=True),
+    st.sampled_from([0, 1, 1, 2, 4, 8, 64, 10**6]),
+    st.one_of(
+        st.binary(max_size=8),
+        st.sampled_from([b"\xff" * 4, b"\0" * 8, b"-1", b"9" * 20, b"nan", b"\n", b"../"]),
+    ),
+)
+
+
+@pytest.mark.parametrize("target", ["image", "dicom", "archive", "model", "settings"])
+def test_damaged_files(target: str, fuzz: Any) -> None:
+    pytest.importorskip(NEEDED.get(target, "numpy"))
+    seeds, reader = fuzz.TARGETS[target]
+    valid = list(seeds())
+    for content in valid:
+        fuzz.attempt(reader, content)
+
+    @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.sampled_from(valid), st.lists(EDIT, min_size=1, max_size=3))
+    def check(content: bytes, edits: list[tuple[float, int, bytes]]) -> None:
+        fuzz.attempt(reader, damage(content, edits))
+
+    check()
