@@ -7,6 +7,7 @@ case's journal, several fill it, round by round, and one puts the output togethe
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,7 +34,7 @@ def dispatch(
     sizes: Mapping[str, Size | None],
     tell: Tell,
 ) -> Iterator[Result]:
-    """The results of cases, in the order in which they are finished.
+    """The results of cases, of which there is at least one, as they are finished.
 
     Dask repeats a task whose worker died, and gives it up when that happens again and again. The
     tasks that waited in the same worker are blamed too; hence cases that were given up are tried
@@ -46,7 +47,7 @@ def dispatch(
     """
     client.subscribe_topic(TOPIC, lambda event: tell(*event[1]))
     workers = sum(client.nthreads().values())
-    parts = workers if len(cases) < workers else 1
+    parts = max(1, math.ceil(workers / len(cases)))
     suspects = []
     submit = partial(_submit, client, request)
     tasks = {submit(case, parts, sizes[case.name]): case for case in cases}
@@ -65,7 +66,8 @@ def _submit(
     client: Client, request: Request, case: Case, parts: int, size: Size | None
 ) -> Future[Result]:
     send: Callable[..., Future[Result]] = partial(client.submit, _on_worker, pure=False)
-    if parts == 1 or size is None:
+    parts = 1 if size is None else min(parts, size.generated)
+    if size is None or parts <= 1:
         return send(resample_case, case, request)
     opened = send(open_case, case, request)
     every, last = [opened], [opened]
