@@ -34,6 +34,7 @@ LAPTOP, TABLET = {"width": 1366, "height": 768}, {"width": 768, "height": 1024}
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
+    playwright.expect.set_options(timeout=30_000)  # milliseconds, of a busy machine
     with playwright.sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

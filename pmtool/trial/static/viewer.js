@@ -11,7 +11,8 @@ export class Viewer {
     this.dragWindows = false;
     this.pointers = new Map();
     [this.level, this.width] = WINDOWS.lung;
-    this.clear();
+    Object.assign(this, { rows: 1, columns: 1, images: null });
+    this.fit();
     for (const canvas of canvases) this.listen(canvas);
     new ResizeObserver(() => this.draw()).observe(canvases[0]);
   }
