@@ -23,6 +23,7 @@ import pmtool
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 
 Floats = NDArray[np.float64]
+SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -145,3 +146,19 @@ def test_slices_of_any_size(tmp_path: Path, size: tuple[int, int], suffix: str) 
     found = SEE[suffix](tmp_path / f"out.{suffix}")
     assert found.voxels.shape == (*size, 5)
     assert np.array_equal(found.voxels[:, :, ::2], voxels.transpose(2, 1, 0))
+
+
+@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not there")
+@pytest.mark.parametrize("suffix", SEE)
+def test_a_real_scan(tmp_path: Path, suffix: str) -> None:
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(SCAN))
+    reader.SetExtractIndex((200, 180, 60))
+    reader.SetExtractSize((48, 40, 5))
+    image = reader.Execute()
+    sitk.WriteImage(image, str(tmp_path / f"in.{suffix}"))
+    pmtool.resample(tmp_path / f"in.{suffix}", 1.25, tmp_path / f"out.{suffix}")
+    meant, found = place(image), SEE[suffix](tmp_path / f"out.{suffix}")
+    assert np.array_equal(found.voxels[:, :, ::2], meant.voxels)
+    assert found.matrix == pytest.approx(meant.matrix * [1, 1, 0.5], abs=1e-5)
+    assert found.origin == pytest.approx(meant.origin, abs=1e-4)
