@@ -163,7 +163,7 @@ class Outputs:
 
         What exists when a run goes on is judged by `pmtool.resumption`: its own files may.
         """
-        files = self.files()
+        files = [path for file in self.files() for path in (file, *_detached(file))]
         taken = [path.resolve() for path in inputs]
         for number, path in enumerate(files):
             self.check(path, self.overwrite or self.resume)
@@ -182,6 +182,11 @@ class Outputs:
 
         check_place(path)
         check_folder(path, overwrite)
+
+
+def _detached(path: Path) -> list[Path]:
+    """The file that ITK writes beside a header."""
+    return [path.with_suffix(".zraw")] if path.suffix.lower() == ".mhd" else []
 
 
 def check_output(path: Path, overwrite: bool) -> None:

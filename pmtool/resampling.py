@@ -17,6 +17,7 @@ from pmtool.assembly import Stack, assemble, uncertainty
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 from pmtool.grid import Grid
+from pmtool.headers import voxel_files
 from pmtool.hounsfield import check_hounsfield
 from pmtool.image_file import write_image
 from pmtool.needs import check_disk_for, check_memory_for
@@ -248,7 +249,8 @@ def _sampler_options(options: Options) -> SamplerOptions:
 
 def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> list[Path]:
     named = (image, options.reference, outputs.segmentation)
-    return [Path(source) for source in named if isinstance(source, (str, Path))]
+    paths = [Path(source) for source in named if isinstance(source, (str, Path))]
+    return paths + voxel_files(paths)
 
 
 def _check_samples(outputs: Outputs | None, options: Options) -> None:

@@ -95,6 +95,15 @@ def test_bad_output(name: str, refused: Any) -> None:
     refused(code, message, "resample", "--spacing", 1.25, "ct.nrrd", *arguments.split())
 
 
+def test_voxels_beside_a_header(ct: sitk.Image, refused: Any) -> None:
+    """They are no less an input, or another's file, than the header."""
+    sitk.WriteImage(ct, "in.mhd", useCompression=True)
+    arguments = ("resample", "--spacing=1.25", "in.mhd")
+    refused(6, "is an input", *arguments, "out.nrrd", "--statistics=in.zraw", "--overwrite")
+    Path("out.zraw").touch()
+    refused(6, "replace it with --overwrite", *arguments, "out.mhd")
+
+
 def test_interrupted_runs(folder: Path, fake_sampler: Any, refused: Any, capfd: Any) -> None:
     from pmtool.cli import cli
     from pmtool.console import run_command

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from pmtool.errors import InputError
@@ -37,3 +39,12 @@ def declared(path: Path) -> tuple[str, Declared]:
         f"{path} is no CT volume that pmtool reads; give a file whose name ends with "
         f"{', '.join(READERS)}"
     )
+
+
+def voxel_files(paths: Iterable[Path]) -> list[Path]:
+    """Files beside image headers that hold their voxels."""
+    found = []
+    for path in paths:
+        with suppress(InputError):
+            found += [claim.data for _, claim in [declared(path)] if claim.data != path]
+    return found
