@@ -1,7 +1,6 @@
 """Grids of stacks whose gaps differ, and of which even ones are a special case."""
 
 import math
-from itertools import pairwise
 from statistics import median
 
 import numpy as np
@@ -9,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmtool.errors import UsageError
+from pmtool.errors import GeometryError, UsageError
 from pmtool.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
 from pmtool.nodes import UNEVEN_SNAP
 
@@ -57,8 +56,7 @@ def test_every_slice_lies_where_it_should(gaps: list[float], ratio: float, name:
             assert where[high] - where[low] <= grid.spacing * 2**UNEVEN_SNAP * (1 + 1e-9)
             assert low >> grid.rounds == (high - 1) >> grid.rounds
         else:
-            longest = max(b - a for a, b in pairwise(positions))
-            assert found == pytest.approx(wanted, abs=UNEVEN_SNAP * max(longest, 2.5))
+            assert found == pytest.approx(wanted, abs=1.05 * UNEVEN_SNAP * grid.spacing)
             (weight,) = output.weights
             assert grid.is_acquired(weight.node) == (output.kind == "acquired")
             assert output.position == weight.node / 2**grid.rounds
@@ -141,8 +139,10 @@ def test_slices_that_jitter_are_kept() -> None:
     assert grid.slices[14].kind == "synthesised"
 
 
-def test_a_reference_far_beyond_is_told_by_true_positions() -> None:
-    reference_grid([0, 2.5, 7.5], 2.5, 1.25, 0, 9)
+def test_a_reference_is_judged_by_true_positions() -> None:
+    assert reference_grid([0, 2.5, 7.5], 2.5, 1.25, 0, 9).counts()["extrapolated"] == 2
+    with pytest.raises(GeometryError, match=r"reaches 3\.75 mm beyond"):
+        reference_grid([0, 2.5, 7.5], 2.5, 1.25, 0, 10)
 
 
 @pytest.mark.parametrize("positions", [[0, 2.5, 1e6], [0, 1, 2, 40000]])
