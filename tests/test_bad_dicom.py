@@ -213,6 +213,22 @@ def private(number: int, image: Any) -> None:
     image.private_block(0x0099, "mine", create=True).add_new(1, "OB", bytes(4 << 20))
 
 
+def test_file_that_inflates(
+    tmp_path: Path, write_dicom: Writer, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deflated like a zip: 4 MiB of zeros in 4 kB, where 3 MiB are free."""
+
+    def change(number: int, image: Any) -> None:
+        image.ensure_file_meta()
+        image.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
+        private(number, image)
+
+    monkeypatch.setattr("pmtool.limits.free_memory", lambda: 3 << 20)
+    write_dicom(tmp_path / "in", VOXELS, change=change)
+    arguments = ("resample", "--spacing", 1.25, tmp_path / "in", tmp_path / "out.nrrd")
+    refused(7, "are free; end other programs", *arguments)
+
+
 @pytest.mark.parametrize("make", [series(change=private), first(lying(0xFFFFFFF0))])
 def test_what_does_no_harm(make: Any, tmp_path: Path, write_dicom: Writer) -> None:
     """Megabytes of private tags, and a length of 4 GiB where all pixels are there."""

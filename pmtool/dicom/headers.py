@@ -9,9 +9,16 @@ from pathlib import Path
 
 import pydicom
 from pydicom import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_file_meta_info
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from pmtool.errors import InputError
+from pmtool.errors import InputError, MemoryBudgetError
+from pmtool.headers.declared import inflated_size
+from pmtool.limits import MAX_INPUT, check_input
 
+_BEFORE_META = 144
+"""Bytes of the preamble and of the length of what follows it."""
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _SHARED = "SharedFunctionalGroupsSequence"
 _GROUPS = (
@@ -46,16 +53,19 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
     ------
     InputError
         If the file is damaged.
+    MemoryBudgetError
+        If it inflates to more than may be read.
     """
     wanted = [*tags, _SHARED, _FRAMES, "SOPClassUID"] if tags else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            _check_inflated(file)
             dataset = pydicom.dcmread(
                 file, stop_before_pixels=not pixels, specific_tags=wanted, force=True
             )
             _convert(dataset)
-    except MemoryError:
+    except (MemoryError, MemoryBudgetError):
         raise
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise damaged(file) from error
@@ -100,6 +110,17 @@ def _flat(common: Dataset, *groups: Dataset) -> Dataset:
                 header.update(item)
     _convert(header)
     return header
+
+
+def _check_inflated(file: Path) -> None:
+    """Raise `MemoryBudgetError` for a deflated file that inflates to more than may be read."""
+    try:
+        meta = read_file_meta_info(file)
+    except InvalidDicomError:  # no preamble, thus not deflated
+        return
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        start = _BEFORE_META + meta.FileMetaInformationGroupLength
+        check_input(str(file), inflated_size(file, start, MAX_INPUT + 1, wbits=-15))
 
 
 def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:

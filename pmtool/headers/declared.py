@@ -73,7 +73,7 @@ class Declared:
         self.check_plausible()
         if self.encoding == "deflate":
             wanted = self.bytes + ((self.start or 0) if self.packed_whole else 0)
-            found = _unpacked(self.data, self._skipped(), wanted)
+            found = inflated_size(self.data, self._skipped(), wanted)
             if found < wanted:
                 raise InputError(
                     f"{self.path} is truncated: {found} of {wanted} bytes; copy it again"
@@ -86,9 +86,15 @@ class Declared:
         return 0 if self.packed_whole or self.start is None else self.start
 
 
-def _unpacked(path: Path, start: int, enough: int) -> int:
-    """Bytes that a gzip or zlib stream unpacks to, counted up to ``enough`` and its end."""
-    unpacker, size = zlib.decompressobj(wbits=47), 0
+def inflated_size(path: Path, start: int, enough: int, wbits: int = 47) -> int:
+    """Bytes that a deflated stream unpacks to, counted up to ``enough`` and its end.
+
+    Parameters
+    ----------
+    wbits
+        Of zlib: 47 for gzip and zlib, -15 for a stream without header.
+    """
+    unpacker, size = zlib.decompressobj(wbits), 0
     with path.open("rb") as file:
         file.seek(start)
         try:
