@@ -27,6 +27,7 @@ HEADERS = {
 }
 LARGEST_FORM = 4096
 """Bytes."""
+_MOST_KEYS = 10_000
 
 
 class SecureHeaders:
@@ -77,9 +78,6 @@ class Bucket:
         self.levels = {k: x for k, x in self.levels.items() if now - x[1] < refill}
 
 
-_MOST_KEYS = 10_000
-
-
 class RateLimit:
     """Refuses too many requests of a participant, or of an address that is none's.
 
@@ -91,7 +89,7 @@ class RateLimit:
         self.app = app
         self.login = Bucket(rate=0.1, burst=5)
         self.entry = Bucket(rate=2, burst=100)
-        self.address = Bucket(rate=20, burst=200)
+        self.address = Bucket(rate=20, burst=500)
         self.participant = Bucket(rate=10, burst=60)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
