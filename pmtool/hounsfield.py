@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import ContentError
@@ -65,11 +66,21 @@ def for_network(values: NDArray[Any], window: tuple[int, int]) -> NDArray[np.int
 def restore_padding(made: NDArray[Any], above: NDArray[Any], below: NDArray[Any], low: int) -> None:
     """Put padding where both acquired neighbours have it, in place.
 
-    Padding is what lies below the window's lower end, outside the field of view. Where the
-    neighbours differ the larger value is taken.
+    Where the neighbours differ the larger value is taken.
     """
-    padding = (above < low) & (below < low)
-    made[padding] = np.maximum(above[padding], below[padding])
+    outside = padding(above, low) & padding(below, low)
+    made[outside] = np.maximum(above[outside], below[outside])
+
+
+def padding(values: NDArray[Any], low: int) -> NDArray[np.bool_]:
+    """What of a slice ``(H, W)`` lies outside the field of view.
+
+    It is lower than any HU, ``low``; or ``low`` itself, where scans were clipped, in pieces of 5x5
+    pixels and more.
+    """
+    lowest = sitk.GetImageFromArray((values <= low).astype(np.uint8))
+    solid = sitk.BinaryMorphologicalOpening(lowest, (2, 2), sitk.sitkBox, 0, 1)
+    return np.asarray((values < low) | sitk.GetArrayFromImage(solid).astype(np.bool_))
 
 
 def to_voxels(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:

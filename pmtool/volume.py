@@ -30,6 +30,14 @@ _UNEVEN_SHARE = 0.1
 """Of a slice distance: as little unevenness is passed over, as in DICOM."""
 
 
+class _Voxels:
+    """What NumPy makes a view of that keeps its image alive, as SimpleITK's own does not."""
+
+    def __init__(self, image: sitk.Image) -> None:
+        self.image = image
+        self.__array_interface__ = sitk.GetArrayViewFromImage(image).__array_interface__
+
+
 @dataclass(frozen=True)
 class Volume:
     """An image whose slices lie along one of its axes.
@@ -58,7 +66,7 @@ class Volume:
     @cached_property
     def slices(self) -> NDArray[Any]:
         """The voxels, slices first: a read-only view ``(slices, H, W)``."""
-        return np.moveaxis(sitk.GetArrayViewFromImage(self.image), 2 - self.axis, 0)
+        return np.moveaxis(np.asarray(_Voxels(self.image)), 2 - self.axis, 0)
 
     @property
     def dtype(self) -> np.dtype[Any]:

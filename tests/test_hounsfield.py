@@ -6,7 +6,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import ContentError
-from pmtool.hounsfield import check_hounsfield, for_network, restore_padding, to_voxels
+from pmtool.hounsfield import check_hounsfield, for_network, padding, restore_padding, to_voxels
 from pmtool.volume import Volume
 
 WINDOW = (-1024, 3071)
@@ -58,11 +58,22 @@ def test_for_network_clips_and_rounds() -> None:
 
 
 def test_padding_returns_where_both_have_it() -> None:
-    above = np.array([-2048, -3024, -2048, 50])
-    below = np.array([-2048, -2000, -900, -2048])
-    made = np.array([-1024, -1024, -950, 7])
+    above = np.array([[-2048, -3024, -2048, 50]])
+    below = np.array([[-2048, -2000, -900, -2048]])
+    made = np.array([[-1024, -1024, -950, 7]])
     restore_padding(made, above, below, -1024)
-    assert made.tolist() == [-2048, -2000, -950, 7]
+    assert made.tolist() == [[-2048, -2000, -950, 7]]
+
+
+def test_padding_of_a_clipped_scan_is_large_and_lowest() -> None:
+    values = np.random.default_rng(0).integers(-1024, -1000, (64, 64)).astype(np.int16)
+    assert not padding(values, -1024).any()
+    values[:9, 3:20] = -2048
+    values[30:35, 30:35] = -1024
+    values[50, 50] = -2000
+    expected = np.zeros(values.shape, bool)
+    expected[:9, 3:20] = expected[30:35, 30:35] = expected[50, 50] = True
+    np.testing.assert_array_equal(padding(values, -1024), expected)
 
 
 def test_to_voxels_rounds_to_the_nearest() -> None:

@@ -16,10 +16,10 @@ import SimpleITK as sitk
 from pmtool.bundle import Bundle
 from pmtool.cli import cli
 from pmtool.console import run_command
+from pmtool.hounsfield import padding
 from pmtool.phantom import chest_phantom
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial, load_secrets
-from pmtool.trial.prepare import outside_view
 from pmtool.trial.report import Report
 from pmtool.trial.results import Answer, Results
 from pmtool.trial.simulation import simulate_answers
@@ -68,7 +68,7 @@ class TestPrepare:
                 assert np.array_equal(shown, two.images(item))
                 scan, number = one.slices[item.slice]
                 values = volumes[scan].clip(-1024, 3071).astype(np.float64)
-                outside = outside_view(volumes[scan][number])
+                outside = padding(volumes[scan][number], -1024)
                 assert (shown[:, outside] == -1024).all()
                 values[:, outside] = -1024
                 assert shown.dtype == np.int16
@@ -84,15 +84,6 @@ class TestPrepare:
         secrets = [load_secrets(tmp_path / name) for name in ("one", "two")]
         assert len({*secrets[0], *secrets[1]}) == 4
         assert stat.S_IMODE((tmp_path / "one" / "secrets.json").stat().st_mode) == 0o600
-
-    def test_padding_is_what_is_large_and_lowest(self) -> None:
-        truth = np.random.default_rng(0).integers(-1024, -1000, (64, 64)).astype(np.int16)
-        assert not outside_view(truth).any()
-        truth[:9, 3:20] = -2048
-        truth[30:35, 30:35] = -1024
-        expected = np.zeros(truth.shape, bool)
-        expected[:9, 3:20] = expected[30:35, 30:35] = True
-        assert np.array_equal(outside_view(truth), expected)
 
     @pytest.mark.parametrize(
         ("code", "arguments"),

@@ -46,6 +46,14 @@ def test_the_voxels_are_not_copied(ct: sitk.Image) -> None:
     assert load_volume(ct).slices.ctypes.data == address
 
 
+def test_the_slices_keep_their_image_alive(ct: sitk.Image) -> None:
+    expected = sitk.GetArrayFromImage(ct)
+    slices = load_volume(sitk.GetImageFromArray(expected)).slices
+    others = [np.ones_like(expected) for _ in range(50)]
+    assert not any(np.shares_memory(slices, other) for other in others)
+    np.testing.assert_array_equal(slices, expected)
+
+
 def test_origin_moves_along_the_slices(ct: sitk.Image) -> None:
     ct.SetDirection([1, 0, 0, 0, 0.8, -0.6, 0, 0.6, 0.8])
     image = load_volume(ct).empty_on(make_grid(5, 2.5, 1.25, "ibsi"))

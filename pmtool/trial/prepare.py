@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import pmtool
 from pmtool.errors import OutputError
@@ -22,6 +21,7 @@ from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
+from pmtool.hounsfield import padding
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
 
@@ -133,21 +133,11 @@ def _images(
 
             makers[method.name] = method.maker(scan, list(numbers), progress)
         for index, number in numbers.items():
-            outside = outside_view(scan.truth(index))
+            outside = padding(scan.truth(index), CT_RANGE[0])  # noise in it would tell the method
             for name, make in makers.items():
                 values = make(index).clip(*CT_RANGE)
                 values[outside] = CT_RANGE[0]
                 yield name, number, values
-
-
-def outside_view(truth: Slice) -> NDArray[np.bool_]:
-    """Padding of a slice: pieces of 5x5 pixels and more of the lowest value.
-
-    No method is asked for it, and noise in it would tell which method is which.
-    """
-    from scipy.ndimage import binary_opening
-
-    return np.asarray(binary_opening(truth <= CT_RANGE[0], np.ones((5, 5), np.bool_)))
 
 
 def _provenance(scans: Sequence[Scan], methods: Sequence[Method], seed: int) -> dict[str, object]:
