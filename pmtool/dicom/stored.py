@@ -26,8 +26,8 @@ def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
         Of the source.
     """
     slope, intercept = rescale(header) or (1.0, 0.0)
-    dataset.RescaleSlope = DSfloat(slope, auto_format=True)
-    dataset.RescaleIntercept = DSfloat(intercept, auto_format=True)
+    dataset.setdefault("RescaleSlope", DSfloat(slope, auto_format=True))
+    dataset.setdefault("RescaleIntercept", DSfloat(intercept, auto_format=True))
     signed = dataset.PixelRepresentation = int(header.PixelRepresentation)
     stored = np.rint((values.astype(np.float64) - intercept) / slope)
     bits = min(max(int(header.BitsStored), 12), 16)
