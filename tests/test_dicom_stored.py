@@ -113,7 +113,7 @@ def test_padding(implicit: bool, resampled: Resample) -> None:
 
 def test_slopes_of_their_own(ct: sitk.Image, resampled: Resample) -> None:
     def change(number: int, slice_: Dataset) -> None:
-        slice_.RescaleSlope, slice_.RescaleIntercept = 1 + number, -1024 - number
+        slice_.RescaleSlope, slice_.RescaleIntercept = str(1 + number), -1024 - number
         slice_.WindowCenter, slice_.WindowWidth = 40 + number, 400
 
     slices = resampled(change=change)
