@@ -33,6 +33,7 @@ def test_images_of_all_formats(ct: sitk.Image, tmp_path: Path) -> None:
     put(ct, scans / "b" / "two.nii.gz", scans / "b" / "deep" / "x.y.mhd", scans / "one.nrrd")
     (scans / "notes.txt").write_text("none")
     (scans / ".hidden.nrrd").touch()
+    (scans / "gone.dcm").symlink_to("nowhere")
     cases = find_cases(scans)
     assert names(cases) == ["one", "b/two", "b/deep/x.y"]
     assert [case.extent for case in cases] == [EXTENT] * 3
@@ -77,8 +78,8 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
     table = tmp_path / "cases.csv"
     absolute = tmp_path / "b" / "CT"
     table.write_text(
-        "path,mask,series_uid,subject,age\n"
-        f"a/ct.nrrd,a/lung.nrrd,,s1,50\n{absolute},,1.2.3,s2,60\nmissing.nrrd,,,s3,\n",
+        "path,mask,series_uid,subject,stem\n"
+        f"a/ct.nrrd,a/lung.nrrd,,s1,x\n{absolute},,1.2.3,s2,y\nmissing.nrrd,,,s3,\n",
         encoding="utf-8-sig",
     )
     cases = find_cases(table)
@@ -86,8 +87,8 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
     assert cases[0].mask == tmp_path / "a" / "lung.nrrd"
     assert cases[1].series_uid == "1.2.3"
     assert [case.extent for case in cases] == [EXTENT, EXTENT, None]
-    named = find_cases(table, "{subject}/{number:03d}-{stem}-{age}{series}")
-    assert names(named) == ["s1/001-ct-50", "s2/002-CT-601.2.3", "s3/003-missing-"]
+    named = find_cases(table, "{subject}/{number:03d}{stem}{series}")
+    assert names(named) == ["s1/001x", "s2/002y1.2.3", "s3/003"]
 
 
 @pytest.mark.parametrize(

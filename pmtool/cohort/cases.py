@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pmtool.cohort.extent import Extent, extent_of, image_extent, series_extent
+from pmtool.dicom import require_pydicom
 from pmtool.errors import InputError, UsageError
 from pmtool.image_file import image_suffix
 
@@ -97,26 +98,30 @@ def _below(folder: Path, out: Path | None) -> Iterator[Scan]:
             continue
         folders.sort()
         visible = [place / file for file in sorted(files) if not file.startswith(".")]
-        images = [path for path in visible if image_suffix(path)]
-        yield from (Scan(path, extent=image_extent(path)) for path in images)
-        yield from _dicom(place, [path for path in visible if path not in images])
+        for path in visible:
+            if image_suffix(path):
+                yield Scan(path, extent=image_extent(path))
+        yield from _dicom(place, [path for path in visible if not image_suffix(path)])
 
 
 def _dicom(folder: Path, files: Sequence[Path]) -> Iterator[Scan]:
-    """The series among files of a folder; where there is none of CT, a scan that says so."""
+    """The CT series among files of a folder; where there is none, a scan that can only fail."""
     from pmtool.dicom.files import is_dicom
 
-    dicom = list(filter(is_dicom, files))
+    try:
+        dicom = [path for path in files if path.is_file() and is_dicom(path)]
+    except OSError:
+        yield Scan(folder)
+        return
     if not dicom:
         return
+    require_pydicom()
     from pmtool.dicom.series import find_series
 
     found = find_series(dicom)
     stacks = [series for series in found.series if series.is_stack]
     yield from (Scan(folder, s.uid, extent=series_extent(s)) for s in stacks)
-    if stacks:
-        return
-    if found.series or found.damaged or found.others:
+    if not stacks and (found.series or found.damaged or found.others):
         yield Scan(folder)
 
 
@@ -161,12 +166,13 @@ def _name(
     if template is None:
         name = PurePosixPath(folder, stem)
         return str(name / series if siblings[scan.path] > 1 else name)
-    known = {**scan.fields, "folder": folder, "stem": stem, "series": series}
+    own = {"folder": folder, "stem": stem, "series": series, "number": number}
+    known = {**own, **scan.fields}
     try:
-        name = PurePosixPath(template.format(**known, number=number))
+        name = PurePosixPath(template.format(**known))
     except (KeyError, IndexError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"the template {template!r} cannot be filled in; it may use {', '.join(known)}, number"
+            f"the template {template!r} cannot be filled in; it may use {', '.join(known)}"
         ) from error
     if name.is_absolute() or ".." in name.parts or not name.name:
         raise UsageError(f"the template names {str(name)!r}, which is no path within a folder")
