@@ -61,8 +61,7 @@ EQUIPMENT = _words(
     DateOfLastCalibration TimeOfLastCalibration
     """
 )
-"""General Equipment (C.7.5.1): what made the source and, as the standard wants it of derived
-images (C.12.1.1.5), becomes their contributing equipment."""
+"""General Equipment (C.7.5.1): what made the source becomes the contributing equipment."""
 
 IMAGE_LEVEL = _words(
     """
