@@ -17,6 +17,8 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
+from pmtool.cli import cli
+from pmtool.console import run_command
 from pmtool.image_file import write_image
 from pmtool.phantom import chest_phantom
 
@@ -237,3 +239,16 @@ def test_a_scheduler_started_by_hand_until_it_dies(
     assert rest.end()[0] == 8
     assert all(rest.results()[name]["status"] == "present" for name in done)
     assert volumes(out) == single
+
+
+def test_no_scheduler_answers(
+    scans: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pmtool.cohort.cluster._CONNECT_SECONDS", 1)
+    asked = ["cohort", str(scans), str(tmp_path / "out"), "--spacing=1.25"]
+    assert run_command(cli, [*asked, "--scheduler=tcp://127.0.0.1:1"]) == 2
+    assert run_command(cli, [*asked, "--scheduler=nonsense://x"]) == 2
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 2
+    assert all("no Dask scheduler answers at" in line for line in told)
+    assert not list((tmp_path / "out").iterdir())

@@ -85,15 +85,15 @@ def run_cohort(
         watch(progress)
 
     results = {case.name: Result.of(case, "open") for case in cases}
-    try:
-        with _workers(cases, request, means, sampler, sizes, tell) as finished:
+    with _workers(cases, request, means, sampler, sizes, tell) as finished:
+        try:
             for result in finished:
                 results[result.name] = result
                 progress.finish(result)
                 _report(result, progress)
                 watch(progress)
-    finally:
-        write_summary(list(results.values()), _plain(request), request.folder)
+        finally:
+            write_summary(list(results.values()), _plain(request), request.folder)
     return list(results.values())
 
 
