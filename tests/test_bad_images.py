@@ -158,6 +158,7 @@ BAD = {
     "nrrd large": Bad(sparse, 7, "lift the limit with --allow-large"),
     "nrrd absolute": Bad(nrrd("encoding: raw", "data file: /etc/passwd"), 3, ELSEWHERE),
     "nrrd above": Bad(nrrd("encoding: raw", "datafile: ../secret"), 3, ELSEWHERE),
+    "nrrd before": Bad(nrrd("encoding: gzip", "byte skip: -999"), 3, "start before the file"),
     "nrrd list": Bad(nrrd("encoding: raw", "data file: LIST"), 3, ELSEWHERE),
     "nrrd pattern": Bad(nrrd("encoding: raw", "data file: a%d.raw 1 5 1"), 3, ELSEWHERE),
     "nrrd gone": Bad(nrrd("encoding: raw", "data file: none.raw"), 3, "is not in its folder"),
@@ -225,3 +226,6 @@ def test_a_detached_file_in_the_same_folder_is_read(ct: sitk.Image, tmp_path: Pa
     for name in ("a.nhdr", "b.mhd"):
         sitk.WriteImage(ct, str(tmp_path / name))
         assert read_image(tmp_path / name).GetSize() == ct.GetSize()
+    header = (tmp_path / "a.nhdr").read_text()
+    (tmp_path / "a.nhdr").write_text(header.replace("data file: ", "data file: ./"))
+    assert read_image(tmp_path / "a.nhdr").GetSize() == ct.GetSize()

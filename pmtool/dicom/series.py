@@ -95,7 +95,7 @@ class Series:
             places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
             axes = np.array(self.images[0].header.ImageOrientationPatient, dtype=float)
             steps = np.diff(np.sort(places @ np.cross(axes[:3], axes[3:])))
-        except (AttributeError, TypeError, ValueError):
+        except (AttributeError, IndexError, TypeError, ValueError):
             return None
         return round(float(np.median(steps)), 3) if len(steps) else None
 

@@ -52,6 +52,8 @@ class Declared:
         if not self.size or min(self.size) < 1 or self.value_bytes < 1:
             sizes = " x ".join(map(str, self.size))
             raise InputError(f"{self.path} is damaged: its header gives the size {sizes}")
+        if self.start is not None and self.start < 0:
+            raise InputError(f"{self.path} is damaged: its voxels start before the file")
 
     @property
     def bytes(self) -> int:

@@ -44,7 +44,7 @@ def declared(path: Path) -> tuple[str, Declared]:
 def voxel_files(paths: Iterable[Path]) -> list[Path]:
     """Files beside image headers that hold their voxels."""
     found = []
-    for path in paths:
+    for path in filter(Path.is_file, paths):
         with suppress(InputError):
             found += [claim.data for _, claim in [declared(path)] if claim.data != path]
     return found

@@ -53,4 +53,4 @@ def _fields(path: Path, lines: list[str]) -> dict[str, str]:
 
 
 def _true(value: str) -> bool:
-    return value[:1].upper() in ("T", "1", "Y")
+    return value[:1].upper() in ("T", "1")

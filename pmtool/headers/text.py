@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,7 +24,7 @@ def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str],
     with path.open("rb") as file:
         while length < _MOST and (line := file.readline(_MOST)):
             length += len(line)
-            lines.append(line.decode("latin-1").rstrip("\r\n"))
+            lines.append(os.fsdecode(line).rstrip("\r\n"))
             if is_last(lines[-1]):
                 break
         else:
@@ -40,6 +41,7 @@ def beside(path: Path, name: str) -> Path:
     InputError
         If it is elsewhere, one of several, or missing.
     """
+    name = name.removeprefix("./")
     if not name or Path(name).name != name or "%" in name or name.split()[0] == "LIST":
         raise InputError(
             f"{path} takes its voxels from {name!r}; a single file in the same folder is read, no "
