@@ -13,7 +13,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 import pmtool
-from pmtool.files import write_bytes as write_bytes
+from pmtool.files import write_bytes
 from pmtool.grid import Grid, OutputSlice
 from pmtool.volume import Volume
 

@@ -16,6 +16,7 @@ from pmtool import report
 from pmtool.assembly import Stack, assemble, uncertainty
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
+from pmtool.files import write_bytes
 from pmtool.grid import Grid
 from pmtool.headers import voxel_files
 from pmtool.hounsfield import check_hounsfield
@@ -188,7 +189,7 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
     if outputs.uncertainty in wanted:
         write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
     if outputs.preview in wanted:
-        report.write_bytes(preview_png(stack.volume, image), outputs.preview)
+        write_bytes(preview_png(stack.volume, image), outputs.preview)
     if outputs.statistics in wanted:
         content = report.statistics(stack.volume, stack.grid, image)
         report.write_json(content, outputs.statistics)

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pmtool
 from pmtool.cohort.cases import Case
 from pmtool.errors import BatchError
-from pmtool.report import write_bytes, write_json
+from pmtool.files import write_bytes
+from pmtool.report import write_json
 
 Status = Literal["done", "present", "failed", "open"]
 CSV, JSON = "summary.csv", "summary.json"

@@ -13,7 +13,8 @@ from typing import Any
 import pmtool
 from pmtool.evaluation.commands import make_folder
 from pmtool.evaluation.tables import aligned, label
-from pmtool.report import write_bytes, write_json
+from pmtool.files import write_bytes
+from pmtool.report import write_json
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial
