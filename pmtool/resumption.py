@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from pmtool.errors import OutputError
 from pmtool.files import alone_in
 from pmtool.journal import Journal
 from pmtool.options import Outputs
@@ -54,7 +55,8 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
             yield journal
         except BaseException:
             if journal.is_empty:
-                journal.remove()
+                with suppress(OutputError):
+                    journal.remove()
             else:
                 _log.warning("finished slices are kept in %s; go on with --resume", journal.folder)
             raise
