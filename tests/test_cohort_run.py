@@ -170,6 +170,13 @@ def test_requests_that_cannot_be_met(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("spacing", [("0",), ("-1",), ("nan",), ("0", "0", "0"), ("thin",)])
+def test_spacings_that_cannot_be(ct_path: Path, out: Path, spacing: tuple[str, ...]) -> None:
+    asked = ["cohort", str(ct_path.parent), str(out), "--workers=0", "--spacing", *spacing]
+    assert run_command(cli, asked) == 2
+    assert not out.exists()
+
+
 def test_a_file_in_place_of_the_folder(ct_path: Path, out: Path) -> None:
     out.touch()
     assert cohort(ct_path.parent, out) == 6

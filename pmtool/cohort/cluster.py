@@ -39,7 +39,8 @@ def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
         "dashboard": False,
         "silence_logs": logging.CRITICAL,
     }
-    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus()] if on_gpus else [{}]
+    seen = gpus() if on_gpus else []
+    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in seen] or [{}]
     spec = {
         number: {
             "cls": Nanny,

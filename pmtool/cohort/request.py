@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -45,6 +46,11 @@ class Request:
     evaluate: bool = False
     evaluate_slices: int | None = None
     skip_existing: bool = True
+
+    def __post_init__(self) -> None:
+        possible = len(self.spacing) in (1, 3) and all(0 <= x < math.inf for x in self.spacing)
+        if not possible or not any(self.spacing):
+            raise UsageError("a spacing is one positive number, or three of which 0 keeps")
 
     def outputs(self, case: Case) -> Outputs:
         """The files of a case; they replace those that are there."""
