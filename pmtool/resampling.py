@@ -130,7 +130,7 @@ def prepare(
     grid = target_grid(volume, spacing, options)
     mask = None
     if outputs is not None and outputs.segmentation is not None:
-        mask = load_mask(outputs.segmentation, volume)
+        mask = load_mask(outputs.segmentation, volume, options.allow_large)
     check_memory_for(volume, grid, options.memory)
     sampler = load_sampler(options) if sampler is None else sampler
     bundle = sampler.bundle

@@ -18,8 +18,8 @@ from pmtool.volume import Volume, load_volume
 _HALF = 1e-6
 
 
-def load_mask(path: Path, volume: Volume) -> Volume:
-    """A mask of a volume, with exactly its geometry.
+def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
+    """A mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
 
     Slices of an uneven volume correspond one to one, whatever distance the mask's file gives.
 
@@ -30,7 +30,7 @@ def load_mask(path: Path, volume: Volume) -> Volume:
     GeometryError
         If it lies on another grid than the volume.
     """
-    image = load_volume(path, allow_uneven=True).image
+    image = load_volume(path, allow_uneven=True, allow_large=allow_large).image
     if not _same_grid(image, volume):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
     image.CopyInformation(volume.image)

@@ -41,15 +41,15 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
         wanted = _through_plane(volume, spacing)
         return make_grid(slices, volume.spacing, wanted, options.grid, options.interpolator)
     assert options.reference is not None
-    first, wanted, number = _reference_slices(volume, options.reference)
+    first, wanted, number = _reference_slices(volume, options.reference, options.allow_large)
     return reference_grid(slices, volume.spacing, wanted, first, number, options.interpolator)
 
 
 def _reference_slices(
-    volume: Volume, reference: str | Path | sitk.Image
+    volume: Volume, reference: str | Path | sitk.Image, allow_large: bool
 ) -> tuple[float, float, int]:
     """First position and spacing, mm, and number of a reference's slices."""
-    other = replace(load_volume(reference), axis=volume.axis)
+    other = replace(load_volume(reference, allow_large=allow_large), axis=volume.axis)
     name = "the reference" if isinstance(reference, sitk.Image) else str(reference)
     if not np.allclose(other.direction, volume.direction, atol=1e-4):
         raise GeometryError(
