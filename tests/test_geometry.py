@@ -94,6 +94,7 @@ def images(draw: st.DrawFn) -> tuple[sitk.Image, int]:
     if draw(st.booleans()):  # oblique
         direction = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     voxels = rng.integers(-1000, 1000, sizes[::-1])
+    voxels.flat[0] = -1000  # else few voxels may look like no HU
     kind = draw(st.sampled_from([np.int16, np.float32]))
     image = sitk.GetImageFromArray(voxels.astype(kind))
     image.SetSpacing(spacing)
