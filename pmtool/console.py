@@ -28,6 +28,9 @@ def run_command(command: click.Command, arguments: list[str] | None = None) -> i
         with _termination_as_interrupt():
             outcome = command.main(arguments, prog_name="pmtool", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(error.format_message())
+        return error.exit_code
     except click.ClickException as error:
         say(f"pmtool: {_one_line(error.format_message())} (--help shows what can be given)")
         return error.exit_code

@@ -2,7 +2,8 @@ import sys
 
 import pytest
 
-from pmtool.console import progress_bar
+from pmtool.cli import cli
+from pmtool.console import progress_bar, run_command
 
 
 def test_progress_is_for_terminals(
@@ -22,3 +23,13 @@ def test_progress_is_for_terminals(
     assert told.out == ""
     assert "12%" in told.err
     assert "100%" in told.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["trial"]])
+def test_without_a_command_the_help_is_shown(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(cli, arguments) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("Usage: pmtool")
+    assert "Commands:" in lines
