@@ -196,7 +196,8 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
     content = report.sidecar(stack.volume, stack.grid, run.options, run.key, run.sampler)
     if outputs.image in wanted:
         _write_volume(stack.volume, image, content, outputs)
-    report.write_json({**content, "segmentation": mask_key(run)}, outputs.sidecar)
+    beside = {name: getattr(outputs, name) is not None for name in ("preview", "statistics")}
+    report.write_json({**content, "segmentation": mask_key(run), **beside}, outputs.sidecar)
 
 
 def _write_volume(

@@ -23,6 +23,9 @@ from pmtool.options import Options
 from pmtool.sampler import Sampler
 
 
+ENDINGS = {"--preview": "ct.png", "--statistics": "ct.statistics.json"}
+
+
 def cohort(*arguments: object, workers: int = 0) -> int:
     given = ["cohort", *map(str, arguments), "--spacing", "1.25", f"--workers={workers}"]
     return run_command(cli, given)
@@ -256,6 +259,23 @@ def test_what_is_there_gets_what_is_new_alone(scans: Path, out: Path, fake_sampl
     pmtool.resample(scans / "a.nrrd", 1.25, single, statistics=out.parent / "statistics.json")
     expected = (out.parent / "statistics.json").read_bytes()
     assert (out / "a.statistics.json").read_bytes() == expected
+
+
+@pytest.mark.parametrize("option", ["--preview", "--statistics"])
+def test_what_goes_with_a_volume_that_was_replaced_is_made_again(
+    ct_path: Path, out: Path, fake_sampler: Any, option: str
+) -> None:
+    """The input is changed, for averages are the same for every seed."""
+    assert cohort(ct_path.parent, out, option) == 0
+    first = (out / ENDINGS[option]).read_bytes()
+    sitk.WriteImage(sitk.ReadImage(str(ct_path))[:, :, ::-1] + 100, str(ct_path))
+    assert cohort(ct_path.parent, out) == 0
+    fake_sampler.calls.clear()
+    for status in ("done", "present"):
+        assert cohort(ct_path.parent, out, option) == 0
+        assert statuses(out) == {"ct": status}
+    assert (out / ENDINGS[option]).read_bytes() != first
+    assert fake_sampler.calls == []
 
 
 def test_what_is_there_gets_a_mask_that_changed(

@@ -22,6 +22,10 @@ def files_to_make(run: Run) -> set[Path]:
     told = json.loads(outputs.sidecar.read_bytes())
     if outputs.segmentation_out is not None and told.get("segmentation") != mask_key(run):
         missing.add(outputs.segmentation_out)
+    for name in ("preview", "statistics"):
+        path = getattr(outputs, name)
+        if path is not None and not told.get(name):  # of a volume that was replaced, or not ours
+            missing.add(path)
     samples = told["options"].get("samples")
     if outputs.uncertainty in missing or (outputs.uncertainty and samples != run.options.samples):
         return set(outputs.files())
