@@ -183,6 +183,8 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
     stack, outputs = run.stack, run.outputs
     assert outputs is not None
     wanted = set(outputs.files() if files is None else files)
+    if outputs.image in wanted:
+        outputs.sidecar.unlink(missing_ok=True)  # it is not true any more
     if run.mask is not None and outputs.segmentation_out in wanted:
         labels = resample_mask(run.mask, stack.grid, outputs.segmentation_interpolation)
         write_image(labels, outputs.segmentation_out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,22 @@ def test_outputs_that_would_meet(ct: sitk.Image, tmp_path: Path) -> None:
     request.check_names(find_cases(tmp_path))
     with pytest.raises(UsageError, match="--name"):
         request.check_names(find_cases(tmp_path, "{stem}"))
+
+
+def test_outputs_in_place_of_inputs(ct: sitk.Image, tmp_path: Path) -> None:
+    put(ct, tmp_path / "ct.mhd", tmp_path / "deep" / "mask.nrrd")
+    cases = [Case("x/y", tmp_path / "ct.mhd", mask=tmp_path / "deep" / "mask.nrrd")]
+
+    def check(name: str, file_format: str | None = None) -> None:
+        Request(tmp_path, (1.25,), file_format=file_format).check_names(
+            [*cases, replace(cases[0], name=name)]
+        )
+
+    check("deep/ct")
+    check("deep", file_format="nrrd")
+    for name, file_format in (("ct", "mhd"), ("deep/mask", "nrrd"), ("deep", "dicom")):
+        with pytest.raises(UsageError, match="is an input or holds one"):
+            check(name, file_format=file_format)
 
 
 def test_files_of_a_case(tmp_path: Path) -> None:

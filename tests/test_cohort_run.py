@@ -22,7 +22,6 @@ from pmtool.console import INTERRUPTED, run_command
 from pmtool.options import Options
 from pmtool.sampler import Sampler
 
-
 ENDINGS = {"--preview": "ct.png", "--statistics": "ct.statistics.json"}
 
 
@@ -307,7 +306,7 @@ def test_what_is_there_gets_an_uncertainty_of_as_many_samples(
 def test_what_is_there_is_not_believed_without_a_true_sidecar(
     ct_path: Path, out: Path, fake_sampler: Any
 ) -> None:
-    for damage in ("", "{}", "[" * 10_000, None):
+    for damage in ('{"pmtool": "1"}', None):
         cohort(ct_path.parent, out)
         fake_sampler.calls.clear()
         if damage is None:
@@ -316,6 +315,31 @@ def test_what_is_there_is_not_believed_without_a_true_sidecar(
             (out / "ct.nrrd.json").write_text(damage)
         assert cohort(ct_path.parent, out) == 0
         assert len(fake_sampler.calls) == 4
+
+
+@pytest.mark.parametrize("sidecar", [None, "", "{}", "[" * 10_000])
+@pytest.mark.parametrize("option", ["--skip-existing", "--no-skip-existing"])
+def test_files_of_others_are_not_replaced(
+    ct_path: Path, out: Path, option: str, sidecar: str | None
+) -> None:
+    out.mkdir()
+    (out / "ct.nrrd").write_text("precious")
+    if sidecar is not None:
+        (out / "ct.nrrd.json").write_text(sidecar)
+    assert cohort(ct_path.parent, out, option) == 8
+    (case,) = json.loads((out / JSON).read_text())["cases"]
+    assert case["exit_code"] == 6
+    assert "nothing tells that pmtool made it" in case["error"]
+    assert (out / "ct.nrrd").read_text() == "precious"
+
+
+def test_no_scan_of_a_cohort_is_replaced(ct: sitk.Image, tmp_path: Path) -> None:
+    for name in ("1.nrrd", "2.nrrd"):
+        sitk.WriteImage(ct, str(tmp_path / name))
+    (tmp_path / "cases.csv").write_text("path\n2.nrrd\n1.nrrd\n")
+    before = content(tmp_path)
+    assert cohort(tmp_path / "cases.csv", tmp_path, "--name={number}") == 2
+    assert content(tmp_path) == before
 
 
 def test_an_interrupted_cohort_goes_on(scans: Path, out: Path, fake_sampler: Any) -> None:

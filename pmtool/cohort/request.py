@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pmtool.cohort.cases import Case
 from pmtool.errors import UsageError
+from pmtool.headers import voxel_files
 from pmtool.image_file import image_suffix
 from pmtool.options import MaskInterpolation, Options, Outputs
 
@@ -82,9 +83,10 @@ class Request:
         """The folder of a case's evaluation."""
         return self.folder / f"{case.name}.evaluation"
 
-    def check_names(self, cases: Iterable[Case]) -> None:
-        """Raise `UsageError` where two cases have one name or would be written to one file."""
+    def check_names(self, cases: Sequence[Case]) -> None:
+        """Raise `UsageError` where two cases would be one, or one would replace a scan or mask."""
         taken: dict[str | Path, Case] = {}
+        inputs = _inputs(cases)
         for case in cases:
             things: list[str | Path] = [case.name, *self.outputs(case).files()]
             for thing in things:
@@ -94,3 +96,16 @@ class Request:
                         f"{other.path} and {case.path} would both become {thing}; tell them apart "
                         "by --name"
                     )
+            for path in self.outputs(case).files():
+                if path.resolve() in inputs:
+                    raise UsageError(
+                        f"{case.path} would become {path}, which is an input or holds one; give "
+                        "another folder or --name"
+                    )
+
+
+def _inputs(cases: Iterable[Case]) -> set[Path]:
+    """All that is read, and the folders above it."""
+    named = {path for case in cases for path in (case.path, case.mask) if path is not None}
+    found = {path.resolve() for path in (*named, *voxel_files(named))}
+    return found | {folder for path in found for folder in path.parents}

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pmtool.cohort.cases import Case
 from pmtool.cohort.evaluation import evaluate_case
-from pmtool.cohort.existing import files_to_make
+from pmtool.cohort.existing import check_own, files_to_make
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.console import exit_code, sentence
@@ -106,7 +106,6 @@ def _complete(run: Run, case: Case, request: Request, tell: Tell) -> Result:
     assert outputs is not None
     missing = files_to_make(run) if request.skip_existing else set(outputs.files())
     if outputs.image in missing:
-        outputs.sidecar.unlink(missing_ok=True)  # it is not true any more
         kept: SliceStore = Journal(outputs.journal) if outputs.resume else {}
         stack = replace(run.stack, generated=kept)
         generated = sum(map(len, missing_jobs(stack, run.options.samples)))
@@ -154,6 +153,7 @@ def _prepared(case: Case, request: Request) -> Run:
         outputs.image.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{outputs.image.parent} cannot be made: {error.strerror}") from error
+    check_own(outputs)
     sampler = _sampler(request.options)
     run = prepare(case.path, request.spacing, outputs, request.case_options(case), sampler)
     run.outputs = replace(outputs, resume=Journal(outputs.journal).matches(run.key))
