@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pmtool.synthesis import SliceSampler
 
 _LISTED = 5
+_MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
 
 
@@ -79,6 +80,17 @@ def uneven_text(grid: Grid) -> str | None:
     )
 
 
+def made_text(volume: Volume) -> str | None:
+    """A sentence on slices that are no acquired ones, if any."""
+    made = _made_before(volume)
+    if not made:
+        return None
+    return (
+        f"{len(made)} of the {len(volume.slices)} slices of {volume.name} were made by pmtool "
+        "before and count as acquired here; resample the original series instead"
+    )
+
+
 def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     """A sentence on spacings that the model was not trained to produce, if any."""
     produced = {f"{s:.4g}": s for s in sorted(grid.generated_spacings(), reverse=True)}
@@ -123,6 +135,7 @@ def sidecar(
             "slices": grid.count,
             "spacing_mm": list(volume.image.GetSpacing()),
             "uneven_positions_mm": volume.positions,
+            "made_by_pmtool": _made_before(volume),
         },
         "grid": {
             "name": grid.name,
@@ -163,6 +176,12 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write all of a file or nothing; raises `OutputError`."""
     write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
+
+
+def _made_before(volume: Volume) -> list[int]:
+    """The slices of a DICOM series that pmtool made, as the last value of ImageType says."""
+    types = [header.get("ImageType") or [""] for header in volume.headers or ()]
+    return [index for index, values in enumerate(types) if values[-1] in _MADE]
 
 
 def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:

@@ -135,6 +135,7 @@ def prepare(
     sampler = load_sampler(options) if sampler is None else sampler
     bundle = sampler.bundle
     for text in (
+        report.made_text(volume),
         report.uneven_text(grid),
         report.interpolation_text(grid),
         report.spacing_text(grid, bundle.manifest.spacing_mm),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,10 @@ def test_equipment_changes_places(resampled: Resample) -> None:
 
 def test_a_derived_series_derived_again(resampled: Resample, tmp_path: Path) -> None:
     resampled(change=hospital)
-    pmtool.resample(tmp_path / "out0", 0.625, f"{tmp_path / 'again'}/")
+    with pytest.warns(UserWarning, match="4 of the 9 slices of .*out0 were made by pmtool before"):
+        pmtool.resample(tmp_path / "out0", 0.625, f"{tmp_path / 'again'}/")
+    told = json.loads((tmp_path / "again.json").read_text())
+    assert told["input"]["made_by_pmtool"] == [1, 3, 5, 7]
     found = dcmread(tmp_path / "again" / "0002.dcm")
     scanner, software = found.ContributingEquipmentSequence
     assert (scanner.Manufacturer, software.Manufacturer) == ("ACME", "pmtool")
