@@ -172,9 +172,10 @@ class Source:
         return [end - start for start, end in pairwise(self.positions)]
 
     def _check(self, spacing: float) -> None:
-        if not math.isfinite(spacing) or spacing <= 0:
+        if not (0 < spacing < math.inf and 0 < self.ratio < math.inf):
             raise UsageError(
-                f"the spacing between slices must be positive and finite, not {spacing:g}"
+                "the spacing between slices must be positive and finite, not "
+                f"{spacing:g} mm in place of {self.spacing:g} mm"
             )
         if self.ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
             raise UsageError(

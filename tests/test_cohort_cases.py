@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,6 +74,36 @@ def test_a_folder_without_ct_is_a_case_that_can_fail(
     assert names(find_cases(tmp_path)) == ["cut", "pet"]
 
 
+def test_a_file_that_cannot_be_read_is_a_case_that_can_fail(
+    ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(ct, tmp_path / "ct.nrrd")
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "locked" / "0001").touch()
+    unlocked = Path.open
+
+    def locked(path: Path, *arguments: Any, **more: Any) -> Any:
+        if path.parent.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return unlocked(path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", locked)
+    cases = find_cases(tmp_path)
+    assert [(case.name, case.extent) for case in cases] == [("ct", EXTENT), ("locked", None)]
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
+@pytest.mark.parametrize(
+    "damage", [{"Rows": None}, {"Columns": None}, {"ImagePositionPatient": ["nan", "0", "0"]}]
+)
+def test_headers_that_do_not_tell(
+    tmp_path: Path, write_dicom: WriteDicom, damage: dict[str, Any]
+) -> None:
+    write_dicom(tmp_path / "ct", np.zeros((4, 8, 6), np.int16), **damage)
+    (case,) = find_cases(tmp_path)
+    assert case.extent is None
+
+
 def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> None:
     put(ct, tmp_path / "a" / "ct.nrrd", tmp_path / "a" / "lung.nrrd")
     write_dicom(tmp_path / "b" / "CT", np.zeros((5, 12, 10), np.int16))
@@ -115,7 +146,14 @@ def test_nothing_to_find(tmp_path: Path) -> None:
         find_cases(tmp_path / "none.csv")
 
 
-@pytest.mark.parametrize("template", ["{subject}", "{", "{number:q}", "/{stem}", "../{stem}", ""])
+def test_outputs_in_the_folder_of_the_scans(ct_path: Path) -> None:
+    with pytest.raises(UsageError, match="name another one"):
+        find_cases(ct_path.parent, out=ct_path.parent / ".." / ct_path.parent.name)
+
+
+@pytest.mark.parametrize(
+    "template", ["{subject}", "{", "{number:q}", "/{stem}", "../{stem}", "", "{stem[x]}"]
+)
 def test_templates_that_cannot_be(ct_path: Path, template: str) -> None:
     with pytest.raises(UsageError, match="template"):
         find_cases(ct_path.parent, template)

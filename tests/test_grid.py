@@ -122,6 +122,12 @@ def test_spacings_that_cannot_be_met(spacing: float) -> None:
         make_grid(5, 2.5, spacing)
 
 
+@pytest.mark.parametrize("source_spacing", [math.nan, math.inf])
+def test_an_input_whose_spacing_cannot_be(source_spacing: float) -> None:
+    with pytest.raises(UsageError, match="finite"):
+        make_grid(5, source_spacing, 1.25)
+
+
 def test_unknown_grid() -> None:
     with pytest.raises(UsageError, match="keep-slices"):
         make_grid(5, 2.5, 1.25, "middle")  # type: ignore[arg-type]

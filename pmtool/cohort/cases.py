@@ -69,9 +69,12 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     InputError
         If there is nothing to be found, or the table cannot be read.
     UsageError
-        If the template names what is not known, or leads out of a folder.
+        If the template names what is not known, or leads out of a folder; if ``out`` is the
+        source.
     """
     is_folder = source.is_dir()
+    if is_folder and out is not None and out.resolve() == source.resolve():
+        raise UsageError(f"{out} is the folder of the scans; name another one for the outputs")
     scans = list(_below(source.resolve(), out)) if is_folder else _of_table(source)
     if not scans:
         raise InputError(f"{source} holds no scans; give a folder of CTs or a table of them")
@@ -110,7 +113,7 @@ def _dicom(folder: Path, files: Sequence[Path]) -> Iterator[Scan]:
 
     try:
         dicom = [path for path in files if path.is_file() and is_dicom(path)]
-    except OSError:
+    except (OSError, InputError):
         yield Scan(folder)
         return
     if not dicom:
@@ -170,7 +173,7 @@ def _name(
     known = {**own, **scan.fields}
     try:
         name = PurePosixPath(template.format(**known))
-    except (KeyError, IndexError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
             f"the template {template!r} cannot be filled in; it may use {', '.join(known)}"
         ) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -59,7 +60,7 @@ def image_extent(path: Path) -> Extent | None:
     except (PmtoolError, RuntimeError):
         return None
     size, spacing = reader.GetSize(), reader.GetSpacing()
-    if len(size) != 3 or min(spacing) <= 0:
+    if len(size) != 3 or not all(0 < x < math.inf for x in spacing):
         return None
     axis = through_plane_axis(spacing)
     width, height = (n for i, n in enumerate(size) if i != axis)
@@ -68,7 +69,7 @@ def image_extent(path: Path) -> Extent | None:
 
 def series_extent(series: Series) -> Extent | None:
     """Of a DICOM series; None where its headers do not tell."""
-    header, spacing = series.images[0].header, series.spacing
-    if not spacing or not {"Rows", "Columns"} <= set(header.dir()):
+    (height, width), spacing = series.images[0].shape, series.spacing
+    if not height or not width or not spacing or not math.isfinite(spacing):
         return None
-    return Extent(len(series.images), int(header.Rows), int(header.Columns), spacing)
+    return Extent(len(series.images), height, width, spacing)
