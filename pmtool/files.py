@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import glob
 import os
+import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -20,9 +21,11 @@ if sys.platform != "win32":
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A path of this process beside another one, of which nothing is left afterwards.
 
-    A killed process leaves it; see `remove_leftovers`.
+    A killed process leaves it; see `remove_leftovers`. Processes of other machines, which may
+    have the same number, have paths of their own.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    machine = platform.node().partition(".")[0]
+    temporary = path.with_name(f".{path.name}.{os.getpid()}@{machine}.tmp")
     _remove(temporary)
     try:
         yield temporary
@@ -32,7 +35,7 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 def move_into_place(temporary: Path, path: Path) -> None:
     """Let a finished file appear, once the disk has taken it; raises OSError."""
-    with temporary.open("rb") as file:
+    with temporary.open("r+b") as file:  # Windows flushes no file that is open to read alone
         os.fsync(file.fileno())
     temporary.replace(path)
 
@@ -48,9 +51,11 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes left when they were writing a path."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        _remove(leftover)
+    """Remove what killed processes, of any machine, left when they were writing a path."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+@[^@]*\.tmp")
+    for leftover in path.parent.glob(".*.tmp"):
+        if ours.fullmatch(leftover.name):
+            _remove(leftover)
 
 
 @contextmanager
@@ -58,6 +63,8 @@ def alone_in(folder: Path) -> Iterator[None]:
     """Make a folder, which may be there, and keep other processes out of it.
 
     The lock ends with the process, however that ends. The folder is removed if it is empty.
+    Processes of other machines are kept out only where the file system shares the locks of
+    folders, which NFS may not; on Windows nobody is.
 
     Raises
     ------
@@ -87,17 +94,16 @@ def _lock(folder: Path) -> int | None:
         folder.mkdir(exist_ok=True)
         if sys.platform == "win32":
             return None
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock), folder.stat()):
-                return lock
-        except FileNotFoundError:  # its former user has just removed it
-            pass
-        except BaseException:
+        with suppress(FileNotFoundError):  # its former user has just removed it
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if os.path.samestat(os.fstat(lock), folder.stat()):
+                    return lock
+            except BaseException:
+                os.close(lock)
+                raise
             os.close(lock)
-            raise
-        os.close(lock)
 
 
 def _remove(path: Path) -> None:

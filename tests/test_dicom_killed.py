@@ -51,7 +51,7 @@ def test_killed_at_any_step(tmp_path: Path, write_dicom: Callable[..., list[Path
     finish(tmp_path, "whole/")
     expected = contents(tmp_path / "whole")
     out = tmp_path / "out"
-    for pattern in (".out.*.tmp/0003.dcm", "out"):
+    for pattern in (".out.*.tmp/made/0003.dcm", "out"):
         kill_at(tmp_path, pattern, "out/")
         assert not out.exists() or contents(out) == expected
         finish(tmp_path, "out/", "--resume")
@@ -60,7 +60,7 @@ def test_killed_at_any_step(tmp_path: Path, write_dicom: Callable[..., list[Path
         assert left == {"out", "out.json"}
         (tmp_path / "out.json").unlink()
         out.rename(tmp_path / pattern[-3:])
-    kill_at(tmp_path, ".whole.*.tmp/0003.dcm", "whole/", "--overwrite", "--seed", "1")
+    kill_at(tmp_path, ".whole.*.tmp/made/0003.dcm", "whole/", "--overwrite", "--seed", "1")
     assert contents(tmp_path / "whole") == expected
     finish(tmp_path, "whole/", "--resume", "--seed", "1")
     assert contents(tmp_path / "whole").keys() == expected.keys()

@@ -29,10 +29,11 @@ def write_series(series: DerivedSeries, folder: Path) -> None:
     digits = max(4, len(str(len(series))))
     try:
         with temporary_beside(folder) as temporary:
-            temporary.mkdir()
+            made = temporary / "made"
+            made.mkdir(parents=True)
             for index in range(len(series)):
-                _write(series[index], temporary / f"{index + 1:0{digits}d}.dcm")
-            _move_into_place(temporary, folder)
+                _write(series[index], made / f"{index + 1:0{digits}d}.dcm")
+            _move_into_place(made, folder, temporary / "former")
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
@@ -66,17 +67,17 @@ def _write(dataset: Dataset, path: Path) -> None:
         os.fsync(file.fileno())
 
 
-def _move_into_place(temporary: Path, folder: Path) -> None:
+def _move_into_place(made: Path, folder: Path, former: Path) -> None:
+    """Let a finished folder appear; the one that is there goes to a path that is free."""
     if not folder.exists():
-        temporary.replace(folder)
+        made.replace(folder)
         return
-    with temporary_beside(folder.with_name(f"{folder.name}.old")) as former:
-        folder.replace(former)
-        try:
-            temporary.replace(folder)
-        except BaseException:
-            former.replace(folder)
-            raise
+    folder.replace(former)
+    try:
+        made.replace(folder)
+    except BaseException:
+        former.replace(folder)
+        raise
 
 
 def _is_ours(folder: Path) -> bool:

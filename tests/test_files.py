@@ -1,0 +1,70 @@
+"""Temporaries of processes at work, and of those that were killed."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pmtool import files
+from pmtool.errors import OutputError
+
+
+def temporary(path: Path) -> Path:
+    with files.temporary_beside(path) as found:
+        return found
+
+
+def test_leftovers_of_a_path_are_not_those_of_one_that_begins_alike(tmp_path: Path) -> None:
+    every = [temporary(tmp_path / name) for name in ("p1", "p1.2", "p1.2.3", "p1.old", "q")]
+    every[0].mkdir()
+    (every[0] / "1.dcm").touch()
+    for path in every[1:]:
+        path.touch()
+    files.remove_leftovers(tmp_path / "p1")
+    assert set(tmp_path.iterdir()) == set(every[1:])
+
+
+def test_machines_have_temporaries_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though their processes have the same number; one may go on where another was killed."""
+    monkeypatch.setattr(platform, "node", lambda: "node-1.cluster")
+    first = temporary(tmp_path / "a.nrrd")
+    monkeypatch.setattr(platform, "node", lambda: "node-2.cluster")
+    assert temporary(tmp_path / "a.nrrd") != first
+    first.touch()
+    files.remove_leftovers(tmp_path / "a.nrrd")
+    assert not first.exists()
+
+
+def test_what_is_flushed_is_open_for_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Windows wants it."""
+    monkeypatch.setattr(files.os, "fsync", lambda number: os.write(number, b""))
+    files.write_bytes(b"all", tmp_path / "a")
+    assert (tmp_path / "a").read_bytes() == b"all"
+
+
+def test_a_folder_that_its_former_user_removes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+
+    def slow(path: Path, *arguments: Any) -> int:
+        opened.append(path)
+        if len(opened) == 1:
+            path.rmdir()
+        return original(path, *arguments)
+
+    original = os.open
+    monkeypatch.setattr(files.os, "open", slow)
+    with files.alone_in(tmp_path / "j"), pytest.raises(OutputError, match="another process"):
+        with files.alone_in(tmp_path / "j"):
+            pass
+    assert len(opened) == 3
+    assert not (tmp_path / "j").exists()
