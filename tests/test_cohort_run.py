@@ -19,6 +19,7 @@ from pmtool.cli import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import CSV, JSON
 from pmtool.console import INTERRUPTED, run_command
+from pmtool.errors import UsageError
 from pmtool.options import Options
 from pmtool.sampler import Sampler
 
@@ -171,6 +172,24 @@ def test_requests_that_cannot_be_met(
         monkeypatch.undo()
     assert cohort(ct_path.parent, out, *arguments) == code
     assert not out.exists()
+
+
+@pytest.mark.parametrize(("means", "code"), [("--workers=1", 2), ("--scheduler=tcp://h:1", 0)])
+def test_the_device_is_that_of_the_workers(
+    ct_path: Path, out: Path, fake_sampler: Any, means: str, code: int
+) -> None:
+    """A login node without a GPU submits to machines that have one."""
+
+    class Processor(fake_sampler):  # type: ignore[misc]
+        def __init__(self, bundle: Any, options: Any, device: str = "auto") -> None:
+            if device.startswith("cuda"):
+                raise UsageError("there is no GPU")
+            super().__init__(bundle, options, device)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "Sampler", Processor)
+        asked = ["cohort", str(ct_path.parent), str(out), "--spacing=1.25", "--device=cuda"]
+        assert run_command(cli, [*asked, "--dry-run", means]) == code
 
 
 @pytest.mark.parametrize("spacing", [("0",), ("-1",), ("nan",), ("0", "0", "0"), ("thin",)])

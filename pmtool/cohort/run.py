@@ -75,7 +75,7 @@ def run_cohort(
     """
     request = _for_any_folder(request)
     request.check_names(cases)
-    sampler = _estimator(request)
+    sampler = _estimator(request, means)
     sizes = {case.name: size_of(case, request, sampler) for case in cases}
     _make(request.folder)
     progress = Progress(sizes)
@@ -100,7 +100,7 @@ def run_cohort(
 def dry_run_text(cases: Sequence[Case], request: Request, means: Means) -> str:
     """What `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
     request.check_names(cases)
-    sampler = _estimator(request)
+    sampler = _estimator(request, means)
     sizes = [size_of(case, request, sampler) for case in cases]
     cores = means.workers or (1 if means.workers == 0 or means.scheduler else processors())
     return f"{plan_table(cases, sizes, request)}\n\n{plan_text(sizes, cores)}"
@@ -165,9 +165,10 @@ def _with(request: Request, **options: Any) -> Request:
     return replace(request, options=replace(request.options, **options))
 
 
-def _estimator(request: Request) -> Sampler:
-    """For what a core can do."""
-    return load_sampler(replace(request.options, threads=1))
+def _estimator(request: Request, means: Means) -> Sampler:
+    """For what a core can do; the device is that of a scheduler's workers, where there is one."""
+    device = request.options.device if means.scheduler is None else "cpu"
+    return load_sampler(replace(request.options, threads=1, device=device))
 
 
 def _make(folder: Path) -> None:
