@@ -100,6 +100,15 @@ class Run:
     estimate: Estimate
     key: dict[str, Any]
 
+    @property
+    def mask_key(self) -> dict[str, Any] | None:
+        """Everything but the grid that decides the mask; None where there is none."""
+        if self.mask is None or self.outputs is None:
+            return None
+        interpolation = self.outputs.segmentation_interpolation
+        digest = self.mask.digest()
+        return {"sha256_of_voxels_and_geometry": digest, "interpolation": interpolation}
+
 
 def load_sampler(options: Options) -> Sampler:
     """The model on its device, which may serve many runs with these options."""
@@ -155,7 +164,7 @@ def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
     """Generate what a run lacks, put its output together and write its files."""
     if run.outputs is None:
         return _generate(run, progress)
-    with resumable(run.outputs, run.key) as journal:
+    with resumable(run) as journal:
         if journal is None:
             return load_volume(run.outputs.image, allow_large=True).image
         run.stack = replace(run.stack, generated=journal)
@@ -200,7 +209,7 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
     if outputs.image in wanted:
         _write_volume(stack.volume, image, content, outputs)
     beside = {name: getattr(outputs, name) is not None for name in ("preview", "statistics")}
-    report.write_json({**content, "segmentation": mask_key(run), **beside}, outputs.sidecar)
+    report.write_json({**content, "segmentation": run.mask_key, **beside}, outputs.sidecar)
 
 
 def _write_volume(
@@ -213,14 +222,6 @@ def _write_volume(
     from pmtool.dicom.folder import write_series
 
     write_series(DerivedSeries(source, image, sidecar), outputs.image)
-
-
-def mask_key(run: Run) -> dict[str, Any] | None:
-    """Everything but the grid that decides the mask of a run."""
-    if run.mask is None or run.outputs is None:
-        return None
-    interpolation = run.outputs.segmentation_interpolation
-    return {"sha256_of_voxels_and_geometry": run.mask.digest(), "interpolation": interpolation}
 
 
 def _key(

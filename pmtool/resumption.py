@@ -7,18 +7,20 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pmtool.errors import OutputError
 from pmtool.files import alone_in
 from pmtool.journal import Journal
-from pmtool.options import Outputs
+
+if TYPE_CHECKING:
+    from pmtool.resampling import Run
 
 _log = logging.getLogger("pmtool")
 
 
 @contextmanager
-def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]:
+def resumable(run: Run) -> Iterator[Journal | None]:
     """The journal of a run, for this process alone; None where the run is complete.
 
     The journal stays if the run stops after its first slice; nothing stays of one that stops
@@ -26,11 +28,9 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
 
     Parameters
     ----------
-    outputs
-        The run's files. Those that exist are refused unless they may be replaced, or are the
+    run
+        One with outputs. Files that exist are refused unless they may be replaced, or are the
         run's own from before it was killed.
-    key
-        Everything that decides the output's voxels; plain JSON values.
 
     Raises
     ------
@@ -39,14 +39,16 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
     OutputError
         If another process is at it, or a file exists or cannot be written.
     """
+    outputs = run.outputs
+    assert outputs is not None
     with alone_in(outputs.journal):
-        if outputs.resume and not missing_files(outputs, key):
+        if outputs.resume and not files_to_make(run):
             _log.info("%s is complete", outputs.image)
             Journal(outputs.journal).remove()
             yield None
             return
         journal = Journal.open(
-            outputs.journal, key, resume=outputs.resume, discard=outputs.overwrite
+            outputs.journal, run.key, resume=outputs.resume, discard=outputs.overwrite
         )
         try:
             for path in outputs.files():
@@ -62,19 +64,33 @@ def resumable(outputs: Outputs, key: dict[str, Any]) -> Iterator[Journal | None]
             raise
 
 
-def missing_files(outputs: Outputs, key: dict[str, Any]) -> list[Path]:
-    """Files that a run lacks: all of them, unless the sidecar tells of this very run.
+def files_to_make(run: Run) -> set[Path]:
+    """Files of a run that are not there, or not of these voxels, this model and these options.
 
-    The sidecar is written last, and a run that has a journal is not over.
+    The volume is among them if any voxel has to be generated. The sidecar tells of the others; it
+    is written last, and a run that has a journal is not over.
     """
-    if Journal(outputs.journal).exists or not _tells_of(outputs.sidecar, key):
-        return outputs.files()
-    return [path for path in outputs.files() if not path.exists()]
+    outputs = run.outputs
+    assert outputs is not None
+    told, every = _told(outputs.sidecar, run.key), set(outputs.files())
+    if told is None or Journal(outputs.journal).exists:
+        return every
+    missing = {path for path in every if not path.exists()}
+    if outputs.segmentation_out is not None and told.get("segmentation") != run.mask_key:
+        missing.add(outputs.segmentation_out)
+    for name in ("preview", "statistics"):
+        path = getattr(outputs, name)
+        if path is not None and not told.get(name):  # of a volume that was replaced, or not ours
+            missing.add(path)
+    if outputs.uncertainty is not None and told["options"].get("samples") != run.options.samples:
+        missing.add(outputs.uncertainty)
+    return every if missing & {outputs.image, outputs.uncertainty} else missing
 
 
-def _tells_of(sidecar: Path, key: dict[str, Any]) -> bool:
+def _told(sidecar: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What a sidecar tells, None unless it is of a run with this key."""
     try:
-        told = json.loads(sidecar.read_bytes())["options"]
-        return all(told[name] == value for name, value in key.items())
+        told: dict[str, Any] = json.loads(sidecar.read_bytes())
+        return told if all(told["options"][name] == value for name, value in key.items()) else None
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None

@@ -45,7 +45,7 @@ def test_what_is_flushed_is_open_for_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As Windows wants it."""
-    monkeypatch.setattr(files.os, "fsync", lambda number: os.write(number, b""))
+    monkeypatch.setattr(os, "fsync", lambda number: os.write(number, b""))
     files.write_bytes(b"all", tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == b"all"
 
@@ -62,9 +62,9 @@ def test_a_folder_that_its_former_user_removes_meanwhile(
         return original(path, *arguments)
 
     original = os.open
-    monkeypatch.setattr(files.os, "open", slow)
-    with files.alone_in(tmp_path / "j"), pytest.raises(OutputError, match="another process"):
-        with files.alone_in(tmp_path / "j"):
-            pass
+    monkeypatch.setattr(os, "open", slow)
+    folder = files.alone_in(tmp_path / "j")
+    with folder, pytest.raises(OutputError, match="another"), files.alone_in(tmp_path / "j"):
+        pass
     assert len(opened) == 3
     assert not (tmp_path / "j").exists()

@@ -182,6 +182,37 @@ def test_an_interrupted_run_goes_on(ct_path: Path, tmp_path: Path, fake_sampler:
     assert np.array_equal(voxels(sitk.ReadImage(str(out))), expected)
 
 
+def test_a_complete_run_is_not_another_one(
+    ct: sitk.Image, ct_path: Path, tmp_path: Path, fake_sampler: Any
+) -> None:
+    """Though its volume would be the same: other labels, another method, more samples."""
+    masks = [tmp_path / "m1.nrrd", tmp_path / "m2.nrrd"]
+    for number, mask in enumerate(masks):
+        sitk.WriteImage(sitk.Cast(ct > 500 * number, sitk.sitkUInt8), str(mask))
+    first: dict[str, Any] = {
+        "segmentation": masks[0],
+        "segmentation_out": tmp_path / "seg.nrrd",
+        "uncertainty": tmp_path / "sd.nrrd",
+        "samples": 2,
+    }
+    pmtool.resample(ct_path, 1.25, tmp_path / "out.nrrd", **first)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    fake_sampler.calls.clear()
+    pmtool.resample(ct_path, 1.25, tmp_path / "out.nrrd", resume=True, **first)
+    for change in (
+        {"segmentation": masks[1]},
+        {"segmentation_interpolation": "linear"},
+        {"samples": 4},
+        {"preview": tmp_path / "look.png"},
+    ):
+        with pytest.raises(OutputError, match="exists; replace it with --overwrite"):
+            pmtool.resample(
+                ct_path, 1.25, tmp_path / "out.nrrd", resume=True, **{**first, **change}
+            )
+    assert fake_sampler.calls == []
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
 def test_spacing_outside_the_models_range(ct: sitk.Image) -> None:
     ct.SetSpacing((0.7, 0.7, 8.0))
     with pytest.warns(UserWarning, match="4 mm, outside"):

@@ -12,7 +12,7 @@ from functools import lru_cache
 
 from pmtool.cohort.cases import Case
 from pmtool.cohort.evaluation import evaluate_case
-from pmtool.cohort.existing import check_own, files_to_make
+from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.console import exit_code, sentence
@@ -20,7 +20,7 @@ from pmtool.errors import OutputError
 from pmtool.journal import Journal, SliceStore
 from pmtool.options import Options
 from pmtool.resampling import Run, finish, load_sampler, prepare, write
-from pmtool.resumption import resumable
+from pmtool.resumption import files_to_make, resumable
 from pmtool.sampler import Sampler
 from pmtool.synthesis import generate, missing_jobs
 from pmtool.volume import load_volume
@@ -59,7 +59,7 @@ def open_case(case: Case, request: Request, *, tell: Tell) -> Result:
         assert outputs is not None
         if request.skip_existing and outputs.image not in files_to_make(run):
             return _complete(run, case, request, tell)
-        with resumable(outputs, run.key):
+        with resumable(run):
             return Result.of(case, "open")
 
     return _result(case, request, (), open_journal)
