@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pmtool.cli import cli
+from pmtool.cohort.cases import Case
+from pmtool.cohort.evaluation import evaluate_case
+from pmtool.cohort.request import Request
 from pmtool.cohort.result import CSV, JSON
 from pmtool.console import run_command
 from pmtool.image_file import write_image
+from pmtool.options import Options
 from pmtool.phantom import chest_phantom
+from pmtool.plan import SamplerOptions
 
 pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")
 pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage")
+
+from pmtool.evaluation import commands
+from pmtool.evaluation.commands import EvaluationOptions, chosen_methods
+from pmtool.evaluation.methods import PIXELMINER, PixelMiner
 
 
 def test_evaluation_of_every_case(tmp_path: Path) -> None:
@@ -41,3 +52,23 @@ def test_evaluation_of_every_case(tmp_path: Path) -> None:
         row = next(csv.DictReader(file))
     assert float(row["linear mae_hu"]) == lung["evaluation"]["linear"]["mae_hu"]
     assert "pixelminer mae_hu" in row
+
+
+def test_an_evaluation_uses_the_means_of_the_cohort(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[EvaluationOptions] = []
+
+    def evaluate(paths: Any, folder: Path, options: EvaluationOptions, tell: Any) -> None:
+        folder.mkdir(parents=True)
+        (folder / "report.json").write_text('{"summary": {}}')
+        asked.append(options)
+
+    monkeypatch.setattr(commands, "evaluate", evaluate)
+    options = Options(window="full", batch=3, threads=2, memory=2**32)
+    evaluate_case(Case("ct", tmp_path / "ct.nrrd"), Request(tmp_path, (1.25,), options))
+    (told,) = asked
+    assert (told.window, told.batch, told.threads, told.memory) == ("full", 3, 2, 2**32)
+    (method,) = chosen_methods([], tmp_path, replace(told, methods=(PIXELMINER,)))
+    assert isinstance(method, PixelMiner)
+    assert method.sampler.options == SamplerOptions("full", 3, 2, 2**32)

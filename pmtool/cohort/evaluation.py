@@ -32,7 +32,10 @@ def evaluate_case(case: Case, request: Request) -> Measures:
         workers=1,
         model=None if options.model is None else Path(options.model),
         device=options.device,
+        window=options.window,
+        batch=options.batch,
         threads=options.threads,
+        memory=options.memory,
         assume_hu=options.assume_hu,
         series_uid=case.series_uid,
     )

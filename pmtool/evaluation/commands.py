@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 from pmtool.bundle import Bundle
 from pmtool.commands import require
@@ -59,8 +59,8 @@ class EvaluationOptions:
         Of this choice, and of PixelMiner.
     workers
         Processes that score; one for every processor where it is None.
-    model, device, threads
-        Of PixelMiner.
+    model, device, window, batch, threads, memory
+        Of PixelMiner; see `pmtool.options.Options`.
     assume_hu
         Take voxels for HU whose range says otherwise.
     series_uid
@@ -76,7 +76,10 @@ class EvaluationOptions:
     workers: int | None = None
     model: Path | None = None
     device: str = "auto"
+    window: int | Literal["full"] | None = None
+    batch: int | None = None
     threads: int | None = None
+    memory: int | None = None
     assume_hu: bool = False
     series_uid: str | None = None
 
@@ -152,7 +155,8 @@ def chosen_methods(scans: Sequence[Scan], cache: Path, options: EvaluationOption
     if PIXELMINER in options.methods:
         bundle = Bundle.load(options.model)
         for mode in dict.fromkeys(options.modes):
-            asked = SamplerOptions(threads=options.threads, seed=options.seed, mode=mode)
+            means = options.window, options.batch, options.threads, options.memory
+            asked = SamplerOptions(*means, seed=options.seed, mode=mode)
             sampler = Sampler(bundle, asked, options.device)
             methods.append(PixelMiner(_mode_name(mode), sampler, cache))
     if not methods:
