@@ -98,6 +98,40 @@ def test_damaged_gzip(ct: sitk.Image, tmp_path: Path) -> None:
         read_image(path)
 
 
+def _in_streams(content: bytes, count: int) -> bytes:
+    """Gzipped in so many streams, as bgzip and pgzip do."""
+    step = -(-len(content) // count)
+    return b"".join(gzip.compress(content[i : i + step]) for i in range(0, len(content), step))
+
+
+@pytest.mark.parametrize("suffix", [".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("count", [2, 9])
+def test_gzip_of_several_streams(tmp_path: Path, suffix: str, count: int) -> None:
+    voxels = np.random.default_rng(0).integers(-1000, 1000, (30, 40, 50)).astype(np.int16)
+    image, path = sitk.GetImageFromArray(voxels), tmp_path / f"a{suffix}"
+    raw = tmp_path / "raw.nii" if suffix == ".nii.gz" else tmp_path / "raw.nrrd"
+    sitk.WriteImage(image, str(raw))
+    header = raw.read_bytes()[: -voxels.nbytes]
+    if suffix == ".nii.gz":
+        whole = _in_streams(raw.read_bytes(), count)
+    else:
+        whole = header.replace(b"raw", b"gzip") + _in_streams(voxels.tobytes(), count)
+    path.write_bytes(whole + bytes(20))
+    assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), voxels)
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="truncated"):
+        read_image(path)
+
+
+def test_a_second_stream_that_itk_does_not_read(tmp_path: Path) -> None:
+    image, path = sitk.Image([9, 9, 4], sitk.sitkInt16), tmp_path / "a.mha"
+    sitk.WriteImage(image, str(path))
+    header = path.read_bytes()[: -2 * 9 * 9 * 4].replace(b"Data = False", b"Data = True")
+    path.write_bytes(header + _in_streams(bytes(2 * 9 * 9 * 4), 2))
+    with pytest.raises(InputError, match="truncated: 324 of 648"):
+        read_image(path)
+
+
 def test_a_failed_write_leaves_nothing(ct: sitk.Image, tmp_path: Path) -> None:
     (tmp_path / "a.nrrd").mkdir()
     (tmp_path / "a.nrrd" / "full").touch()

@@ -11,10 +11,12 @@ from typing import Literal
 from pmtool.errors import InputError
 from pmtool.limits import MAX_DEFLATION, check_unpacked
 
-Encoding = Literal["raw", "deflate", "text"]
-_MOST = {"raw": 1.0, "deflate": float(MAX_DEFLATION), "text": 4.0}
+Encoding = Literal["raw", "deflate", "gzip", "text"]
+_MOST = {"raw": 1.0, "deflate": MAX_DEFLATION, "gzip": MAX_DEFLATION, "text": 4.0}
 """Bytes of voxels from one of the file; as text a voxel takes a digit and a space at least."""
-_CHUNK = 1 << 20
+_CHUNK = 1 << 16
+_GZIP = 31
+"""Of zlib: a gzipped stream and no other."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class Declared:
         Their first byte; in a gzipped file, counted unpacked. The last bytes of the file where
         it is None.
     encoding
-        Of the voxels.
+        Of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
     packed_whole
         The encoding is that of the file with its header, as in ``.nii.gz``.
     """
@@ -51,9 +53,9 @@ class Declared:
     def __post_init__(self) -> None:
         if not self.size or min(self.size) < 1 or self.value_bytes < 1:
             sizes = " x ".join(map(str, self.size))
-            raise InputError(f"{self.path} is damaged: its header gives the size {sizes}")
+            raise damaged(self.path, f"its header gives the size {sizes}")
         if self.start is not None and self.start < 0:
-            raise InputError(f"{self.path} is damaged: its voxels start before the file")
+            raise damaged(self.path, "its voxels start before the file")
 
     @property
     def bytes(self) -> int:
@@ -73,9 +75,10 @@ class Declared:
         disk does not take, and say nothing.
         """
         self.check_plausible()
-        if self.encoding == "deflate":
+        if self.encoding in ("deflate", "gzip"):
             wanted = self.bytes + ((self.start or 0) if self.packed_whole else 0)
-            found = inflated_size(self.data, self._skipped(), wanted)
+            several = self.encoding == "gzip"
+            found = inflated_size(self.data, self._skipped(), wanted, several=several)
             if found < wanted:
                 raise InputError(
                     f"{self.path} is truncated: {found} of {wanted} bytes; copy it again"
@@ -88,22 +91,36 @@ class Declared:
         return 0 if self.packed_whole or self.start is None else self.start
 
 
-def inflated_size(path: Path, start: int, enough: int, wbits: int = 47) -> int:
+def damaged(path: Path, why: str, form: str | None = None) -> InputError:
+    """The error of a file whose header is wrong; ``form`` where it may be of another format."""
+    kind = f" or no {form} file" if form else ""
+    return InputError(
+        f"{path} is damaged{kind}: {why}; copy it again or write it with another program"
+    )
+
+
+def inflated_size(
+    path: Path, start: int, enough: int, wbits: int = 47, several: bool = False
+) -> int:
     """Bytes that a deflated stream unpacks to, counted up to ``enough`` and its end.
 
     Parameters
     ----------
     wbits
         Of zlib: 47 for gzip and zlib, -15 for a stream without header.
+    several
+        Count gzipped streams that follow it, as bgzip and pgzip write them.
     """
-    unpacker, size = zlib.decompressobj(wbits), 0
+    unpacker, size, ended = zlib.decompressobj(wbits), 0, 0
     with path.open("rb") as file:
         file.seek(start)
         try:
             while size < enough and (chunk := file.read(_CHUNK)):
-                while chunk and not unpacker.eof:
+                while chunk and size < enough and (several or not unpacker.eof):
+                    if unpacker.eof:
+                        unpacker, ended = zlib.decompressobj(_GZIP), size
                     size += len(unpacker.decompress(chunk, _CHUNK))
-                    chunk = unpacker.unconsumed_tail
+                    chunk = unpacker.unconsumed_tail or unpacker.unused_data
         except zlib.error:
-            return 0
+            return ended
     return size

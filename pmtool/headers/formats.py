@@ -34,7 +34,10 @@ def declared(path: Path) -> tuple[str, Declared]:
             try:
                 return reader, claim(path)
             except OSError as error:
-                raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+                raise InputError(
+                    f"{path} cannot be read ({error.strerror or error}): change its permissions or "
+                    "copy it again"
+                ) from error
     raise InputError(
         f"{path} is no CT volume that pmtool reads; give a file whose name ends with "
         f"{', '.join(READERS)}"

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pmtool.errors import InputError
-from pmtool.headers.declared import Declared, Encoding
+from pmtool.headers.declared import Declared, Encoding, damaged
 from pmtool.headers.text import beside, header_lines, whole_numbers
 
 _BYTES = {
@@ -29,9 +28,9 @@ def declared_meta(path: Path) -> Declared:
         value_bytes = _BYTES[fields["ElementType"]]
         name, skip = fields[_LAST], int(fields.get("HeaderSize", "0"))
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged: its header lacks or garbles {error}") from error
+        raise damaged(path, f"its header lacks or garbles {error}") from error
     if dimensions != len(size) or not 1 <= dimensions <= 10:
-        raise InputError(f"{path} is damaged: {dimensions} dimensions and {len(size)} sizes")
+        raise damaged(path, f"{dimensions} dimensions and {len(size)} sizes")
     data = path
     if name.upper() != "LOCAL":
         data, start = beside(path, name), 0
@@ -47,7 +46,7 @@ def _fields(path: Path, lines: list[str]) -> dict[str, str]:
     for line in lines:
         name, equals, value = (part.strip() for part in line.partition("="))
         if not equals or len(value) > _LONGEST or name in fields:
-            raise InputError(f"{path} is damaged or no MetaImage file: see the line {line[:40]!r}")
+            raise damaged(path, f"see the line {line[:40]!r}", "MetaImage")
         fields[name] = value
     return fields
 

@@ -8,8 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from pmtool.errors import InputError
-from pmtool.headers.declared import Declared, Encoding
+from pmtool.headers.declared import Declared, Encoding, damaged
 
 _FORMS = {
     348: ("dim 40 8h, type 70 h, bits 72 h, spacing 76 8f, offset 108 f", 352),
@@ -29,10 +28,10 @@ def declared_nifti(path: Path) -> Declared:
         with (gzip.open if packed else open)(path, "rb") as file:
             header = file.read(_LONGEST)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _damaged(path, "it cannot be unpacked") from error
+        raise damaged(path, "it cannot be unpacked", "NIfTI") from error
     order = next((o for o in "<>" if _size(header, o) in _FORMS), None)
     if order is None or len(header) < _size(header, order):
-        raise _damaged(path, "it does not begin as a NIfTI file")
+        raise damaged(path, "it does not begin as a NIfTI file", "NIfTI")
     form, least = _FORMS[_size(header, order)]
     values = {
         name: struct.unpack_from(order + kind, header, int(place))
@@ -41,21 +40,17 @@ def declared_nifti(path: Path) -> Declared:
     dimensions, *size = values["dim"]
     (code,), (bits,), (offset,) = values["type"], values["bits"], values["offset"]
     if not 1 <= dimensions <= 7:
-        raise _damaged(path, f"its header gives {dimensions} dimensions")
+        raise damaged(path, f"its header gives {dimensions} dimensions", "NIfTI")
     if _BITS.get(code) != bits:
-        raise _damaged(path, f"its voxels have type {code} and {bits} bits")
+        raise damaged(path, f"its voxels have type {code} and {bits} bits", "NIfTI")
     if not math.isfinite(offset) or not least <= offset < 2**31:
-        raise _damaged(path, f"its voxels start at byte {offset:g}")
+        raise damaged(path, f"its voxels start at byte {offset:g}", "NIfTI")
     if not all(map(math.isfinite, values["spacing"][: dimensions + 1])):
-        raise _damaged(path, "its spacing is not finite")
-    encoding: Encoding = "deflate" if packed else "raw"
+        raise damaged(path, "its spacing is not finite", "NIfTI")
+    encoding: Encoding = "gzip" if packed else "raw"
     shape = tuple(size[:dimensions])
     return Declared(path, shape, bits // 8, path, int(offset), encoding, packed_whole=packed)
 
 
 def _size(header: bytes, order: str) -> int:
     return int(struct.unpack_from(order + "i", header)[0]) if len(header) >= 4 else 0
-
-
-def _damaged(path: Path, why: str) -> InputError:
-    return InputError(f"{path} is damaged or no NIfTI file: {why}")

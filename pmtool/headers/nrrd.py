@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pmtool.errors import InputError
-from pmtool.headers.declared import Declared, Encoding
+from pmtool.headers.declared import Declared, Encoding, damaged
 from pmtool.headers.text import beside, header_lines, whole_numbers
 
 _BYTES = {
@@ -24,7 +23,7 @@ _BYTES = {
 }
 _ENCODINGS: dict[str, Encoding] = {
     **dict.fromkeys(("raw",), "raw"),
-    **dict.fromkeys(("gz", "gzip"), "deflate"),
+    **dict.fromkeys(("gz", "gzip"), "gzip"),
     **dict.fromkeys(("txt", "text", "ascii", "hex"), "text"),
 }
 
@@ -33,7 +32,7 @@ def declared_nrrd(path: Path) -> Declared:
     """The claim of an NRRD file; raises `InputError`."""
     lines, start = header_lines(path, lambda line: not line.strip())
     if not lines or not re.match(r"NRRD000\d\s*$", lines[0]):
-        raise InputError(f"{path} is damaged or no NRRD file: it does not begin as one")
+        raise damaged(path, "it does not begin as one", "NRRD")
     fields = _fields(path, lines[1:])
     try:
         size = whole_numbers(fields["sizes"])
@@ -41,7 +40,7 @@ def declared_nrrd(path: Path) -> Declared:
         encoding = _ENCODINGS[fields["encoding"].lower()]
         skip = int(fields.get("byteskip", "0"))
     except (KeyError, ValueError) as error:
-        raise InputError(f"{path} is damaged: its NRRD header lacks or garbles {error}") from error
+        raise damaged(path, f"its NRRD header lacks or garbles {error}") from error
     data, name = path, fields.get("datafile")
     if name is not None:
         data, start = beside(path, name), 0
@@ -57,6 +56,6 @@ def _fields(path: Path, lines: list[str]) -> dict[str, str]:
         if not colon or line.startswith("#") or value.startswith("="):
             continue
         if name in fields:
-            raise InputError(f"{path} is damaged: its NRRD header gives {name} twice")
+            raise damaged(path, f"its NRRD header gives {name} twice")
         fields[name] = value.strip()
     return fields

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pmtool.errors import InputError
+from pmtool.headers.declared import damaged
 
 _MOST = 1 << 20
 """Bytes of a header; ours have some hundred."""
@@ -29,7 +30,7 @@ def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str],
                 break
         else:
             if length >= _MOST:
-                raise InputError(f"{path} is damaged: its header does not end")
+                raise damaged(path, "its header does not end")
     return lines, length
 
 
@@ -49,7 +50,9 @@ def beside(path: Path, name: str) -> Path:
         )
     data = path.with_name(name)
     if not data.is_file() or data.resolve().parent != path.resolve().parent:
-        raise InputError(f"{path} takes its voxels from {name}, which is not in its folder")
+        raise InputError(
+            f"{path} takes its voxels from {name}, which is not in its folder; put the file there"
+        )
     return data
 
 
