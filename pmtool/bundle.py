@@ -122,7 +122,9 @@ class Bundle:
             content = _read(path)
             manifest = Manifest.from_json(json.loads(content))
         except OSError as error:
-            raise ModelError(f"no model was found in {folder}: {path.name} is missing") from error
+            raise ModelError(
+                f"no model was found in {folder}: {path.name} is missing; give another folder"
+            ) from error
         except _NOT_OURS as error:
             raise ModelError(
                 f"{path} is not the manifest of a pmtool model: export the model again"
@@ -167,7 +169,9 @@ def _check(folder: Path, name: str, expected: str) -> None:
     """Raise `ModelError` unless a file of the bundle is what the manifest says."""
     path = folder / name
     if Path(name).name != name or name == ".." or _leads_away(path):
-        raise ModelError(f"the model in {folder} names a file outside of its folder: {name}")
+        raise ModelError(
+            f"the model in {folder} names a file outside of its folder: {name}; copy the file there"
+        )
     try:
         if not path.is_file():
             raise FileNotFoundError(name)

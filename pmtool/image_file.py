@@ -129,7 +129,10 @@ def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> 
 
 
 def _unreadable(path: Path) -> InputError:
-    return InputError(f"{path} is truncated, damaged or not an image that ITK can read")
+    return InputError(
+        f"{path} is truncated, damaged or not an image that ITK can read; copy it again or write "
+        "it with another program"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -259,6 +259,9 @@ def _write_dicom(
     return files
 
 
+REMEDY = re.compile(r"[;:] (copy|give|put|write|convert|change|install|export|take) ")
+
+
 @pytest.fixture
 def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., None]:
     """Runs a command that must fail: with this code and one line, which docs/errors.md explains.
@@ -278,6 +281,7 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
         assert (found, told.out, len(lines)) == (code, "", 1), told
         assert message in lines[0]
         assert lines[0].startswith("pmtool: ")
+        assert code != 3 or REMEDY.search(lines[0]), f"{lines[0]} names no remedy"
         assert sorted(tmp_path.rglob("*")) == before
         assert message in explained, f"docs/errors.md does not explain {message!r}"
 

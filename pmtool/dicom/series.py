@@ -172,7 +172,8 @@ def choose_series(found: Found, uid: str | None, name: str) -> Series:
     if found.damaged:
         raise InputError(found.damaged[0])
     if not found.series and found.others:
-        raise ContentError(f"{name} holds images of modality {', '.join(found.others)}, not CT")
+        modalities = ", ".join(found.others)
+        raise ContentError(f"{name} holds images of modality {modalities}, not CT; give a CT")
     if not found.series:
         raise InputError(f"{name} holds no CT images; give a series of CT in DICOM files")
     listed = "; ".join(map(str, found.series))
