@@ -8,6 +8,7 @@ from pathlib import Path
 
 import psutil
 
+from pmtool.cgroups import memory_grant
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 
 MAX_INPUT = 8 * 2**30
@@ -77,9 +78,15 @@ def check_disk(files: Mapping[Path, int]) -> None:
             )
 
 
+def total_memory() -> int:
+    """Bytes of this machine, or of the container or the cluster's job that this process is in."""
+    return int(min(psutil.virtual_memory().total, memory_grant().total))
+
+
 def free_memory() -> int:
-    """Bytes that this process may still allocate, on this machine and under ``ulimit -v``."""
-    free, process = psutil.virtual_memory().available, psutil.Process()
+    """Bytes that this process may still allocate: of `total_memory`, and under ``ulimit -v``."""
+    free = int(min(psutil.virtual_memory().available, memory_grant().free))
+    process = psutil.Process()
     if not psutil.LINUX:
         return free
     limit, _ = process.rlimit(psutil.RLIMIT_AS)

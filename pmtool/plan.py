@@ -12,7 +12,7 @@ from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.layout import Layout
-from pmtool.limits import free_memory, gibibytes
+from pmtool.limits import free_memory, gibibytes, total_memory
 from pmtool.mixture import Mode
 from pmtool.windows import balanced, padded_size, wavefronts
 
@@ -99,7 +99,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     threads = options.threads or processors()
     resident = psutil.Process().memory_info().rss
     free = resident + free_memory()
-    budget = min(options.memory or psutil.virtual_memory().total // 2, free)
+    budget = min(options.memory or total_memory() // 2, free)
     lane = Buffers.size(layout, *window, 1)
     scratch = int(SCRATCH * lane)
     wanted = options.batch or MOST_LANES

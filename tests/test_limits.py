@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import SimpleITK as sitk
 
-from pmtool import limits, resample
+from pmtool import cgroups, limits, resample
 from pmtool.errors import MemoryBudgetError
 
 
@@ -29,3 +30,44 @@ def test_the_limit_holds_for_all_inputs(
         resample(files["image"], None, tmp_path / "out.nrrd", **options)
     resample(files["image"], None, tmp_path / "out.nrrd", **options, allow_large=True)
     assert (tmp_path / "labels.nrrd").exists()
+
+
+def control_group(folder: Path, files: tuple[str, str, str], *values: object) -> None:
+    """A limit and a use of memory, and the cache among it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / files[0]).write_text(f"{values[0]}\n")
+    (folder / files[1]).write_text(f"{values[1]}\n")
+    (folder / "memory.stat").write_text(f"anon 5\n{files[2]} {values[2]}\n")
+
+
+@pytest.fixture(params=["1", "2"])
+def groups(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Path, tuple[str, str, str]]:
+    """The place of a tree of control groups, and the names of its files."""
+    own = {"1": "9:cpu,memory:/job/step\n0::/\n", "2": "0::/job/step\n"}[request.param]
+    (tmp_path / "own").write_text(f"2:cpuset:/job\n{own}")
+    monkeypatch.setattr(cgroups, "_ROOT", tmp_path)
+    monkeypatch.setattr(cgroups, "_OWN", tmp_path / "own")
+    if request.param == "2":
+        return tmp_path, ("memory.max", "memory.current", "inactive_file")
+    first = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+    return tmp_path / "memory", first
+
+
+def test_memory_within_a_container_or_a_job(groups: tuple[Path, tuple[str, str, str]]) -> None:
+    root, files = groups
+    control_group(root / "job" / "step", files, "max", 2**20, 0)
+    control_group(root / "job", files, 2**24, 2**23, 2**20)
+    control_group(root, files, 2**62, 2**30, 0)
+    assert limits.total_memory() == 2**24
+    assert limits.free_memory() == 2**23 + 2**20
+    control_group(root / "job" / "step", files, 2**22, 2**23, 0)
+    assert limits.total_memory() == 2**22
+    assert limits.free_memory() == 0
+
+
+def test_memory_without_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroups, "_OWN", tmp_path / "none")
+    assert limits.total_memory() == psutil.virtual_memory().total
+    assert limits.free_memory() > 0

@@ -9,8 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Progress
@@ -18,6 +16,7 @@ from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result, write_summary
 from pmtool.cohort.work import Tell, resample_case
 from pmtool.errors import OutputError, UsageError
+from pmtool.limits import free_memory, total_memory
 from pmtool.plan import processors
 from pmtool.resampling import load_sampler
 from pmtool.sampler import Sampler
@@ -127,9 +126,9 @@ def _workers(
         cluster = joined_cluster(means.scheduler)
         request = _with(request, threads=request.options.threads or 1)
     else:
-        free, cores = psutil.virtual_memory().available, processors()
+        free, cores = free_memory(), processors()
         workers = means.workers or room(cases, sampler, free, cores, len(gpus()))
-        memory = psutil.virtual_memory().total // workers
+        memory = total_memory() // workers
         request = _with(
             request,
             threads=request.options.threads or max(1, cores // workers),
