@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from threading import Lock
 
 import SimpleITK as sitk
 
@@ -142,9 +143,35 @@ def _reason(error: Exception) -> str:
     return "ITK could not write it; is the disk full?"
 
 
-@contextmanager
-def quiet_itk() -> Iterator[None]:
+class _Silence:
+    """Of the whole process, while any of its threads wants it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._made = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._made.enter_context(_silenced())
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._made.close()
+
+
+_SILENCE = _Silence()
+
+
+def quiet_itk() -> AbstractContextManager[None]:
     """Keep ITK's and its file libraries' own remarks off standard error."""
+    return _SILENCE
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     permissive = os.environ.get("ITK_NIFTI_SFORM_PERMISSIVE")
     saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)

@@ -1,4 +1,5 @@
 import gzip
+import os
 import struct
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError
-from pmtool.image_file import FORMATS, image_suffix, read_image, write_image
+from pmtool.image_file import FORMATS, image_suffix, quiet_itk, read_image, write_image
 from pmtool.volume import load_volume
 
 SUFFIXES = [f".{f}" for f in FORMATS]
@@ -145,3 +146,15 @@ def test_a_failed_write_leaves_nothing(ct: sitk.Image, tmp_path: Path) -> None:
 def test_suffixes() -> None:
     assert image_suffix(Path("a.b.NII.GZ")) == ".nii.gz"
     assert image_suffix(Path("a.gz")) is None
+
+
+def test_threads_that_want_quiet_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """The one that came first goes first."""
+    one, other = quiet_itk(), quiet_itk()
+    one.__enter__()
+    other.__enter__()
+    one.__exit__(None, None, None)
+    os.write(2, b"hidden")
+    other.__exit__(None, None, None)
+    os.write(2, b"seen")
+    assert capfd.readouterr().err == "seen"
