@@ -166,7 +166,7 @@ def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
         return _generate(run, progress)
     with resumable(run) as journal:
         if journal is None:
-            return load_volume(run.outputs.image, allow_large=True).image
+            return load_volume(run.outputs.image, allow_uneven=True, allow_large=True).image
         run.stack = replace(run.stack, generated=journal)
         image = _generate(run, progress)
         write(run, image)

@@ -170,6 +170,28 @@ def test_places(resampled: Resample) -> None:
         assert (found.SpacingBetweenSlices, found.SliceThickness) == (1.25, 3)
 
 
+def test_places_that_are_even_for_the_source_alone(
+    voxels: NDArray[np.int16], tmp_path: Path, write_dicom: Writer
+) -> None:
+    """0.2 mm off is within 10 % of 2.5 mm, and not of 0.625 mm; 0.01 mm is within both."""
+
+    def change(number: int, slice_: Dataset) -> None:
+        hospital(number, slice_)
+        slice_.ImagePositionPatient[2] += (0, 0.2, -0.2, 0.01, 0)[number]
+
+    write_dicom(tmp_path / "in", voxels, change=change)
+    made = pmtool.resample(tmp_path / "in", 0.625, f"{tmp_path / 'out'}/")
+    slices = [dcmread(path) for path in sorted((tmp_path / "out").iterdir())]
+    depths = np.array([s.ImagePositionPatient[2] for s in slices])
+    expected = -300.25 + 0.625 * np.arange(17)
+    expected[12] += 0.01
+    np.testing.assert_allclose(depths, expected, atol=1e-6)
+    locations = [s.SliceLocation for s in slices]
+    np.testing.assert_allclose(locations[4], 10.25 - 2.5 + 0.2, atol=1e-6)
+    assert load_volume(tmp_path / "out").image.GetSpacing() == pytest.approx(made.GetSpacing())
+    pmtool.resample(tmp_path / "in", 0.625, f"{tmp_path / 'out'}/", resume=True)
+
+
 def test_enhanced_source(voxels: NDArray[np.int16], tmp_path: Path) -> None:
     """A multi-frame image becomes classic ones that refer to its frames."""
     source, frames = Dataset(), []

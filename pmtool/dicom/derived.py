@@ -17,6 +17,7 @@ from pydicom.valuerep import DSfloat
 
 from pmtool.dicom import attributes
 from pmtool.dicom.attributes import fill_up, keep
+from pmtool.dicom.geometry import EVEN
 from pmtool.dicom.headers import number
 from pmtool.dicom.stored import set_pixels
 from pmtool.errors import InputError, UsageError
@@ -150,20 +151,24 @@ class DerivedSeries:
         )
 
     def _place(self, dataset: Dataset, index: int, kind: str, source: Dataset) -> None:
-        """Acquired slices stay where they are, to the last digit; others follow the image."""
+        """Acquired slices stay where they are, to the last digit; others follow the image.
+
+        So do acquired slices that an even source may have off their places, but its finer series
+        may not.
+        """
         dataset.SpacingBetweenSlices = DSfloat(self._volume.spacing, auto_format=True)
-        if kind == "acquired":
-            keep(dataset, ("ImagePositionPatient", "SliceLocation"), [source])
-            return
         at = [0, 0, 0]
         at[self._volume.axis] = index
         place = self._volume.image.TransformIndexToPhysicalPoint(at)
+        offset = np.subtract(place, np.array(source.ImagePositionPatient, float))
+        along = float(self._volume.direction[:, self._volume.axis] @ offset)
+        if kind == "acquired" and abs(along) < EVEN / 3 * self._volume.spacing:
+            keep(dataset, ("ImagePositionPatient", "SliceLocation"), [source])
+            return
         dataset.ImagePositionPatient = [DSfloat(x, auto_format=True) for x in place]
         ends = self._headers[0], self._headers[-1]
         first, last, here = (number(h, "SliceLocation") for h in (*ends, source))
         if first is not None and last is not None and here is not None:
-            offset = np.subtract(place, source.ImagePositionPatient)
-            along = float(self._volume.direction[:, self._volume.axis] @ offset)
             location = here + np.sign(last - first) * along
             dataset.SliceLocation = DSfloat(location, auto_format=True)
 
