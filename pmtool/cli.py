@@ -27,7 +27,7 @@ Not a medical device; for research use.
 """
 
 
-@click.group(epilog=_EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version=pmtool.__version__, prog_name="pmtool")
 def cli() -> None:
     """Texture-accurate slice interpolation of CT with PixelMiner.
@@ -48,7 +48,7 @@ def main() -> None:
     sys.exit(code)
 
 
-@cli.command(cls=cli_types.SpacingCommand, epilog=_EPILOG)
+@cli.command(cls=cli_types.SpacingCommand)
 @click.argument("source", metavar="[IN]", required=False)
 @click.argument("target", metavar="[OUT]", required=False)
 @click.option("-i", "--input", "source_option", metavar="IN", help="Instead of IN.")
@@ -135,7 +135,7 @@ def phantom(
     write_image(image, target)
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command()
 @click.option("--json", "result", type=_FILE, help="Write the figures to a file too.")
 @click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
 @click.option(
@@ -166,7 +166,7 @@ def bench(result: Path | None, overwrite: bool, quiet: bool, debug: bool, **opti
     click.echo(told)
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command()
 @click.option("--checkpoint", type=_FILE, required=True, help="Of pmtool's training.")
 @click.option("--out", "folder", type=_FILE, required=True, help="Folder of the bundle.")
 @click.option("--name", help="Of the model.  [default: the folder's]")
@@ -193,7 +193,7 @@ def export(checkpoint: Path, folder: Path, overwrite: bool, debug: bool, **optio
     click.echo(run(checkpoint, folder, overwrite, **options))
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command()
 @click.argument("model", type=_FILE, required=False)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 def info(model: Path | None, debug: bool) -> None:
@@ -206,7 +206,7 @@ def info(model: Path | None, debug: bool) -> None:
     click.echo(model_info(model))
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command()
 @click.argument("scans", metavar="SCAN...", type=_FILE, nargs=-1, required=True)
 @click.option("--out", "folder", type=_FILE, required=True, help="Folder of the report.")
 @click.option(
@@ -265,7 +265,7 @@ def evaluate(
     click.echo(told)
 
 
-@cli.command(epilog=_EPILOG)
+@cli.command()
 @click.argument("volumes", metavar="A B", type=_FILE, nargs=2)
 @click.option("--reference", type=_FILE, required=True, help="The true volume.")
 @click.option("--out", "folder", type=_FILE, help="Folder of a report.")
@@ -304,3 +304,14 @@ def _one_each(
     if len(sources) != 1 or len(targets) != 1:
         raise click.UsageError("give IN and OUT once each, as arguments or as -i and -o")
     return sources[0], targets[0]
+
+
+def _end_help(command: click.Command) -> None:
+    """Let the help of a command, and of those below it, end with `_EPILOG`."""
+    command.epilog = _EPILOG
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _end_help(below)
+
+
+_end_help(cli)
