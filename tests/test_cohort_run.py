@@ -354,6 +354,18 @@ def test_files_of_others_are_not_replaced(
     assert (out / "ct.nrrd").read_text() == "precious"
 
 
+def test_own_files_stay_own_whenever_their_replacement_is_interrupted(
+    ct_path: Path, out: Path, fake_sampler: Any
+) -> None:
+    assert cohort(ct_path.parent, out) == 0
+    for interrupted in (0, 2):
+        fake_sampler.calls.clear()
+        fake_sampler.interrupt_after = interrupted
+        assert cohort(ct_path.parent, out, "--seed=1") == INTERRUPTED
+    fake_sampler.interrupt_after = None
+    assert cohort(ct_path.parent, out, "--seed=2") == 0
+
+
 def test_no_scan_of_a_cohort_is_replaced(ct: sitk.Image, tmp_path: Path) -> None:
     for name in ("1.nrrd", "2.nrrd"):
         sitk.WriteImage(ct, str(tmp_path / name))

@@ -1,4 +1,4 @@
-"""What there is of a case already."""
+"""Whose the files are that stand where outputs will."""
 
 from __future__ import annotations
 
