@@ -15,8 +15,11 @@ import SimpleITK as sitk
 
 from pmtool.cli import cli
 from pmtool.console import run_command
+from pmtool.errors import OutputError
 from pmtool.evaluation import texture
+from pmtool.evaluation.commands import check_folder
 from pmtool.evaluation.summary import KEYS
+from pmtool.files import temporary_beside
 from pmtool.phantom import chest_phantom
 
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "validation" / "RICORD-000082.nrrd"
@@ -207,6 +210,17 @@ def test_folders_of_other_things_are_left_alone(scan: Path, tmp_path: Path) -> N
     assert run("evaluate", scan, "--methods", "linear", "--out", tmp_path) == 6
     assert run("evaluate", scan, "--methods", "linear", "--out", scan) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["thin.nrrd"]
+
+
+def test_what_a_killed_report_left_is_no_other_thing(tmp_path: Path) -> None:
+    with temporary_beside(tmp_path / "report.json") as left:
+        pass
+    left.touch()
+    check_folder(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".other.json.1@node.tmp").touch()
+    with pytest.raises(OutputError, match="other"):
+        check_folder(tmp_path)
 
 
 def test_missing_packages_are_named(

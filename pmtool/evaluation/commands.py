@@ -26,6 +26,7 @@ from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import Scan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
+from pmtool.files import remove_leftovers
 from pmtool.mixture import Mode
 from pmtool.plan import SamplerOptions, processors
 from pmtool.sampler import Sampler
@@ -109,9 +110,14 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `OutputError` for a folder that holds anything but an earlier report."""
+    """Raise `OutputError` for a folder that holds anything but an earlier report.
+
+    What killed processes left of one is removed.
+    """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    for name in (JSON, CSV, PAGE):
+        remove_leftovers(folder / name)
     others = [path.name for path in folder.iterdir()] if folder.exists() else []
     others = sorted(set(others) - {JSON, CSV, PAGE, CACHE})
     if others:
