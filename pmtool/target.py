@@ -74,7 +74,7 @@ def _reference_slices(
 
 def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     """The spacing wanted between slices, mm."""
-    values = (spacing,) if isinstance(spacing, (int, float)) else tuple(spacing)
+    values = np.ravel(spacing).tolist()
     if len(values) == 1:
         return float(values[0])
     if len(values) != 3:

@@ -54,6 +54,19 @@ def test_paths_and_images_give_the_same(ct: sitk.Image, ct_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "spacing", [np.float32(1.25), np.array(1.25), np.array([0, 0, 1.25]), [1.25]]
+)
+def test_spacings_of_numpy(ct: sitk.Image, spacing: Any) -> None:
+    assert pmtool.resample(ct, spacing).GetSpacing() == (0.7, 0.7, 1.25)
+
+
+@pytest.mark.parametrize("output", [".", "..", "./", "/"])
+def test_outputs_without_a_name(ct: sitk.Image, output: str) -> None:
+    with pytest.raises(UsageError, match="is no name for an output"):
+        pmtool.resample(ct, 1.25, output)
+
+
 def test_two_rounds_extend_one(ct: sitk.Image, fake_sampler: Any) -> None:
     coarse = voxels(pmtool.resample(ct, 1.25))
     numbers = set(fake_sampler.calls)
