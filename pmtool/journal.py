@@ -16,6 +16,7 @@ from pmtool.files import move_into_place, remove_leftovers, temporary_beside
 
 _KEY = "key.json"
 _OUTPUTS = "outputs.json"
+_SLICES = "????????-*.npy"
 T = TypeVar("T", dict[str, Any], list[str])
 
 
@@ -82,7 +83,7 @@ class Journal:
 
     def matches(self, key: dict[str, Any]) -> bool:
         """Whether there is a journal with this key."""
-        return bool(self._key() == json.loads(json.dumps(key)))
+        return self._key() == key
 
     @property
     def outputs(self) -> set[Path]:
@@ -104,7 +105,7 @@ class Journal:
     @property
     def is_empty(self) -> bool:
         """Whether there is not a single slice."""
-        return not any(self.folder.glob("*.npy"))
+        return not any(self.folder.glob(_SLICES))
 
     def remove(self) -> None:
         """Delete it with all its slices.
@@ -149,7 +150,7 @@ class Journal:
     def _clear(self) -> None:
         """Delete what a journal consists of, and nothing else."""
         (self.folder / _KEY).unlink(missing_ok=True)
-        for pattern in ("*.npy", _OUTPUTS, ".*.tmp"):
+        for pattern in (_SLICES, _OUTPUTS, ".*.tmp"):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
 
@@ -163,7 +164,8 @@ class Journal:
                 f"{self.folder} holds an interrupted run; go on with --resume or discard it with "
                 "--overwrite"
             )
-        different = sorted(name for name, value in key.items() if self._key().get(name) != value)
+        found = self._key()
+        different = sorted(name for name, value in key.items() if found.get(name) != value)
         if different:
             raise UsageError(
                 f"{self.folder} holds a run with another {', '.join(different)}; repeat the "

@@ -48,6 +48,14 @@ def test_another_run_cannot_go_on(tmp_path: Path) -> None:
         Journal.open(tmp_path / "j", {**KEY, "seed": 2}, resume=True, discard=False)
 
 
+@pytest.mark.parametrize("discard", [False, True])
+def test_files_of_others_stay(tmp_path: Path, discard: bool) -> None:
+    (tmp_path / "mine.npy").touch()
+    with pytest.raises(OutputError, match="move them away"):
+        opened(tmp_path, discard=discard)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.npy"]
+
+
 def test_unwritable(tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         opened(tmp_path / "none" / "j")
