@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import uid
 
+from pmtool.dicom import decoder
 from pmtool.errors import ContentError, InputError
 from pmtool.volume import load_volume
 
@@ -74,6 +76,22 @@ def test_lossless_by_dcmtk(
     volume = load_volume(tmp_path / "a")
     assert volume.dtype == np.int16
     np.testing.assert_array_equal(volume.slices, expected)
+
+
+def test_a_decoder_that_does_not_end(
+    voxels: Any, tmp_path: Path, write_dicom: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_dicom(tmp_path / "a", voxels)[0]
+    slice_ = pydicom.dcmread(file)
+    slice_.compress(uid.RLELossless)
+    slice_.save_as(file)
+    (tmp_path / "endless.py").write_text("import time\ntime.sleep(60)\n")
+    monkeypatch.setattr("pmtool.dicom.gdcm.__file__", str(tmp_path / "endless.py"))
+    monkeypatch.setattr(decoder, "_SECONDS", 0.2)
+    start = time.monotonic()
+    with pytest.raises(InputError, match="is a damaged DICOM file"):
+        load_volume(tmp_path / "a")
+    assert time.monotonic() - start < 30
 
 
 @pytest.mark.parametrize("option", ["--jpeg", "--jpegls", "--j2k", "--rle"])

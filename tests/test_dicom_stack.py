@@ -19,7 +19,7 @@ from pydicom import Dataset
 from scipy.spatial.transform import Rotation
 
 from pmtool.dicom.geometry import image_planes, is_even
-from pmtool.errors import GeometryError
+from pmtool.errors import GeometryError, MemoryBudgetError
 from pmtool.volume import Volume, load_volume
 
 Writer = Callable[..., list[Path]]
@@ -223,6 +223,16 @@ class TestRefused:
 
 
 class TestRepeats:
+    def test_sizes_are_judged_before_pixels_are_compared(
+        self, voxels: Any, tmp_path: Path, write_dicom: Writer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        files = write_dicom(tmp_path / "a", voxels)
+        shutil.copy(files[2], tmp_path / "copy of a file.dcm")
+        monkeypatch.setattr("pmtool.limits.MAX_INPUT", 2 * voxels.size)
+        monkeypatch.setattr("pmtool.dicom.stack.read_images", lambda images: pytest.fail("read"))
+        with pytest.raises(MemoryBudgetError, match="--allow-large"):
+            load_volume(tmp_path)
+
     def test_copies_are_dropped(self, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:
         files = write_dicom(tmp_path / "a", voxels)
         shutil.copy(files[2], tmp_path / "copy of a file.dcm")

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Timer
 from typing import Any, Self
 
 import numpy as np
@@ -22,6 +23,9 @@ from pmtool.dicom import gdcm
 from pmtool.dicom.headers import number
 
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
+
+_SECONDS = 120.0
+"""For a frame and the start of the process; one of 512x512 takes some milliseconds."""
 
 
 class Decoder:
@@ -74,5 +78,10 @@ class Decoder:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(b".")
-        if not self._process.stdout.read(1):
-            raise ValueError("GDCM cannot decode it")
+        end = Timer(_SECONDS, self._process.kill)
+        end.start()
+        try:
+            if not self._process.stdout.read(1):
+                raise ValueError("GDCM cannot decode it")
+        finally:
+            end.cancel()

@@ -66,12 +66,9 @@ def read_series(
     series: Series, name: str, allow_uneven: bool = False, allow_large: bool = False
 ) -> Volume:
     """A series as a volume in HU; raises what `load_series` does for images that are no stack."""
+    size = _BYTES * sum(math.prod(image.shape) for image in series.images)
+    check_input(name, size, allow_large=allow_large)
     stack = stack_images(series, name, allow_uneven)
-    check_input(
-        name,
-        _BYTES * sum(math.prod(image.shape) for image in stack.images),
-        allow_large=allow_large,
-    )
     slices, headers = zip(*read_images(stack.images), strict=True)
     image = sitk.GetImageFromArray(np.stack(slices, dtype=common_type(slices)))
     image.SetSpacing((*stack.planes.pixel, stack.distance))
