@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pmtool.cli import cli
+from pmtool.console import run_command
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial, load_secrets
 from pmtool.trial.security import Bucket
@@ -35,6 +37,17 @@ def person(address: str, visit: Visit) -> Any:
     found = visit(address)
     assert found.consent().status_code == 303
     return found
+
+
+@pytest.mark.parametrize("host", ["::1", "::"])
+def test_ipv6_is_refused(
+    trial_folder: Path, host: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    """Starlette takes no name of a host in brackets."""
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: pytest.fail("it is served"))
+    arguments = ("trial", "serve", str(trial_folder), "--port", "0", "--name", "a", "--host", host)
+    assert run_command(cli, list(arguments)) == 2
+    assert f"{host} is an IPv6 address; give an IPv4 address" in capsys.readouterr().err
 
 
 class TestItems:

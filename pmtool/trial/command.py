@@ -107,7 +107,7 @@ def prepare(
 
 @trial.command()
 @click.argument("folder", metavar="TRIAL", type=_PATH)
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="IPv4 address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
     "--name", "names", multiple=True, help="Name of the host that browsers use; repeatable."

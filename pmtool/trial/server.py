@@ -27,7 +27,7 @@ from pmtool.trial.participation import Participation
 from pmtool.trial.security import RateLimit, SecureHeaders
 
 LOOPBACK = ("127.0.0.1", "localhost")
-WILDCARDS = ("0.0.0.0", "::")
+WILDCARD = "0.0.0.0"
 SESSION_SECONDS = 14 * 24 * 3600
 
 
@@ -85,7 +85,9 @@ def serve(
     UsageError
         If the address cannot be used.
     """
-    if host in WILDCARDS and not names:
+    if ":" in host:
+        raise UsageError(f"{host} is an IPv6 address; give an IPv4 address such as {LOOPBACK[0]}")
+    if host == WILDCARD and not names:
         raise UsageError(f"{host} is every address; give the name that browsers use by --name")
     trial, secrets = Trial.load(folder), load_secrets(folder)
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
@@ -100,9 +102,8 @@ def serve(
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     # Of a socket that is not known as TCP's, asyncio delays every response's end by 40 ms.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
