@@ -21,6 +21,7 @@ from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
+from pmtool.files import remove_leftovers
 from pmtool.hounsfield import padding
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
@@ -66,6 +67,7 @@ def prepare(
     PmtoolError
         One of the errors of `pmtool.errors`.
     """
+    remove_leftovers(folder / TRIAL)
     check_folder(folder)
     tell("reading", 0)
     scans = [Scan(load_thin(path, options.assume_hu)) for path in paths]
