@@ -180,6 +180,31 @@ def test_an_answer_that_does_not_arrive_can_be_given_again(
     assert sides(trial_folder, 1) == ["right"]
 
 
+def test_after_an_early_undo_a_choice_does_not_count_at_once(
+    open_page: Callable[..., Page], trial_folder: Path, serve_trial: Serve
+) -> None:
+    """Milliseconds from the slice's appearance to the first choice that counts."""
+    page = open_page(serve_trial(trial_folder)[0])
+    begin(page)
+    page.evaluate("""() => {
+        let appeared;
+        const told = document.getElementById("status");
+        const [left, undo] = ["left", "undo"].map((id) => document.getElementById(id));
+        new MutationObserver(() => {
+            appeared = performance.now();
+            if (told.textContent.startsWith("Slice 2")) setTimeout(() => undo.click(), 100);
+        }).observe(told, { childList: true });
+        window.waited = new Promise((resolve) => new MutationObserver(() => {
+            const free = left.getAttribute("aria-disabled") === "false";
+            const back = told.textContent.startsWith("Slice 1 ");
+            if (free && back) resolve(performance.now() - appeared);
+        }).observe(left, { attributes: true }));
+    }""")
+    page.keyboard.press("ArrowLeft")
+    assert page.evaluate("window.waited") > 390
+    assert sides(trial_folder, 1) == []
+
+
 def shown(page: Page) -> list[NDArray[np.uint8]]:
     """Grey levels of the true slice and the candidates, ``(H, W)`` each, as they are drawn."""
     page.wait_for_timeout(100)  # for the next frame

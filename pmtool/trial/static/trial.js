@@ -14,6 +14,7 @@ let answered = 0;
 let total = 0;
 let ready = false; // for a choice
 let busy = false; // with a request
+let looking = null; // the timer until a choice counts
 let coming = null; // the next item's images: { item, images }
 
 class Failure extends Error {}
@@ -79,13 +80,14 @@ async function showItem() {
   say(`Slice ${answered + 1} of ${total}`);
   watch.start();
   expect(answered + 1);
-  setTimeout(() => enable(true), LOOK_FIRST);
+  looking = setTimeout(() => enable(true), LOOK_FIRST);
 }
 
 // Do something that changes what is answered, then show what is next.
 async function change(action) {
   if (busy) return;
   busy = true;
+  clearTimeout(looking);
   enable(false);
   try {
     try {
