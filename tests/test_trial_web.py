@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from collections import Counter
@@ -11,12 +12,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
 
 from pmtool.cli import cli
 from pmtool.console import run_command
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial, load_secrets
-from pmtool.trial.security import Bucket
+from pmtool.trial.security import Bucket, posted
 
 pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
@@ -172,6 +175,14 @@ class TestSecurity:
         assert person.answer(0, "left", padding="x" * 5000) == 413
         chunked = person.client.post("/trial/answers", content=iter([b"item=0"]))
         assert chunked.status_code == 413
+
+    @pytest.mark.parametrize("length", ["9" * 5000, "4097", "-1", ""])
+    def test_lengths_that_cannot_be(self, length: str) -> None:
+        headers = [(b"content-length", length.encode())]
+        request = Request({"type": "http", "method": "POST", "headers": headers})
+        with pytest.raises(HTTPException) as refused:
+            asyncio.run(posted(request))
+        assert refused.value.status_code == 413
 
     def test_administration(
         self, person: Any, trial_folder: Path, address: str, visit: Visit

@@ -128,7 +128,7 @@ async def posted(request: Request) -> FormData:
         413 if it is too large or of unknown length, 403 unless the token is the session's.
     """
     length = request.headers.get("content-length", "")
-    if not length.isdecimal() or int(length) > LARGEST_FORM:
+    if not length.isdecimal() or len(length) > 9 or int(length) > LARGEST_FORM:
         raise HTTPException(413, "This form is too large.")
     form = await request.form(max_files=0)
     given, known = str(form.get("form_token", "")), request.session.get("form_token", "")
