@@ -31,7 +31,7 @@ from pmtool.training.sources import Scan, Source, find_sources, read_source
 Voxels = NDArray[np.int16]
 Writer = Callable[..., list[Path]]
 SHAPE = (5, 20, 24)
-ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
+ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
 
 
 def noise(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> Voxels:
