@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends import Backend
+from pmtool.backends.protocol import Array, Memory
 from pmtool.backends.torch import TorchBackend
 from pmtool.buffers import Buffers
 from pmtool.graphs.horizontal import KnownGraph
@@ -16,7 +17,7 @@ from pmtool.graphs.window import WindowGraph
 from pmtool.layout import Layout
 from pmtool.network import PixelMiner
 
-SIZE, LANES, KNOWN = 64, 9, 32
+SIZE, LANES, WINDOWS, KNOWN = 64, 9, 2, 32
 
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -30,9 +31,11 @@ def graph_errors(network: PixelMiner, backend: Backend) -> dict[str, float]:
 def _error(name: str, graph: Graph, oracle: Backend, backend: Backend) -> float:
     results: list[Arrays] = []
     for engine in (oracle, backend):
-        arrays = _inputs(graph)
+        arrays = graph_inputs(graph, engine.memory)
         engine.bind(name, arrays).run()
-        results.append({key: array for key, array in arrays.items() if key in graph.outputs})
+        results.append(
+            {key: engine.memory.download(a) for key, a in arrays.items() if key in graph.outputs}
+        )
     expected, found = results
     if isinstance(graph, PixelGraph):
         lanes = _equal_lanes(expected["pixels"], found["pixels"])
@@ -54,34 +57,27 @@ def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> fl
     return float(np.max(np.abs(expected - found) / np.maximum(1, np.abs(expected))))
 
 
-def _inputs(graph: Graph) -> Arrays:
+def graph_inputs(graph: Graph, memory: Memory) -> dict[str, Array]:
     """Random inputs, the same for every call, and room for the outputs."""
     rng = np.random.default_rng(0)
-    buffers = Buffers(_layout(graph), SIZE, SIZE, LANES)
-    for array in (*buffers.rows.values(), buffers.residuals):
-        array[:] = rng.normal(0, 0.3, array.shape)
-    buffers.tails[:] = rng.uniform(0.01, 0.5, buffers.tails.shape)
-    np.abs(buffers.rows["mixture"], out=buffers.rows["mixture"])
+    buffers = Buffers(memory, _layout(graph), SIZE, SIZE, LANES, WINDOWS)
+    for name, array in (
+        *buffers.rows.items(),
+        ("residuals", buffers.residuals),
+        ("history", buffers.history),
+    ):
+        values = rng.normal(0, 0.3, array.shape).astype(np.float32)
+        memory.upload(array, np.abs(values) if name == "mixture" else values)
+    memory.upload(buffers.row_tails, rng.uniform(0.01, 0.5, (SIZE, LANES)).astype(np.float32))
+    for slices in (buffers.above, buffers.below):
+        memory.upload(slices, rng.uniform(-1, 1, slices.shape).astype(np.float32))
     if isinstance(graph, WindowGraph):
-        size = SIZE + 2 * graph.layout.hyperparameters.margin
-        slices = rng.uniform(-1, 1, (2, 1, 1, size, size)).astype(np.float32)
-        planes = {name: plane[0] for name, plane in buffers.planes.items()}
-        return {"above": slices[0], "below": slices[1], **planes}
+        return buffers.window(0)
     if isinstance(graph, RowGraph):
-        return {**buffers.row(graph.depth), "residuals": buffers.residuals[:3]}
+        return buffers.row(graph.depth)
     if isinstance(graph, KnownGraph):
-        return {
-            **buffers.known(graph.weights.depth, KNOWN),
-            "residuals": buffers.residuals[3, :KNOWN],
-        }
-    columns = {
-        "tails": buffers.tails[0, KNOWN:],
-        "pixels": buffers.pixels[0, KNOWN:, :, None],
-        "residuals": buffers.residuals[3, 1 + KNOWN :, :, None],
-    }
-    groups = {name: buffers.grouped(array, KNOWN) for name, array in columns.items()}
-    previous = buffers.residuals[3, KNOWN, :, None]
-    return {**buffers.pixel(graph.weights.depth, KNOWN), **groups, "previous": previous}
+        return buffers.known(graph.weights.depth, KNOWN)
+    return buffers.pixel(graph.weights.depth, KNOWN)
 
 
 def _layout(graph: Graph) -> Layout:

@@ -12,7 +12,9 @@ import torch
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper
 from torch.export import Dim
 
-from pmtool.buffers import Buffers, Floats
+from pmtool.backends.host import HostMemory
+from pmtool.backends.protocol import Floats
+from pmtool.buffers import Buffers
 from pmtool.graphs.horizontal import KnownGraph
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.row import RowGraph
@@ -84,21 +86,23 @@ def _value(value: ValueInfoProto, scanned: bool) -> ValueInfoProto:
 
 def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Floats], list[Shape]]:
     """Inputs to trace a graph with, and which of their sizes are symbolic."""
-    rows, groups, lanes = Dim("rows", min=2), Dim("groups", min=2), Dim("lanes", min=2)
+    groups, lanes = Dim("groups", min=2), Dim("lanes", min=2)
 
     def _row(array: Floats) -> Shape:
         return {0: len(array) // (SIZE // COLUMNS) * groups, 1: lanes}
 
     if isinstance(graph, WindowGraph):
-        height = SIZE + 2 * hyperparameters.margin
-        plane = np.random.default_rng(0).random((1, 1, height, height + 4), np.float32)
-        return [plane, plane], [{2: 4 * rows, 3: 4 * groups}] * 2
-    buffers = Buffers(Layout(hyperparameters), SIZE, SIZE, LANES)
+        size = SIZE + 2 * hyperparameters.margin
+        plane = np.random.default_rng(0).random((LANES, 1, size, size + 4), np.float32)
+        # Sizes that are known to exceed the margins keep the symbolic ones simple.
+        rows, groups = (Dim(name, min=size // COLUMNS) for name in ("rows", "groups"))
+        return [plane, plane], [{0: lanes, 2: COLUMNS * rows, 3: COLUMNS * groups}] * 2
+    buffers = Buffers(HostMemory(), Layout(hyperparameters), SIZE, SIZE, LANES)
     arrays = _arrays(graph, buffers)
     inputs = [arrays[name] for name in graph.inputs]
     if isinstance(graph, PixelGraph):
         return inputs, [{0 if name in graph.states else 1: lanes} for name in graph.inputs]
-    above: Shape = {1: 4 * groups + 1, 2: lanes}
+    above: Shape = {1: COLUMNS * groups + 1, 2: lanes}
     return inputs, [
         above if isinstance(graph, RowGraph) and name == "residuals" else _row(arrays[name])
         for name in graph.inputs
@@ -107,16 +111,11 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
 
 def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict[str, Floats]:
     if isinstance(graph, RowGraph):
-        return {**buffers.row(graph.depth), "residuals": buffers.residuals[:3]}
+        return buffers.row(graph.depth)
     if isinstance(graph, KnownGraph):
-        return {
-            **buffers.known(graph.weights.depth, SIZE),
-            "residuals": buffers.residuals[3, :SIZE],
-        }
-    tails = buffers.grouped(buffers.tails[0], 0)
-    arrays = {**buffers.pixel(graph.weights.depth, 0), "tails": tails}
-    group = {name: array[0] for name, array in arrays.items() if name not in graph.states}
-    return {**arrays, **group, "previous": buffers.residuals[3, 0, :, None]}
+        return buffers.known(graph.weights.depth, SIZE)
+    arrays = buffers.pixel(graph.weights.depth, 0)
+    return {name: array if name in graph.states else array[0] for name, array in arrays.items()}
 
 
 def _forget_origins(graph: GraphProto) -> None:

@@ -11,7 +11,7 @@ import click
 
 import pmtool
 from pmtool import cli_types
-from pmtool.cli_options import sampling_options
+from pmtool.cli_options import engine_options, sampling_options
 from pmtool.cohort.command import cohort
 from pmtool.console import narration, progress_bar, run_command, stages
 from pmtool.training.command import train
@@ -239,7 +239,7 @@ def info(model: Path | None, debug: bool) -> None:
     help="Of PixelMiner; each is a method.",
 )
 @click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
+@engine_options
 @click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")

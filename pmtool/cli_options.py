@@ -12,6 +12,19 @@ from pmtool import cli_types
 
 Function = Callable[..., Any]
 
+_ENGINE = (
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."),
+    click.option(
+        "--backend",
+        metavar="NAME",
+        help="tensorrt, torch, onnxruntime-cuda or onnxruntime-cpu.  [default: the fastest there]",
+    ),
+    click.option(
+        "--precision",
+        metavar="TYPE",
+        help="float32, float16 or bfloat16, of the products.  [default: the backend's]",
+    ),
+)
 _SAMPLING = (
     click.option(
         "--spacing",
@@ -47,7 +60,7 @@ _SAMPLING = (
         type=click.Path(path_type=Path),
         help="Folder of a model bundle.  [default: the built-in one]",
     ),
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."),
+    *_ENGINE,
     click.option(
         "--window",
         metavar="N|full",
@@ -68,6 +81,13 @@ _SAMPLING = (
         "--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie."
     ),
 )
+
+
+def engine_options(function: Function) -> Function:
+    """Add the options on what runs the model."""
+    for option in reversed(_ENGINE):
+        function = option(function)
+    return function
 
 
 def sampling_options(function: Function) -> Function:

@@ -7,6 +7,8 @@ schedule, the backend or the number of machines.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -49,6 +51,30 @@ def uniforms(
     counter = tuple(np.asarray(word, np.uint64) for word in (numbers, rows, columns, sample))
     word, *_ = philox(counter, (seed & WORD, seed >> 32))
     return to_unit_interval(word)
+
+
+class Places(NamedTuple):
+    """Where windows lie, for their random numbers; ``(M,)`` whole numbers each.
+
+    Attributes
+    ----------
+    numbers, samples
+        Of the slices, see `uniforms`.
+    tops, lefts
+        First row and column of a window in its slice.
+    """
+
+    numbers: Words
+    samples: Words
+    tops: Words
+    lefts: Words
+
+
+def window_uniforms(seed: int, places: Places, height: int, width: int) -> NDArray[np.float32]:
+    """Uniform numbers of windows: ``(height, width, M)``."""
+    rows = np.arange(height, dtype=np.uint64)[:, None, None] + places.tops
+    columns = np.arange(width, dtype=np.uint64)[:, None] + places.lefts
+    return uniforms(seed, places.numbers, rows, columns, places.samples)
 
 
 def philox(counter: tuple[Words, ...], key: tuple[int, int]) -> tuple[Words, ...]:

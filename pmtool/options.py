@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from pmtool.backends.protocol import Precision
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.grid import GRIDS, GridName
@@ -35,8 +36,8 @@ class Options:
         For slices that no round of generation meets: ``linear`` or ``bspline``.
     model
         A bundle's folder; the default model where it is None.
-    device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    device, backend, precision
+        See `pmtool.backends.selection.choose_engine`.
     seed
         Of the random numbers, in [0, 2**64).
     mode
@@ -66,6 +67,8 @@ class Options:
     interpolator: Interpolator = "linear"
     model: str | Path | None = None
     device: str = "auto"
+    backend: str | None = None
+    precision: Precision | None = None
     seed: int = 0
     mode: Mode = "sample"
     window: int | Literal["full"] | None = None

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends import Backend
-from pmtool.buffers import Buffers, Floats
+from pmtool.backends.protocol import Backend, Floats
+from pmtool.buffers import Buffers
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.lanes import Lanes
 from pmtool.layout import Layout
 from pmtool.levels import from_hounsfield, to_hounsfield
-from pmtool.noise import uniforms
+from pmtool.noise import Places
 from pmtool.windows import Window
 
 
@@ -47,15 +47,36 @@ class PairGroup:
         self.size = pairs[0].above.shape
         self.height, self.width = shape
         self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
-        self._buffers: Buffers | None = None
+        self._buffers: dict[int, Buffers] = {}
+        self._lanes: dict[tuple[int, int, str], Lanes] = {}
 
     def lanes(self, backend: Backend, window: Window, count: int, chooser: str) -> Lanes:
-        """Buffers for ``count`` windows like ``window``, bound to their graphs."""
-        if self._buffers is None or self._buffers.lanes != count:
-            self._buffers = None
-            layout = Layout(self.hyperparameters)
-            self._buffers = Buffers(layout, window.height, window.width, count)
-        return Lanes(backend, self._buffers, window, chooser)
+        """Buffers for ``count`` windows like ``window`` or more, bound to their graphs.
+
+        Those of other counts are forgotten, unless the backend keeps its programs.
+        """
+        if backend.keeps:
+            count = 1 << (count - 1).bit_length()
+        elif count not in self._buffers:
+            self.forget_lanes()
+        if count not in self._buffers:
+            self._buffers[count] = Buffers(
+                backend.memory,
+                Layout(self.hyperparameters),
+                window.height,
+                window.width,
+                count,
+                backend.windows,
+            )
+        key = count, window.known_columns, chooser
+        if key not in self._lanes:
+            self._lanes[key] = Lanes(backend, self._buffers[count], window.known_columns, chooser)
+        return self._lanes[key]
+
+    def forget_lanes(self) -> None:
+        """Free their memory."""
+        self._lanes.clear()
+        self._buffers.clear()
 
     def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
         """The window's part of above and below in [-1, 1], with a margin on every side.
@@ -78,16 +99,16 @@ class PairGroup:
         columns = slice(window.left, window.left + window.width)
         return self.targets[pair, rows, columns]
 
-    def uniforms(self, lanes: Sequence[tuple[int, Window]], seed: int, mode: str) -> Floats:
-        """``(H, W, M)`` numbers in (0, 1); 1/2 everywhere gives the median."""
-        window = lanes[0][1]
-        if mode != "sample":
-            return np.full((window.height, window.width, len(lanes)), 0.5, np.float32)
+    def places(self, lanes: Sequence[tuple[int, Window]]) -> Places:
+        """Where windows of pairs lie, for their random numbers."""
         pairs = [self.pairs[pair] for pair, _ in lanes]
-        rows = np.arange(window.height)[:, None, None] + [w.top for _, w in lanes]
-        columns = np.arange(window.width)[:, None] + [w.left for _, w in lanes]
-        numbers, samples = [p.number for p in pairs], [p.sample for p in pairs]
-        return uniforms(seed, numbers, rows, columns, samples)
+        values = (
+            [pair.number for pair in pairs],
+            [pair.sample for pair in pairs],
+            [window.top for _, window in lanes],
+            [window.left for _, window in lanes],
+        )
+        return Places(*(np.array(x, np.uint64) for x in values))
 
     def slices(self) -> list[NDArray[np.int16]]:
         """The generated slices in HU, without padding."""

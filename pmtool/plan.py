@@ -8,6 +8,8 @@ from typing import Literal, NamedTuple
 
 import psutil
 
+from pmtool.backends.devices import CPU, free_gpu_memory
+from pmtool.backends.protocol import Precision
 from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.hyperparameters import Hyperparameters
@@ -20,6 +22,10 @@ DEFAULT_WINDOW = 192
 """Edges are kept as with the paper's 64, in less time: benchmarks/results/cpu-2-cores.json."""
 MOST_LANES = 16
 """More windows at once gain nothing on a CPU."""
+GPU_WINDOW, MOST_GPU_LANES = 64, 4096
+"""The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
+GPU_SHARE = 0.8
+"""Of a GPU's free memory, for the buffers; the engine takes the rest."""
 SCRATCH = 5.0
 """Memory of the window graph's run in units of its outputs."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
@@ -46,6 +52,8 @@ class SamplerOptions:
         Of the random numbers, ``0 <= seed < 2**64``.
     mode
         ``sample`` draws every pixel; ``median`` and ``mean`` take those of its distribution.
+    device, backend, precision
+        See `pmtool.backends.selection.choose_engine`.
     """
 
     window: int | Literal["full"] | None = None
@@ -54,6 +62,9 @@ class SamplerOptions:
     memory: int | None = None
     seed: int = 0
     mode: Mode = "sample"
+    device: str = "auto"
+    backend: str | None = None
+    precision: Precision | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "threads", "memory"):
@@ -83,8 +94,14 @@ class Plan(NamedTuple):
     memory: int
 
 
-def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
-    """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
+def make_plan(
+    layout: Layout,
+    options: SamplerOptions,
+    devices: tuple[str, ...],
+    shape: tuple[int, int],
+    pairs: int,
+) -> Plan:
+    """Divide the generation of ``pairs`` slices of ``shape`` among devices, threads and memory.
 
     Raises
     ------
@@ -94,9 +111,12 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
         If the window is not possible.
     """
     padded = padded_size(shape[0]), padded_size(shape[1])
-    window = _window(options.window, padded)
+    on_gpu = devices != (CPU,)
+    window = _window(options.window, padded, GPU_WINDOW if on_gpu else DEFAULT_WINDOW)
     wavefronts(padded, window)
     threads = options.threads or processors()
+    if on_gpu:
+        return _gpu_plan(layout, options, devices, padded, window, threads)
     resident = psutil.Process().memory_info().rss
     free = resident + free_memory()
     budget = min(options.memory or total_memory() // 2, free)
@@ -116,6 +136,21 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     )
 
 
+def _gpu_plan(
+    layout: Layout,
+    options: SamplerOptions,
+    devices: tuple[str, ...],
+    padded: tuple[int, int],
+    window: tuple[int, int],
+    threads: int,
+) -> Plan:
+    """A worker a GPU. Buffers are kept for batches of every power of two: twice the largest."""
+    lane = Buffers.size(layout, *window, 1)
+    lanes = int(GPU_SHARE * min(map(free_gpu_memory, devices)) / (2 * lane))
+    batch = min(options.batch or MOST_GPU_LANES, 1 << max(lanes.bit_length() - 1, 0))
+    return Plan(padded, window, batch, len(devices), threads, 2 * batch * lane)
+
+
 def estimate(layout: Layout, plan: Plan) -> Estimate:
     """What the plan will take."""
     windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
@@ -130,11 +165,11 @@ def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
     return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
 
 
-def _window(asked: int | str | None, padded: tuple[int, int]) -> tuple[int, int]:
+def _window(asked: int | str | None, padded: tuple[int, int], usual: int) -> tuple[int, int]:
     if asked == "full":
         return padded
     if asked is None:
-        return balanced(padded[0], DEFAULT_WINDOW), balanced(padded[1], DEFAULT_WINDOW)
+        return balanced(padded[0], usual), balanced(padded[1], usual)
     size = int(asked)
     return min(size, padded[0]), min(size, padded[1])
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.levels import to_pixels
 from pmtool.mixture import Mixture, Mode, choose
+from pmtool.noise import window_uniforms
 from pmtool.pairs import PairGroup, SlicePair
 from pmtool.windows import Window, padded_size, wavefronts
 
@@ -82,6 +83,6 @@ def generate_slice(
         for place in front:
             above, below = group.neighbours(0, place)
             target = group.target(0, place)
-            uniforms = group.uniforms([(0, place)], seed, mode)[..., 0]
+            uniforms = window_uniforms(seed, group.places([(0, place)]), *place[2:4])[..., 0]
             target[:] = generate_window(network, above, below, target, place, uniforms, mode)
     return group.slices()[0]

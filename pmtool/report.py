@@ -44,8 +44,8 @@ def plan_text(
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
         f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
-        f"({sampler.backend}), window {estimate.window}, {estimate.batch} windows at once; about "
-        f"{estimate.memory / 2**30:.1f} GiB of memory and "
+        f"({sampler.backend}, {sampler.precision}), window {estimate.window}, {estimate.batch} "
+        f"windows at once; about {estimate.memory / 2**30:.1f} GiB of memory and "
         f"{duration(missing * estimate.seconds_per_slice)}."
     )
 
@@ -127,6 +127,7 @@ def sidecar(
         },
         "device": sampler.device,
         "backend": sampler.backend,
+        "precision": sampler.precision,
         "seed": options.seed,
         "options": {**key, "samples": options.samples, "assume_hu": options.assume_hu},
         "input": {

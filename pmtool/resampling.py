@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ class Run:
 def load_sampler(options: Options) -> Sampler:
     """The model on its device, which may serve many runs with these options."""
     bundle = Bundle.load(None if options.model is None else Path(options.model))
-    return Sampler(bundle, _sampler_options(options), options.device)
+    return Sampler(bundle, _sampler_options(options))
 
 
 def prepare(
@@ -236,7 +236,8 @@ def _key(
         "version": pmtool.__version__,
         "input": volume.digest(),
         "model": sampler.bundle.hash,
-        "device": sampler.device,
+        "backend": sampler.backend,
+        "precision": sampler.precision,
         "window": estimate.window,
         "seed": options.seed,
         "mode": options.mode,
@@ -249,7 +250,7 @@ def _key(
 
 
 def _sampler_options(options: Options) -> SamplerOptions:
-    names = ("window", "batch", "threads", "memory", "seed", "mode")
+    names = (field.name for field in fields(SamplerOptions))
     return SamplerOptions(**{name: getattr(options, name) for name in names})
 
 

@@ -6,15 +6,17 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import groupby, pairwise
+from contextlib import suppress
+from itertools import cycle, groupby, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends import Backend
+from pmtool.backends.selection import choose_engine
 from pmtool.bundle import Bundle
-from pmtool.errors import UsageError
+from pmtool.errors import MemoryBudgetError
 from pmtool.layout import Layout
 from pmtool.pairs import PairGroup, SlicePair
 from pmtool.plan import Estimate, Plan, SamplerOptions, estimate, make_plan
@@ -23,15 +25,17 @@ from pmtool.windows import Window, wavefronts
 __all__ = ["Estimate", "Sampler", "SamplerOptions", "SlicePair"]
 
 Slice = NDArray[np.int16]
+Lot = Sequence[tuple[int, Window]]
+"""Windows of one kind, each of a pair, for one batch."""
 
 
 class Sampler:
     """Generates slices with a model on a device.
 
-    Parameters
+    Attributes
     ----------
-    device
-        ``auto`` or ``cpu``.
+    backend, device, precision
+        That the options have led to; several devices are separated by commas.
 
     Raises
     ------
@@ -39,30 +43,28 @@ class Sampler:
         If the device or its engine is not there.
     """
 
-    def __init__(self, bundle: Bundle, options: SamplerOptions, device: str = "auto") -> None:
-        if device not in ("auto", "cpu"):
-            raise UsageError(
-                f"the device {device} is not supported by this version: use --device cpu"
-            )
-        from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-
-        runtime()
-        self.backend = OnnxRuntimeBackend.name
-        self.bundle, self.options, self.device = bundle, options, "cpu"
+    def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:
+        self.engine = choose_engine(options.backend, options.device, options.precision)
+        self.backend, self.precision = self.engine.backend, self.engine.precision
+        self.device = ",".join(self.engine.devices)
+        self.bundle, self.options = bundle, options
         self.layout = Layout(bundle.hyperparameters)
-        self._engines: dict[int, Backend] = {}
+        self._loaded: dict[tuple[str, int], Backend] = {}
 
-    def engine(self, threads: int) -> Backend:
-        """The model in its engine, loaded once, for calls that may use so many threads each."""
-        from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+    def load(self, device: str, threads: int) -> Backend:
+        """The model on a device, loaded once, for calls that may use so many threads each."""
+        key = device, threads
+        if key not in self._loaded:
+            self._loaded[key] = self.engine.load(self.bundle, device, threads)
+        return self._loaded[key]
 
-        if threads not in self._engines:
-            self._engines[threads] = OnnxRuntimeBackend(self.bundle, threads)
-        return self._engines[threads]
+    def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
+        """How ``pairs`` slices are generated; raises `MemoryBudgetError` and `UsageError`."""
+        return make_plan(self.layout, self.options, self.engine.devices, shape, pairs)
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
         """What generating ``pairs`` slices will take; raises `MemoryBudgetError`, `UsageError`."""
-        return estimate(self.layout, make_plan(self.layout, self.options, shape, pairs))
+        return estimate(self.layout, self.plan(shape, pairs))
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
@@ -87,7 +89,7 @@ class Sampler:
             If not even a single window fits into the memory.
         """
         shape = pairs[0].above.shape
-        plan = make_plan(self.layout, self.options, (shape[0], shape[1]), len(pairs))
+        plan = self.plan((shape[0], shape[1]), len(pairs))
         yield from _Run(self, plan, pairs).results(progress)
 
 
@@ -109,7 +111,9 @@ class _Run:
 
     def __init__(self, sampler: Sampler, plan: Plan, pairs: Sequence[SlicePair]) -> None:
         self.sampler, self.plan, self.pairs = sampler, plan, pairs
-        self.backend = sampler.engine(max(1, plan.threads // plan.workers))
+        threads = max(1, plan.threads // plan.workers)
+        devices = islice(cycle(sampler.engine.devices), plan.workers)
+        self.backends = [sampler.load(device, threads) for device in devices]
         self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
         self.fronts = wavefronts(plan.shape, plan.window)
@@ -117,7 +121,10 @@ class _Run:
     def results(self, progress: Callable[[float], None] | None) -> Iterator[tuple[int, Slice]]:
         done = 0.0
         with ThreadPoolExecutor(self.plan.workers) as pool:
-            futures = [pool.submit(self._group, indices) for indices in self._groups()]
+            groups = queue.SimpleQueue[range]()
+            for indices in self._groups():
+                groups.put(indices)
+            futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
             try:
                 while not self.events.empty() or not all(f.done() for f in futures):
                     for failed in (f for f in futures if f.done() and f.exception()):
@@ -145,33 +152,52 @@ class _Run:
         bounds = np.linspace(0, count, min(count, rounds * workers) + 1).round().astype(int)
         return [range(a, b) for a, b in pairwise(bounds)]
 
-    def _group(self, indices: range) -> None:
+    def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._group(groups.get_nowait(), backend)
+
+    def _group(self, indices: range, backend: Backend) -> None:
         pairs = [self.pairs[i] for i in indices]
         group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
         for front in self.fronts:
             for _, windows in groupby(sorted(front, key=_kind), key=_kind):
                 lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
                 for chunk in _even_chunks(lanes, self.plan.batch):
-                    self._batch(group, chunk)
+                    self._batch_or_halves(backend, group, chunk)
         for index, values in zip(indices, group.slices(), strict=True):
             self.events.put(_Finished(index, values))
 
-    def _batch(self, group: PairGroup, lanes: Sequence[tuple[int, Window]]) -> None:
+    def _batch_or_halves(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
+        """Where the device has less memory than it said, a batch is done in two parts."""
+        try:
+            self._batch(backend, group, lanes)
+        except MemoryBudgetError:
+            if len(lanes) == 1:
+                raise
+        else:
+            return
+        group.forget_lanes()
+        middle = len(lanes) // 2
+        for part in (lanes[:middle], lanes[middle:]):
+            self._batch_or_halves(backend, group, part)
+
+    def _batch(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
         options, window = self.sampler.options, lanes[0][1]
         chooser = "mean" if options.mode == "mean" else "quantile"
-        batch = group.lanes(self.backend, window, len(lanes), chooser)
+        batch = group.lanes(backend, window, len(lanes), chooser)
         batch.prepare([group.neighbours(pair, w) for pair, w in lanes])
+        batch.draw(group.places(lanes), options.seed, options.mode)
         share = 1 / (group.height * group.width)
         pixels = len(lanes) * (window.width - window.known_columns) * share
 
-        def on_row(row: int, parameters: NDArray[np.float32]) -> None:
+        def on_row(row: int) -> None:
             if self.stop.is_set():
                 raise _Stopped
             self.events.put(_Progress(pixels))
 
-        uniforms = group.uniforms(lanes, options.seed, options.mode)
         known = np.stack([group.target(pair, w) for pair, w in lanes], axis=-1)
-        generated = batch.generate(known, uniforms, on_row)
+        generated = batch.generate(known, window.known_rows, on_row)
         for lane, (pair, w) in enumerate(lanes):
             group.target(pair, w)[:] = generated[..., lane]
 
@@ -180,9 +206,7 @@ def _kind(window: Window) -> tuple[int, int]:
     return window.known_rows, window.known_columns
 
 
-def _even_chunks(
-    lanes: list[tuple[int, Window]], most: int
-) -> Iterator[Sequence[tuple[int, Window]]]:
+def _even_chunks(lanes: Lot, most: int) -> Iterator[Lot]:
     count = -(-len(lanes) // most)
     size = -(-len(lanes) // count)
     yield from (lanes[i : i + size] for i in range(0, len(lanes), size))

@@ -28,11 +28,12 @@ class AveragingSampler:
 
     backend = "averages"
     device = "cpu"
+    precision = "float32"
     calls: ClassVar[list[int]] = []
     interrupt_after: ClassVar[int | None] = None
     signal: ClassVar[int] = signal.SIGINT
 
-    def __init__(self, bundle: Any, options: SamplerOptions, device: str = "auto") -> None:
+    def __init__(self, bundle: Any, options: SamplerOptions) -> None:
         self.bundle, self.options = bundle, options
         self.window = bundle.hyperparameters.hu_window
 

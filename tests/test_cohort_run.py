@@ -183,10 +183,10 @@ def test_the_device_is_that_of_the_workers(
     """A login node without a GPU submits to machines that have one."""
 
     class Processor(fake_sampler):  # type: ignore[misc]
-        def __init__(self, bundle: Any, options: Any, device: str = "auto") -> None:
-            if device.startswith("cuda"):
+        def __init__(self, bundle: Any, options: Any) -> None:
+            if options.device.startswith("cuda"):
                 raise UsageError("there is no GPU")
-            super().__init__(bundle, options, device)
+            super().__init__(bundle, options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(resampling, "Sampler", Processor)

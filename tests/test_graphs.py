@@ -12,8 +12,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pmtool import mixture
+from pmtool.backends.protocol import Floats
 from pmtool.backends.torch import TorchBackend
-from pmtool.buffers import Buffers, Floats
+from pmtool.buffers import Buffers
 from pmtool.graphs import choose
 from pmtool.graphs.kernels import as_matrix, compose, edge_kernel, target_kernel
 from pmtool.hyperparameters import Hyperparameters
@@ -63,14 +64,18 @@ class Generated:
         rng = np.random.default_rng(1)
         self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
         self.rows: dict[int, Floats] = {}
-        buffers = Buffers(Layout(network.hyperparameters), *shape, LANES)
-        lanes = Lanes(TorchBackend(network), buffers, window, chooser)
+        backend = TorchBackend(network)
+        buffers = Buffers(backend.memory, Layout(network.hyperparameters), *shape, LANES, 2)
+        lanes = Lanes(backend, buffers, window.known_columns, chooser)
         for _ in range(2):  # the second time nothing of the first may be left
             lanes.prepare(list(zip(self.above, self.below, strict=True)))
-            self.pixels = lanes.generate(self.known, self.uniforms, self.record).copy()
+            lanes.take(self.uniforms)
+            self.pixels = lanes.generate(
+                self.known, window.known_rows, lambda row: self.record(row, lanes.parameters())
+            )
 
     def record(self, row: int, parameters: Floats) -> None:
-        self.rows[row] = parameters.copy()
+        self.rows[row] = parameters
 
     @property
     def parameters(self) -> Tensor:

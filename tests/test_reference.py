@@ -14,6 +14,7 @@ from pmtool.mixture import Mixture, Mode
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
+from pmtool.noise import window_uniforms
 from pmtool.pairs import PairGroup, SlicePair
 from pmtool.reference import generate_slice, generate_window
 from pmtool.windows import Window
@@ -87,14 +88,14 @@ def test_equals_the_cached_sampler(network: PixelMiner, mode: Mode, known: tuple
     group.target(0, window)[:] = to_pixels(np.random.default_rng(4).integers(0, 1500, (64, 64)), 12)
     above, below = group.neighbours(0, window)
     target = group.target(0, window)
-    uniforms = group.uniforms([(0, window)], 5, mode)
-    slow = generate_window(
-        ArrayNetwork(network), above, below, target, window, uniforms[..., 0], mode
-    )
+    places = group.places([(0, window)])
+    uniforms = window_uniforms(5, places, 64, 64)[..., 0]
+    slow = generate_window(ArrayNetwork(network), above, below, target, window, uniforms, mode)
     chooser = "mean" if mode == "mean" else "quantile"
     lanes = group.lanes(TorchBackend(network), window, 1, chooser)
     lanes.prepare([(above, below)])
-    fast = lanes.generate(target[..., None], uniforms)[..., 0]
+    lanes.draw(places, 5, mode)
+    fast = lanes.generate(target[..., None], known[0])[..., 0]
     levels = np.rint((fast - slow) * 4095 / 2)
     assert np.count_nonzero(levels) <= 2
     assert np.abs(levels).max() <= 1

@@ -14,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.buffers import Buffers, Floats
+from pmtool.backends.protocol import Floats
+from pmtool.buffers import Buffers
 from pmtool.bundle import DEFAULT, Bundle
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.lanes import Lanes
@@ -148,14 +149,15 @@ def test_teacher_forced_logits(bundle: Bundle, known: tuple[int, int]) -> None:
     rows: list[Floats] = []
     window = Window(0, 0, height, width, *known)
     neighbours = [group.neighbours(lane, window) for lane in range(lanes)]
-    batch = Lanes(
-        OnnxRuntimeBackend(bundle), Buffers(layout, height, width, lanes), window, "quantile"
-    )
+    backend = OnnxRuntimeBackend(bundle)
+    buffers = Buffers(backend.memory, layout, height, width, lanes)
+    batch = Lanes(backend, buffers, window.known_columns, "quantile")
     batch.prepare(neighbours)
     others = [from_hounsfield(pair.above, bundle.hyperparameters) for pair in pairs[lanes:]]
     given = np.stack(others, axis=-1)
     uniforms = np.random.default_rng(3).uniform(1e-6, 1 - 1e-6, given.shape).astype(np.float32)
-    pixels = batch.generate(given, uniforms, lambda row, values: rows.append(values.copy()))
+    batch.take(uniforms)
+    pixels = batch.generate(given, window.known_rows, lambda row: rows.append(batch.parameters()))
     found = torch.from_numpy(np.stack(rows)).permute(2, 3, 0, 1)
     above, below = (torch.from_numpy(np.stack(x))[:, None] for x in zip(*neighbours, strict=True))
     target = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[:, None]
@@ -233,8 +235,3 @@ def test_options_are_positive(name: str) -> None:
     options: dict[str, Any] = {name: 0}
     with pytest.raises(UsageError, match=f"{name} must be positive"):
         SamplerOptions(**options)
-
-
-def test_a_device_that_is_not_there(bundle: Bundle) -> None:
-    with pytest.raises(UsageError, match="--device cpu"):
-        Sampler(bundle, SamplerOptions(), device="cuda:7")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from pmtool.backends.protocol import Arrays
+from pmtool.backends.host import HostMemory
+from pmtool.backends.protocol import Arrays, Precision
 from pmtool.bundle import Bundle
 from pmtool.errors import (
     MemoryBudgetError,
@@ -34,10 +35,14 @@ class OnnxRuntimeBackend:
     """
 
     name = "onnxruntime-cpu"
+    device = "cpu"
+    precision: Precision = "float32"
+    windows = 1
+    keeps = False
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self.threads = bundle, threads
-        self.runtime = runtime()
+        self.runtime, self.memory = runtime(), HostMemory()
         self._sessions: dict[str, Any] = {}
 
     def bind(self, graph: str, arrays: Arrays) -> OnnxRuntimeProgram:
@@ -68,17 +73,23 @@ class OnnxRuntimeProgram:
         self.graph, self.session, self.binding = graph, session, session.io_binding()
         self.inputs = {value.name for value in session.get_inputs()}
         self.outputs = {value.name for value in session.get_outputs()}
-        self.arrays: dict[str, Any] = {}
-        self._bind(arrays)
+        self.arrays = dict(arrays)
+        try:
+            self._bind(arrays)
+        except ModelError:
+            raise
+        except Exception as error:
+            raise self._failure(error) from error
 
-    def run(self, changed: Arrays | None = None) -> None:
+    def run(self) -> None:
         """See `Program.run`."""
         try:
-            if changed:
-                self._bind(changed)
             self.session.run_with_iobinding(self.binding)
         except Exception as error:
-            raise _failure(error, f"the model's graph {self.graph} is not ours") from error
+            raise self._failure(error) from error
+
+    def _failure(self, error: Exception) -> PmtoolError:
+        return _failure(error, f"the model's graph {self.graph} is not ours")
 
     def _bind(self, arrays: Arrays) -> None:
         for name, array in arrays.items():
@@ -91,7 +102,21 @@ class OnnxRuntimeProgram:
                 self.binding.bind_input(name, *place)
             if name in self.outputs:
                 self.binding.bind_output(name, *place)
-        self.arrays.update(arrays)
+
+
+def check(devices: tuple[str, ...], precision: Precision) -> None:
+    """Raise `UsageError` unless ONNX Runtime is there, for float32."""
+    if precision != "float32":
+        raise UsageError(
+            f"{OnnxRuntimeBackend.name} computes in float32, not {precision}: leave --precision "
+            "out, or take --backend torch"
+        )
+    runtime()
+
+
+def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeBackend:
+    """The bundle's graphs on the processor."""
+    return OnnxRuntimeBackend(bundle, threads)
 
 
 def _failure(error: Exception, what: str) -> PmtoolError:

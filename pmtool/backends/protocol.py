@@ -3,31 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
-Arrays = Mapping[str, NDArray[Any]]
+from pmtool.noise import Places
+
+Array = Any
+"""Float32, C-contiguous, on a backend's device: a NumPy array, a tensor, a device array.
+
+``a[i]`` and ``a[i:j]`` along the first axis and ``a.reshape(shape)`` are views of it.
+"""
+Arrays = Mapping[str, Array]
+Floats = NDArray[np.float32]
+Precision = Literal["float32", "float16", "bfloat16"]
+"""Of the factors of matrix products and convolutions; arrays are float32 always."""
+
+
+class Memory(Protocol):
+    """The memory of a backend's device, and the little that is done there outside of the graphs.
+
+    What is asked for is done in order, on a GPU later than the call; `wait` waits for it.
+    """
+
+    def zeros(self, *shape: int) -> Array:
+        """A new array; raises `MemoryBudgetError` if there is no room for it."""
+
+    def clear(self, array: Array) -> None:
+        """Set all of it to zero."""
+
+    def copy(self, target: Array, source: Array) -> None:
+        """Between two arrays of one shape that do not overlap."""
+
+    def upload(self, target: Array, values: Floats) -> None:
+        """From the host, from an array of the same shape."""
+
+    def download(self, array: Array) -> Floats:
+        """A copy on the host."""
+
+    def tails(self, target: Array, seed: int, places: Places) -> None:
+        """Uniform numbers by their nearer tail, ``(H, W, M)``, of windows at their places."""
+
+    def load_row(self, plane: Array, row: int, target: Array) -> None:
+        """A row of planes ``(M, H, W, C)``, columns first: ``(W, M, C)``."""
+
+    def give(self, pixels: Array, mixture: Array, residuals: Array) -> None:
+        """Residuals ``(n, M)`` of known pixels ``(n, M)`` in [-1, 1].
+
+        The midpoint's mean and log-scale are the last two channels of ``mixture``,
+        ``(n, M, channels)``; residuals are limited by `RESIDUAL_MAX`.
+        """
+
+    def wait(self) -> None:
+        """Until everything that was asked for is done."""
 
 
 class Program(Protocol):
-    """A graph bound to its buffers."""
+    """A graph bound to its arrays."""
 
-    def run(self, changed: Arrays | None = None) -> None:
-        """Run the graph on the buffers, after binding those that changed to others."""
+    def run(self) -> None:
+        """Run the graph on the arrays."""
 
 
 class Backend(Protocol):
-    """An engine with a loaded model.
+    """An engine with a loaded model on a device.
 
     Graphs are called ``window``, ``row<depth>``, ``known<depth>``, and ``quantile<depth>`` or
     ``mean<depth>`` for the pixel graph by its way of choosing.
+
+    Attributes
+    ----------
+    name
+        ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``torch`` or ``tensorrt``.
+    device
+        ``cpu`` or ``cuda:N``.
+    windows
+        That the window graph takes in one call.
+    keeps
+        Whether programs are dear to make, and shall be kept; batches are then rounded up to powers
+        of two, so that there are few of them.
     """
 
     name: str
+    device: str
+    precision: Precision
+    windows: int
+    keeps: bool
+
+    @property
+    def memory(self) -> Memory:
+        """Of the device."""
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
-        """Bind a graph to C-contiguous float32 arrays, inputs and outputs by name.
+        """Bind a graph to arrays of `memory`, inputs and outputs by name.
 
         An input and an output may share an array. The pixel graph is bound to
         its columns, in groups of four: ``(groups, n, M, channels)``, see `PixelGraph`.

@@ -1,60 +1,201 @@
-"""The graphs in PyTorch: the oracle of the other engines."""
+"""The graphs in PyTorch: the oracle of the other engines, and an engine for GPUs of its own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
+from torch import Tensor
 
-from pmtool.backends.protocol import Arrays
+from pmtool.backends.devices import CPU
+from pmtool.backends.protocol import Arrays, Floats, Precision
+from pmtool.bundle import Bundle
+from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
+from pmtool.graphs.window import WindowGraph
+from pmtool.layout import RESIDUAL_MAX
+from pmtool.mixture import nearer_tail
 from pmtool.network import PixelMiner
+from pmtool.network.inference import load_network
+from pmtool.noise import Places, window_uniforms
 
 
 class TorchBackend:
-    """PyTorch on the CPU, float32."""
+    """PyTorch on a device.
+
+    Parameters
+    ----------
+    device
+        ``cpu`` or ``cuda:N``.
+    precision
+        Of the factors of matrix products and convolutions.
+    """
 
     name = "torch"
 
-    def __init__(self, network: PixelMiner) -> None:
+    def __init__(
+        self, network: PixelMiner, device: str = "cpu", precision: Precision = "float32"
+    ) -> None:
+        self.device, self.precision = device, precision
+        self.keeps = device != CPU
+        self.windows = 32 if self.keeps else 1
+        self.memory = TorchMemory(torch.device(device))
         self.graphs = graph_suite(network)
+        for graph in self.graphs.values():
+            graph.to(device)
+            if not isinstance(graph, WindowGraph):
+                _lower_matrices(graph, getattr(torch, precision))
 
-    def bind(self, graph: str, arrays: Arrays) -> TorchProgram:
+    def bind(self, graph: str, arrays: Arrays) -> TorchProgram | CapturedProgram:
         """See `Backend.bind`."""
-        return TorchProgram(self.graphs[graph], dict(arrays))
+        program = TorchProgram(self.graphs[graph], dict(arrays), self._context)
+        captured = self.keeps and not isinstance(program.graph, WindowGraph)
+        return CapturedProgram(program) if captured else program
+
+    def _context(self) -> AbstractContextManager[Any]:
+        """Of the window graph, whose layers bring their weights in float32."""
+        dtype = getattr(torch, self.precision)
+        return torch.autocast(self.memory.device.type, dtype, enabled=dtype != torch.float32)
 
 
-@dataclass
+class TorchMemory:
+    """See `Memory`."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def zeros(self, *shape: int) -> Tensor:
+        try:
+            return torch.zeros(shape, device=self.device)
+        except torch.OutOfMemoryError as error:
+            raise _shortage() from error
+
+    def clear(self, array: Tensor) -> None:
+        array.zero_()
+
+    def copy(self, target: Tensor, source: Tensor) -> None:
+        target.copy_(source)
+
+    def upload(self, target: Tensor, values: Floats) -> None:
+        target.copy_(torch.from_numpy(values))
+
+    def download(self, array: Tensor) -> Floats:
+        copied: Floats = array.to("cpu", copy=True).numpy()
+        return copied
+
+    def tails(self, target: Tensor, seed: int, places: Places) -> None:
+        self.upload(target, nearer_tail(window_uniforms(seed, places, *target.shape[:2])))
+
+    def load_row(self, plane: Tensor, row: int, target: Tensor) -> None:
+        target.copy_(plane[:, row].transpose(0, 1))
+
+    def give(self, pixels: Tensor, mixture: Tensor, residuals: Tensor) -> None:
+        standardised = (pixels - mixture[..., -2]) * torch.exp(-mixture[..., -1])
+        residuals.copy_(standardised.clamp(-RESIDUAL_MAX, RESIDUAL_MAX))
+
+    def wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
 class TorchProgram:
-    """A graph and the arrays it reads and writes."""
+    """A graph and the tensors that it reads and writes.
 
-    graph: Graph
-    arrays: dict[str, NDArray[Any]]
+    Parameters
+    ----------
+    context
+        Makes the context that a `WindowGraph` runs in.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        arrays: dict[str, Tensor],
+        context: Callable[[], AbstractContextManager[Any]],
+    ) -> None:
+        self.graph, self.arrays, self.context = graph, arrays, context
 
     @torch.inference_mode()
-    def run(self, changed: Arrays | None = None) -> None:
-        """See `Program.run`."""
-        self.arrays.update(changed or {})
-        if isinstance(self.graph, PixelGraph):
-            self._scan(self.graph)
-            return
-        results = self.graph(*(self._tensor(name) for name in self.graph.inputs))
-        for name, result in zip(self.graph.outputs, results, strict=True):
+    def run(self) -> None:
+        """See `Program.run`; raises `MemoryBudgetError`."""
+        try:
+            if isinstance(self.graph, PixelGraph):
+                self._scan(self.graph)
+            elif isinstance(self.graph, WindowGraph):
+                with self.context():
+                    self._once(self.graph)
+            else:
+                self._once(self.graph)
+        except torch.OutOfMemoryError as error:
+            raise _shortage() from error
+
+    def _once(self, graph: Graph) -> None:
+        results = graph(*(self.arrays[name] for name in graph.inputs))
+        for name, result in zip(graph.outputs, results, strict=True):
             if name in self.arrays:
-                self._tensor(name).copy_(result)
+                self.arrays[name].copy_(result)
 
     def _scan(self, graph: PixelGraph) -> None:
-        states = [self._tensor(name) for name in graph.states]
-        columns = [self._tensor(name) for name in graph.scanned]
+        states = [self.arrays[name] for name in graph.states]
+        columns = [self.arrays[name] for name in graph.scanned]
         for group in range(len(columns[0])):
             outputs = graph(*states, *(column[group] for column in columns))
             states = list(outputs[: len(states)])
             for name, result in zip(graph.results, outputs[len(states) :], strict=True):
                 if name in self.arrays:
-                    self._tensor(name)[group].copy_(result)
+                    self.arrays[name][group].copy_(result)
 
-    def _tensor(self, name: str) -> torch.Tensor:
-        return torch.from_numpy(self.arrays[name])
+
+class CapturedProgram:
+    """A program as a CUDA graph: a row's thousands of small kernels are launched as one.
+
+    The first run is as it comes, and warms up what the capture relies on; the second one is
+    captured, which runs nothing, and replayed as all later ones are.
+    """
+
+    def __init__(self, program: TorchProgram) -> None:
+        self.program, self.warm = program, False
+        self.captured: torch.cuda.CUDAGraph | None = None
+
+    def run(self) -> None:
+        """See `Program.run`."""
+        if not self.warm:
+            self.program.run()
+            self.warm = True
+            return
+        if self.captured is None:
+            self.captured = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self.captured):
+                self.program.run()
+        self.captured.replay()
+
+
+def check(devices: tuple[str, ...], precision: Precision) -> None:
+    """Raise `UsageError` unless PyTorch can use the devices."""
+    if devices != (CPU,) and torch.cuda.device_count() < len(devices):
+        raise UsageError(
+            f"PyTorch cannot use {', '.join(devices)}: install a build of PyTorch for CUDA that "
+            "the driver is recent enough for, or use --device cpu"
+        )
+
+
+def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:
+    """The bundle's network on a device; raises `ModelError`."""
+    if device == CPU:
+        torch.set_num_threads(threads)
+    return TorchBackend(load_network(bundle), device, precision)
+
+
+def _lower_matrices(graph: Graph, dtype: torch.dtype) -> None:
+    """Keep the matrices of a graph in a type; products are then taken in it, see `ops.product`."""
+    for module in graph.modules():
+        for name, buffer in module.named_buffers(recurse=False):
+            if buffer.ndim == 2 and min(buffer.shape) > 1:
+                module.register_buffer(name, buffer.to(dtype))
+
+
+def _shortage() -> MemoryBudgetError:
+    return MemoryBudgetError("out of memory; give a smaller --batch or --window")

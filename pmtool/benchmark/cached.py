@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends import Backend, Program
-from pmtool.backends.protocol import Arrays
+from pmtool.backends.protocol import Arrays, Memory, Precision
 from pmtool.bundle import Bundle
 from pmtool.pairs import SlicePair
-from pmtool.plan import Plan, SamplerOptions, make_plan, operations
+from pmtool.plan import Plan, SamplerOptions, operations
 from pmtool.sampler import Sampler
 from pmtool.windows import wavefronts
 
@@ -40,22 +40,27 @@ class TimedBackend:
     """A backend whose programs tell a clock how long they ran."""
 
     def __init__(self, backend: Backend, clock: Clock) -> None:
-        self.backend, self.clock, self.name = backend, clock, backend.name
+        self.backend, self.clock = backend, clock
+        self.name, self.device = backend.name, backend.device
+        self.precision: Precision = backend.precision
+        self.memory, self.windows, self.keeps = backend.memory, backend.windows, backend.keeps
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
         kind = KINDS[graph.rstrip("0123456789")]
-        return _TimedProgram(self.backend.bind(graph, arrays), kind, self.clock)
+        return _TimedProgram(self.backend.bind(graph, arrays), kind, self.clock, self.memory)
 
 
 class _TimedProgram(NamedTuple):
     program: Program
     kind: str
     clock: Clock
+    memory: Memory
 
-    def run(self, changed: Arrays | None = None) -> None:
+    def run(self) -> None:
         start = time.perf_counter()
-        self.program.run(changed)
+        self.program.run()
+        self.memory.wait()
         self.clock.add(self.kind, time.perf_counter() - start)
 
 
@@ -66,9 +71,9 @@ class TimedSampler(Sampler):
         super().__init__(bundle, options)
         self.clock = clock
 
-    def engine(self, threads: int) -> Backend:
-        """See `Sampler.engine`."""
-        return TimedBackend(super().engine(threads), self.clock)
+    def load(self, device: str, threads: int) -> Backend:
+        """See `Sampler.load`."""
+        return TimedBackend(super().load(device, threads), self.clock)
 
 
 class CachedRun(NamedTuple):
@@ -104,7 +109,7 @@ def run_cached(
     clock = Clock()
     sampler = TimedSampler(bundle, options, clock)
     height, width = pairs[0].above.shape
-    plan = make_plan(sampler.layout, options, (height, width), len(pairs))
+    plan = sampler.plan((height, width), len(pairs))
     start = time.perf_counter()
     slices = dict(sampler.generate(pairs, progress))
     seconds = time.perf_counter() - start

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pmtool.backends import Backend
 from pmtool.levels import from_hounsfield, to_hounsfield
+from pmtool.noise import window_uniforms
 from pmtool.pairs import PairGroup, SlicePair
 from pmtool.reference import Floats, Network, generate_window
 from pmtool.windows import Window, padded_size, wavefronts
@@ -30,10 +31,12 @@ def generate_cached(
     parameters: list[Floats] = []
     lanes = group.lanes(backend, window, 1, "quantile")
     lanes.prepare([group.neighbours(0, window)])
+    lanes.draw(group.places([(0, window)]), seed, "sample")
     target = group.target(0, window)
-    uniforms = group.uniforms([(0, window)], seed, "sample")
     found = lanes.generate(
-        target[..., None], uniforms, lambda row, values: parameters.append(values[:, 0].copy())
+        target[..., None],
+        window.known_rows,
+        lambda row: parameters.append(lanes.parameters()[:, 0]),
     )
     target[:] = found[..., 0]
     return target, np.stack(parameters)
@@ -95,7 +98,7 @@ def generate_strip(
     target = group.target(0, window)
     target[:] = from_hounsfield(truth, network.hyperparameters)
     above, below = group.neighbours(0, window)
-    uniforms = group.uniforms([(0, window)], seed, "sample")[..., 0]
+    uniforms = window_uniforms(seed, group.places([(0, window)]), height, width)[..., 0]
     naive = generate_window(network, above, below, target, window, uniforms)
     cached, _ = generate_cached(backend, group, window, seed)
     naive_hu, cached_hu = (to_hounsfield(x, network.hyperparameters) for x in (naive, cached))

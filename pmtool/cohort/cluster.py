@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,6 +10,7 @@ import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.utils import silence_logging_cmgr
 
+from pmtool.backends.devices import gpus
 from pmtool.errors import UsageError
 
 _TRIES = 2
@@ -75,15 +73,3 @@ def joined_cluster(address: str) -> Iterator[Client]:
             ) from error
         with client:
             yield client
-
-
-def gpus() -> list[str]:
-    """Numbers or UUIDs of the NVIDIA GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
-    if shutil.which("nvidia-smi") is None:
-        return []
-    asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return found.stdout.split() if found.returncode == 0 else []

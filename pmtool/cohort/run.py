@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pmtool.backends.devices import gpus
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Progress
@@ -119,7 +120,7 @@ def _workers(
         _log.info(plan_text(list(sizes.values()), 1))
         yield (resample_case(case, request, tell=tell) for case in cases)
         return
-    from pmtool.cohort.cluster import gpus, joined_cluster, local_cluster
+    from pmtool.cohort.cluster import joined_cluster, local_cluster
     from pmtool.cohort.dispatch import dispatch
 
     if means.scheduler is not None:
@@ -166,8 +167,10 @@ def _with(request: Request, **options: Any) -> Request:
 
 def _estimator(request: Request, means: Means) -> Sampler:
     """For what a core can do; the device is that of a scheduler's workers, where there is one."""
-    device = request.options.device if means.scheduler is None else "cpu"
-    return load_sampler(replace(request.options, threads=1, device=device))
+    options = replace(request.options, threads=1)
+    if means.scheduler is not None:
+        options = replace(options, device="cpu", backend=None, precision=None)
+    return load_sampler(options)
 
 
 def _make(folder: Path) -> None:

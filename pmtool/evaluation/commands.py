@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal, get_args
 
+from pmtool.backends.protocol import Precision
 from pmtool.bundle import Bundle
 from pmtool.commands import require
 from pmtool.errors import OutputError, UsageError
@@ -60,7 +61,7 @@ class EvaluationOptions:
         Of this choice, and of PixelMiner.
     workers
         Processes that score; one for every processor where it is None.
-    model, device, window, batch, threads, memory
+    model, device, backend, precision, window, batch, threads, memory
         Of PixelMiner; see `pmtool.options.Options`.
     assume_hu
         Take voxels for HU whose range says otherwise.
@@ -77,6 +78,8 @@ class EvaluationOptions:
     workers: int | None = None
     model: Path | None = None
     device: str = "auto"
+    backend: str | None = None
+    precision: Precision | None = None
     window: int | Literal["full"] | None = None
     batch: int | None = None
     threads: int | None = None
@@ -161,9 +164,9 @@ def chosen_methods(scans: Sequence[Scan], cache: Path, options: EvaluationOption
     if PIXELMINER in options.methods:
         bundle = Bundle.load(options.model)
         for mode in dict.fromkeys(options.modes):
-            means = options.window, options.batch, options.threads, options.memory
-            asked = SamplerOptions(*means, seed=options.seed, mode=mode)
-            sampler = Sampler(bundle, asked, options.device)
+            names = {field.name for field in fields(SamplerOptions)} - {"mode"}
+            means = {name: getattr(options, name) for name in names}
+            sampler = Sampler(bundle, SamplerOptions(**means, mode=mode))
             methods.append(PixelMiner(_mode_name(mode), sampler, cache))
     if not methods:
         raise UsageError("no method is left to evaluate; give --methods or --external")

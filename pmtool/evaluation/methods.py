@@ -152,8 +152,8 @@ class PixelMiner:
         return {
             "model": sampler.bundle.hash,
             "model_name": sampler.bundle.manifest.name,
-            "device": sampler.device,
             "backend": sampler.backend,
+            "precision": sampler.precision,
             "window": sampler.estimate(scan.volume.shape, 1).window,
             "seed": sampler.options.seed,
             "mode": sampler.options.mode,

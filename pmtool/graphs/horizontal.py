@@ -118,7 +118,8 @@ class _KnownColumns:
         skips = [self.shares[0].pop(0) + residuals * weights.get_buffer("input")]
         for level in range(depth):
             if level:
-                columns = _left_columns(skips[-1])[::2] @ weights.get_buffer(f"strided{level - 1}")
+                matrix = weights.get_buffer(f"strided{level - 1}")
+                columns = ops.product(_left_columns(skips[-1])[::2], matrix)
                 skips.append(self.shares[level].pop(0) + columns)
             for layer in range(n):
                 skips.append(self._layer(level, layer, skips[-1], None))
@@ -140,10 +141,10 @@ class _KnownColumns:
         columns = _left_columns(line)
         if skip is not None:
             columns = torch.cat((columns, ops.concat_elu(skip)), dim=-1)
-        hidden = shares[level].pop(0) + columns @ layer.get_buffer("first")
+        hidden = shares[level].pop(0) + ops.product(columns, layer.get_buffer("first"))
         line = self.results[f"{name}_second_last"] = ops.concat_elu(hidden)
-        outputs = shares[level].pop(0) + _left_columns(line) @ layer.get_buffer("second")
-        return ops.gate(h, outputs)
+        second = ops.product(_left_columns(line), layer.get_buffer("second"))
+        return ops.gate(h, shares[level].pop(0) + second)
 
 
 def _left_columns(x: Tensor) -> Tensor:

@@ -23,6 +23,18 @@ def concat_elu_small(x: Tensor) -> Tensor:
     return F.elu(torch.cat((x, -x), dim=-1))
 
 
+def product(x: Tensor, matrix: Tensor) -> Tensor:
+    """Matrix product in the type of the matrix, a result in float32."""
+    return x @ matrix if x.dtype == matrix.dtype else (x.to(matrix.dtype) @ matrix).float()
+
+
+def add_product(share: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
+    """``share + product(x, matrix)`` of two matrices, in one step where the types are the same."""
+    if x.dtype == matrix.dtype:
+        return torch.addmm(share, x, matrix)
+    return share + product(x, matrix)
+
+
 def gate(x: Tensor, outputs: Tensor, dim: int = -1) -> Tensor:
     """The gated layer's last step."""
     value, gate = outputs.chunk(2, dim=dim)
@@ -44,7 +56,7 @@ def convolve(x: Tensor, matrix: Tensor, left: int, right: int) -> Tensor:
     Tensor
         ``(W, M, out)``.
     """
-    taps = (x @ matrix).chunk(left + 1 + right, dim=-1)
+    taps = product(x, matrix).chunk(left + 1 + right, dim=-1)
     return _sum([_shift(tap, offset) for offset, tap in enumerate(taps, -left)])
 
 
@@ -54,7 +66,8 @@ def convolve_strided(x: Tensor, matrix: Tensor, left: int, right: int) -> Tensor
     terms = []
     for parity in (0, 1):
         offsets = [offset for offset in weights if offset % 2 == parity]
-        products = x[parity::2] @ torch.cat([weights[offset] for offset in offsets], dim=-1)
+        columns = torch.cat([weights[offset] for offset in offsets], dim=-1)
+        products = product(x[parity::2], columns)
         taps = products.chunk(len(offsets), dim=-1)
         terms += [_shift(tap, offset // 2) for offset, tap in zip(offsets, taps, strict=True)]
     return _sum(terms)
@@ -76,10 +89,10 @@ def subtract_edges(y: Tensor, x: Tensor, left: Tensor, right: Tensor | None) -> 
 
     ``y`` is ``(W, M, out)``; the corrections are ``x[0] @ left`` and ``x[-1] @ right``.
     """
-    first = y[:1] - x[:1] @ left
+    first = y[:1] - product(x[:1], left)
     if right is None:
         return torch.cat((first, y[1:]))
-    return torch.cat((first, y[1:-1], y[-1:] - x[-1:] @ right))
+    return torch.cat((first, y[1:-1], y[-1:] - product(x[-1:], right)))
 
 
 def upsample_columns(x: Tensor, matrix: Tensor, bias: Tensor, row: int) -> Tensor:
@@ -100,7 +113,8 @@ def upsample_columns(x: Tensor, matrix: Tensor, bias: Tensor, row: int) -> Tenso
     Tensor
         ``(2 W, M, C)``.
     """
-    taps = (x @ matrix.chunk(2, dim=-1)[row]).chunk(matrix.shape[1] // (2 * x.shape[2]), dim=-1)
+    count = matrix.shape[1] // (2 * x.shape[2])
+    taps = product(x, matrix.chunk(2, dim=-1)[row]).chunk(count, dim=-1)
     even, odd = taps[-2], taps[-1]
     if len(taps) == 3:
         odd = odd + F.pad(taps[0][1:], (0, 0, 0, 0, 0, 1))

@@ -108,9 +108,9 @@ class _Columns:
             columns = torch.cat(self.lines[f"h{level}_strided"][-3:], dim=1)
             share = self.shares[level + 1][x // 2][0]
             matrix = self.weights.get_buffer(f"strided{level}")
-            below = self._level(level + 1, x // 2, torch.addmm(share, columns, matrix))
+            below = self._level(level + 1, x // 2, ops.add_product(share, columns, matrix))
             matrix, bias = self.weights.upsample(level)
-            four = torch.addmm(bias.repeat(4), below, matrix).chunk(4, dim=1)
+            four = ops.add_product(bias.repeat(4), below, matrix).chunk(4, dim=1)
             self.upsampled[level] += four[:2]
             self.carry_next[level] += four[2:]
         return self.upsampled[level][x]
@@ -121,9 +121,9 @@ class _Columns:
         columns = self._append(f"{name}_first", ops.concat_elu_small(h))
         if skip is not None:
             columns.append(ops.concat_elu_small(skip))
-        hidden = torch.addmm(shares[0], torch.cat(columns, dim=1), layer.get_buffer("first"))
+        hidden = ops.add_product(shares[0], torch.cat(columns, dim=1), layer.get_buffer("first"))
         columns = self._append(f"{name}_second", ops.concat_elu_small(hidden))
-        outputs = torch.addmm(shares[1], torch.cat(columns, dim=1), layer.get_buffer("second"))
+        outputs = ops.add_product(shares[1], torch.cat(columns, dim=1), layer.get_buffer("second"))
         return ops.gate(h, outputs)
 
     def _append(self, line: str, column: Tensor) -> list[Tensor]:
@@ -134,7 +134,9 @@ class _Columns:
     def _choose(self, x: int, h: Tensor) -> None:
         hp, output = self.graph.hyperparameters, self.graph.output
         k = hp.mixtures
-        parameters = torch.addmm(output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix"))
+        parameters = ops.add_product(
+            output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix")
+        )
         logits, means, log_scales = parameters.split(k, dim=1)
         outer_logits, outer_means, outer_inverse, _ = self.mixture[x].split(
             [2 * k, 2 * k, 2 * k, 2], dim=1

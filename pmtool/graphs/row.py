@@ -192,7 +192,7 @@ class _Row:
         self.h_shares[0].append(
             self.shares["h0"].pop(0)
             + graph.input_row(x[..., 2:])
-            + left @ graph.get_buffer("input_column")
+            + ops.product(left, graph.get_buffer("input_column"))
         )
         return cast(Tensor, self.shares["v0"].pop(0) + graph.input_vertical(x))
 
@@ -217,7 +217,7 @@ class _Row:
         rows = self._with_cache(f"v{name}_first", ops.concat_elu(v))
         hidden = shares.pop(0) + vertical.first(rows)
         if skip is not None:
-            hidden = hidden + ops.concat_elu(skip) @ vertical.get_buffer("shortcut")
+            hidden = hidden + ops.product(ops.concat_elu(skip), vertical.get_buffer("shortcut"))
         rows = self._with_cache(f"v{name}_second", ops.concat_elu(hidden))
         v = ops.gate(v, shares.pop(0) + vertical.second(rows))
         self._horizontal_shares(level, layer, v)
@@ -229,7 +229,8 @@ class _Row:
         shares, width = self.shares[f"h{level}"], 2 * v.shape[-1]
         first = horizontal.first(self._earlier(Line(f"h{level}_{layer}_first", level, width)))
         second = horizontal.second(self._earlier(Line(f"h{level}_{layer}_second", level, width)))
-        first = first + shares.pop(0) + ops.concat_elu(v) @ vertical.get_buffer("to_horizontal")
+        to_horizontal = ops.product(ops.concat_elu(v), vertical.get_buffer("to_horizontal"))
+        first = first + shares.pop(0) + to_horizontal
         self.h_shares[level] += [first, second + shares.pop(0)]
 
     def _with_cache(self, line: str, x: Tensor) -> Tensor:

@@ -13,12 +13,12 @@ from pmtool.graphs import ops
 from pmtool.graphs.kernels import parts
 from pmtool.layout import COMPONENT_MAX, LEVELS, Layout
 from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint, cropped
-from pmtool.network.layers import Block, GatedLayer
+from pmtool.network.layers import Block, GatedLayer, depths
 from pmtool.network.pixelminer import PixelMiner, Stack
 
 T = TypeVar("T")
 Outer = tuple[Tensor, Tensor]
-"""Features of above and below, ``(1, C, H, W)`` each."""
+"""Features of above and below, ``(N, C, H, W)`` each."""
 
 
 class OuterStack:
@@ -29,13 +29,13 @@ class OuterStack:
     x
         The features so far.
     shares
-        By level, what the outer slices (and all biases) add to the target, ``(1, C, H, W)`` each.
+        By level, what the outer slices (and all biases) add to the target, ``(N, C, H, W)`` each.
     skips
         Outputs that wait for the down pass.
     """
 
     def __init__(self, stack: Stack, x: Tensor) -> None:
-        above, below, share = x.chunk(3)
+        above, below, share = depths(x)
         self.stack: Stack = stack
         self.x: Outer = (above, below)
         self.shares: list[list[Tensor]] = [[share], [], []]
@@ -76,10 +76,10 @@ class OuterStack:
 class WindowGraph(nn.Module):
     """Shares of all blocks and the known part of the mixture.
 
-    Input: ``above`` and ``below``, ``(1, 1, H + 2 margin, W + 2 margin)`` in [-1, 1], with the
-    margin of `Hyperparameters`. Outputs, channels last:
-    ``shares0 .. shares2`` ``(H / 2^l, W / 2^l, S)``, the vertical stack's shares before the
-    horizontal one's; ``mixture`` ``(H, W, 6 K + 2)``, see `Layout.mixture`.
+    Input: ``above`` and ``below`` of ``N`` windows, ``(N, 1, H + 2 margin, W + 2 margin)`` in
+    [-1, 1], with the margin of `Hyperparameters`. Outputs, channels last:
+    ``shares0 .. shares2`` ``(N, H / 2^l, W / 2^l, S)``, the vertical stack's shares before the
+    horizontal one's; ``mixture`` ``(N, H, W, 6 K + 2)``, see `Layout.mixture`.
     """
 
     inputs = ("above", "below")
@@ -117,7 +117,7 @@ class WindowGraph(nn.Module):
                 h.down(step, layer, (above_below[0], above_below[1]))
         planes = [torch.cat(v.shares[level] + h.shares[level], dim=1) for level in range(LEVELS)]
         planes.append(self._mixture(h.x, midpoint))
-        return tuple(plane.squeeze(0).permute(1, 2, 0) for plane in planes)
+        return tuple(plane.permute(0, 2, 3, 1) for plane in planes)
 
     def _entry(
         self, midpoint: Midpoint, above: Tensor, below: Tensor

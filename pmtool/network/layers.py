@@ -39,8 +39,8 @@ def concat_elu(x: Tensor) -> Tensor:
 
 def depths(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Split ``(3 N, C, H, W)`` into above, below and target."""
-    above, below, target = x.chunk(3)
-    return above, below, target
+    n = x.shape[0] // 3
+    return x[:n], x[n : 2 * n], x[2 * n :]
 
 
 def conv(
@@ -81,7 +81,7 @@ class Block(nn.Module):
         above, below, target = depths(x)
         upper, lower = torch.cat((above, target), dim=1), torch.cat((target, below), dim=1)
         pairs = self.pair(F.pad(torch.cat((upper, lower)), self.padding))
-        merged = self.merge(F.pad(torch.cat(pairs.chunk(2), dim=1), self.padding))
+        merged = self.merge(F.pad(torch.cat(tuple(pairs.unflatten(0, (2, -1))), 1), self.padding))
         return torch.cat((self.outer(torch.cat((above, below))), merged))
 
 

@@ -26,8 +26,8 @@ def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
     window = Window(0, 0, height, width, 0, 0)
     lanes = group.lanes(TorchBackend(network), window, count, "quantile")
     lanes.prepare([group.neighbours(number, window) for number in range(count)])
-    uniforms = group.uniforms([(number, window) for number in range(count)], 0, "sample")
-    found = lanes.generate(group.targets.transpose(1, 2, 0), uniforms)
+    lanes.draw(group.places([(number, window) for number in range(count)]), 0, "sample")
+    found = lanes.generate(group.targets.transpose(1, 2, 0))
     return to_hounsfield(found.transpose(2, 0, 1), network.hyperparameters)
 
 

@@ -1,0 +1,118 @@
+"""Which engine runs a model, on which devices, in which precision."""
+
+from __future__ import annotations
+
+import logging
+from importlib import import_module
+from importlib.util import find_spec
+from typing import NamedTuple, Protocol
+
+from pmtool.backends.devices import CPU, find_devices
+from pmtool.backends.protocol import Backend, Precision
+from pmtool.bundle import Bundle
+from pmtool.errors import UsageError
+
+_log = logging.getLogger("pmtool")
+ON_GPU = ("tensorrt", "torch", "onnxruntime-cuda")
+ON_CPU = ("onnxruntime-cpu", "torch")
+"""Engines by name, the one that is taken first where several are there."""
+BACKENDS = tuple(dict.fromkeys((*ON_GPU, *ON_CPU)))
+PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16")
+_PACKAGES = {"torch": ("torch", "safetensors")}
+"""That an engine's module cannot be imported without."""
+_MODULES = {
+    "tensorrt": "tensorrt",
+    "torch": "torch",
+    "onnxruntime-cuda": "onnxruntime_cuda",
+    "onnxruntime-cpu": "onnxruntime",
+}
+
+
+class _Module(Protocol):
+    """A module of an engine."""
+
+    def check(self, devices: tuple[str, ...], precision: Precision) -> None:
+        """Raise `UsageError`, with the remedy, if the engine cannot run so."""
+
+    def load(self, bundle: Bundle, device: str, precision: Precision, threads: int) -> Backend:
+        """The model on a device, for calls that may use so many threads each."""
+
+
+class Engine(NamedTuple):
+    """An engine that is there; with several devices, the slice pairs are shared out among them."""
+
+    backend: str
+    devices: tuple[str, ...]
+    precision: Precision
+
+    def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
+        """The model on one of the devices; raises `UsageError` and `ModelError`."""
+        loaded: Backend = _module(self.backend).load(bundle, device, self.precision, threads)
+        return loaded
+
+
+def choose_engine(
+    backend: str | None = None, device: str = "auto", precision: Precision | None = None
+) -> Engine:
+    """The fastest engine that works, or the one that is asked for.
+
+    Parameters
+    ----------
+    backend
+        One of `BACKENDS`, or any.
+    device
+        See `find_devices`.
+    precision
+        One of `PRECISIONS`; bfloat16 on GPUs and float32 on the processor where it is None.
+
+    Raises
+    ------
+    UsageError
+        If what is asked for is not there, or does not work.
+    """
+    if backend is not None and backend not in BACKENDS:
+        raise UsageError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
+    if precision is not None and precision not in PRECISIONS:
+        raise UsageError(f"there is no precision {precision!r}: choose {', '.join(PRECISIONS)}")
+    failures: list[str] = []
+    for devices in _in_turn(backend, device):
+        names = ON_CPU if devices == (CPU,) else ON_GPU
+        for name in names if backend is None else (backend,):
+            if name not in names:
+                failures.append(f"{name} does not run on {devices[0]}: choose another --device")
+                continue
+            engine = Engine(name, devices, precision or _usual_precision(name, devices))
+            try:
+                _module(name).check(devices, engine.precision)
+            except UsageError as error:
+                failures.append(str(error))
+                _log.debug("not %s on %s: %s", name, devices[0], error)
+            else:
+                return engine
+    raise UsageError(failures[0])
+
+
+def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
+    """The devices to try: ``auto`` falls back to the processor, an explicit choice does not."""
+    if device != "auto":
+        return [find_devices(device)]
+    if backend is not None and backend not in ON_CPU:
+        return [find_devices("cuda")]
+    if backend is not None and backend not in ON_GPU:
+        return [(CPU,)]
+    found = find_devices("auto")
+    return [found] if found == (CPU,) else [found, (CPU,)]
+
+
+def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
+    return "float32" if devices == (CPU,) or backend == "onnxruntime-cuda" else "bfloat16"
+
+
+def _module(backend: str) -> _Module:
+    missing = [name for name in _PACKAGES.get(backend, ()) if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"the backend {backend} needs {', '.join(missing)}: pip install 'pmtool[torch]'"
+        )
+    module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")
+    return module

@@ -1,0 +1,91 @@
+"""The memories of all backends do the same."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pmtool.backends.host import HostMemory
+from pmtool.backends.protocol import Array, Floats, Memory
+from pmtool.backends.torch import TorchMemory
+from pmtool.layout import RESIDUAL_MAX
+from pmtool.noise import Places, uniforms
+
+ON_GPU = pytest.param(
+    lambda: TorchMemory(torch.device("cuda:0")),
+    marks=[
+        pytest.mark.gpu,
+        pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
+    ],
+    id="torch-cuda",
+)
+
+
+@pytest.fixture(
+    params=[
+        pytest.param(HostMemory, id="host"),
+        pytest.param(lambda: TorchMemory(torch.device("cpu")), id="torch"),
+        ON_GPU,
+    ]
+)
+def memory(request: pytest.FixtureRequest) -> Memory:
+    made: Memory = request.param()
+    return made
+
+
+def random(*shape: int) -> Floats:
+    return np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
+
+
+def filled(memory: Memory, values: Floats) -> Array:
+    array = memory.zeros(*values.shape)
+    memory.upload(array, values)
+    return array
+
+
+def test_up_and_down(memory: Memory) -> None:
+    values = random(3, 4, 5)
+    array = filled(memory, values)
+    assert tuple(array.shape) == values.shape
+    np.testing.assert_array_equal(memory.download(array), values)
+    view = array[1:][0].reshape((2, 10))[1]
+    np.testing.assert_array_equal(memory.download(view), values[1].reshape(2, 10)[1])
+    memory.copy(array[0], array[2])
+    np.testing.assert_array_equal(memory.download(array[0]), values[2])
+    kept = memory.download(array)
+    memory.clear(array[:2])
+    memory.wait()
+    np.testing.assert_array_equal(memory.download(array), [0 * values[0], 0 * values[1], values[2]])
+    np.testing.assert_array_equal(kept[1], values[1])
+
+
+def test_a_row_of_planes(memory: Memory) -> None:
+    planes, target = random(5, 6, 7, 3), memory.zeros(7, 5, 3)
+    memory.load_row(filled(memory, planes), 4, target)
+    np.testing.assert_array_equal(memory.download(target), planes[:, 4].transpose(1, 0, 2))
+
+
+def test_known_pixels(memory: Memory) -> None:
+    pixels, mixture = random(8, 5), random(8, 5, 14)
+    mixture[..., -1] -= 2
+    residuals = filled(memory, random(9, 5))
+    memory.give(filled(memory, pixels), filled(memory, mixture), residuals[1:])
+    expected = (pixels - mixture[..., -2]) * np.exp(-mixture[..., -1])
+    assert np.abs(expected).max() > RESIDUAL_MAX
+    found = memory.download(residuals)
+    np.testing.assert_array_equal(found[0], random(9, 5)[0])
+    np.testing.assert_allclose(found[1:], expected.clip(-RESIDUAL_MAX, RESIDUAL_MAX), rtol=1e-5)
+
+
+def test_tails(memory: Memory) -> None:
+    """Those of the pixels of the slices, wherever their windows lie."""
+    values = [3, 3, 2**31], [0, 1, 0], [0, 64, 32], [10, 0, 2**20]
+    places = Places(*(np.array(x, np.uint64) for x in values))
+    target = memory.zeros(6, 8, 3)
+    memory.tails(target, 99, places)
+    found = memory.download(target)
+    for lane, (number, sample, top, left) in enumerate(zip(*values, strict=True)):
+        rows, columns = np.arange(top, top + 6)[:, None], np.arange(left, left + 8)
+        u = uniforms(99, number, rows, columns, sample)
+        np.testing.assert_array_equal(found[..., lane], np.where(u > 0.5, u - 1, u))

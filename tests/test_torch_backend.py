@@ -1,0 +1,133 @@
+"""PyTorch as an engine of the sampler: lower precision, and the same on a GPU."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.backends.torch import CapturedProgram, TorchBackend
+from pmtool.bundle import DEFAULT, Bundle
+from pmtool.export.check import graph_errors, graph_inputs
+from pmtool.graphs.pixel import PixelGraph
+from pmtool.network import PixelMiner
+from pmtool.network.inference import load_network
+from pmtool.pairs import SlicePair
+from pmtool.phantom import chest_phantom
+from pmtool.sampler import Sampler, SamplerOptions
+
+pytestmark = [
+    pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there"),
+    pytest.mark.usefixtures("one_thread"),
+]
+gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),
+]
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return Bundle.load()
+
+
+@pytest.fixture(scope="module")
+def network(bundle: Bundle) -> PixelMiner:
+    return load_network(bundle)
+
+
+@pytest.fixture(scope="module")
+def pair() -> SlicePair:
+    import SimpleITK as sitk
+
+    above, _, below = sitk.GetArrayFromImage(chest_phantom(64, 3, (5.6, 5.6, 1.25))).clip(-1024)
+    return SlicePair(above, below, 0)
+
+
+def generate(bundle: Bundle, pair: SlicePair, **options: Any) -> np.ndarray[Any, Any]:
+    ((_, values),) = Sampler(bundle, SamplerOptions(**options)).generate([pair])
+    return values.astype(int)
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Bundle, pair: SlicePair) -> np.ndarray[Any, Any]:
+    return generate(bundle, pair, device="cpu")
+
+
+@pytest.mark.parametrize(
+    "device", ["cpu", pytest.param("cuda:0", marks=gpu)], ids=["processor", "gpu"]
+)
+def test_float32_makes_the_same_slice(
+    bundle: Bundle, pair: SlicePair, expected: np.ndarray[Any, Any], device: str
+) -> None:
+    """But for isolated pixels at a threshold, and those that see them."""
+    found = generate(bundle, pair, device=device, backend="torch", precision="float32")
+    assert np.mean(found != expected) < 0.02
+    assert np.abs(found - expected).max() <= 3
+
+
+@pytest.mark.parametrize(
+    ("device", "precision"),
+    [
+        ("cpu", "bfloat16"),
+        pytest.param("cuda:0", "bfloat16", marks=gpu),
+        pytest.param("cuda:0", "float16", marks=gpu),
+    ],
+)
+def test_lower_precision_draws_as_noisy_a_slice(
+    bundle: Bundle,
+    pair: SlicePair,
+    expected: np.ndarray[Any, Any],
+    device: str,
+    precision: str,
+) -> None:
+    found = generate(bundle, pair, device=device, backend="torch", precision=precision)
+    assert np.mean(found != expected) > 0.1
+    assert np.corrcoef(found.ravel(), expected.ravel())[0, 1] > 0.99
+    inside = expected[:, 1:] > -1024
+    noise = [np.diff(values, axis=1)[inside].std() for values in (found, expected)]
+    assert noise[0] == pytest.approx(noise[1], rel=0.05)
+
+
+def test_products_are_taken_in_the_lower_precision(network: PixelMiner) -> None:
+    graph = TorchBackend(network, precision="bfloat16").graphs["quantile1"]
+    assert isinstance(graph, PixelGraph)
+    kinds = {name: buffer.dtype for name, buffer in graph.named_buffers()}
+    assert kinds["output.matrix"] == kinds["weights.layers.0.0.first"] == torch.bfloat16
+    assert kinds["output.bias"] == torch.float32
+    whole = TorchBackend(network).graphs["quantile1"]
+    assert {buffer.dtype for buffer in whole.buffers()} == {torch.float32}
+
+
+def test_onnx_runtime_computes_the_same(bundle: Bundle, network: PixelMiner) -> None:
+    errors = graph_errors(network, OnnxRuntimeBackend(bundle))
+    assert set(errors) == set(bundle.manifest.errors)
+    assert max(errors.values()) < 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_graphs_on_a_gpu(network: PixelMiner) -> None:
+    backend = TorchBackend(network, "cuda:0")
+    assert max(graph_errors(network, backend).values()) < 1e-4
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
+def test_a_captured_program_is_replayed(network: PixelMiner) -> None:
+    backend = TorchBackend(network, "cuda:0")
+    arrays = graph_inputs(backend.graphs["row3"], backend.memory)
+    plain, captured = (dict.fromkeys(("h_shares0", "h_shares1", "h_shares2")) for _ in range(2))
+    program = backend.bind("row3", arrays)
+    assert isinstance(program, CapturedProgram)
+    for results in (plain, captured):
+        for name, array in graph_inputs(backend.graphs["row3"], backend.memory).items():
+            arrays[name].copy_(array)
+        program.run()
+        backend.memory.wait()
+        results.update({name: arrays[name].clone() for name in results})
+    for name, values in plain.items():
+        torch.testing.assert_close(captured[name], values)
