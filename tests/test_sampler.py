@@ -13,6 +13,7 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
+from pmtool import plan
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.protocol import Floats
 from pmtool.buffers import Buffers
@@ -166,6 +167,64 @@ def test_teacher_forced_logits(bundle: Bundle, known: tuple[int, int]) -> None:
     torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=0, atol=1e-4)
 
 
+def test_a_batch_is_halved_where_memory_is_short(
+    bundle: Bundle, expected: dict[int, Slice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As often as it takes, with the same slices; a single window that does not fit is an error."""
+    counts, room, lanes = list[int](), 2, PairGroup.lanes
+
+    def short(group: PairGroup, backend: Any, window: Window, count: int, chooser: str) -> Lanes:
+        counts.append(count)
+        if count > room:
+            raise MemoryBudgetError("out of memory")
+        return lanes(group, backend, window, count, chooser)
+
+    monkeypatch.setattr(PairGroup, "lanes", short)
+    assert_same(generate(bundle, make_pairs(SHAPE, 3), window=64, threads=1), expected)
+    assert {1, 2} < set(counts)
+    room = 0
+    with pytest.raises(MemoryBudgetError):
+        generate(bundle, make_pairs((20, 20), 3), threads=1)
+
+
+def test_batches_of_engines_that_keep_their_programs(bundle: Bundle) -> None:
+    """They are rounded up to powers of two and made once; spare lanes change nothing."""
+    pairs, shape = make_pairs((64, 64), 3), (64, 64)
+    window, backend = Window(0, 0, *shape, 60, 0), OnnxRuntimeBackend(bundle)
+    found = []
+    for backend.keeps in (False, True):
+        group = PairGroup(bundle.hyperparameters, pairs, shape)
+        lots = [[(0, window)], [(0, window), (1, window), (2, window)]]
+        for lot in (*lots, *lots):
+            batch = group.lanes(backend, window, len(lot), "quantile")
+            batch.prepare([group.neighbours(*lane) for lane in lot])
+            batch.draw(group.places(lot), 0, "sample")
+            known = np.stack([group.target(*lane) for lane in lot], axis=-1)
+            found.append(batch.generate(known, window.known_rows))
+        assert batch.buffers.lanes == (4 if backend.keeps else 3)
+        assert group.lanes(backend, window, len(lots[-1]), "quantile") is batch
+    for plain, kept in zip(found[:4], found[4:], strict=True):
+        assert plain.shape == kept.shape
+        np.testing.assert_array_equal(plain, kept)
+
+
+def test_plan_for_gpus(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker a GPU, and a batch that the one with the least memory holds twice."""
+    layout = Layout(bundle.hyperparameters)
+    lane = Buffers.size(layout, 64, 64, 1)
+    free = {"cuda:0": 100 * lane, "cuda:1": 50 * lane}
+    monkeypatch.setattr(plan, "free_gpu_memory", free.__getitem__)
+
+    def planned(**options: Any) -> plan.Plan:
+        return plan.make_plan(layout, SamplerOptions(**options), tuple(free), (512, 512), 10)
+
+    assert (planned().workers, planned().batch, max(planned().window)) == (2, 16, 64)
+    assert planned(batch=3).batch == 3
+    assert planned(window=128).batch == 4
+    free["cuda:0"] = 0
+    assert planned().batch == 1
+
+
 def test_progress_reaches_the_number_of_slices(bundle: Bundle) -> None:
     told: list[float] = []
     pairs = make_pairs((20, 100), 2)
@@ -180,7 +239,7 @@ def test_error_in_a_worker_is_raised(bundle: Bundle, monkeypatch: pytest.MonkeyP
     def broken(*_: Any) -> None:
         raise ArithmeticError("broken")
 
-    monkeypatch.setattr("pmtool.pairs.PairGroup.uniforms", broken)
+    monkeypatch.setattr("pmtool.pairs.PairGroup.places", broken)
     before = threading.active_count()
     with pytest.raises(ArithmeticError, match="broken"):
         generate(bundle, make_pairs((20, 20), 2), threads=2)
