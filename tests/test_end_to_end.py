@@ -15,11 +15,11 @@ from pmtool.bundle import Bundle
 from pmtool.errors import ModelError
 
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
-WITHOUT = "import sys; sys.modules[{!r}] = None; from pmtool.cli import main; main()"
+WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli import main; main()"
 
 
 def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", WITHOUT.format(without), *map(str, arguments)]
+    command = [sys.executable, "-c", WITHOUT.format(without.split()), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
@@ -64,12 +64,22 @@ def test_what_the_machine_lacks(tmp_path: Path) -> None:
     assert pmtool("phantom", before, "--size", 64, "--slices", 2).returncode == 0
     arguments = ("resample", "--spacing", 1.25, before, tmp_path / "fine.nrrd")
     for done in (
-        pmtool(*arguments, without="onnxruntime"),
+        pmtool(*arguments, without="onnxruntime torch"),
         pmtool(*arguments, "--device", "abacus"),
     ):
         assert done.returncode == 2, done.stderr
         assert done.stderr.count("\n") == 1
     assert [path.name for path in tmp_path.iterdir()] == ["phantom.nrrd"]
+
+
+def test_pytorch_takes_the_place_of_onnx_runtime(tmp_path: Path) -> None:
+    before, after = tmp_path / "phantom.nrrd", tmp_path / "fine.nrrd"
+    assert pmtool("phantom", before, "--size", 64, "--slices", 2).returncode == 0
+    done = pmtool("resample", "--spacing", 1.25, before, after, without="onnxruntime")
+    assert done.returncode == 0, done.stderr
+    assert "on cpu (torch, float32)" in done.stderr
+    told = json.loads(Path(f"{after}.json").read_text())
+    assert (told["backend"], told["precision"], told["device"]) == ("torch", "float32", "cpu")
 
 
 @pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
