@@ -221,7 +221,8 @@ def components(source: mixture.Mixture) -> choose.Components:
 
 def chosen_quantile(source: mixture.Mixture, u: NDArray[np.float32], bits: int) -> NDArray[np.int_]:
     tails = torch.from_numpy(mixture.nearer_tail(u))[:, None]
-    return choose.quantile(components(source), tails, bits).numpy()[:, 0].astype(int)
+    edges = choose.upper_edges(bits)
+    return choose.quantile(components(source), tails, edges).numpy()[:, 0].astype(int)
 
 
 @pytest.mark.parametrize("bits", [1, 6, 8, 12])

@@ -108,6 +108,15 @@ def test_onnx_runtime_computes_the_same(bundle: Bundle, network: PixelMiner) -> 
     assert max(errors.values()) < 1e-4
 
 
+def test_graphs_run_where_their_inputs_are(network: PixelMiner) -> None:
+    """Nothing is made on the processor on the way: PyTorch refuses tensors of two devices."""
+    backend = TorchBackend(network, precision="bfloat16")
+    for name, graph in backend.graphs.items():
+        arrays = {key: a.to("meta") for key, a in graph_inputs(graph, backend.memory).items()}
+        graph.to("meta")
+        backend.bind(name, arrays).run()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_graphs_on_a_gpu(network: PixelMiner) -> None:

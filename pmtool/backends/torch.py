@@ -43,6 +43,7 @@ class TorchBackend:
         self.keeps = device != CPU
         self.windows = 32 if self.keeps else 1
         self.memory = TorchMemory(torch.device(device))
+        self.pool = torch.cuda.graph_pool_handle() if self.keeps else None
         self.graphs = graph_suite(network)
         for graph in self.graphs.values():
             graph.to(device)
@@ -53,7 +54,7 @@ class TorchBackend:
         """See `Backend.bind`."""
         program = TorchProgram(self.graphs[graph], dict(arrays), self._context)
         captured = self.keeps and not isinstance(program.graph, WindowGraph)
-        return CapturedProgram(program) if captured else program
+        return CapturedProgram(program, self.pool) if captured else program
 
     def _context(self) -> AbstractContextManager[Any]:
         """Of the window graph, whose layers bring their weights in float32."""
@@ -153,11 +154,12 @@ class CapturedProgram:
     """A program as a CUDA graph: a row's thousands of small kernels are launched as one.
 
     The first run is as it comes, and warms up what the capture relies on; the second one is
-    captured, which runs nothing, and replayed as all later ones are.
+    captured, which runs nothing, and replayed as all later ones are. What a program has left in its
+    arrays is all that others need of it, so that all share one pool of memory.
     """
 
-    def __init__(self, program: TorchProgram) -> None:
-        self.program, self.warm = program, False
+    def __init__(self, program: TorchProgram, pool: Any) -> None:
+        self.program, self.pool, self.warm = program, pool, False
         self.captured: torch.cuda.CUDAGraph | None = None
 
     def run(self) -> None:
@@ -168,7 +170,7 @@ class CapturedProgram:
             return
         if self.captured is None:
             self.captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.captured):
+            with torch.cuda.graph(self.captured, self.pool):
                 self.program.run()
         self.captured.replay()
 

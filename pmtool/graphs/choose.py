@@ -7,6 +7,8 @@ depends on where in memory a lane lies, and the choice would depend on the batch
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -24,25 +26,36 @@ class Components(NamedTuple):
     inverse_scales: Tensor
 
 
-def quantile(mixture: Components, tails: Tensor, bits: int) -> Tensor:
-    """The smallest level whose cumulative probability reaches a uniform number: ``(M, 1)``.
-
-    ``tails`` ``(M, 1)`` gives the numbers by their nearer tail, see
-    `pmtool.mixture.nearer_tail`, so that float32
-    is as exact near 1 as near 0.
-    """
-    unit = 2.0 / (2**bits - 1)
-    weights, side = mixture.weights.unsqueeze(2), torch.sign(tails)
-    inverse_scales = (mixture.inverse_scales * side).unsqueeze(1)
-    level = torch.zeros_like(tails)
-    remaining = bits
+def upper_edges(bits: int) -> list[Tensor]:
+    """The edges that every step of the bisection asks for, ``(1, n, 1)``, seen from level 0."""
+    unit, remaining, edges = 2.0 / (2**bits - 1), bits, []
     while remaining:
         search_bits = min(SEARCH_BITS, remaining)
         remaining -= search_bits
-        width = 1 << remaining
-        upper_edges = [(width * j - 0.5) * unit - 1 for j in range(1, 1 << search_bits)]
-        edges = torch.tensor(upper_edges, dtype=tails.dtype).reshape(1, -1, 1)
-        centred = (edges - (mixture.means - level * unit).unsqueeze(1)) * inverse_scales
+        levels = [j << remaining for j in range(1, 1 << search_bits)]
+        edges.append(torch.tensor([(level - 0.5) * unit - 1 for level in levels])[None, :, None])
+    return edges
+
+
+def quantile(mixture: Components, tails: Tensor, edges: Sequence[Tensor]) -> Tensor:
+    """The smallest level whose cumulative probability reaches a uniform number: ``(M, 1)``.
+
+    Parameters
+    ----------
+    tails
+        ``(M, 1)``: the numbers by their nearer tail, see `pmtool.mixture.nearer_tail`, so that
+        float32 is as exact near 1 as near 0.
+    edges
+        `upper_edges` of the grey levels' bits.
+    """
+    width = math.prod(1 + edge.shape[1] for edge in edges)
+    unit = 2.0 / (width - 1)
+    weights, side = mixture.weights.unsqueeze(2), torch.sign(tails)
+    inverse_scales = (mixture.inverse_scales * side).unsqueeze(1)
+    level = torch.zeros_like(tails)
+    for edge in edges:
+        width //= 1 + edge.shape[1]
+        centred = (edge - (mixture.means - level * unit).unsqueeze(1)) * inverse_scales
         probability = (torch.sigmoid(centred) @ weights).squeeze(2)
         below = (probability * side < tails).to(tails.dtype)
         level = level + below.sum(dim=1, keepdim=True) * width

@@ -31,6 +31,8 @@ class PixelGraph(nn.Module):
         super().__init__()
         self.weights, self.output = HorizontalWeights(network, depth), OutputWeights(network)
         self.hyperparameters, self.chooser = network.hyperparameters, chooser
+        for step, edges in enumerate(choose.upper_edges(network.hyperparameters.bits)):
+            self.register_buffer(f"edges{step}", edges)
         layout = self.weights.layout
         lines = [line.name for line in layout.lines("h", depth)]
         levels = range(depth)
@@ -42,6 +44,11 @@ class PixelGraph(nn.Module):
         lasts = [f"{line}_last" for line in lines]
         self.results = ["pixels", "residuals", "parameters", *lasts, *carries]
         self.outputs = [*(f"{name}_next" for name in self.states), *self.results]
+
+    @property
+    def edges(self) -> list[Tensor]:
+        """See `choose.upper_edges`."""
+        return [buffer for name, buffer in self.named_buffers(recurse=False)]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return _Columns(self, dict(zip(self.inputs, tensors, strict=True))).run()
@@ -152,7 +159,7 @@ class _Columns:
         if self.graph.chooser == "mean":
             level = choose.mean(components, hp.bits)
         else:
-            level = choose.quantile(components, self.tails[x], hp.bits)
+            level = choose.quantile(components, self.tails[x], self.graph.edges)
         pixel = level * (2.0 / (hp.levels - 1)) - 1
         self.pixels.append(pixel)
         residual = (pixel - mean) * inverse_scale
