@@ -1,10 +1,13 @@
 """How much faster a cohort is on two worker processes than on one, each of one thread.
 
     python benchmarks/cohort_throughput.py [--cases 12] [--size 96] [--slices 5] [--workers 2]
+                                           [--repeats 3]
 
 On an idle machine with at least as many cores as workers. Counts from the first case that a worker
 begins with to the last one that is finished: the start of the processes is left out, the loading
-of the model is not.
+of the model is not. What the machine itself allows is measured right before, in the same way: the
+throughput of as many `pmtool resample` side by side against that of one alone. Speeds of cores vary
+from minute to minute, by more than what is looked for; hence pairs, and their median.
 """
 
 from __future__ import annotations
@@ -14,21 +17,77 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from statistics import median
+from typing import Any, NamedTuple
 
 import psutil
 
 from pmtool.image_file import write_image
 from pmtool.phantom import chest_phantom
 
+_PLAIN = 3
+"""Times the slices of a case are in the scan for plain processes, to outweigh their start."""
+
+
+class Pair(NamedTuple):
+    """One worker, and several right after it.
+
+    Attributes
+    ----------
+    slices_a_second
+        Of one worker.
+    times
+        That, several workers make.
+    ceiling
+        The same of plain processes.
+    """
+
+    slices_a_second: float
+    times: float
+    ceiling: float
+
+
+def measure(cases: int, size: int, slices: int, workers: int, repeats: int) -> Iterator[Pair]:
+    """Of phantoms with so many pixels a side and slices."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "scans").mkdir()
+        for number in range(cases):
+            image = chest_phantom(size=size, slices=slices, seed=number)
+            write_image(image, folder / "scans" / f"{number}.nrrd")
+        scan = folder / "plain.nrrd"
+        write_image(chest_phantom(size=size, slices=_PLAIN * slices), scan)
+        for number in range(repeats):
+            alone, together = (plain_seconds(scan, count) for count in (1, workers))
+            out = folder / str(number)
+            one = slices_a_second(folder / "scans", out / "one", 1)
+            several = slices_a_second(folder / "scans", out / "several", workers)
+            yield Pair(one, several / one, workers * alone / together)
+
+
+def plain_seconds(scan: Path, count: int) -> float:
+    """That so many ``pmtool resample`` take side by side."""
+    asked = ["resample", "--spacing=1.25", "--threads=1", "-q", "--overwrite", str(scan)]
+    start = time.perf_counter()
+    processes = [
+        subprocess.Popen([*_pmtool(), *asked, str(scan.with_name(f"plain-{number}.nrrd"))])
+        for number in range(count)
+    ]
+    codes = [process.wait() for process in processes]
+    assert not any(codes)
+    return time.perf_counter() - start
+
 
 def slices_a_second(scans: Path, out: Path, workers: int) -> float:
     """Of ``pmtool cohort`` on so many workers."""
+    out.mkdir(parents=True)
     log = out.with_suffix(".jsonl")
     asked = ["cohort", scans, out, "--spacing=1.25", f"--workers={workers}", "--threads=1", "-q"]
-    command = [sys.executable, "-m", "pmtool", *map(str, asked), f"--log-json={log}"]
+    command = [*_pmtool(), *map(str, asked), f"--log-json={log}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     times = [datetime.fromisoformat(line["time"]) for line in lines]
@@ -37,29 +96,28 @@ def slices_a_second(scans: Path, out: Path, workers: int) -> float:
     return float(generated / (times[-1] - begin).total_seconds())
 
 
-def speed_up(cases: int, size: int, slices: int, workers: int) -> tuple[float, float]:
-    """Slices a second on one worker, and how many times that several make."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "scans").mkdir()
-        for number in range(cases):
-            image = chest_phantom(size=size, slices=slices, seed=number)
-            write_image(image, folder / "scans" / f"{number}.nrrd")
-        one = slices_a_second(folder / "scans", folder / "one", 1)
-        several = slices_a_second(folder / "scans", folder / "several", workers)
-    return one, several / one
+def _pmtool() -> list[str]:
+    return [sys.executable, "-m", "pmtool"]
 
 
 def main() -> None:
-    """Print both figures and the machine's load."""
+    """Print every pair, their medians and the machine's load."""
     parser = argparse.ArgumentParser(description=__doc__)
-    for name, value in (("cases", 12), ("size", 96), ("slices", 5), ("workers", 2)):
+    options = (("cases", 12), ("size", 96), ("slices", 5), ("workers", 2), ("repeats", 3))
+    for name, value in options:
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()
-    load = psutil.getloadavg()[0]
-    one, times = speed_up(asked.cases, asked.size, asked.slices, asked.workers)
-    print(f"load before {load:.2f}, cores {psutil.cpu_count()}")
-    print(f"1 worker: {one:.2f} slices/s; {asked.workers} workers: {times:.2f} times that")
+    print(f"load before {psutil.getloadavg()[0]:.2f}, cores {psutil.cpu_count()}")
+    pairs = []
+    for pair in measure(**vars(asked)):
+        pairs.append(pair)
+        print(
+            f"1 worker {pair.slices_a_second:.2f} slices/s, {asked.workers} workers "
+            f"{pair.times:.2f} times that; plain processes {pair.ceiling:.2f} times",
+            flush=True,
+        )
+    times, ceiling = median(p.times for p in pairs), median(p.ceiling for p in pairs)
+    print(f"median: workers {times:.2f} times, plain processes {ceiling:.2f} times")
 
 
 if __name__ == "__main__":

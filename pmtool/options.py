@@ -122,6 +122,8 @@ class Outputs:
         Replace files, and discard an interrupted run unless ``resume``.
     resume
         Go on with an interrupted run.
+    repeatable
+        Whoever repeats the run goes on unasked, as `pmtool cohort` does.
     """
 
     image: Path
@@ -134,6 +136,7 @@ class Outputs:
     statistics: Path | None = None
     overwrite: bool = False
     resume: bool = False
+    repeatable: bool = False
 
     def __post_init__(self) -> None:
         if self.image.name in ("", ".."):  # others would be named after it

@@ -60,7 +60,10 @@ def resumable(run: Run) -> Iterator[Journal | None]:
                 with suppress(OutputError):
                     journal.remove()
             else:
-                _log.warning("finished slices are kept in %s; go on with --resume", journal.folder)
+                remedy = (
+                    "repeat the command to go on" if outputs.repeatable else "go on with --resume"
+                )
+                _log.warning("finished slices are kept in %s; %s", journal.folder, remedy)
             raise
 
 

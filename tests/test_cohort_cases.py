@@ -147,7 +147,7 @@ def test_nothing_to_find(tmp_path: Path) -> None:
 
 
 def test_outputs_in_the_folder_of_the_scans(ct_path: Path) -> None:
-    with pytest.raises(UsageError, match="name another one"):
+    with pytest.raises(UsageError, match="name another folder"):
         find_cases(ct_path.parent, out=ct_path.parent / ".." / ct_path.parent.name)
 
 

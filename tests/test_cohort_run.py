@@ -375,9 +375,38 @@ def test_no_scan_of_a_cohort_is_replaced(ct: sitk.Image, tmp_path: Path) -> None
     assert content(tmp_path) == before
 
 
-def test_an_interrupted_cohort_goes_on(scans: Path, out: Path, fake_sampler: Any) -> None:
+@pytest.mark.parametrize("name", [CSV, JSON])
+def test_the_table_of_a_cohort_is_not_replaced(
+    scans: Path, out: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    table = out / name
+    table.write_text(f"path\n{scans / 'a.nrrd'}\n")
+    before = content(out)
+    assert cohort(table, out) == 2
+    assert f"summary would replace the table {table}; rename it" in capsys.readouterr().err
+    assert content(out) == before
+    assert cohort(table, out.parent / "other") == 0
+
+
+def test_no_output_is_called_as_the_summary(
+    scans: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The sidecar of the folder ``summary`` is ``summary.json``."""
+    (scans / "a.nrrd").rename(scans / "summary.nrrd")
+    assert cohort(scans, out, "--format=dicom") == 2
+    assert f"{out / JSON}, which is the cohort's summary" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_an_interrupted_cohort_goes_on(
+    scans: Path, out: Path, fake_sampler: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     fake_sampler.interrupt_after = 6
     assert cohort(scans, out) == INTERRUPTED
+    told = capsys.readouterr().err
+    assert f"are kept in {out / 'b.nii.gz.partial'}; repeat the command to go on" in told
+    assert "--resume" not in told
     assert statuses(out) == {
         "a": "done", "b": "open", "cut": "open", "mask": "open", "deep/c": "open"
     }  # fmt: skip

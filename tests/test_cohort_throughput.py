@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
+from statistics import median
 
 import psutil
 import pytest
@@ -19,5 +20,10 @@ def test_two_workers_against_one(monkeypatch: pytest.MonkeyPatch) -> None:
     if idle < 1.8:
         pytest.skip(f"{idle:.1f} cores are idle, not two")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    _, times = importlib.import_module("cohort_throughput").speed_up(12, 96, 5, 2)
-    assert times >= 1.8
+    pairs = list(importlib.import_module("cohort_throughput").measure(12, 96, 5, 2, 3))
+    ceiling = median(pair.ceiling for pair in pairs)
+    if ceiling < 1.9:
+        pytest.skip(
+            f"two plain processes do {ceiling:.2f} times as much as one: the cores are not free"
+        )
+    assert median(pair.times for pair in pairs) >= 1.8

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 from pmtool.cohort.extent import Extent, extent_of, image_extent, series_extent
+from pmtool.cohort.result import summary_files
 from pmtool.dicom import require_pydicom
 from pmtool.errors import InputError, UsageError
 from pmtool.image_file import image_suffix
@@ -62,7 +63,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
         Of the names: ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every column of the
         table, as in `str.format`. By default the scans' own folders and names.
     out
-        A folder below which nothing is searched.
+        The folder of the outputs, below which nothing is searched.
 
     Raises
     ------
@@ -70,11 +71,11 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
         If there is nothing to be found, or the table cannot be read.
     UsageError
         If the template names what is not known, or leads out of a folder; if ``out`` is the
-        source.
+        source, or its summary would replace the table.
     """
     is_folder = source.is_dir()
-    if is_folder and out is not None and out.resolve() == source.resolve():
-        raise UsageError(f"{out} is the folder of the scans; name another one for the outputs")
+    if out is not None:
+        _check_apart(source.resolve(), out.resolve())
     scans = list(_below(source.resolve(), out)) if is_folder else _of_table(source)
     if not scans:
         raise InputError(f"{source} holds no scans; give a folder of CTs or a table of them")
@@ -91,6 +92,17 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
         )
         for number, scan in enumerate(scans, 1)
     ]
+
+
+def _check_apart(source: Path, out: Path) -> None:
+    """Raise `UsageError` where outputs would lie among scans, or on their table."""
+    if source == out:
+        raise UsageError(f"{out} is where the scans are; name another folder for the outputs")
+    if source in summary_files(out):
+        raise UsageError(
+            f"the cohort's summary would replace the table {source}; rename it, or name another "
+            "folder for the outputs"
+        )
 
 
 def _below(folder: Path, out: Path | None) -> Iterator[Scan]:

@@ -15,6 +15,14 @@ from pmtool.errors import UsageError
 
 _TRIES = 2
 """Workers that may die over a case before it is set apart; see `pmtool.cohort.dispatch`."""
+CARE = {
+    "distributed.worker.profile.interval": "1s",
+    "distributed.admin.tick.interval": "500ms",
+    "distributed.admin.system-monitor.interval": "2s",
+    "distributed.worker.memory.monitor-interval": "500ms",
+}
+"""How often a local cluster looks after itself; Dask's defaults are meant for short tasks, and take
+4 % of a core for every worker (benchmarks/cohort_care.py)."""
 _CONNECT_SECONDS = 15
 _LOOPBACK = "127.0.0.1"
 
@@ -48,7 +56,7 @@ def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
     }
     scheduler = {"host": _LOOPBACK, "dashboard": True, "dashboard_address": f"{_LOOPBACK}:0"}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1, **CARE}),
         SpecCluster(
             spec, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.CRITICAL
         ) as cluster,

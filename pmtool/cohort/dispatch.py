@@ -50,7 +50,7 @@ def dispatch(
     parts = max(1, math.ceil(workers / len(cases)))
     suspects = []
     submit = partial(_submit, client, request)
-    tasks = {submit(case, parts, sizes[case.name]): case for case in cases}
+    tasks = {submit(case, parts, sizes[case.name]): case for case in _longest_first(cases, sizes)}
     for future, case in _finished(tasks):
         if _died(future):
             suspects.append(case)
@@ -60,6 +60,16 @@ def dispatch(
         _log.warning("%s is tried by itself, for workers died over it or beside it", case.name)
         for future, _ in _finished({submit(case, 1, None): case}):
             yield _result(future, case)
+
+
+def _longest_first(cases: Sequence[Case], sizes: Mapping[str, Size | None]) -> list[Case]:
+    """So that none is left for the end; a case that does not tell its size may be long."""
+
+    def seconds(case: Case) -> float:
+        size = sizes[case.name]
+        return math.inf if size is None else size.seconds
+
+    return sorted(cases, key=seconds, reverse=True)
 
 
 def _submit(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pmtool.cohort.cases import Case
+from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
 from pmtool.headers import voxel_files
 from pmtool.image_file import image_suffix
@@ -78,6 +79,7 @@ class Request:
             preview=beside(self.preview, "png"),
             statistics=beside(self.statistics, "statistics.json"),
             overwrite=True,
+            repeatable=True,
         )
 
     def case_options(self, case: Case) -> Options:
@@ -89,9 +91,9 @@ class Request:
         return self.folder / f"{case.name}.evaluation"
 
     def check_names(self, cases: Sequence[Case]) -> None:
-        """Raise `UsageError` where two cases would be one, or one would replace a scan or mask."""
+        """Raise `UsageError` where two cases would be one, or replace a scan, mask or summary."""
         taken: dict[str | Path, Case] = {}
-        inputs = _inputs(cases)
+        inputs, summaries = _inputs(cases), summary_files(self.folder)
         for case in cases:
             things: list[str | Path] = [case.name, *self.outputs(case).files()]
             for thing in things:
@@ -106,6 +108,11 @@ class Request:
                     raise UsageError(
                         f"{case.path} would become {path}, which is an input or holds one; give "
                         "another folder or --name"
+                    )
+                if path in summaries:
+                    raise UsageError(
+                        f"{case.path} would become {path}, which is the cohort's summary; give "
+                        "another --name"
                     )
 
 

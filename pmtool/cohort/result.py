@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from io import StringIO
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pmtool
-from pmtool.cohort.cases import Case
 from pmtool.errors import BatchError
 from pmtool.files import write_bytes
 from pmtool.report import write_json
+
+if TYPE_CHECKING:
+    from pmtool.cohort.cases import Case
 
 Status = Literal["done", "present", "failed", "open"]
 CSV, JSON = "summary.csv", "summary.json"
@@ -76,6 +78,11 @@ def conclusion(results: Sequence[Result], folder: Path) -> str:
     return f"cases done: {len(results)}, {present}; see {folder / CSV}"
 
 
+def summary_files(folder: Path) -> tuple[Path, Path]:
+    """The table and the JSON of a cohort's outputs."""
+    return folder / CSV, folder / JSON
+
+
 def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Path) -> None:
     """Write a CSV with a row for every case and a JSON with all; raises `OutputError`.
 
@@ -92,8 +99,9 @@ def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Pa
         "generated": sum(result.generated for result in results),
         "cases": [asdict(result) for result in results],
     }
-    write_bytes(_table(results).encode(), folder / CSV)
-    write_json(content, folder / JSON)
+    table, whole = summary_files(folder)
+    write_bytes(_table(results).encode(), table)
+    write_json(content, whole)
 
 
 def _table(results: Sequence[Result]) -> str:
