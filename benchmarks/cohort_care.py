@@ -1,0 +1,58 @@
+"""What Dask's care for its workers takes while they do nothing: with its defaults and with ours.
+
+    python benchmarks/cohort_care.py [--workers 2] [--seconds 20]
+
+In CPU time, so that it may run on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import psutil
+
+from pmtool.cohort import cluster
+from pmtool.limits import total_memory
+
+_SETTLE = 5.0
+"""Seconds after which processes have started."""
+
+
+def shares(workers: int, seconds: float) -> tuple[float, float]:
+    """Of a core, that the process with scheduler, nannies and client takes; and that of a worker."""
+    with cluster.local_cluster(workers, total_memory() // workers, on_gpus=False) as client:
+        time.sleep(_SETTLE)
+        found = client.run(_process).values()
+        processes = [psutil.Process(), *map(psutil.Process, found)]
+        before = [_cpu_seconds(process) for process in processes]
+        time.sleep(seconds)
+        after = [_cpu_seconds(process) for process in processes]
+    own, *theirs = ((b - a) / seconds for a, b in zip(before, after, strict=True))
+    return own, sum(theirs) / workers
+
+
+def _process() -> int:
+    return psutil.Process().pid
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+def main() -> None:
+    """Print both shares in percent."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=20)
+    asked = parser.parse_args()
+    ours = cluster.CARE
+    for name, settings in (("Dask's defaults", {}), ("pmtool's", ours)):
+        cluster.CARE = settings
+        own, theirs = shares(asked.workers, asked.seconds)
+        print(f"{name}: scheduler {100 * own:.1f} % of a core, a worker {100 * theirs:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
