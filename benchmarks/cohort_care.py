@@ -20,7 +20,7 @@ _SETTLE = 5.0
 
 
 def shares(workers: int, seconds: float) -> tuple[float, float]:
-    """Of a core, that the process with scheduler, nannies and client takes; and that of a worker."""
+    """Of a core: that of the process with scheduler, nannies and client; that of a worker."""
     with cluster.local_cluster(workers, total_memory() // workers, on_gpus=False) as client:
         time.sleep(_SETTLE)
         found = client.run(_process).values()

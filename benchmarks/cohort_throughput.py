@@ -1,13 +1,14 @@
 """How much faster a cohort is on two worker processes than on one, each of one thread.
 
-    python benchmarks/cohort_throughput.py [--cases 12] [--size 96] [--slices 5] [--workers 2]
+    python benchmarks/cohort_throughput.py [--cases 20] [--size 96] [--slices 5] [--workers 2]
                                            [--repeats 3]
 
 On an idle machine with at least as many cores as workers. Counts from the first case that a worker
 begins with to the last one that is finished: the start of the processes is left out, the loading
 of the model is not. What the machine itself allows is measured right before, in the same way: the
 throughput of as many `pmtool resample` side by side against that of one alone. Speeds of cores vary
-from minute to minute, by more than what is looked for; hence pairs, and their median.
+from minute to minute, by more than what is looked for; hence pairs, every second one with several
+workers first, and their median.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ import psutil
 from pmtool.image_file import write_image
 from pmtool.phantom import chest_phantom
 
-_PLAIN = 3
+_PLAIN = 4
 """Times the slices of a case are in the scan for plain processes, to outweigh their start."""
 
 
 class Pair(NamedTuple):
-    """One worker, and several right after it.
+    """One worker and several, one right after the other.
 
     Attributes
     ----------
@@ -62,11 +63,11 @@ def measure(cases: int, size: int, slices: int, workers: int, repeats: int) -> I
         scan = folder / "plain.nrrd"
         write_image(chest_phantom(size=size, slices=_PLAIN * slices), scan)
         for number in range(repeats):
-            alone, together = (plain_seconds(scan, count) for count in (1, workers))
+            order = (workers, 1) if number % 2 else (1, workers)
+            plain = {count: plain_seconds(scan, count) for count in order}
             out = folder / str(number)
-            one = slices_a_second(folder / "scans", out / "one", 1)
-            several = slices_a_second(folder / "scans", out / "several", workers)
-            yield Pair(one, several / one, workers * alone / together)
+            speed = {n: slices_a_second(folder / "scans", out / str(n), n) for n in order}
+            yield Pair(speed[1], speed[workers] / speed[1], workers * plain[1] / plain[workers])
 
 
 def plain_seconds(scan: Path, count: int) -> float:
@@ -103,7 +104,7 @@ def _pmtool() -> list[str]:
 def main() -> None:
     """Print every pair, their medians and the machine's load."""
     parser = argparse.ArgumentParser(description=__doc__)
-    options = (("cases", 12), ("size", 96), ("slices", 5), ("workers", 2), ("repeats", 3))
+    options = (("cases", 20), ("size", 96), ("slices", 5), ("workers", 2), ("repeats", 3))
     for name, value in options:
         parser.add_argument(f"--{name}", type=int, default=value)
     asked = parser.parse_args()

@@ -16,14 +16,11 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.mark.slow
 def test_two_workers_against_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked is 1.8; where plain processes do not reach 1.9, 95 % of what they do."""
     idle = sum(100 - used for used in psutil.cpu_percent(interval=1, percpu=True)) / 100
     if idle < 1.8:
         pytest.skip(f"{idle:.1f} cores are idle, not two")
     monkeypatch.syspath_prepend(str(BENCHMARKS))
-    pairs = list(importlib.import_module("cohort_throughput").measure(12, 96, 5, 2, 3))
+    pairs = list(importlib.import_module("cohort_throughput").measure(20, 96, 5, 2, 3))
     ceiling = median(pair.ceiling for pair in pairs)
-    if ceiling < 1.9:
-        pytest.skip(
-            f"two plain processes do {ceiling:.2f} times as much as one: the cores are not free"
-        )
-    assert median(pair.times for pair in pairs) >= 1.8
+    assert median(pair.times for pair in pairs) >= min(1.8, 0.95 * ceiling)

@@ -21,8 +21,8 @@ CARE = {
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.worker.memory.monitor-interval": "500ms",
 }
-"""How often a local cluster looks after itself; Dask's defaults are meant for short tasks, and take
-4 % of a core for every worker (benchmarks/cohort_care.py)."""
+"""How often a local cluster looks after itself. Dask's defaults are meant for short tasks, and take
+some 4 % of a core for the scheduler and for every worker; see benchmarks/cohort_scaling.md."""
 _CONNECT_SECONDS = 15
 _LOOPBACK = "127.0.0.1"
 
