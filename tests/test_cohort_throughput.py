@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from statistics import median
 
@@ -17,6 +18,8 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 @pytest.mark.slow
 def test_two_workers_against_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Asked is 1.8; where plain processes do not reach 1.9, 95 % of what they do."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        pytest.skip("other tests run beside it: run this file alone, it takes eight minutes")
     idle = sum(100 - used for used in psutil.cpu_percent(interval=1, percpu=True)) / 100
     if idle < 1.8:
         pytest.skip(f"{idle:.1f} cores are idle, not two")
