@@ -12,10 +12,12 @@ import torch
 
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend
-from pmtool.benchmark.naive import PassCost, TimedNetwork, gemm_peak, pass_costs, torch_threads
+from pmtool.benchmark.naive import PassCost, TimedNetwork, pass_costs
 from pmtool.benchmark.parity import generate_strip, largest_difference
+from pmtool.benchmark.peaks import measure_peak
 from pmtool.benchmark.report import Report, Run, StripReport, table, write_report
 from pmtool.benchmark.scene import make_scene
+from pmtool.benchmark.timing import torch_threads
 from pmtool.errors import OutputError, UsageError
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -67,13 +69,20 @@ def test_parity_and_clocks(network: PixelMiner) -> None:
 
 
 def test_costs(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmtool.benchmark.naive.RUNS", 2)
+    monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 2)
     before = torch.get_num_threads()
     costs = pass_costs(network, 1)
     assert {(cost.threads, cost.batch, cost.passes) for cost in costs} == {(1, 1, 2), (1, 8, 16)}
     assert costs[0].seconds <= costs[1].seconds
-    assert gemm_peak(1) > 1e8
     assert torch.get_num_threads() == before
+
+
+def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both within what any processor of these years does."""
+    monkeypatch.setattr("pmtool.benchmark.peaks.GEMM_SIZE", {"cpu": 256})
+    peak = measure_peak("cpu", "float32", 1)
+    assert 1e8 < peak.gemm < 1e13
+    assert 1e8 < peak.bandwidth < 1e12
 
 
 def _report() -> Report:

@@ -1,26 +1,23 @@
-"""What a forward pass of the whole network costs, and what the processor could do."""
+"""What a forward pass of the whole network costs."""
 
 from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pmtool.benchmark.timing import repeat, torch_threads
 from pmtool.mixture import Mixture
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 
 WINDOW = 64
 BATCHES = (1, 8)
-RUNS, PATIENCE = 10, 5.0
-"""Timed passes of each kind, and the seconds after which no more are begun."""
-GEMM_SIZE, GEMM_RUNS = 1536, 6
 
 Floats = NDArray[np.float32]
 
@@ -75,41 +72,9 @@ def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
 
 
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
-    slices = torch.rand(3, batch, 1, WINDOW, WINDOW) * 2 - 1
+    device = str(next(network.parameters()).device)
+    slices = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
     with torch.inference_mode(), torch_threads(threads):
         network(*slices)
-        seconds = _repeat(lambda: network(*slices))
+        seconds = repeat(lambda: network(*slices), device)
     return PassCost(threads, batch, statistics.median(seconds) / batch, batch * len(seconds))
-
-
-def gemm_peak(threads: int) -> float:
-    """Operations a second of a large float32 matrix product: the best of `GEMM_RUNS`."""
-    a, b = torch.rand(2, GEMM_SIZE, GEMM_SIZE)
-    with torch_threads(threads):
-        seconds = min(_seconds(lambda: a @ b) for _ in range(GEMM_RUNS))
-    return 2 * GEMM_SIZE**3 / seconds
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let PyTorch use as many threads as the sampler."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _repeat(work: Callable[[], object]) -> list[float]:
-    """Seconds of every run: `RUNS` of them, fewer where they take long."""
-    seconds: list[float] = []
-    while len(seconds) < RUNS and (not seconds or sum(seconds) < PATIENCE):
-        seconds.append(_seconds(work))
-    return seconds
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start

@@ -11,17 +11,12 @@ from typing import Literal
 from pmtool.backends import Backend
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.benchmark.cached import CachedRun, run_cached
-from pmtool.benchmark.naive import (
-    WINDOW,
-    PassCost,
-    TimedNetwork,
-    gemm_peak,
-    pass_costs,
-    torch_threads,
-)
+from pmtool.benchmark.naive import WINDOW, PassCost, TimedNetwork, pass_costs
 from pmtool.benchmark.parity import generate_strip, largest_difference
+from pmtool.benchmark.peaks import measure_peak
 from pmtool.benchmark.report import Report, Run, StripReport
 from pmtool.benchmark.scene import Scene, Slice, make_scene
+from pmtool.benchmark.timing import torch_threads
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 from pmtool.evaluation.edges import Edges, edge_map, edge_preservation, edge_share
@@ -85,7 +80,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     sizes = sorted({WINDOW, max(default.plan.window)})
     threads, backend = small.plan.threads, OnnxRuntimeBackend(bundle, small.plan.threads)
     tell("matrix products", 0)
-    peak = gemm_peak(threads)
+    peak = measure_peak("cpu", "float32", threads)
     tell("forward passes", 0)
     network = load_network(bundle)
     costs = pass_costs(network, threads)
@@ -102,7 +97,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         scene=scene.name,
         model=bundle.manifest.name,
         model_hash=bundle.hash,
-        gemm_gflops=peak / 1e9,
+        gemm_gflops=peak.gemm / 1e9,
         passes=costs,
         max_logit_difference=differences,
         strip=strip,

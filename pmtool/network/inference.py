@@ -32,11 +32,13 @@ class ArrayNetwork:
     @torch.inference_mode()
     def __call__(self, above: Floats, target: Floats, below: Floats) -> mixture.Mixture:
         """See `pmtool.reference.Network`."""
+        device = next(self.network.parameters()).device
         slices = (
-            torch.from_numpy(np.ascontiguousarray(x))[None, None] for x in (above, target, below)
+            torch.from_numpy(np.ascontiguousarray(x)).to(device)[None, None]
+            for x in (above, target, below)
         )
         found = self.network(*slices)
-        return mixture.Mixture(*(part[0].permute(1, 2, 0).numpy() for part in found))
+        return mixture.Mixture(*(part[0].permute(1, 2, 0).cpu().numpy() for part in found))
 
 
 def load_network(bundle: Bundle) -> PixelMiner:

@@ -116,7 +116,7 @@ class PixelMiner(nn.Module):
         """`forward`, given the midpoint, and neighbours without margins."""
         x = midpoint.residual(torch.cat((above, below, target)).unflatten(0, (3, -1))).flatten(0, 1)
         v, h = self.entry(midpoint, x)
-        return self._mixture(F.elu(self._stacks(v, h)), midpoint)
+        return self.components(F.elu(self._stacks(v, h)), midpoint)
 
     def entry(self, midpoint: Midpoint, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """What enters the vertical and the horizontal stack: ``(3 N, 1, H, W) -> (3 N, C, H, W)``.
@@ -156,7 +156,8 @@ class PixelMiner(nn.Module):
                 h = h_layer(h, torch.cat((v, hs.pop()), dim=1))
         return h
 
-    def _mixture(self, features: Tensor, midpoint: Midpoint) -> Mixture:
+    def components(self, features: Tensor, midpoint: Midpoint) -> Mixture:
+        """Mixtures of the horizontal stack's last features, ``(3 N, C, H, W)`` after their ELU."""
         out_above, out_below, out_target = depths(self.output(features).float())
         outputs = (out.chunk(3, dim=1) for out in (out_above, out_target, out_below))
         logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))

@@ -1,0 +1,235 @@
+"""A plain cached sampler in PyTorch, in the manner of Fast PixelCNN++ (Ramachandran et al. 2017).
+
+Every convolution keeps its input; the vertical stack goes on by a row, the horizontal stack by a
+pixel, and each layer computes its one new output from the patch under its kernel
+(arXiv:1704.06001). A peer for `pmtool bench`, written on the network's own layers and on nothing of
+`pmtool.graphs`: nothing is composed, fused or hoisted out of the loops but the outer slices'
+features, which one forward pass of the network gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from pmtool.layout import LEVELS
+from pmtool.network.encoder import Midpoint
+from pmtool.network.layers import Block, GatedLayer, concat_elu
+from pmtool.network.pixelminer import Mixture, PixelMiner, Stack
+
+Columns = slice
+
+
+class Recorder:
+    """Calls what wants to know a layer's input or output during one forward pass."""
+
+    def __init__(self) -> None:
+        self.handles: list[Any] = []
+
+    def input(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
+        """Hand a layer's input on."""
+        self.handles.append(layer.register_forward_pre_hook(lambda _, given: keep(given[0])))
+
+    def output(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
+        """Hand a layer's output on."""
+        self.handles.append(layer.register_forward_hook(lambda _, given, found: keep(found)))
+
+    def stop(self) -> None:
+        """Hand nothing on any more."""
+        for handle in self.handles:
+            handle.remove()
+
+
+class CachedConvolution:
+    """A causal convolution and its input ``(N, C, H + top, left + W + right)``, zeros around it."""
+
+    def __init__(
+        self, convolution: nn.Conv2d, padding: tuple[int, int, int, int], recorder: Recorder
+    ) -> None:
+        self.convolution = convolution
+        self.left, _, self.top, _ = padding
+        self.x = torch.empty(0)
+        recorder.input(convolution, self._keep)
+
+    def _keep(self, x: Tensor) -> None:
+        self.x = x.clone()
+
+    def place(self, row: int, columns: Columns) -> Tensor:
+        """Where the input of a row's columns is kept: ``(N, C, n)``."""
+        return self.x[:, :, self.top + row, self.left + columns.start : self.left + columns.stop]
+
+    def output(self, row: int, columns: Columns) -> Tensor:
+        """Columns of a row of the output: ``(N, C_out, 1, n)``."""
+        (kh, kw), (stride, _) = self.convolution.kernel_size, self.convolution.stride
+        top, left, last = (stride * x for x in (row, columns.start, columns.stop - 1))
+        found: Tensor = self.convolution(self.x[:, :, top : top + kh, left : last + kw])
+        return found
+
+
+class CachedBlock:
+    """A block whose target goes on by columns of a row."""
+
+    def __init__(self, block: Block, recorder: Recorder) -> None:
+        self.pair = CachedConvolution(block.pair, block.padding, recorder)
+        self.merge = CachedConvolution(block.merge, block.padding, recorder)
+
+    def push(self, x: Tensor, row: int, columns: Columns) -> None:
+        """Give the target's new input ``(N, C, 1, n)``."""
+        upper, lower = self.pair.place(row, columns).chunk(2)
+        upper[:, x.shape[1] :] = x[:, :, 0]
+        lower[:, : x.shape[1]] = x[:, :, 0]
+        pairs = self.pair.output(row, columns)
+        self.merge.place(row, columns)[:] = torch.cat(pairs.chunk(2), dim=1)[:, :, 0]
+
+    def output(self, row: int, columns: Columns) -> Tensor:
+        """The target's output ``(N, C_out, 1, n)``."""
+        return self.merge.output(row, columns)
+
+    def __call__(self, x: Tensor, row: int, columns: Columns) -> Tensor:
+        """Both."""
+        self.push(x, row, columns)
+        return self.output(row, columns)
+
+
+class CachedGatedLayer:
+    """A gated layer; its last output stays for the horizontal stack to see."""
+
+    def __init__(self, layer: GatedLayer, recorder: Recorder) -> None:
+        self.layer = layer
+        self.first = CachedBlock(layer.first, recorder)
+        self.second = CachedBlock(layer.second, recorder)
+        self.last = torch.empty(0)
+
+    def __call__(self, x: Tensor, a: Tensor | None, row: int, columns: Columns) -> Tensor:
+        """``(N, C, 1, n) -> (N, C, 1, n)``."""
+        hidden = self.first(concat_elu(x), row, columns)
+        if self.layer.shortcut is not None and a is not None:
+            hidden = hidden + self.layer.shortcut(concat_elu(a))
+        value, gate = self.second(concat_elu(hidden), row, columns).chunk(2, dim=1)
+        self.last = x + value * torch.sigmoid(gate)
+        return self.last
+
+
+class CachedStack:
+    """One of the two stacks; the horizontal one sees the vertical one's row.
+
+    Lists are by level, the finest first.
+    """
+
+    def __init__(self, stack: Stack, recorder: Recorder, vertical: CachedStack | None) -> None:
+        self.vertical = vertical
+        self.up, self.down = (
+            [[CachedGatedLayer(layer, recorder) for layer in layers] for layers in lists]
+            for lists in (list(stack.up), list(stack.down)[::-1])
+        )
+        self.strided = [CachedBlock(block, recorder) for block in stack.strided]
+        self.upsample = list(stack.upsample)[::-1]
+        self.upsampled = [torch.empty(0)] * (LEVELS - 1)
+        for level, layer in enumerate(self.upsample):
+            recorder.output(layer, lambda x, level=level: self._keep(x, level))  # type: ignore[misc]
+
+    def _keep(self, x: Tensor, level: int) -> None:
+        self.upsampled[level] = x.chunk(3)[2].clone()
+
+    def __call__(self, x: Tensor, row: int, columns: Columns, level: int = 0) -> Tensor:
+        """New columns of a row, through a level and all that are coarser: ``(N, C, 1, n)``."""
+        xs = [x]
+        for number, layer in enumerate(self.up[level]):
+            seen = self.vertical and self.vertical.up[level][number].last[..., columns]
+            xs.append(layer(xs[-1], seen, row, columns))
+        if level < LEVELS - 1:
+            self._coarser(xs[-1], row, columns, level)
+            x = self.upsampled[level][:, :, row, columns].unsqueeze(2)
+        else:
+            x = xs.pop()
+        for number, layer in enumerate(self.down[level]):
+            skip = xs.pop()
+            if self.vertical is not None:
+                seen = self.vertical.down[level][number].last[..., columns]
+                skip = torch.cat((seen, skip), dim=1)
+            x = layer(x, skip, row, columns)
+        return x
+
+    def _coarser(self, x: Tensor, row: int, columns: Columns, level: int) -> None:
+        """Go on at the next level where a row and a column in two have an output there."""
+        self.strided[level].push(x, row, columns)
+        if row % 2 or columns.start % 2:
+            return
+        half = slice(columns.start // 2, (columns.stop + 1) // 2)
+        coarse = self(self.strided[level].output(row // 2, half), row // 2, half, level + 1)
+        fine = self.upsampled[level][:, :, row : row + 2, 2 * half.start : 2 * half.stop]
+        fine[:] = self.upsample[level](coarse)
+
+
+class FastPixelCNN:
+    """The network with caches, for N windows at once.
+
+    `prefill` sees the known rows; then come, row by row, `start_row` and for each of its columns
+    `mixture` and `give`.
+    """
+
+    def __init__(self, network: PixelMiner) -> None:
+        self.network, self.recorder = network, Recorder()
+        self.inputs = [
+            CachedBlock(block, self.recorder)
+            for block in (network.input_vertical, network.input_row, network.input_column)
+        ]
+        self.vertical = CachedStack(network.vertical, self.recorder, None)
+        self.horizontal = CachedStack(network.horizontal, self.recorder, self.vertical)
+        self.recorder.input(network.output, self._keep)
+
+    def _keep(self, features: Tensor) -> None:
+        self.features = features.clone()
+
+    def prefill(self, above: Tensor, known: Tensor, below: Tensor) -> None:
+        """One forward pass: see `PixelMiner.forward`; rows that are not known are zero."""
+        self.network(above, known, below)
+        self.recorder.stop()
+        margin = (above.shape[-1] - known.shape[-1]) // 2
+        self.midpoint = self.network.midpoint(above, below, margin)
+        self.residuals = self.midpoint.residual(known)
+        self.entered = torch.zeros_like(self.features.chunk(3)[2])
+        if self.midpoint.features is not None:
+            self.entered = self.network.features_horizontal(self.midpoint.features)
+
+    def start_row(self, row: int) -> None:
+        """Run the vertical stack, and what the horizontal one has from the rows before."""
+        everything = slice(0, self.residuals.shape[-1])
+        v = torch.zeros_like(self.entered[:, :, :1])
+        self.from_above = self.entered[:, :, row, :].unsqueeze(2).clone()
+        if row:
+            x = self._input(row - 1, everything)
+            v = self.inputs[0](x, row - 1, everything)
+            self.from_above += self.inputs[1](x, row - 1, everything)
+        if self.midpoint.features is not None:
+            features = self.midpoint.features[:, :, row].unsqueeze(2)
+            v = v + self.network.features_vertical(features)
+        self.vertical(v, row, everything)
+
+    def mixture(self, row: int, column: int) -> Mixture:
+        """Of the next pixel, tensors ``(N, 3 K, 1, 1)``."""
+        here, before = slice(column, column + 1), slice(column - 1, column)
+        h = self.from_above[..., here]
+        if column:
+            h = h + self.inputs[2](self._input(row, before), row, before)
+        features = self.features[:, :, row, here].unsqueeze(2)
+        features.chunk(3)[2][:] = F.elu(self.horizontal(h, row, here))
+        return self.network.components(features, self._midpoint(row, here))
+
+    def give(self, row: int, column: int, pixels: Tensor) -> None:
+        """The pixel that was chosen, ``(N,)`` in [-1, 1]."""
+        here = slice(column, column + 1)
+        found = self._midpoint(row, here).residual(pixels.view(-1, 1, 1, 1))
+        self.residuals[:, :, row, here] = found[:, :, 0]
+
+    def _input(self, row: int, columns: Columns) -> Tensor:
+        x = self.residuals[:, :, row, columns].unsqueeze(2)
+        return torch.cat((x, torch.ones_like(x)), dim=1)
+
+    def _midpoint(self, row: int, columns: Columns) -> Midpoint:
+        mean, log_scale = self.midpoint.mean, self.midpoint.log_scale
+        return Midpoint(*(x[:, :, row, columns].unsqueeze(2) for x in (mean, log_scale)))

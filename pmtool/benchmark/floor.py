@@ -1,0 +1,161 @@
+"""What the cached sampler has to compute and to move, and how long that takes at best.
+
+Counts the multiplications of every convolution as the graphs carry them out, and the bytes of the
+sampler's buffers that they read or write. A floor: activations, the choice of the pixels, the
+encoder's margin and the driver are left out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.layout import LEVELS, Layout
+from pmtool.windows import wavefronts
+
+GRAPHS = ("window", "row", "pixel")
+"""Kinds of graphs that work and time are told by; the known graph counts among the row's."""
+KERNELS = {"v": (2, 3), "h": (2, 2)}
+COMPOSED = {"v": 15, "h": 9}
+"""Taps of merge after pair: 3x5 and 3x3; a row of the horizontal stack's are the pixel graph's."""
+EARLIER_ROWS, CURRENT_ROW = 6, 3
+FLOAT_BYTES = 4
+
+
+@dataclass
+class Work:
+    """Multiplications or bytes for every pixel that a graph runs on."""
+
+    window: float = 0.0
+    row: float = 0.0
+    pixel: float = 0.0
+    known: float = 0.0
+
+
+class Load(NamedTuple):
+    """Of one graph: operations, a multiplication and an addition being two, and bytes."""
+
+    operations: float
+    bytes: float
+
+
+def loads(
+    hyperparameters: Hyperparameters, shape: tuple[int, int], window: tuple[int, int]
+) -> dict[str, Load]:
+    """What one slice takes, by `GRAPHS`.
+
+    Parameters
+    ----------
+    shape, window
+        Height and width of the padded slice and of its windows, see `wavefronts`.
+    """
+    work, moved = multiplications(hyperparameters), bytes_moved(Layout(hyperparameters))
+    total, generated = window_pixels(shape, window)
+    operations, traffic = (_by_graph(x, total, generated) for x in (work, moved))
+    return {graph: Load(2 * operations[graph], traffic[graph]) for graph in GRAPHS}
+
+
+def floor(load: Load, operations_per_second: float, bytes_per_second: float) -> float:
+    """Seconds that a load takes at best: computing and moving may go on at once."""
+    return max(load.operations / operations_per_second, load.bytes / bytes_per_second)
+
+
+def window_pixels(shape: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
+    """Pixels of all windows of a slice, and those that they generate: every one of it once."""
+    windows = [w for front in wavefronts(shape, window) for w in front]
+    return sum(w.height * w.width for w in windows), shape[0] * shape[1]
+
+
+def _by_graph(work: Work, total: int, generated: int) -> dict[str, float]:
+    rows = total * work.row + (total - generated) * work.known
+    return {"window": total * work.window, "row": rows, "pixel": generated * work.pixel}
+
+
+def multiplications(hyperparameters: Hyperparameters) -> Work:
+    """Of one pass of each graph, for every pixel of the finest level."""
+    c, n, work = hyperparameters.channels, hyperparameters.blocks, Work()
+    for level in range(LEVELS):
+        for stack in "vh":
+            share = 0.25**level
+            for layer in range(Layout(hyperparameters).gated(level)):
+                down = layer >= n
+                _block(work, stack, 2 * c, c, share)
+                _block(work, stack, 2 * c, 2 * c, share)
+                _shortcut(work, stack, c, down, share)
+            if level:
+                _block(work, stack, c, c, share, stride=2)
+                _upsample(work, stack, c, share)
+    _input(work, c)
+    _encoder(work, hyperparameters.encoder)
+    work.window += hyperparameters.encoder * 2 * c  # its features enter both stacks
+    work.known = work.pixel
+    work.window += 2 * c * 3 * hyperparameters.mixtures
+    work.pixel += c * 3 * hyperparameters.mixtures
+    return work
+
+
+def _input(work: Work, c: int) -> None:
+    """One channel and one of ones."""
+    for kernel in ((2, 3), (1, 3), (2, 1)):
+        taps = kernel[0] * kernel[1]
+        work.window += 2 * 9 * 2 * c + 2 * taps * 2 * c + taps * 2 * c * c
+    work.row += (15 + 5 + 2) * c
+    work.pixel += c
+
+
+def _encoder(work: Work, e: int) -> None:
+    """Pairs of 3x3 convolutions going down and up, transposed convolutions, the output."""
+    widths = [e, 2 * e, 4 * e]
+    for level, (c, c_in) in enumerate(zip(widths, [2, *widths], strict=False)):
+        work.window += 0.25**level * 9 * (c_in * c + c * c)
+    for level, (c, coarse) in enumerate(pairwise(widths)):
+        work.window += 0.25**level * (coarse * c + 9 * (2 * c * c + c * c))
+    work.window += 2 * e
+
+
+def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: int = 1) -> None:
+    """Outer 3x3 convolution on two slices, pair and merge; the target's own composed kernel.
+
+    Pair runs at the resolution of the input, all else at that of the output.
+    """
+    taps = KERNELS[stack][0] * KERNELS[stack][1]
+    pair = 2 * taps * c_in * c_out * stride**2
+    work.window += share * (2 * 9 * c_in * c_out + pair + taps * 2 * c_out * c_out)
+    if stack == "v":
+        work.row += share * COMPOSED["v"] * c_in * c_out
+    else:
+        work.row += share * EARLIER_ROWS * c_in * c_out
+        work.pixel += share * CURRENT_ROW * c_in * c_out
+
+
+def _shortcut(work: Work, stack: str, c: int, down: bool, share: float) -> None:
+    """1x1 convolutions of what a gated layer takes from elsewhere, ``2 c`` channels each."""
+    one = share * 2 * c * c
+    sources = down + (stack == "h")  # of the up pass, and of the vertical stack
+    work.window += 2 * one * sources
+    work.row += one * (down if stack == "v" else 1)
+    work.pixel += one * (down and stack == "h")
+
+
+def _upsample(work: Work, stack: str, c: int, share: float) -> None:
+    """Transposed convolution from a level, on two slices and on the target."""
+    taps = KERNELS[stack][0] * KERNELS[stack][1]
+    work.window += share * 2 * taps * c * c
+    if stack == "v":
+        work.row += share * taps * c * c
+    else:
+        work.pixel += share * taps * c * c
+
+
+def bytes_moved(layout: Layout) -> Work:
+    """Bytes that each graph reads or writes of the buffers, for every pixel."""
+    shares = sum(sum(layout.shares(level)) * 0.25**level for level in range(LEVELS))
+    vertical = sum(line.channels * 0.25**line.level for line in layout.lines("v"))
+    horizontal = sum(line.channels * 0.25**line.level for line in layout.lines("h"))
+    row = 2 * shares + shares + 4 * vertical + 3 * horizontal  # planes, h_shares, caches
+    known = shares + horizontal
+    pixel = known + layout.mixture + 3 * layout.hyperparameters.mixtures
+    floats = Work(layout.floats_per_pixel, row, pixel, known)
+    return Work(**{name: FLOAT_BYTES * value for name, value in asdict(floats).items()})

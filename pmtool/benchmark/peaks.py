@@ -1,0 +1,51 @@
+"""What a device could do at best: its matrix products and its memory, measured."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from pmtool.benchmark.timing import repeat, torch_threads
+
+GEMM_SIZE = {"cpu": 1536, "cuda": 8192}
+COPY_BYTES = {"cpu": 1 << 27, "cuda": 1 << 30}
+"""Beyond any cache, by the kind of device."""
+
+
+class Peak(NamedTuple):
+    """Of a device, at a precision.
+
+    Attributes
+    ----------
+    gemm
+        Operations a second of a large matrix product.
+    bandwidth
+        Bytes a second of a large copy, those read and those written.
+    """
+
+    device: str
+    precision: str
+    gemm: float
+    bandwidth: float
+
+
+def measure_peak(device: str, precision: str, threads: int) -> Peak:
+    """The best of several runs, by PyTorch."""
+    with torch_threads(threads):
+        return Peak(device, precision, gemm_peak(device, precision), bandwidth(device))
+
+
+def gemm_peak(device: str = "cpu", precision: str = "float32") -> float:
+    """Operations a second of a large square matrix product."""
+    size = GEMM_SIZE[torch.device(device).type]
+    a, b = torch.rand(2, size, size, device=device).to(getattr(torch, precision))
+    return 2 * size**3 / min(repeat(lambda: a @ b, device))
+
+
+def bandwidth(device: str = "cpu") -> float:
+    """Bytes a second, read and written, of a large copy."""
+    size = COPY_BYTES[torch.device(device).type]
+    source = torch.ones(size, dtype=torch.uint8, device=device)
+    target = torch.zeros_like(source)
+    return 2 * size / min(repeat(lambda: target.copy_(source), device))

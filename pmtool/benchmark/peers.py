@@ -1,0 +1,115 @@
+"""Other samplers in PyTorch, beside which `pmtool bench --peers` puts the cached one.
+
+Written plainly from the paper's form and apart from the samplers of pmtool, so that they bear
+independent witness: of the pixels that a network and uniform numbers give, and of the time that
+one has without pmtool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pmtool.benchmark.fast_pixelcnn import FastPixelCNN
+from pmtool.benchmark.timing import seconds_of
+from pmtool.network.pixelminer import Mixture, PixelMiner
+
+Forward = Callable[[Tensor, Tensor, Tensor], Mixture]
+
+
+class Windows(NamedTuple):
+    """N windows whose first rows are known.
+
+    Attributes
+    ----------
+    above, below
+        ``(N, 1, H + 2 margin, W + 2 margin)`` in [-1, 1].
+    known
+        ``(N, 1, H, W)`` in [-1, 1], zero where it is not known.
+    uniforms
+        ``(N, H, W)`` in (0, 1).
+    first
+        The first row to generate.
+    """
+
+    above: Tensor
+    below: Tensor
+    known: Tensor
+    uniforms: Tensor
+    first: int
+
+
+class PeerRun(NamedTuple):
+    """What a peer made, and how long it took.
+
+    Attributes
+    ----------
+    start
+        Seconds before the first pixel: compilation, or filling the caches.
+    seconds
+        For all pixels.
+    """
+
+    pixels: Tensor
+    start: float
+    seconds: float
+
+
+@torch.inference_mode()
+def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> PeerRun:
+    """Some rows by one forward pass a pixel; a first pass, which may compile, is not counted."""
+    device = str(windows.known.device)
+    target, columns = windows.known.clone(), windows.known.shape[-1]
+    start = seconds_of(lambda: forward(windows.above, target, windows.below), device)
+
+    def generate() -> None:
+        for row in range(windows.first, windows.first + rows):
+            for column in range(columns):
+                mixture = forward(windows.above, target, windows.below)
+                pixel = Mixture(*(x[:, :, row, column] for x in mixture))
+                target[:, 0, row, column] = draw(pixel, windows.uniforms[:, row, column], bits)
+
+    return PeerRun(target, start, seconds_of(generate, device))
+
+
+@torch.inference_mode()
+def generate_cached(network: PixelMiner, windows: Windows, rows: int, bits: int) -> PeerRun:
+    """Some rows by `FastPixelCNN`."""
+    device = str(windows.known.device)
+    target, columns = windows.known.clone(), windows.known.shape[-1]
+    sampler = FastPixelCNN(network)
+    start = seconds_of(lambda: sampler.prefill(windows.above, target, windows.below), device)
+
+    def generate() -> None:
+        for row in range(windows.first, windows.first + rows):
+            sampler.start_row(row)
+            for column in range(columns):
+                mixture = Mixture(*(x[..., 0, 0] for x in sampler.mixture(row, column)))
+                pixels = draw(mixture, windows.uniforms[:, row, column], bits)
+                sampler.give(row, column, pixels)
+                target[:, 0, row, column] = pixels
+
+    return PeerRun(target, start, seconds_of(generate, device))
+
+
+def draw(mixture: Mixture, uniforms: Tensor, bits: int) -> Tensor:
+    """Pixels in [-1, 1] whose levels' cumulative probabilities are the first to reach numbers.
+
+    Parameters
+    ----------
+    mixture
+        Tensors ``(N, 3 K)``.
+    uniforms
+        ``(N,)`` in (0, 1).
+    """
+    weights, means = mixture.logits.double().softmax(dim=1), mixture.means.double()
+    rate = torch.exp(-mixture.log_scales.double())
+    unit, level = 2 / (2**bits - 1), torch.zeros_like(weights[:, 0])
+    for step in (2**bit for bit in reversed(range(bits))):
+        edge = (level + step - 0.5) * unit - 1  # the upper edge of the level before
+        reached = (weights * torch.sigmoid((edge[:, None] - means) * rate)).sum(dim=1)
+        level += step * (reached < uniforms)
+    return (level * unit - 1).to(mixture.means.dtype)
