@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from pmtool.bundle import MANIFEST, WEIGHTS
 from pmtool.errors import OutputError, UsageError
-from pmtool.options import check_output
 
 FOR_EXPORT = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
 FOR_BENCH = ("torch", "safetensors", "onnxruntime")
@@ -17,25 +16,30 @@ EXTRAS = "pmtool[cpu,torch]"
 
 
 def bench(
-    result: Path | None, overwrite: bool, tell: Callable[[str, float], None], **options: Any
+    outputs: Mapping[str, Path | None],
+    overwrite: bool,
+    tell: Callable[[str, float], None],
+    **options: Any,
 ) -> str:
-    """Run a benchmark with the options of `BenchmarkOptions` and return its table.
+    """Run a benchmark with the options of `BenchmarkOptions` and return its page.
 
     Parameters
     ----------
-    result
-        Where to write the figures as JSON.
+    outputs
+        Where to write the figures: ``json``, ``page`` and ``picture``, each if it is wanted.
     """
     require("bench", FOR_BENCH)
-    from pmtool.benchmark.report import table, write_report
-    from pmtool.benchmark.run import BenchmarkOptions, run_benchmark
+    if outputs["picture"] is not None:
+        require("bench --picture", ("matplotlib",), "pmtool[evaluate]")
+    from pmtool.benchmark.options import BenchmarkOptions
+    from pmtool.benchmark.outputs import check_outputs, write_outputs
+    from pmtool.benchmark.page import page
+    from pmtool.benchmark.run import run_benchmark
 
-    if result is not None:
-        check_output(result, overwrite)
+    check_outputs(outputs, overwrite)
     report = run_benchmark(BenchmarkOptions(**options), tell)
-    if result is not None:
-        write_report(report, result)
-    return table(report)
+    write_outputs(outputs, report)
+    return page(report.to_json())
 
 
 def export(

@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from PIL import Image
 
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend
 from pmtool.benchmark.naive import PassCost, TimedNetwork, pass_costs
+from pmtool.benchmark.options import BenchmarkOptions, Engine
+from pmtool.benchmark.outputs import write_outputs
+from pmtool.benchmark.page import page
 from pmtool.benchmark.parity import generate_strip, largest_difference
-from pmtool.benchmark.peaks import measure_peak
-from pmtool.benchmark.report import Report, Run, StripReport, table, write_report
+from pmtool.benchmark.peaks import Peak, measure_peak
+from pmtool.benchmark.peer_runs import COMPILED, time_peers
+from pmtool.benchmark.picture import draw
+from pmtool.benchmark.quality import qualities
+from pmtool.benchmark.report import Report, Run, StripReport
+from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
 from pmtool.errors import OutputError, UsageError
+from pmtool.evaluation import texture
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
+from pmtool.pairs import SlicePair
 
+RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SMALL = Hyperparameters(channels=2, mixtures=2)
 
 
@@ -87,37 +102,144 @@ def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def _report() -> Report:
     def run(name: str, window: int, seconds: float) -> Run:
-        place = (window, window)
-        return Run(name, "x", 2, 2, (256, 256), place, 1, 1, seconds, 1.0)
+        shares = {"window": 0.25, "row": 0.25, "pixel": 0.25, "driver": 0.25}
+        floor = {"window": 0.1, "row": 0.1, "pixel": 0.05}
+        size, places = (256, 256), (window, window)
+        return Run(name, "x", 2, 2, size, places, 1, 1, seconds, 1, shares=shares, floor=floor)
 
     strip = StripReport((0, 0, 0), 1, 64, 1.0, 0, {"naive": None}, {"naive": None})
     return Report(
+        command="pmtool bench",
         scene="phantom",
         model="m",
         model_hash="0",
-        gemm_gflops=10,
+        peaks=[Peak("cpu", "float32", 1e10, 2e9)],
         passes=[PassCost(1, 1, 0.1, 64)],
         max_logit_difference={64: 1e-6, 192: 2e-6},
         strip=strip,
-        naive=run("naive", 64, 100),
+        naive=replace(run("naive", 64, 100), passes=64, shares=None, floor=None),
         window_64=run("cached, 64", 64, 2),
         default=run("cached, 192", 192, 1),
+        scaling=Scaling(5, {Point(1, 128): 1, Point(1, 256): 3}, [Point(8, 128), Point(8, 256)]),
+        left_out={"a peer": "there is no compiler"},
     )
 
 
 def test_report(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
-    write_report(_report(), path)
+    write_outputs({"json": path, "page": tmp_path / "page.md", "picture": None}, _report())
     values = json.loads(path.read_text())
     assert values["speedup"] == 100
     assert values["speedup_window_64"] == 50
     assert values["seconds_per_slice_512"] == 2
     assert values["max_logit_difference"] == 2e-6
     assert values["equal_pixels"] == 1
+    assert values["gemm_gflops"] == 10
     wanted = {"device", "backend", "precision", "channels", "pairs", "size", "batch", "seconds"}
     assert all(wanted <= run.keys() for run in values["runs"])
-    assert len(values["runs"]) == 3
-    assert "speed-up 100, at window 64 50" in table(_report())
-    assert "OpenCV" in table(_report())
+    assert [run["slices_per_second"] for run in values["runs"]] == [0.02, 1, 2]
+    assert [run["pixels_per_second"] for run in values["runs"]][1:] == [256**2, 2 * 256**2]
+    assert (tmp_path / "page.md").read_text() == page(values)
     with pytest.raises(OutputError):
-        write_report(_report(), tmp_path / "none" / "result.json")
+        write_outputs({"json": tmp_path / "none" / "x", "page": None, "picture": None}, _report())
+
+
+def test_page() -> None:
+    told = " ".join(page(_report().to_json()).split())
+    assert "speed-up 100, at window 64 50" in told
+    assert "OpenCV" in told
+    assert "| cached, 192 | 0.125 (2.5) | 0.125 (2.5) | 0.125 (5) | 0.125 | 0.5 (4) |" in told
+    assert "| s / scan, by pairs | 128x128 | 256x256 |" in told
+    assert "| 1 | 1 | 3 |" in told
+    assert "| 8 | - | - |" in told
+    assert "- left out: a peer: there is no compiler" in told
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("cpu-*.json")), ids=lambda path: path.name)
+def test_pages_of_results(path: Path) -> None:
+    """Every machine's page is that of its JSON."""
+    assert path.with_suffix(".md").read_text() == page(json.loads(path.read_text()))
+
+
+def test_picture() -> None:
+    image = Image.open(BytesIO(draw(_report())))
+    assert image.format == "PNG"
+    assert len(image.getcolors(1 << 20) or []) > 10
+
+
+def test_scaling_stops_at_its_budget() -> None:
+    measured: list[Point] = []
+
+    def generate(pairs: Sequence[SlicePair], point: Point) -> float:
+        assert len(pairs) == point.pairs
+        assert pairs[-1].above.shape == (point.size, point.size)
+        measured.append(point)
+        return point.pixels / 128**2
+
+    found = measure_scaling(generate, 7.5)
+    assert measured == list(found.seconds) == [Point(1, 128), Point(1, 256)]
+    assert found.left_out[0] == Point(8, 128)
+    assert len(found.left_out) == 14
+    assert len(measure_scaling(generate, 0).seconds) == 1
+
+
+def test_options() -> None:
+    options = BenchmarkOptions(
+        source=Path("folder/scan.nrrd"), backends=("torch", "onnxruntime-cpu"), batches=(1, 8, 1)
+    )
+    assert options.engines() == [
+        Engine("torch", None, 1),
+        Engine("torch", None, 8),
+        Engine("onnxruntime-cpu", None, 1),
+        Engine("onnxruntime-cpu", None, 8),
+    ]
+    assert BenchmarkOptions().engines() == [Engine(None, None, None)]
+    assert str(options.engines()[1]) == "torch, batch 8"
+    assert options.command == (
+        "pmtool bench --input scan.nrrd --backend torch --backend onnxruntime-cpu "
+        "--batch 1 --batch 8 --batch 1"
+    )
+    assert BenchmarkOptions(peers=True, pairs=2).command == "pmtool bench --pairs 2 --peers"
+
+
+def test_quality() -> None:
+    """The truth is perfect, and better than the reference by a sure difference."""
+    scene = make_scene(None, 3, 96)
+    found = qualities({"far": [x[::-1].copy() for x in scene.truths], "truth": scene.truths}, scene)
+    assert set(found["far"]) == {"epr", "edge_share"}
+    assert found["truth"]["epr"].mean == 1
+    assert found["truth"]["edge_share"].interval == (0.5, 0.5)
+    assert found["far"]["epr"].difference is None
+    assert found["truth"]["epr"].difference == pytest.approx(1 - found["far"]["epr"].mean)
+    interval = found["truth"]["epr"].difference_interval
+    assert interval is not None
+    assert 0 < interval[0] <= interval[1]
+
+
+def test_quality_of_texture() -> None:
+    pytest.importorskip("radiomics", reason=texture.MISSING)
+    scene = make_scene(None, 2, 256)._replace(real=True)
+    blurred = [cv2.blur(truth, (5, 5)) for truth in scene.truths]
+    found = qualities({"blurred": blurred, "truth": scene.truths}, scene)
+    assert found["truth"]["texture_nrmse"].mean == 0
+    assert found["blurred"]["texture_nrmse"].mean > 0.1
+
+
+def test_peers_on_a_strip(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They make the naive sampler's pixels; without a compiler a row is left out."""
+
+    def no_compiler(network: PixelMiner) -> PixelMiner:
+        raise RuntimeError("InvalidCxxCompiler: no working C++ compiler found")
+
+    monkeypatch.setattr("torch.compile", no_compiler)
+    monkeypatch.setattr("pmtool.benchmark.peer_runs.BATCHES", (1, 2))
+    scene = make_scene(None, 2, 64)
+    with torch_threads(1):
+        backend, plain = TorchBackend(network), ArrayNetwork(network)
+        strip = generate_strip(backend, plain, scene.pairs[0], scene.truths[0], 1, 0)
+        found = time_peers(network, strip, scene, 0, lambda label, share: None)
+    assert list(found.left_out) == [COMPILED]
+    assert "g++" in found.left_out[COMPILED]
+    assert [(run.batch, run.passes) for run in found.runs] == [(1, 64), (1, 64), (2, 128)]
+    assert all((run.equal_pixels or 0) >= 63 / 64 for run in found.runs)
+    assert found.runs[1].seconds < found.runs[0].seconds

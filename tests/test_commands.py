@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,6 +12,8 @@ import pytest
 import torch
 
 from pmtool import commands
+from pmtool.benchmark.floor import GRAPHS
+from pmtool.benchmark.page import page
 from pmtool.cli import cli
 from pmtool.console import run_command
 
@@ -81,7 +84,17 @@ def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("--size", 63), ("--pairs", 0), ("--passes", 63), ("--passes", 4097), ("--window", "wide")],
+    [
+        ("--size", 63),
+        ("--pairs", 0),
+        ("--passes", 63),
+        ("--passes", 4097),
+        ("--window", "wide"),
+        ("--budget", 0),
+        ("--budget", "nan"),
+        ("--batch", 0),
+        ("--picture", "picture.jpg"),
+    ],
 )
 def test_bench_options(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> None:
     assert run("bench", *arguments) == 2
@@ -92,6 +105,36 @@ def test_bench_json_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.touch()
     assert run("bench", "--json", path) == 6
+    new = tmp_path / "new.json"
+    assert run("bench", "--json", new, "--page", new) == 6
+    assert not new.exists()
+
+
+def test_bench_picture_without_matplotlib(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _without(monkeypatch, "matplotlib")
+    assert run("bench", "--picture", "x.png") == 2
+    assert "needs matplotlib: pip install 'pmtool[evaluate]'" in capsys.readouterr().err
+
+
+def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of it with the default model, as small as can be."""
+    files = [tmp_path / f"bench.{suffix}" for suffix in ("json", "md", "png")]
+    outputs = zip(("--json", "--page", "--picture"), files, strict=True)
+    small = ("--size", 64, "--pairs", 1, "--passes", 64, "--threads", 1)
+    assert run("bench", *small, *(x for pair in outputs for x in pair)) == 0
+    values, told = json.loads(files[0].read_text()), capsys.readouterr()
+    assert told.out == files[1].read_text() == page(values)
+    assert files[2].read_bytes().startswith(b"\x89PNG")
+    assert values["equal_pixels"] >= 63 / 64
+    assert values["max_logit_difference"] < 1e-3
+    assert values["command"] == "pmtool bench --threads 1 --size 64 --pairs 1 --passes 64"
+    naive, cached = values["runs"]
+    assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
+    assert all(cached["shares"][graph] > 0 for graph in GRAPHS)
+    assert sum(cached["shares"].values()) == pytest.approx(1)
+    assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in GRAPHS)
 
 
 def test_help_is_quick() -> None:

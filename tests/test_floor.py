@@ -33,7 +33,7 @@ def test_multiplications_of_the_window_graph() -> None:
 def test_multiplications_of_the_pixel_graph(hyperparameters: Hyperparameters) -> None:
     """Three taps of every composed kernel, and the 1x1 convolutions of the target's own pixel."""
     c, horizontal = hyperparameters.channels, PixelMiner(hyperparameters).horizontal
-    expected = c + 3 * c * hyperparameters.mixtures
+    expected = c + 3.0 * c * hyperparameters.mixtures
     for level in range(3):
         share, down = 0.25**level, horizontal.down[2 - level]
         layers = [*horizontal.up[level], *down]

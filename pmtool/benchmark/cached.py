@@ -12,22 +12,33 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends import Backend, Program
+from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Memory, Precision
+from pmtool.benchmark.floor import GRAPHS, window_pixels
 from pmtool.bundle import Bundle
 from pmtool.pairs import SlicePair
 from pmtool.plan import Plan, SamplerOptions, operations
 from pmtool.sampler import Sampler
-from pmtool.windows import wavefronts
+
+Slice = NDArray[np.int16]
+Progress = Callable[[float], None]
 
 KINDS = {"window": "window", "row": "row", "known": "row", "quantile": "pixel", "mean": "pixel"}
 """What `pmtool bench` calls a graph, by its name without the depth."""
 
 
 class Clock:
-    """Seconds spent, by kind of graph; several threads may tell it of theirs."""
+    """Seconds spent, by kind of graph; several threads may tell it of theirs.
 
-    def __init__(self) -> None:
+    Attributes
+    ----------
+    running
+        Programs wait for their end and tell the clock; they do neither while it stands still.
+    """
+
+    def __init__(self, *, running: bool = True) -> None:
         self.seconds: Counter[str] = Counter()
+        self.running = running
         self._lock = threading.Lock()
 
     def add(self, kind: str, seconds: float) -> None:
@@ -60,8 +71,9 @@ class _TimedProgram(NamedTuple):
     def run(self) -> None:
         start = time.perf_counter()
         self.program.run()
-        self.memory.wait()
-        self.clock.add(self.kind, time.perf_counter() - start)
+        if self.clock.running:
+            self.memory.wait()
+            self.clock.add(self.kind, time.perf_counter() - start)
 
 
 class TimedSampler(Sampler):
@@ -81,41 +93,74 @@ class CachedRun(NamedTuple):
 
     Attributes
     ----------
+    sampler
+        That did it.
     seconds
         From the call to the last slice.
     shares
         Of the workers' time, by graph; ``driver`` is all else, waiting for each other included.
-    operations
-        That the plain network would need for one pass of every window.
     slices
         ``(H, W)`` HU each.
     """
 
+    sampler: TimedSampler
     plan: Plan
-    backend: str
     seconds: float
     shares: dict[str, float]
-    operations: float
-    slices: list[NDArray[np.int16]]
+    slices: list[Slice]
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Of the sampler."""
+        return self.sampler.engine.devices
+
+    @property
+    def backend(self) -> Backend:
+        """The engine on the first device, for calls that may use all threads."""
+        return self.sampler.load(self.devices[0], self.plan.threads)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a slice."""
+        height, width = self.slices[0].shape
+        return height, width
+
+    @property
+    def operations(self) -> float:
+        """That the plain network would need for one pass of every window."""
+        pixels, _ = window_pixels(self.plan.shape, self.plan.window)
+        return operations(self.sampler.bundle.hyperparameters, pixels) * len(self.slices)
 
 
 def run_cached(
     bundle: Bundle,
     options: SamplerOptions,
     pairs: Sequence[SlicePair],
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> CachedRun:
-    """Generate the slices of all pairs; the graphs are loaded within the time."""
-    clock = Clock()
-    sampler = TimedSampler(bundle, options, clock)
+    """Generate the slices of all pairs; the graphs are loaded within the time.
+
+    On a GPU, where programs are to be launched ahead of their turn, all is generated again for the
+    shares, with a clock that waits for the end of each.
+    """
+    sampler = TimedSampler(bundle, options, Clock())
+    on_cpu = sampler.engine.devices == (CPU,)
+    sampler.clock.running = on_cpu
     height, width = pairs[0].above.shape
     plan = sampler.plan((height, width), len(pairs))
+    seconds, slices = _generate(sampler, pairs, progress)
+    clocked = seconds
+    if not on_cpu:
+        sampler.clock.running = True
+        clocked, _ = _generate(sampler, pairs, progress)
+    shares = {kind: sampler.clock.seconds[kind] / (clocked * plan.workers) for kind in GRAPHS}
+    shares["driver"] = 1 - sum(shares.values())
+    return CachedRun(sampler, plan, seconds, shares, slices)
+
+
+def _generate(
+    sampler: Sampler, pairs: Sequence[SlicePair], progress: Progress | None
+) -> tuple[float, list[Slice]]:
     start = time.perf_counter()
     slices = dict(sampler.generate(pairs, progress))
-    seconds = time.perf_counter() - start
-    shares = {kind: clock.seconds[kind] / (seconds * plan.workers) for kind in KINDS.values()}
-    shares["driver"] = 1 - sum(shares.values())
-    pixels = sum(w.height * w.width for front in wavefronts(plan.shape, plan.window) for w in front)
-    work = operations(bundle.hyperparameters, pixels) * len(pairs)
-    ordered = [slices[index] for index in range(len(pairs))]
-    return CachedRun(plan, sampler.backend, seconds, shares, work, ordered)
+    return time.perf_counter() - start, [slices[index] for index in range(len(pairs))]

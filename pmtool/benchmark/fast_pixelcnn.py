@@ -139,7 +139,8 @@ class CachedStack:
         """New columns of a row, through a level and all that are coarser: ``(N, C, 1, n)``."""
         xs = [x]
         for number, layer in enumerate(self.up[level]):
-            seen = self.vertical and self.vertical.up[level][number].last[..., columns]
+            above = self.vertical and self.vertical.up[level][number]
+            seen = None if above is None else above.last[..., columns]
             xs.append(layer(xs[-1], seen, row, columns))
         if level < LEVELS - 1:
             self._coarser(xs[-1], row, columns, level)
@@ -148,9 +149,9 @@ class CachedStack:
             x = xs.pop()
         for number, layer in enumerate(self.down[level]):
             skip = xs.pop()
-            if self.vertical is not None:
-                seen = self.vertical.down[level][number].last[..., columns]
-                skip = torch.cat((seen, skip), dim=1)
+            above = self.vertical and self.vertical.down[level][number]
+            if above is not None:
+                skip = torch.cat((above.last[..., columns], skip), dim=1)
             x = layer(x, skip, row, columns)
         return x
 

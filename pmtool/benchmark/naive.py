@@ -17,7 +17,8 @@ from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 
 WINDOW = 64
-BATCHES = (1, 8)
+BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
+"""Windows at once, by the kind of device; what is fastest counts."""
 
 Floats = NDArray[np.float32]
 
@@ -64,10 +65,12 @@ def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
     """Cost of a pass on one thread and on all, one by one and in batches, the lowest first.
 
     One thread wins where others use the machine too: threads that wait for each other then lose
-    more than they gain, and the naive sampler shall not look slower than it is.
+    more than they gain, and the naive sampler shall not look slower than it is. On a GPU they have
+    no influence.
     """
-    counts = sorted({1, threads})
-    costs = [_pass_cost(network, count, batch) for count in counts for batch in BATCHES]
+    kind = next(network.parameters()).device.type
+    counts = sorted({1, threads}) if kind == "cpu" else [threads]
+    costs = [_pass_cost(network, count, batch) for count in counts for batch in BATCHES[kind]]
     return sorted(costs, key=lambda cost: cost.seconds)
 
 

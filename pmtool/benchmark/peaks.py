@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
@@ -28,6 +28,15 @@ class Peak(NamedTuple):
     precision: str
     gemm: float
     bandwidth: float
+
+    def to_json(self) -> dict[str, Any]:
+        """In units of 1e9 operations and of 1e9 bytes."""
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "gemm_gflops": self.gemm / 1e9,
+            "gb_per_second": self.bandwidth / 1e9,
+        }
 
 
 def measure_peak(device: str, precision: str, threads: int) -> Peak:

@@ -25,21 +25,21 @@ class Windows(NamedTuple):
 
     Attributes
     ----------
+    first
+        The first row to generate.
     above, below
         ``(N, 1, H + 2 margin, W + 2 margin)`` in [-1, 1].
     known
         ``(N, 1, H, W)`` in [-1, 1], zero where it is not known.
     uniforms
         ``(N, H, W)`` in (0, 1).
-    first
-        The first row to generate.
     """
 
+    first: int
     above: Tensor
     below: Tensor
     known: Tensor
     uniforms: Tensor
-    first: int
 
 
 class PeerRun(NamedTuple):
@@ -107,7 +107,7 @@ def draw(mixture: Mixture, uniforms: Tensor, bits: int) -> Tensor:
     """
     weights, means = mixture.logits.double().softmax(dim=1), mixture.means.double()
     rate = torch.exp(-mixture.log_scales.double())
-    unit, level = 2 / (2**bits - 1), torch.zeros_like(weights[:, 0])
+    unit, level = 2.0 / (2**bits - 1), torch.zeros_like(weights[:, 0])
     for step in (2**bit for bit in reversed(range(bits))):
         edge = (level + step - 0.5) * unit - 1  # the upper edge of the level before
         reached = (weights * torch.sigmoid((edge[:, None] - means) * rate)).sum(dim=1)

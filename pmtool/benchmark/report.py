@@ -1,19 +1,20 @@
-"""A benchmark's figures, as JSON and as a table."""
+"""A benchmark's figures, as JSON."""
 
 from __future__ import annotations
 
-import json
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from pmtool.benchmark.naive import PassCost
-from pmtool.errors import OutputError
+from pmtool.benchmark.peaks import Peak
+from pmtool.benchmark.quality import Quality
+from pmtool.benchmark.scaling import Scaling
 
-PACKAGES = ("pmtool", "numpy", "onnxruntime", "torch")
+PACKAGES = ("pmtool", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "tensorrt", "pycuda")
 
 
 @dataclass(frozen=True)
@@ -23,17 +24,22 @@ class Run:
     Attributes
     ----------
     seconds
-        For all pairs; of the naive sampler extrapolated from ``passes`` timed ones.
+        For all pairs; of samplers other than the cached one extrapolated from ``passes`` pixels
+        that were really generated.
     size
         Height and width of a slice.
     window, batch
         Height and width of a window, windows at once.
     shares
         Of the time, by graph.
+    floor
+        Seconds at best, by graph, see `pmtool.benchmark.floor`.
     gflops
         Operations of the plain network's pass over every window, a second, in units of 1e9.
     epr, edge_share
         Against the true slices, the mean of all; None without OpenCV.
+    equal_pixels
+        Share of the pixels really generated that are the naive sampler's, of a peer.
     """
 
     name: str
@@ -45,11 +51,13 @@ class Run:
     batch: int
     threads: int
     seconds: float
-    gflops: float
+    gflops: float | None = None
     passes: int | None = None
     shares: dict[str, float] | None = None
+    floor: dict[str, float] | None = None
     epr: float | None = None
     edge_share: float | None = None
+    equal_pixels: float | None = None
     device: str = "cpu"
     precision: str = "float32"
 
@@ -62,6 +70,20 @@ class Run:
     def seconds_per_slice_512(self) -> float:
         """For a slice of 512x512 pixels, in proportion where it was another size."""
         return self.seconds_per_slice * 512**2 / (self.size[0] * self.size[1])
+
+    @property
+    def pixels_per_second(self) -> float:
+        """Of the slices; those that windows share count once."""
+        return self.pairs * self.size[0] * self.size[1] / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, with those that follow from them."""
+        return {
+            **asdict(self),
+            "seconds_per_slice": self.seconds_per_slice,
+            "slices_per_second": 1 / self.seconds_per_slice,
+            "pixels_per_second": self.pixels_per_second,
+        }
 
 
 @dataclass(frozen=True)
@@ -86,30 +108,50 @@ class Report:
 
     Attributes
     ----------
+    command
+        That repeats it.
+    peaks
+        Of the devices and precisions of the runs, that of the first first.
     passes
         Cost of a forward pass in each way that was measured, the lowest first.
     max_logit_difference
         Largest difference of logits, means and log-scales, by the window's size.
+    engines
+        The same at window 64, by backend and precision.
+    naive, window_64, default, others, peers
+        The sampler that runs the whole network for every pixel; the cached sampler at window 64, by
+        default and by other backends, precisions and batches; other samplers.
+    quality
+        By run and measure.
+    left_out
+        What was asked for and could not be measured, and why.
     """
 
+    command: str
     scene: str
     model: str
     model_hash: str
-    gemm_gflops: float
+    peaks: list[Peak]
     passes: list[PassCost]
     max_logit_difference: dict[int, float]
     strip: StripReport
     naive: Run
     window_64: Run
     default: Run
+    others: list[Run] = field(default_factory=list)
+    peers: list[Run] = field(default_factory=list)
+    engines: dict[str, float] = field(default_factory=dict)
+    quality: dict[str, dict[str, Quality]] = field(default_factory=dict)
+    scaling: Scaling | None = None
+    left_out: dict[str, str] = field(default_factory=dict)
 
     @property
     def runs(self) -> list[Run]:
-        """The naive sampler first."""
-        cached = (
-            [self.window_64] if self.default is self.window_64 else [self.window_64, self.default]
-        )
-        return [self.naive, *cached]
+        """The naive sampler first, the peers last."""
+        cached = [self.window_64, self.default, *self.others]
+        if self.default is self.window_64:
+            del cached[0]
+        return [self.naive, *cached, *self.peers]
 
     def to_json(self) -> dict[str, Any]:
         """Plain values, in the form that all files of benchmarks/results have."""
@@ -118,24 +160,39 @@ class Report:
             "speedup_window_64": self.naive.seconds / self.window_64.seconds,
             "seconds_per_slice_512": self.default.seconds_per_slice_512,
             "max_logit_difference": max(self.max_logit_difference.values()),
-            "max_logit_difference_by_window": self.max_logit_difference,
+            "max_logit_difference_by_window": _by_name(self.max_logit_difference),
+            "max_logit_difference_by_engine": self.engines,
             "equal_pixels": self.strip.equal_pixels,
+            "command": self.command,
             "strip": asdict(self.strip),
             "scene": self.scene,
             "model": self.model,
             "model_hash": self.model_hash,
-            "gemm_gflops": self.gemm_gflops,
+            "gemm_gflops": self.peaks[0].gemm / 1e9,
+            "peaks": [peak.to_json() for peak in self.peaks],
             "passes": [cost._asdict() for cost in self.passes],
             "machine": machine(),
             "versions": versions(),
-            "runs": [asdict(run) for run in self.runs],
+            "runs": [run.to_json() for run in self.runs],
+            "quality": {
+                name: {measure: found._asdict() for measure, found in by_measure.items()}
+                for name, by_measure in self.quality.items()
+            },
+            "scaling": None if self.scaling is None else self.scaling.to_json(),
+            "left_out": self.left_out,
         }
 
 
+def _by_name(values: dict[int, float]) -> dict[str, float]:
+    return {str(key): value for key, value in values.items()}
+
+
 def machine() -> dict[str, Any]:
-    """Processor and system."""
+    """Processor and system, and the GPU that PyTorch sees."""
     return {
         "processor": _processor(),
+        "vectors": _vectors(),
+        "gpu": _gpu(),
         "load": os.getloadavg()[0],
         "cores": len(os.sched_getaffinity(0)),
         "system": platform.platform(),
@@ -156,65 +213,23 @@ def _version(package: str) -> str | None:
 
 
 def _processor() -> str:
+    return _cpu_info("model name") or platform.processor()
+
+
+def _vectors() -> str | None:
+    """The widest vector instructions, which decide how fast a processor computes."""
+    flags = _cpu_info("flags").split()
+    return next((x for x in ("avx512_bf16", "avx512f", "avx2") if x in flags), None)
+
+
+def _cpu_info(name: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+    found = [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
+    return found[0] if found else ""
 
 
-def write_report(report: Report, path: Path) -> None:
-    """Write the JSON; raises `OutputError` if that fails."""
-    try:
-        path.write_text(json.dumps(report.to_json(), indent=2) + "\n")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+def _gpu() -> str | None:
+    import torch
 
-
-def table(report: Report) -> str:
-    """The figures for people."""
-    values, strip = report.to_json(), report.strip
-    passes = ", ".join(
-        f"{1000 * x.seconds:.1f} ms ({x.passes} passes, batches of {x.batch}, threads {x.threads})"
-        for x in report.passes
-    )
-    lines = [
-        f"{report.scene}, {report.naive.pairs} pairs, model {report.model}, "
-        f"{report.naive.channels} channels, {report.default.threads} threads",
-        "",
-        *_runs(report),
-        "",
-        f"speed-up {values['speedup']:,.0f}, at window 64 {values['speedup_window_64']:,.0f}; "
-        f"{values['seconds_per_slice_512']:.1f} s a 512x512 slice",
-        f"naive: a pass of a 64x64 window takes {passes}; medians, the lowest is extrapolated to "
-        "one pass a pixel",
-        f"largest difference of parameters, teacher-forced: {values['max_logit_difference']:.1e}",
-        f"naive and cached on a strip of {strip.rows}x64 pixels: {strip.equal_pixels:.2%} equal, "
-        f"largest difference {strip.largest_difference_hu} HU{_edges(strip)}",
-        f"GEMM peak {report.gemm_gflops:.0f} GFLOPS",
-    ]
-    if report.default.epr is None:
-        lines.append("no edges: OpenCV is not installed (pip install 'pmtool[evaluate]')")
-    return "\n".join(lines)
-
-
-def _runs(report: Report) -> list[str]:
-    header = f"{'':16}{'s/slice':>12}{'GFLOPS':>9}{'of peak':>9}{'window':>9}{'row':>6}{'pixel':>7}"
-    lines = [f"{header}{'driver':>8}{'EPR':>7}{'edges':>7}"]
-    for run in report.runs:
-        shares = run.shares or {}
-        parts = [shares.get(kind) for kind in ("window", "row", "pixel", "driver")]
-        cells = [f"{run.name:16}", f"{run.seconds_per_slice:>12,.1f}", f"{run.gflops:>9.0f}"]
-        cells.append(f"{run.gflops / report.gemm_gflops:>9.0%}")
-        cells += [_cell(x, width, ".0%") for x, width in zip(parts, (9, 6, 7, 8), strict=True)]
-        cells += [_cell(run.epr, 7, ".3f"), _cell(run.edge_share, 7, ".3f")]
-        lines.append("".join(cells))
-    return lines
-
-
-def _cell(value: float | None, width: int, form: str) -> str:
-    return f"{'-' if value is None else format(value, form):>{width}}"
-
-
-def _edges(strip: StripReport) -> str:
-    told = [f"{name} {epr:.3f}" for name, epr in strip.epr.items() if epr is not None]
-    return "; EPR " + ", ".join(told) if told else ""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -2,69 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from statistics import fmean
-from typing import Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
-from pmtool.backends import Backend
-from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.benchmark.cached import CachedRun, run_cached
-from pmtool.benchmark.naive import WINDOW, PassCost, TimedNetwork, pass_costs
-from pmtool.benchmark.parity import generate_strip, largest_difference
-from pmtool.benchmark.peaks import measure_peak
-from pmtool.benchmark.report import Report, Run, StripReport
-from pmtool.benchmark.scene import Scene, Slice, make_scene
-from pmtool.benchmark.timing import torch_threads
+from pmtool.benchmark.floor import floor, loads
+from pmtool.benchmark.naive import WINDOW
+from pmtool.benchmark.options import BenchmarkOptions, Engine, WindowSize
+from pmtool.benchmark.peaks import Peak, measure_peak
+from pmtool.benchmark.quality import Quality, qualities
+from pmtool.benchmark.report import Report, Run
+from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
+from pmtool.benchmark.scene import Scene, make_scene
+from pmtool.benchmark.timing import torch_device
+from pmtool.benchmark.witness import Tell, Witness, call_witness
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
-from pmtool.evaluation.edges import Edges, edge_map, edge_preservation, edge_share
-from pmtool.network.inference import ArrayNetwork, load_network
+from pmtool.network.inference import load_network
 from pmtool.pairs import SlicePair
 from pmtool.plan import SamplerOptions, operations
 
-SEED = 0
-MARGIN = 40
-"""Of the pair in the teacher-forced comparison: beyond a window, and no multiple of 32."""
-
-Tell = Callable[[str, float], None]
-"""Told of what is under way and how much of it is done."""
+Runs = dict[str, CachedRun]
+"""By name."""
+Peaks = Mapping[tuple[str, str], Peak]
+"""By device and precision."""
 
 
-@dataclass(frozen=True)
-class BenchmarkOptions:
-    """What `pmtool bench` may be asked.
+class _Job(NamedTuple):
+    """What all parts of a benchmark need."""
 
-    Attributes
-    ----------
-    source
-        A scan, of whose slices every second one is dropped; the phantom if None.
-    size, pairs
-        Of the phantom's slices in pixels, and of the slice pairs.
-    passes
-        Forward passes that the naive sampler really does: whole rows of 64 pixels.
-    """
+    bundle: Bundle
+    options: BenchmarkOptions
+    scene: Scene
+    tell: Tell
 
-    model: Path | None = None
-    source: Path | None = None
-    window: int | Literal["full"] | None = None
-    batch: int | None = None
-    threads: int | None = None
-    size: int = 512
-    pairs: int = 8
-    passes: int = 2048
-
-    def __post_init__(self) -> None:
-        if self.size < WINDOW or self.pairs < 1:
-            raise UsageError(
-                f"a benchmark needs slices of {WINDOW} pixels or more and at least one pair, "
-                f"not {self.size} and {self.pairs}"
-            )
-        if not WINDOW <= self.passes <= WINDOW**2:
-            raise UsageError(
-                f"the naive passes must lie between {WINDOW} and {WINDOW**2}, not {self.passes}"
-            )
+    def generate(
+        self, engine: Engine, window: WindowSize, pairs: Sequence[SlicePair], label: str
+    ) -> CachedRun:
+        """Time the cached sampler."""
+        asked = SamplerOptions(window, engine.batch, self.options.threads)
+        return run_cached(self.bundle, asked, pairs, lambda x: self.tell(label, x / len(pairs)))
 
 
 def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
@@ -74,139 +51,137 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     scene = make_scene(options.source, options.pairs, options.size)
     if min(scene.truths[0].shape) < WINDOW:
         raise UsageError(f"{scene.name} has slices of fewer than {WINDOW} pixels")
-    small = default = _generate(bundle, options, WINDOW, scene, tell)
-    if options.window != WINDOW:
-        default = _generate(bundle, options, options.window, scene, tell)
-    sizes = sorted({WINDOW, max(default.plan.window)})
-    threads, backend = small.plan.threads, OnnxRuntimeBackend(bundle, small.plan.threads)
+    job = _Job(bundle, options, scene, tell)
+    first, *others = options.engines()
+    main, more = _windows(job, first), _engines(job, others)
+    runs = main | more
     tell("matrix products", 0)
-    peak = measure_peak("cpu", "float32", threads)
-    tell("forward passes", 0)
-    network = load_network(bundle)
-    costs = pass_costs(network, threads)
-    timed = TimedNetwork(network, lambda done: tell("naive sampler", done / options.passes))
-    with torch_threads(min(costs, key=lambda cost: (cost.batch, cost.seconds)).threads):
-        strip = _strip(backend, timed, scene, options.passes)
-        costs = sorted([*costs, timed.cost()], key=lambda cost: cost.seconds)
-        tell("teacher forcing", 0)
-        plain = ArrayNetwork(network)
-        differences = {size: _difference(backend, plain, scene, size) for size in sizes}
-    truth = _edge_maps(scene.truths)
-    reports = [_cached(bundle, run, scene, truth) for run in (small, default)]
+    peaks = _peaks(runs.values())
+    witness = _witness(job, main, runs)
+    quality = qualities({name: run.slices for name, run in runs.items()}, scene)
+    reports = {name: _report(name, run, peaks, quality[name]) for name, run in runs.items()}
+    cached = list(reports.values())
     return Report(
+        command=options.command,
         scene=scene.name,
         model=bundle.manifest.name,
         model_hash=bundle.hash,
-        gemm_gflops=peak.gemm / 1e9,
-        passes=costs,
-        max_logit_difference=differences,
-        strip=strip,
-        naive=_naive(bundle, costs[0], scene),
-        window_64=reports[0],
-        default=reports[-1] if default is not small else reports[0],
+        peaks=list(peaks.values()),
+        passes=witness.passes,
+        max_logit_difference=witness.max_logit_difference,
+        strip=witness.strip,
+        naive=_naive(job, witness),
+        window_64=cached[0],
+        default=cached[len(main) - 1],
+        others=cached[len(main) :],
+        peers=witness.peers.runs,
+        engines=witness.engines,
+        quality=quality,
+        scaling=_scaling(job, first) if options.scaling else None,
+        left_out=witness.peers.left_out,
     )
 
 
-def _generate(
-    bundle: Bundle,
-    options: BenchmarkOptions,
-    window: int | Literal["full"] | None,
-    scene: Scene,
-    tell: Tell,
-) -> CachedRun:
-    asked = SamplerOptions(window, options.batch, options.threads)
-    label = f"cached, window {window or 'default'}"
-    return run_cached(bundle, asked, scene.pairs, lambda x: tell(label, x / len(scene.pairs)))
+def _windows(job: _Job, engine: Engine) -> Runs:
+    """One engine at window 64 and by default, which may be the same."""
+    runs = {}
+    for window in dict.fromkeys((WINDOW, job.options.window)):
+        label = f"cached, window {window or 'default'}"
+        run = job.generate(engine, window, job.scene.pairs, label)
+        runs[f"cached, {max(run.plan.window)}"] = run
+    return runs
 
 
-def _strip(backend: Backend, network: TimedNetwork, scene: Scene, passes: int) -> StripReport:
-    """Both samplers on the last rows of the busiest window."""
-    place, rows = scene.busiest(WINDOW), passes // WINDOW
-    pair, truth = _crop(scene, place, WINDOW)
-    strip = generate_strip(backend, network, pair, truth, rows, SEED)
-    new = [_edge_map(x) for x in (strip.truth, strip.naive, strip.cached)]
-    reference, *results = [None if edges is None else edges[-rows:] for edges in new]
-    measured = [_measures([edges], [reference]) for edges in results]
-    epr, share = (
-        dict(zip(("naive", "cached"), x, strict=True)) for x in zip(*measured, strict=True)
+def _engines(job: _Job, engines: Iterable[Engine]) -> Runs:
+    """Other engines by default."""
+    runs = {}
+    for engine in engines:
+        run = job.generate(engine, job.options.window, job.scene.pairs, f"cached, {engine}")
+        runs[f"cached, {max(run.plan.window)}, {engine}"] = run
+    return runs
+
+
+def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
+    small, *_, default = [*main.values(), *main.values()]
+    network = load_network(job.bundle).to(torch_device(small.device))
+    return call_witness(
+        network,
+        {f"{run.name} {run.precision}": run.backend for run in runs.values()},
+        sorted({WINDOW, max(default.plan.window)}),
+        job.scene,
+        small.plan.threads,
+        job.options.passes,
+        job.tell,
+        peers=job.options.peers,
     )
-    return StripReport(place, rows, len(network.seconds), strip.equal, strip.largest, epr, share)
 
 
-def _difference(backend: Backend, network: ArrayNetwork, scene: Scene, window: int) -> float:
-    """Of the parameters, on a part of a slice that has windows of all kinds."""
-    pair, _ = _crop(scene, scene.busiest(WINDOW), window + MARGIN)
-    return largest_difference(backend, network, pair, window, SEED)
+def _scaling(job: _Job, engine: Engine) -> Scaling:
+    def generate(pairs: Sequence[SlicePair], point: Point) -> float:
+        label = f"{point.pairs} pairs of {point.size}x{point.size}"
+        return job.generate(engine, job.options.window, pairs, label).seconds
+
+    return measure_scaling(generate, job.options.budget)
 
 
-def _crop(scene: Scene, place: tuple[int, int, int], size: int) -> tuple[SlicePair, Slice]:
-    """A square of a pair and its truth near a place, or as much as there is."""
-    index, *corner = place
-    truth = scene.truths[index]
-    top, left = (max(0, min(x, n - size)) for x, n in zip(corner, truth.shape, strict=True))
-    part = slice(top, top + size), slice(left, left + size)
-    pair = scene.pairs[index]
-    return pair._replace(above=pair.above[part], below=pair.below[part]), truth[part]
+def _peaks(runs: Iterable[CachedRun]) -> dict[tuple[str, str], Peak]:
+    """Of the devices that PyTorch has access to."""
+    threads = {(run.device, run.precision): run.plan.threads for run in runs}
+    return {
+        (device, precision): measure_peak(device, precision, count)
+        for (device, precision), count in threads.items()
+        if torch_device(device) == device
+    }
 
 
-def _cached(bundle: Bundle, run: CachedRun, scene: Scene, truth: list[Edges | None]) -> Run:
-    epr, share = _measures(_edge_maps(run.slices), truth)
-    height, width = scene.truths[0].shape
+def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quality]) -> Run:
+    means = {measure: found.mean for measure, found in quality.items()}
     return Run(
-        name=f"cached, {max(run.plan.window)}",
-        backend=run.backend,
-        channels=bundle.hyperparameters.channels,
-        pairs=len(scene.pairs),
-        size=(height, width),
+        name=name,
+        backend=run.name,
+        channels=run.sampler.bundle.hyperparameters.channels,
+        pairs=len(run.slices),
+        size=run.size,
         window=run.plan.window,
         batch=run.plan.batch,
         threads=run.plan.threads,
         seconds=run.seconds,
         gflops=run.operations / run.seconds / 1e9,
         shares=run.shares,
-        epr=epr,
-        edge_share=share,
+        floor=_floor(run, peaks.get((run.device, run.precision))),
+        epr=means.get("epr"),
+        edge_share=means.get("edge_share"),
+        device=run.device,
+        precision=run.precision,
     )
 
 
-def _naive(bundle: Bundle, cost: PassCost, scene: Scene) -> Run:
-    """One pass a pixel."""
-    height, width = scene.truths[0].shape
+def _floor(run: CachedRun, peak: Peak | None) -> dict[str, float] | None:
+    """Seconds at best of all slices, by graph."""
+    if peak is None:
+        return None
+    found = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
+    return {
+        graph: len(run.slices) * floor(load, peak.gemm, peak.bandwidth)
+        for graph, load in found.items()
+    }
+
+
+def _naive(job: _Job, witness: Witness) -> Run:
+    """One pass a pixel, each as the cheapest that was measured."""
+    cost, hyperparameters = witness.passes[0], job.bundle.hyperparameters
+    height, width = job.scene.truths[0].shape
     return Run(
         name="naive",
         backend="torch",
-        channels=bundle.hyperparameters.channels,
-        pairs=len(scene.pairs),
+        channels=hyperparameters.channels,
+        pairs=len(job.scene.pairs),
         size=(height, width),
         window=(WINDOW, WINDOW),
         batch=cost.batch,
         threads=cost.threads,
-        seconds=cost.seconds * height * width * len(scene.pairs),
-        gflops=operations(bundle.hyperparameters, WINDOW**2) / cost.seconds / 1e9,
+        seconds=cost.seconds * height * width * len(job.scene.pairs),
+        gflops=operations(hyperparameters, WINDOW**2) / cost.seconds / 1e9,
         passes=cost.passes,
+        device=witness.device,
     )
-
-
-def _measures(
-    results: Sequence[Edges | None], references: Sequence[Edges | None]
-) -> tuple[float | None, float | None]:
-    """Mean EPR and edge share; None where OpenCV is missing."""
-    pairs = [
-        (a, b) for a, b in zip(results, references, strict=True) if a is not None and b is not None
-    ]
-    if not pairs:
-        return None, None
-    preserved = [edge_preservation(a, b) for a, b in pairs]
-    return fmean(preserved), fmean(edge_share(a, b) for a, b in pairs)
-
-
-def _edge_maps(slices: Sequence[Slice]) -> list[Edges | None]:
-    return [_edge_map(values) for values in slices]
-
-
-def _edge_map(values: Slice) -> Edges | None:
-    """None without OpenCV: edges are then left out of the report."""
-    try:
-        return edge_map(values)
-    except UsageError:
-        return None

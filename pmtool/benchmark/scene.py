@@ -19,11 +19,21 @@ Slice = NDArray[np.int16]
 
 
 class Scene(NamedTuple):
-    """Slice pairs and the slices between them, all ``(H, W)`` HU."""
+    """Slice pairs and the slices between them, all ``(H, W)`` HU.
+
+    Attributes
+    ----------
+    pixel
+        Spacing of rows and of columns, mm.
+    real
+        It is a scan and not the phantom.
+    """
 
     name: str
     pairs: list[SlicePair]
     truths: list[Slice]
+    pixel: tuple[float, float]
+    real: bool
 
     def busiest(self, size: int) -> tuple[int, int, int]:
         """Pair, top and left of the window where the truth varies most within `HU_WINDOW`."""
@@ -43,29 +53,32 @@ def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
     UsageError
         If the scan has fewer than three slices.
     """
-    name, slices = _phantom(pairs, size) if source is None else _scan(source, pairs)
+    name, slices, pixel = _phantom(pairs, size) if source is None else _scan(source, pairs)
     outer = [np.ascontiguousarray(values) for values in slices[::2]]
     between = pairwise(outer)
     numbered = [SlicePair(above, below, i) for i, (above, below) in enumerate(between)]
-    return Scene(name, numbered, [np.ascontiguousarray(values) for values in slices[1::2]])
+    truths = [np.ascontiguousarray(values) for values in slices[1::2]]
+    return Scene(name, numbered, truths, pixel, source is not None)
 
 
-def _phantom(pairs: int, size: int) -> tuple[str, Slice]:
+def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
     import SimpleITK
 
     from pmtool.phantom import chest_phantom
 
     pixel = FIELD_MM / size
     image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
-    return "chest phantom", SimpleITK.GetArrayFromImage(image)
+    return "chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel)
 
 
-def _scan(source: Path, pairs: int) -> tuple[str, Slice]:
+def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
+    from pmtool.evaluation.scan import Scan
     from pmtool.volume import load_volume
 
-    slices = load_volume(source).slices
+    scan = Scan(load_volume(source))
+    slices = scan.volume.slices
     pairs = min(pairs, (len(slices) - 1) // 2)
     if not pairs:
         raise UsageError(f"{source} has {len(slices)} slices, a benchmark needs three or more")
     first = (len(slices) - (2 * pairs + 1)) // 2
-    return source.name, np.asarray(slices[first : first + 2 * pairs + 1], np.int16)
+    return source.name, np.asarray(slices[first : first + 2 * pairs + 1], np.int16), scan.pixel

@@ -1,0 +1,115 @@
+"""What `pmtool bench` may be asked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from itertools import product
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from pmtool.benchmark.naive import WINDOW
+from pmtool.errors import UsageError
+
+WindowSize = int | Literal["full"] | None
+"""None is the device's default."""
+
+
+class Engine(NamedTuple):
+    """One way to run the cached sampler; None is what the sampler takes by itself."""
+
+    backend: str | None
+    precision: str | None
+    batch: int | None
+
+    def __str__(self) -> str:
+        batch = None if self.batch is None else f"batch {self.batch}"
+        return ", ".join(x for x in (self.backend, self.precision, batch) if x)
+
+
+@dataclass(frozen=True)
+class BenchmarkOptions:
+    """A benchmark.
+
+    Attributes
+    ----------
+    source
+        A scan, of whose slices every second one is dropped; the phantom if None.
+    device
+        ``auto``, ``cpu`` or ``cuda[:N]``.
+    backends, precisions, batches
+        To compare with each other, every one with every other.
+    size, pairs
+        Of the phantom's slices in pixels, and of the slice pairs.
+    passes
+        Forward passes that the naive sampler really does: whole rows of 64 pixels.
+    peers
+        Time other samplers in PyTorch too.
+    scaling
+        Measure how the time grows with the scan.
+    budget
+        Seconds that this may take.
+    """
+
+    model: Path | None = None
+    source: Path | None = None
+    device: str = "auto"
+    backends: tuple[str, ...] = ()
+    precisions: tuple[str, ...] = ()
+    batches: tuple[int, ...] = ()
+    window: WindowSize = None
+    threads: int | None = None
+    size: int = 512
+    pairs: int = 8
+    passes: int = 2048
+    peers: bool = False
+    scaling: bool = False
+    budget: float = 300.0
+
+    def __post_init__(self) -> None:
+        if self.size < WINDOW or self.pairs < 1:
+            raise UsageError(
+                f"a benchmark needs slices of {WINDOW} pixels or more and at least one pair, "
+                f"not {self.size} and {self.pairs}"
+            )
+        if not WINDOW <= self.passes <= WINDOW**2:
+            raise UsageError(
+                f"the naive passes must lie between {WINDOW} and {WINDOW**2}, not {self.passes}"
+            )
+        if not self.budget > 0:
+            raise UsageError(f"the budget must be positive, not {self.budget:g}")
+
+    def engines(self) -> list[Engine]:
+        """Every combination; the first is the one that the speed-up is told of."""
+        backends = dict.fromkeys(self.backends or (None,))
+        precisions = dict.fromkeys(self.precisions or (None,))
+        batches = dict.fromkeys(self.batches or (None,))
+        return [Engine(*chosen) for chosen in product(backends, precisions, batches)]
+
+    @property
+    def command(self) -> str:
+        """The command that repeats the benchmark; files by their names alone."""
+        return shlex.join(["pmtool", "bench", *self._arguments()])
+
+    def _arguments(self) -> Iterator[str]:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value == field.default:
+                continue
+            option = f"--{_OPTIONS.get(field.name, field.name)}"
+            if value is True:
+                yield option
+            for one in value if isinstance(value, tuple) else ():
+                yield from (option, str(one))
+            if not isinstance(value, tuple | bool):
+                yield from (option, value.name if isinstance(value, Path) else str(value))
+
+
+_OPTIONS = {
+    "source": "input",
+    "backends": "backend",
+    "precisions": "precision",
+    "batches": "batch",
+}
+"""What the command line calls an option, where that is another name."""

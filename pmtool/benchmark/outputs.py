@@ -1,0 +1,49 @@
+"""The files of `pmtool bench`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pmtool.benchmark.page import page
+from pmtool.benchmark.report import Report
+from pmtool.errors import OutputError, UsageError
+from pmtool.files import write_bytes
+from pmtool.options import check_output
+
+Outputs = Mapping[str, Path | None]
+"""``json``, ``page`` and ``picture``: where each is written, if it is."""
+
+
+def check_outputs(outputs: Outputs, overwrite: bool) -> None:
+    """Refuse files before the work.
+
+    Raises
+    ------
+    UsageError
+        If the picture is no PNG.
+    OutputError
+        If a file exists, cannot be written, or is named twice.
+    """
+    picture = outputs["picture"]
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UsageError(f"the picture is a PNG; {picture} must end with .png")
+    paths = [path for path in outputs.values() if path is not None]
+    for number, path in enumerate(paths):
+        check_output(path, overwrite)
+        if path.resolve() in [other.resolve() for other in paths[:number]]:
+            raise OutputError(f"two outputs would be written to {path}; name another file")
+
+
+def write_outputs(outputs: Outputs, report: Report) -> None:
+    """Write what is wanted; raises `OutputError`."""
+    values = report.to_json()
+    if outputs["json"] is not None:
+        write_bytes((json.dumps(values, indent=2) + "\n").encode(), outputs["json"])
+    if outputs["page"] is not None:
+        write_bytes(page(values).encode(), outputs["page"])
+    if outputs["picture"] is not None:
+        from pmtool.benchmark.picture import draw
+
+        write_bytes(draw(report), outputs["picture"])

@@ -1,0 +1,181 @@
+"""A benchmark's figures for people: a page of Markdown, made of the JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pmtool.benchmark.floor import GRAPHS
+
+Values = dict[str, Any]
+MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
+
+
+def page(values: Values) -> str:
+    """The page of a JSON of `pmtool bench`; parts that it does not have are left out."""
+    parts = (_head, _speed, _told, _breakdown, _quality, _scaling, _left_out)
+    return "\n\n".join(text for part in parts if (text := part(values))) + "\n"
+
+
+def _head(values: Values) -> str:
+    run, machine = values["runs"][0], values["machine"]
+    height, width = run["size"]
+    kind = ", ".join(x for x in (machine.get("vectors"), machine.get("gpu")) if x)
+    packages = ", ".join(f"{name} {x}" for name, x in values["versions"].items() if x)
+    lines = [
+        f"# {values['scene']}, {run['pairs']} slice pairs of {height}x{width}",
+        "",
+        f"Model {values['model']}, {run['channels']} channels. {machine['cores']} cores of "
+        f"{machine['processor']}{f' ({kind})' if kind else ''}, load {machine['load']:.1f}; "
+        f"{packages}.",
+    ]
+    return "\n".join([*lines, *(["", f"    {values['command']}"] if "command" in values else [])])
+
+
+def _speed(values: Values) -> str:
+    naive = values["runs"][0]["seconds"]
+    rows = [_speed_row(run, naive) for run in values["runs"]]
+    heading = ["sampler", "engine", "batch", "s / slice", "slices / s", "pixels / s", "s / scan"]
+    return markdown([*heading, "times the naive one"], rows)
+
+
+def _speed_row(run: Values, naive: float) -> list[str]:
+    per_slice, pixels = run["seconds"] / run["pairs"], run["size"][0] * run["size"][1]
+    return [
+        run["name"] + (", extrapolated" if run["passes"] else ""),
+        f"{run['backend']} {run['precision']}, {run['device']}",
+        str(run["batch"]),
+        _number(per_slice),
+        _number(1 / per_slice),
+        _number(pixels / per_slice),
+        _number(run["seconds"]),
+        _number(naive / run["seconds"]),
+    ]
+
+
+def _told(values: Values) -> str:
+    strip, naive = values["strip"], values["runs"][0]
+    passes = ", ".join(
+        f"{1000 * x['seconds']:.1f} ms ({x['passes']} passes, batches of {x['batch']}, "
+        f"threads {x['threads']})"
+        for x in values["passes"]
+    )
+    edges = ", ".join(f"{name} {x:.3f}" for name, x in strip["epr"].items() if x is not None)
+    engines = ", ".join(
+        f"{name} {x:.1e}" for name, x in values.get("max_logit_difference_by_engine", {}).items()
+    )
+    lines = [
+        f"speed-up {values['speedup']:,.0f}, at window 64 {values['speedup_window_64']:,.0f}; "
+        f"{values['seconds_per_slice_512']:.1f} s a 512x512 slice; s / scan is of the "
+        f"{naive['pairs']} pairs",
+        f"naive: a pass of a 64x64 window takes {passes}; medians, the lowest is extrapolated to "
+        "one pass a pixel",
+        f"largest difference of parameters, teacher-forced: {values['max_logit_difference']:.1e}"
+        + (f"; at window 64 {engines}" if engines else ""),
+        f"naive and cached on a strip of {strip['rows']}x64 pixels: {strip['equal_pixels']:.2%} "
+        f"equal, largest difference {strip['largest_difference_hu']} HU"
+        + (f"; EPR {edges}" if edges else ""),
+        *_peers(values["runs"]),
+    ]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _peers(runs: Iterable[Values]) -> list[str]:
+    return [
+        f"{run['name']}, batch {run['batch']}: {run['equal_pixels']:.2%} of its {run['passes']} "
+        "pixels are the naive sampler's"
+        for run in runs
+        if run.get("equal_pixels") is not None
+    ]
+
+
+def _breakdown(values: Values) -> str:
+    """By graph, beside the floor."""
+    timed = [run for run in values["runs"] if run["shares"]]
+    heading = ["s / slice (times the floor)", *GRAPHS, "driver", "all", "GFLOPS"]
+    table = markdown(heading, [_breakdown_row(run) for run in timed])
+    peaks = "; ".join(
+        f"{x['device']} {x['precision']}: {x['gemm_gflops']:,.0f} GFLOPS, "
+        f"{x['gb_per_second']:,.0f} GB/s"
+        for x in values.get("peaks", [])
+    )
+    return f"{table}\n\nPeaks: {peaks or format(values['gemm_gflops'], ',.0f') + ' GFLOPS'}"
+
+
+def _breakdown_row(run: Values) -> list[str]:
+    per_slice = run["seconds"] / run["pairs"]
+    floor = {graph: x / run["pairs"] for graph, x in (run.get("floor") or {}).items()}
+    seconds = {graph: share * per_slice for graph, share in run["shares"].items()}
+
+    def cell(spent: float, least: float | None) -> str:
+        return _number(spent) + (f" ({spent / least:.2g})" if least else "")
+
+    return [
+        run["name"],
+        *(cell(seconds[graph], floor.get(graph)) for graph in GRAPHS),
+        _number(seconds["driver"]),
+        cell(per_slice, sum(floor.values())),
+        f"{run['gflops']:,.0f}",
+    ]
+
+
+def _quality(values: Values) -> str:
+    """Measures with their intervals, and differences from the first run, the reference."""
+    if "quality" not in values:
+        return ""
+    by_run: dict[str, Values] = values["quality"]
+    measures = [x for x in MEASURES if any(x in found for found in by_run.values())]
+    if not measures:
+        return "No edges: OpenCV is not installed (pip install 'pmtool[evaluate]')."
+    heading = ["by the true slices", *(MEASURES[x] for x in measures)]
+    rows = [[name, *(_measure(found[x]) for x in measures)] for name, found in by_run.items()]
+    return (
+        f"{markdown(heading, rows)}\n\nAfter a semicolon: the difference from the first row, slice "
+        "by slice. In brackets: bootstrap intervals of 95 % over the slices."
+    )
+
+
+def _measure(found: Values) -> str:
+    text = f"{found['mean']:.3f}{_interval(found['interval'], '.3f')}"
+    if found["difference"] is None:
+        return text
+    return f"{text}; {found['difference']:+.3f}{_interval(found['difference_interval'], '+.3f')}"
+
+
+def _interval(interval: Sequence[float] | None, form: str) -> str:
+    return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def _scaling(values: Values) -> str:
+    """A row by number of pairs, a column by size."""
+    found = values.get("scaling")
+    if not found:
+        return ""
+    seconds = {(x["pairs"], x["size"]): x["seconds"] for x in found["measured"]}
+    points = {(x["pairs"], x["size"]) for x in found["left_out"]} | seconds.keys()
+    pairs, sizes = (sorted({point[i] for point in points}) for i in (0, 1))
+    rows = [
+        [str(n), *(_number(seconds[n, m]) if (n, m) in seconds else "-" for m in sizes)]
+        for n in pairs
+    ]
+    table = markdown(["s / scan, by pairs", *(f"{m}x{m}" for m in sizes)], rows)
+    return f"{table}\n\n-: not measured, beyond the budget of {found['budget']:g} s."
+
+
+def _left_out(values: Values) -> str:
+    return "\n".join(f"- left out: {x}: {y}" for x, y in values.get("left_out", {}).items())
+
+
+def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table, its columns as wide as they need to be."""
+    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
+    lines = [heading, ["-" * width for width in widths], *rows]
+    return "\n".join(
+        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
+        for line in lines
+    )
+
+
+def _number(value: float) -> str:
+    """Three digits."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

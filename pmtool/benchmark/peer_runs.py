@@ -1,0 +1,128 @@
+"""The peers on the strip of the naive sampler: how fast they are, and whether they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from pmtool.benchmark.naive import WINDOW
+from pmtool.benchmark.parity import Strip, strip_group
+from pmtool.benchmark.peers import Forward, PeerRun, Windows, generate_cached, generate_naive
+from pmtool.benchmark.report import Run
+from pmtool.benchmark.scene import Scene
+from pmtool.levels import to_hounsfield
+from pmtool.network import PixelMiner
+from pmtool.noise import uniforms
+from pmtool.windows import padded_size, wavefronts
+
+NAIVE_ROWS = 2
+"""Of the strip, by the peers that run the whole network for every pixel."""
+BATCHES = (1, 16)
+"""Windows at once of the cached peer."""
+COMPILED = "naive peer, torch.compile"
+
+
+class PeerRuns(NamedTuple):
+    """Runs, and the reasons of those that could not be."""
+
+    runs: list[Run]
+    left_out: dict[str, str]
+
+
+def time_peers(
+    network: PixelMiner,
+    strip: Strip,
+    scene: Scene,
+    seed: int,
+    tell: Callable[[str, float], None],
+) -> PeerRuns:
+    """Every peer on some rows of the strip, extrapolated to the scene."""
+    contest, bits = _Contest(network, strip, scene, seed), network.hyperparameters.bits
+    rows, left_out = min(NAIVE_ROWS, strip.rows), {}
+
+    def naive(forward: Forward) -> PeerRun:
+        return generate_naive(forward, contest.windows(1), rows, bits)
+
+    tell("naive peer", 0)
+    runs = [contest.naive("naive peer", naive(network), rows)]
+    tell(COMPILED, 0)
+    try:
+        runs.append(contest.naive(COMPILED, naive(torch.compile(network)), rows))
+    except Exception as error:  # of many kinds: no compiler, or none that works
+        left_out[COMPILED] = _reason(error)
+    for batch in BATCHES:
+        tell("cached peer", 0)
+        found = generate_cached(network, contest.windows(batch), strip.rows, bits)
+        runs.append(contest.cached(found, batch))
+    return PeerRuns(runs, left_out)
+
+
+class _Contest(NamedTuple):
+    """What the runs are told of."""
+
+    network: PixelMiner
+    strip: Strip
+    scene: Scene
+    seed: int
+
+    def windows(self, count: int) -> Windows:
+        """The strip's window again and again, each with uniform numbers of its own."""
+        strip, device = self.strip, next(self.network.parameters()).device
+        pairs = [strip.pair._replace(number=strip.pair.number + i) for i in range(count)]
+        group, window = strip_group(self.network.hyperparameters, pairs, strip.truth, strip.rows)
+        known = group.targets.copy()
+        known[:, window.known_rows :] = 0
+        neighbours = [group.neighbours(i, window) for i in range(count)]
+        outer = (np.stack(x)[:, None] for x in zip(*neighbours, strict=True))
+        rows, columns = np.ogrid[: window.height, : window.width]
+        numbers = np.array([pair.number for pair in pairs])[:, None, None]
+        arrays = (*outer, known[:, None], uniforms(self.seed, numbers, rows, columns))
+        return Windows(window.known_rows, *(torch.from_numpy(x).to(device) for x in arrays))
+
+    def naive(self, name: str, found: PeerRun, rows: int) -> Run:
+        """One pass a pixel."""
+        passes = rows * found.pixels.shape[-1]
+        return self._run(name, found, rows, 1, found.seconds / passes * self._pixels)
+
+    def cached(self, found: PeerRun, batch: int) -> Run:
+        """The filling of the caches once a window; that windows share pixels is left out."""
+        height, width = self.scene.truths[0].shape
+        shape = padded_size(height), padded_size(width)
+        windows = sum(map(len, wavefronts(shape, (WINDOW, WINDOW)))) * len(self.scene.pairs)
+        passes, rows = self.strip.rows * found.pixels.shape[-1], self.strip.rows
+        seconds = (found.start * windows + found.seconds / passes * self._pixels) / batch
+        return self._run("cached peer", found, rows, batch, seconds)
+
+    @property
+    def _pixels(self) -> int:
+        return sum(truth.size for truth in self.scene.truths)
+
+    def _run(self, name: str, found: PeerRun, rows: int, batch: int, seconds: float) -> Run:
+        height, width = self.scene.truths[0].shape
+        first = self.strip.window.known_rows
+        made = to_hounsfield(found.pixels[0, 0].cpu().numpy(), self.network.hyperparameters)
+        new = slice(first, first + rows)
+        return Run(
+            name=name,
+            backend="torch",
+            channels=self.network.hyperparameters.channels,
+            pairs=len(self.scene.pairs),
+            size=(height, width),
+            window=(WINDOW, WINDOW),
+            batch=batch,
+            threads=torch.get_num_threads(),
+            seconds=seconds,
+            passes=rows * found.pixels.shape[-1] * batch,
+            equal_pixels=float(np.mean(made[new] == self.strip.naive[new])),
+            device=str(found.pixels.device),
+        )
+
+
+def _reason(error: Exception) -> str:
+    """The first line of what a compiler says."""
+    if "compiler" in str(error).lower():
+        return "torch.compile finds no C++ compiler that works; install g++"
+    return f"torch.compile fails: {str(error).strip().splitlines()[0]}"

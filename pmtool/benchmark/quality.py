@@ -1,0 +1,109 @@
+"""What speed costs: edges and texture of the slices that each run made, by the true ones."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.benchmark.scene import Scene, Slice
+from pmtool.evaluation import texture
+from pmtool.evaluation.agreement import scaled_errors
+from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
+from pmtool.evaluation.lungs import air_in_lungs, lung_region
+from pmtool.evaluation.scoring import CT_RANGE
+from pmtool.evaluation.statistics import bootstrap_interval
+from pmtool.evaluation.summary import known_mean
+
+SEED = 0
+Floats = NDArray[np.float64]
+Interval = tuple[float, float] | None
+
+
+class Quality(NamedTuple):
+    """A measure of a run's slices.
+
+    Attributes
+    ----------
+    mean, interval
+        Over the slices, and its 95 % bootstrap interval.
+    difference, difference_interval
+        From the reference run, slice by slice; None for that run itself.
+    """
+
+    mean: float
+    interval: Interval
+    difference: float | None
+    difference_interval: Interval
+
+
+def qualities(
+    results: Mapping[str, Sequence[Slice]], scene: Scene
+) -> dict[str, dict[str, Quality]]:
+    """EPR, edge share and texture NRMSE of runs by name, the first of them the reference.
+
+    Measures whose packages are not installed are left out, and texture where there is no lung.
+
+    Returns
+    -------
+    dict
+        By run and measure.
+    """
+    found: dict[str, dict[str, Quality]] = {name: {} for name in results}
+    for measure, rows in {**_edges(results, scene), **_texture(results, scene)}.items():
+        for name, row in zip(results, rows, strict=True):
+            found[name][measure] = _quality(row, None if row is rows[0] else rows[0])
+    return found
+
+
+def _quality(values: Floats, reference: Floats | None) -> Quality:
+    if reference is None:
+        return Quality(known_mean(values), _interval(values), None, None)
+    difference = values - reference
+    return Quality(
+        known_mean(values), _interval(values), known_mean(difference), _interval(difference)
+    )
+
+
+def _interval(values: Floats) -> Interval:
+    return bootstrap_interval(lambda drawn: known_mean(values[drawn]), len(values), SEED)
+
+
+def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
+    """By measure, a row of every run's slices; empty without OpenCV."""
+    if find_spec("cv2") is None:
+        return {}
+    truths = [edge_map(truth) for truth in scene.truths]
+    maps = [[edge_map(values) for values in slices] for slices in results.values()]
+    return {
+        name: [np.array([measure(a, b) for a, b in zip(row, truths, strict=True)]) for row in maps]
+        for name, measure in (("epr", edge_preservation), ("edge_share", edge_share))
+    }
+
+
+def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
+    """The same of the texture in the lungs; empty for the phantom and without pyradiomics."""
+    if not scene.real or not texture.is_available() or find_spec("skimage") is None:
+        return {}
+    air = air_in_lungs(np.stack(scene.truths), scene.pixel)
+    regions = [lung_region(values, scene.pixel) for values in air]
+    if not any(region.any() for region in regions):
+        return {}
+
+    def features(slices: Sequence[Slice]) -> list[dict[str, float]]:
+        return [
+            texture.slice_texture(values.clip(*CT_RANGE), region, scene.pixel)
+            for values, region in zip(slices, regions, strict=True)
+        ]
+
+    truth = features(scene.truths)
+    names = list(dict.fromkeys(name for row in truth for name in row))
+    expected, *found = (
+        np.array([[row.get(name, np.nan) for name in names] for row in rows])
+        for rows in (truth, *map(features, results.values()))
+    )
+    errors = scaled_errors(np.abs(np.stack(found) - expected))
+    return {"texture_nrmse": [np.array([known_mean(x) for x in run]) for run in errors]}

@@ -1,0 +1,74 @@
+"""How the time grows with the scan: few slices or many, small or large."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from pmtool.benchmark.scene import make_scene
+from pmtool.pairs import SlicePair
+
+PAIRS = (1, 8, 40, 150)
+SIZES = (128, 256, 512, 1024)
+
+
+class Point(NamedTuple):
+    """A scan: slice pairs, and the height and width of a slice."""
+
+    pairs: int
+    size: int
+
+    @property
+    def pixels(self) -> int:
+        """That are generated."""
+        return self.pairs * self.size**2
+
+
+class Scaling(NamedTuple):
+    """Seconds of scans, and those that were not measured because they would have taken too long."""
+
+    budget: float
+    seconds: dict[Point, float]
+    left_out: list[Point]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "budget": self.budget,
+            "measured": [{**x._asdict(), "seconds": s} for x, s in self.seconds.items()],
+            "left_out": [point._asdict() for point in self.left_out],
+        }
+
+
+def measure_scaling(
+    generate: Callable[[Sequence[SlicePair], Point], float], budget: float
+) -> Scaling:
+    """Generate scans, the smallest first, while the next one is expected to end within a time.
+
+    It is expected to take as long for a pixel as the one before; the smallest is always measured.
+
+    Parameters
+    ----------
+    generate
+        Generates the slices of a scan's pairs and returns the seconds that took.
+    budget
+        Seconds for all of it.
+    """
+    points = sorted((Point(*x) for x in product(PAIRS, SIZES)), key=lambda point: point.pixels)
+    seconds: dict[Point, float] = {}
+    start, per_pixel = time.perf_counter(), 0.0
+    for number, point in enumerate(points):
+        spent = time.perf_counter() - start
+        if seconds and spent + per_pixel * point.pixels > budget:
+            return Scaling(budget, seconds, points[number:])
+        seconds[point] = generate(_scan(point), point)
+        per_pixel = seconds[point] / point.pixels
+    return Scaling(budget, seconds, [])
+
+
+def _scan(point: Point) -> list[SlicePair]:
+    """The same pair of the phantom again and again: the work does not depend on what is seen."""
+    (pair,) = make_scene(None, 1, point.size).pairs
+    return [pair._replace(number=number) for number in range(point.pairs)]
