@@ -18,7 +18,7 @@ from PIL import Image
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend
 from pmtool.benchmark.naive import PassCost, TimedNetwork, pass_costs
-from pmtool.benchmark.options import BenchmarkOptions, Engine
+from pmtool.benchmark.options import BenchmarkOptions, Variant
 from pmtool.benchmark.outputs import write_outputs
 from pmtool.benchmark.page import page
 from pmtool.benchmark.parity import generate_strip, largest_difference
@@ -187,14 +187,14 @@ def test_options() -> None:
     options = BenchmarkOptions(
         source=Path("folder/scan.nrrd"), backends=("torch", "onnxruntime-cpu"), batches=(1, 8, 1)
     )
-    assert options.engines() == [
-        Engine("torch", None, 1),
-        Engine("torch", None, 8),
-        Engine("onnxruntime-cpu", None, 1),
-        Engine("onnxruntime-cpu", None, 8),
+    assert options.variants() == [
+        Variant("torch", None, 1),
+        Variant("torch", None, 8),
+        Variant("onnxruntime-cpu", None, 1),
+        Variant("onnxruntime-cpu", None, 8),
     ]
-    assert BenchmarkOptions().engines() == [Engine(None, None, None)]
-    assert str(options.engines()[1]) == "torch, batch 8"
+    assert BenchmarkOptions().variants() == [Variant(None, None, None)]
+    assert str(options.variants()[1]) == "torch, batch 8"
     assert options.command == (
         "pmtool bench --input scan.nrrd --backend torch --backend onnxruntime-cpu "
         "--batch 1 --batch 8 --batch 1"
@@ -219,7 +219,7 @@ def test_quality() -> None:
 def test_quality_of_texture() -> None:
     pytest.importorskip("radiomics", reason=texture.MISSING)
     scene = make_scene(None, 2, 256)._replace(real=True)
-    blurred = [cv2.blur(truth, (5, 5)) for truth in scene.truths]
+    blurred = [cv2.blur(truth, (5, 5)).astype(np.int16) for truth in scene.truths]
     found = qualities({"blurred": blurred, "truth": scene.truths}, scene)
     assert found["truth"]["texture_nrmse"].mean == 0
     assert found["blurred"]["texture_nrmse"].mean > 0.1

@@ -139,9 +139,8 @@ class CachedStack:
         """New columns of a row, through a level and all that are coarser: ``(N, C, 1, n)``."""
         xs = [x]
         for number, layer in enumerate(self.up[level]):
-            above = self.vertical and self.vertical.up[level][number]
-            seen = None if above is None else above.last[..., columns]
-            xs.append(layer(xs[-1], seen, row, columns))
+            seen = None if self.vertical is None else self.vertical.up[level][number].last
+            xs.append(layer(xs[-1], None if seen is None else seen[..., columns], row, columns))
         if level < LEVELS - 1:
             self._coarser(xs[-1], row, columns, level)
             x = self.upsampled[level][:, :, row, columns].unsqueeze(2)
@@ -149,9 +148,9 @@ class CachedStack:
             x = xs.pop()
         for number, layer in enumerate(self.down[level]):
             skip = xs.pop()
-            above = self.vertical and self.vertical.down[level][number]
-            if above is not None:
-                skip = torch.cat((above.last[..., columns], skip), dim=1)
+            if self.vertical is not None:
+                seen = self.vertical.down[level][number].last
+                skip = torch.cat((seen[..., columns], skip), dim=1)
             x = layer(x, skip, row, columns)
         return x
 

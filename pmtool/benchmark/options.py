@@ -16,7 +16,7 @@ WindowSize = int | Literal["full"] | None
 """None is the device's default."""
 
 
-class Engine(NamedTuple):
+class Variant(NamedTuple):
     """One way to run the cached sampler; None is what the sampler takes by itself."""
 
     backend: str | None
@@ -80,12 +80,12 @@ class BenchmarkOptions:
         if not self.budget > 0:
             raise UsageError(f"the budget must be positive, not {self.budget:g}")
 
-    def engines(self) -> list[Engine]:
+    def variants(self) -> list[Variant]:
         """Every combination; the first is the one that the speed-up is told of."""
         backends = dict.fromkeys(self.backends or (None,))
         precisions = dict.fromkeys(self.precisions or (None,))
         batches = dict.fromkeys(self.batches or (None,))
-        return [Engine(*chosen) for chosen in product(backends, precisions, batches)]
+        return [Variant(*chosen) for chosen in product(backends, precisions, batches)]
 
     @property
     def command(self) -> str:

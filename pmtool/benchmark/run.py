@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pmtool.benchmark.cached import CachedRun, run_cached
 from pmtool.benchmark.floor import floor, loads
 from pmtool.benchmark.naive import WINDOW
-from pmtool.benchmark.options import BenchmarkOptions, Engine, WindowSize
+from pmtool.benchmark.options import BenchmarkOptions, Variant, WindowSize
 from pmtool.benchmark.peaks import Peak, measure_peak
 from pmtool.benchmark.quality import Quality, qualities
 from pmtool.benchmark.report import Report, Run
@@ -37,7 +37,7 @@ class _Job(NamedTuple):
     tell: Tell
 
     def generate(
-        self, engine: Engine, window: WindowSize, pairs: Sequence[SlicePair], label: str
+        self, engine: Variant, window: WindowSize, pairs: Sequence[SlicePair], label: str
     ) -> CachedRun:
         """Time the cached sampler."""
         asked = SamplerOptions(window, engine.batch, self.options.threads)
@@ -52,7 +52,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     if min(scene.truths[0].shape) < WINDOW:
         raise UsageError(f"{scene.name} has slices of fewer than {WINDOW} pixels")
     job = _Job(bundle, options, scene, tell)
-    first, *others = options.engines()
+    first, *others = options.variants()
     main, more = _windows(job, first), _engines(job, others)
     runs = main | more
     tell("matrix products", 0)
@@ -82,7 +82,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     )
 
 
-def _windows(job: _Job, engine: Engine) -> Runs:
+def _windows(job: _Job, engine: Variant) -> Runs:
     """One engine at window 64 and by default, which may be the same."""
     runs = {}
     for window in dict.fromkeys((WINDOW, job.options.window)):
@@ -92,7 +92,7 @@ def _windows(job: _Job, engine: Engine) -> Runs:
     return runs
 
 
-def _engines(job: _Job, engines: Iterable[Engine]) -> Runs:
+def _engines(job: _Job, engines: Iterable[Variant]) -> Runs:
     """Other engines by default."""
     runs = {}
     for engine in engines:
@@ -116,7 +116,7 @@ def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
     )
 
 
-def _scaling(job: _Job, engine: Engine) -> Scaling:
+def _scaling(job: _Job, engine: Variant) -> Scaling:
     def generate(pairs: Sequence[SlicePair], point: Point) -> float:
         label = f"{point.pairs} pairs of {point.size}x{point.size}"
         return job.generate(engine, job.options.window, pairs, label).seconds
