@@ -107,7 +107,7 @@ def draw(mixture: Mixture, uniforms: Tensor, bits: int) -> Tensor:
     """
     weights, means = mixture.logits.double().softmax(dim=1), mixture.means.double()
     rate = torch.exp(-mixture.log_scales.double())
-    unit, level = 2.0 / (2**bits - 1), torch.zeros_like(weights[:, 0])
+    unit, level = 2 / ((1 << bits) - 1), torch.zeros_like(weights[:, 0])
     for step in (1 << bit for bit in reversed(range(bits))):
         edge = (level + step - 0.5) * unit - 1  # the upper edge of the level before
         reached = (weights * torch.sigmoid((edge[:, None] - means) * rate)).sum(dim=1)
