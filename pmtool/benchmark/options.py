@@ -9,6 +9,8 @@ from itertools import product
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from pmtool.backends.protocol import Precision
+from pmtool.backends.selection import choose_engine
 from pmtool.benchmark.naive import WINDOW
 from pmtool.errors import UsageError
 
@@ -20,7 +22,7 @@ class Variant(NamedTuple):
     """One way to run the cached sampler; None is what the sampler takes by itself."""
 
     backend: str | None
-    precision: str | None
+    precision: Precision | None
     batch: int | None
 
     def __str__(self) -> str:
@@ -56,7 +58,7 @@ class BenchmarkOptions:
     source: Path | None = None
     device: str = "auto"
     backends: tuple[str, ...] = ()
-    precisions: tuple[str, ...] = ()
+    precisions: tuple[Precision, ...] = ()
     batches: tuple[int, ...] = ()
     window: WindowSize = None
     threads: int | None = None
@@ -104,6 +106,28 @@ class BenchmarkOptions:
                 yield from (option, str(one))
             if not isinstance(value, tuple | bool):
                 yield from (option, value.name if isinstance(value, Path) else str(value))
+
+
+def possible_variants(options: BenchmarkOptions) -> tuple[list[Variant], dict[str, str]]:
+    """The variants that can run here, in order, and why the others cannot.
+
+    Raises
+    ------
+    UsageError
+        If there is none with a backend or a precision that was asked for.
+    """
+    possible, refused = [], {}
+    for variant in options.variants():
+        try:
+            choose_engine(variant.backend, options.device, variant.precision)
+            possible.append(variant)
+        except UsageError as error:
+            refused[variant] = error
+    for variant, why in refused.items():
+        backends, precisions = ({x[i] for x in possible} for i in (0, 1))
+        if variant.backend not in backends or variant.precision not in precisions:
+            raise why
+    return possible, {str(variant): str(why) for variant, why in refused.items()}
 
 
 _OPTIONS = {

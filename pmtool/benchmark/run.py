@@ -8,7 +8,7 @@ from typing import NamedTuple
 from pmtool.benchmark.cached import CachedRun, run_cached
 from pmtool.benchmark.floor import floor, loads
 from pmtool.benchmark.naive import WINDOW
-from pmtool.benchmark.options import BenchmarkOptions, Variant, WindowSize
+from pmtool.benchmark.options import BenchmarkOptions, Variant, WindowSize, possible_variants
 from pmtool.benchmark.peaks import Peak, measure_peak
 from pmtool.benchmark.quality import Quality, qualities
 from pmtool.benchmark.report import Report, Run
@@ -37,23 +37,30 @@ class _Job(NamedTuple):
     tell: Tell
 
     def generate(
-        self, engine: Variant, window: WindowSize, pairs: Sequence[SlicePair], label: str
+        self, variant: Variant, window: WindowSize, pairs: Sequence[SlicePair], label: str
     ) -> CachedRun:
         """Time the cached sampler."""
-        asked = SamplerOptions(window, engine.batch, self.options.threads)
+        asked = SamplerOptions(
+            window,
+            variant.batch,
+            self.options.threads,
+            device=self.options.device,
+            backend=variant.backend,
+            precision=variant.precision,
+        )
         return run_cached(self.bundle, asked, pairs, lambda x: self.tell(label, x / len(pairs)))
 
 
 def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     """Measure all of it in one run; raises `UsageError`, `ModelError` and `InputError`."""
+    (first, *others), refused = possible_variants(options)
     tell("preparing slices", 0)
     bundle = Bundle.load(options.model)
     scene = make_scene(options.source, options.pairs, options.size)
     if min(scene.truths[0].shape) < WINDOW:
         raise UsageError(f"{scene.name} has slices of fewer than {WINDOW} pixels")
     job = _Job(bundle, options, scene, tell)
-    first, *others = options.variants()
-    main, more = _windows(job, first), _engines(job, others)
+    main, more = _windows(job, first), _variants(job, others)
     runs = main | more
     tell("matrix products", 0)
     peaks = _peaks(runs.values())
@@ -78,35 +85,36 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         engines=witness.engines,
         quality=quality,
         scaling=_scaling(job, first) if options.scaling else None,
-        left_out=witness.peers.left_out,
+        left_out=refused | witness.peers.left_out,
     )
 
 
-def _windows(job: _Job, engine: Variant) -> Runs:
-    """One engine at window 64 and by default, which may be the same."""
+def _windows(job: _Job, variant: Variant) -> Runs:
+    """One variant at window 64 and by default, which may be the same."""
     runs = {}
     for window in dict.fromkeys((WINDOW, job.options.window)):
         label = f"cached, window {window or 'default'}"
-        run = job.generate(engine, window, job.scene.pairs, label)
+        run = job.generate(variant, window, job.scene.pairs, label)
         runs[f"cached, {max(run.plan.window)}"] = run
     return runs
 
 
-def _engines(job: _Job, engines: Iterable[Variant]) -> Runs:
-    """Other engines by default."""
+def _variants(job: _Job, variants: Iterable[Variant]) -> Runs:
+    """Other variants by default."""
     runs = {}
-    for engine in engines:
-        run = job.generate(engine, job.options.window, job.scene.pairs, f"cached, {engine}")
-        runs[f"cached, {max(run.plan.window)}, {engine}"] = run
+    for variant in variants:
+        run = job.generate(variant, job.options.window, job.scene.pairs, f"cached, {variant}")
+        runs[f"cached, {max(run.plan.window)}, {variant}"] = run
     return runs
 
 
 def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
     small, *_, default = [*main.values(), *main.values()]
-    network = load_network(job.bundle).to(torch_device(small.device))
+    network = load_network(job.bundle).to(torch_device(small.devices[0]))
+    backends = [run.backend for run in runs.values()]
     return call_witness(
         network,
-        {f"{run.name} {run.precision}": run.backend for run in runs.values()},
+        {f"{backend.name} {backend.precision}": backend for backend in reversed(backends)},
         sorted({WINDOW, max(default.plan.window)}),
         job.scene,
         small.plan.threads,
@@ -116,17 +124,17 @@ def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
     )
 
 
-def _scaling(job: _Job, engine: Variant) -> Scaling:
+def _scaling(job: _Job, variant: Variant) -> Scaling:
     def generate(pairs: Sequence[SlicePair], point: Point) -> float:
         label = f"{point.pairs} pairs of {point.size}x{point.size}"
-        return job.generate(engine, job.options.window, pairs, label).seconds
+        return job.generate(variant, job.options.window, pairs, label).seconds
 
     return measure_scaling(generate, job.options.budget)
 
 
 def _peaks(runs: Iterable[CachedRun]) -> dict[tuple[str, str], Peak]:
-    """Of the devices that PyTorch has access to."""
-    threads = {(run.device, run.precision): run.plan.threads for run in runs}
+    """Of the devices that PyTorch has access to; of several like devices, of the first."""
+    threads = {(run.devices[0], run.sampler.precision): run.plan.threads for run in runs}
     return {
         (device, precision): measure_peak(device, precision, count)
         for (device, precision), count in threads.items()
@@ -136,9 +144,10 @@ def _peaks(runs: Iterable[CachedRun]) -> dict[tuple[str, str], Peak]:
 
 def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quality]) -> Run:
     means = {measure: found.mean for measure, found in quality.items()}
+    peak = peaks.get((run.devices[0], run.sampler.precision))
     return Run(
         name=name,
-        backend=run.name,
+        backend=run.sampler.backend,
         channels=run.sampler.bundle.hyperparameters.channels,
         pairs=len(run.slices),
         size=run.size,
@@ -148,23 +157,19 @@ def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quali
         seconds=run.seconds,
         gflops=run.operations / run.seconds / 1e9,
         shares=run.shares,
-        floor=_floor(run, peaks.get((run.device, run.precision))),
+        floor=None if peak is None else _floor(run, peak),
         epr=means.get("epr"),
         edge_share=means.get("edge_share"),
-        device=run.device,
-        precision=run.precision,
+        device=run.sampler.device,
+        precision=run.sampler.precision,
     )
 
 
-def _floor(run: CachedRun, peak: Peak | None) -> dict[str, float] | None:
+def _floor(run: CachedRun, peak: Peak) -> dict[str, float]:
     """Seconds at best of all slices, by graph."""
-    if peak is None:
-        return None
     found = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
-    return {
-        graph: len(run.slices) * floor(load, peak.gemm, peak.bandwidth)
-        for graph, load in found.items()
-    }
+    slices = len(run.slices) / len(run.devices)
+    return {graph: slices * floor(load, peak.gemm, peak.bandwidth) for graph, load in found.items()}
 
 
 def _naive(job: _Job, witness: Witness) -> Run:
