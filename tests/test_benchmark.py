@@ -18,7 +18,7 @@ from PIL import Image
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend
 from pmtool.benchmark.naive import PassCost, TimedNetwork, pass_costs
-from pmtool.benchmark.options import BenchmarkOptions, Variant
+from pmtool.benchmark.options import BenchmarkOptions, Variant, possible_variants
 from pmtool.benchmark.outputs import write_outputs
 from pmtool.benchmark.page import page
 from pmtool.benchmark.parity import generate_strip, largest_difference
@@ -200,6 +200,26 @@ def test_options() -> None:
         "--batch 1 --batch 8 --batch 1"
     )
     assert BenchmarkOptions(peers=True, pairs=2).command == "pmtool bench --pairs 2 --peers"
+
+
+def test_variants_that_cannot_run() -> None:
+    """One of several is left out; what could not be asked for at all is an error."""
+    both = BenchmarkOptions(
+        device="cpu",
+        backends=("onnxruntime-cpu", "torch"),
+        precisions=("float32", "bfloat16"),
+    )
+    possible, refused = possible_variants(both)
+    assert [str(variant) for variant in possible] == [
+        "onnxruntime-cpu, float32",
+        "torch, float32",
+        "torch, bfloat16",
+    ]
+    assert list(refused) == ["onnxruntime-cpu, bfloat16"]
+    with pytest.raises(UsageError, match="float32"):
+        possible_variants(replace(both, backends=("onnxruntime-cpu",)))
+    with pytest.raises(UsageError, match="there is no backend 'tensorflow'"):
+        possible_variants(replace(both, backends=("torch", "tensorflow")))
 
 
 def test_quality() -> None:

@@ -94,12 +94,14 @@ def _breakdown(values: Values) -> str:
     timed = [run for run in values["runs"] if run["shares"]]
     heading = ["s / slice (times the floor)", *GRAPHS, "driver", "all", "GFLOPS"]
     table = markdown(heading, [_breakdown_row(run) for run in timed])
-    peaks = "; ".join(
-        f"{x['device']} {x['precision']}: {x['gemm_gflops']:,.0f} GFLOPS, "
-        f"{x['gb_per_second']:,.0f} GB/s"
+    told = [
+        f"{x['device']} {x['precision']}: {_number(x['gemm_gflops'])} GFLOPS, "
+        f"{_number(x['gb_per_second'])} GB/s"
         for x in values.get("peaks", [])
-    )
-    return f"{table}\n\nPeaks: {peaks or format(values['gemm_gflops'], ',.0f') + ' GFLOPS'}"
+    ]
+    if not told and values["gemm_gflops"]:
+        told = [f"{_number(values['gemm_gflops'])} GFLOPS"]
+    return "\n\n".join([table, *([f"Peaks: {'; '.join(told)}."] if told else [])])
 
 
 def _breakdown_row(run: Values) -> list[str]:

@@ -168,7 +168,7 @@ class Report:
             "scene": self.scene,
             "model": self.model,
             "model_hash": self.model_hash,
-            "gemm_gflops": self.peaks[0].gemm / 1e9,
+            "gemm_gflops": self.peaks[0].gemm / 1e9 if self.peaks else None,
             "peaks": [peak.to_json() for peak in self.peaks],
             "passes": [cost._asdict() for cost in self.passes],
             "machine": machine(),

@@ -14,13 +14,14 @@ from pmtool.benchmark.quality import Quality, qualities
 from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
-from pmtool.benchmark.timing import torch_device
+from pmtool.benchmark.timing import free_cached_memory, torch_device
 from pmtool.benchmark.witness import Tell, Witness, call_witness
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 from pmtool.network.inference import load_network
 from pmtool.pairs import SlicePair
 from pmtool.plan import SamplerOptions, operations
+from pmtool.sampler import Sampler
 
 Runs = dict[str, CachedRun]
 """By name."""
@@ -40,7 +41,14 @@ class _Job(NamedTuple):
         self, variant: Variant, window: WindowSize, pairs: Sequence[SlicePair], label: str
     ) -> CachedRun:
         """Time the cached sampler."""
-        asked = SamplerOptions(
+        asked = self.asked(variant, window)
+        run = run_cached(self.bundle, asked, pairs, lambda x: self.tell(label, x / len(pairs)))
+        free_cached_memory()
+        return run
+
+    def asked(self, variant: Variant, window: WindowSize) -> SamplerOptions:
+        """Of the sampler."""
+        return SamplerOptions(
             window,
             variant.batch,
             self.options.threads,
@@ -48,7 +56,6 @@ class _Job(NamedTuple):
             backend=variant.backend,
             precision=variant.precision,
         )
-        return run_cached(self.bundle, asked, pairs, lambda x: self.tell(label, x / len(pairs)))
 
 
 def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
@@ -63,7 +70,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     main, more = _windows(job, first), _variants(job, others)
     runs = main | more
     tell("matrix products", 0)
-    peaks = _peaks(runs.values())
+    peaks, unknown = _peaks(runs.values())
     witness = _witness(job, main, runs)
     quality = qualities({name: run.slices for name, run in runs.items()}, scene)
     reports = {name: _report(name, run, peaks, quality[name]) for name, run in runs.items()}
@@ -85,17 +92,19 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         engines=witness.engines,
         quality=quality,
         scaling=_scaling(job, first) if options.scaling else None,
-        left_out=refused | witness.peers.left_out,
+        left_out=refused | unknown | witness.peers.left_out,
     )
 
 
 def _windows(job: _Job, variant: Variant) -> Runs:
     """One variant at window 64 and by default, which may be the same."""
-    runs = {}
-    for window in dict.fromkeys((WINDOW, job.options.window)):
-        label = f"cached, window {window or 'default'}"
-        run = job.generate(variant, window, job.scene.pairs, label)
-        runs[f"cached, {max(run.plan.window)}"] = run
+    pairs, window = job.scene.pairs, job.options.window
+    small = job.generate(variant, WINDOW, pairs, "cached, window 64")
+    runs = {f"cached, {WINDOW}": small}
+    plan = Sampler(job.bundle, job.asked(variant, window)).plan(small.size, len(pairs))
+    if plan.window != small.plan.window:
+        label = f"cached, {max(plan.window)}"
+        runs[label] = job.generate(variant, window, pairs, label)
     return runs
 
 
@@ -109,12 +118,15 @@ def _variants(job: _Job, variants: Iterable[Variant]) -> Runs:
 
 
 def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
-    small, *_, default = [*main.values(), *main.values()]
+    first = list(main.values())
+    small, default = first[0], first[-1]
     network = load_network(job.bundle).to(torch_device(small.devices[0]))
-    backends = [run.backend for run in runs.values()]
+    engines: Runs = {}
+    for run in runs.values():
+        engines.setdefault(f"{run.sampler.backend} {run.sampler.precision}", run)
     return call_witness(
         network,
-        {f"{backend.name} {backend.precision}": backend for backend in reversed(backends)},
+        {name: run.backend for name, run in engines.items()},
         sorted({WINDOW, max(default.plan.window)}),
         job.scene,
         small.plan.threads,
@@ -132,14 +144,16 @@ def _scaling(job: _Job, variant: Variant) -> Scaling:
     return measure_scaling(generate, job.options.budget)
 
 
-def _peaks(runs: Iterable[CachedRun]) -> dict[tuple[str, str], Peak]:
-    """Of the devices that PyTorch has access to; of several like devices, of the first."""
-    threads = {(run.devices[0], run.sampler.precision): run.plan.threads for run in runs}
-    return {
-        (device, precision): measure_peak(device, precision, count)
-        for (device, precision), count in threads.items()
-        if torch_device(device) == device
-    }
+def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict[str, str]]:
+    """Of the runs' devices, or why not; of several GPUs, of the first."""
+    peaks, unknown = {}, {}
+    for run in runs:
+        device, precision = run.devices[0], run.sampler.precision
+        if torch_device(device) != device:
+            unknown[f"the floor on {device}"] = "PyTorch is a build without CUDA"
+        elif (device, precision) not in peaks:
+            peaks[device, precision] = measure_peak(device, precision, run.plan.threads)
+    return peaks, unknown
 
 
 def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quality]) -> Run:

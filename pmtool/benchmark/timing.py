@@ -34,6 +34,12 @@ def torch_device(name: str) -> str:
     return name if name == "cpu" or torch.cuda.is_available() else "cpu"
 
 
+def free_cached_memory() -> None:
+    """Give a GPU's memory that PyTorch holds for later back, for another engine to find it free."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Let PyTorch use as many threads as the sampler."""
