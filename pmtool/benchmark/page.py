@@ -110,14 +110,14 @@ def _breakdown_row(run: Values) -> list[str]:
     seconds = {graph: share * per_slice for graph, share in run["shares"].items()}
 
     def cell(spent: float, least: float | None) -> str:
-        return _number(spent) + (f" ({spent / least:.2g})" if least else "")
+        return _number(spent) + (f" ({_number(spent / least)})" if least else "")
 
     return [
         run["name"],
         *(cell(seconds[graph], floor.get(graph)) for graph in GRAPHS),
         _number(seconds["driver"]),
         cell(per_slice, sum(floor.values())),
-        f"{run['gflops']:,.0f}",
+        _number(run["gflops"]),
     ]
 
 

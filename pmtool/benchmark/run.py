@@ -145,20 +145,24 @@ def _scaling(job: _Job, variant: Variant) -> Scaling:
 
 
 def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict[str, str]]:
-    """Of the runs' devices, or why not; of several GPUs, of the first."""
+    """Of the runs' devices, of several GPUs of the first, or why not.
+
+    Float32 belongs to every precision: where it is faster, products may as well be taken in it.
+    """
     peaks, unknown = {}, {}
     for run in runs:
-        device, precision = run.devices[0], run.sampler.precision
+        device = run.devices[0]
         if torch_device(device) != device:
             unknown[f"the floor on {device}"] = "PyTorch is a build without CUDA"
-        elif (device, precision) not in peaks:
-            peaks[device, precision] = measure_peak(device, precision, run.plan.threads)
+            continue
+        for precision in (run.sampler.precision, "float32"):
+            if (device, precision) not in peaks:
+                peaks[device, precision] = measure_peak(device, precision, run.plan.threads)
     return peaks, unknown
 
 
 def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quality]) -> Run:
     means = {measure: found.mean for measure, found in quality.items()}
-    peak = peaks.get((run.devices[0], run.sampler.precision))
     return Run(
         name=name,
         backend=run.sampler.backend,
@@ -171,7 +175,7 @@ def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quali
         seconds=run.seconds,
         gflops=run.operations / run.seconds / 1e9,
         shares=run.shares,
-        floor=None if peak is None else _floor(run, peak),
+        floor=_floor(run, peaks),
         epr=means.get("epr"),
         edge_share=means.get("edge_share"),
         device=run.sampler.device,
@@ -179,11 +183,16 @@ def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quali
     )
 
 
-def _floor(run: CachedRun, peak: Peak) -> dict[str, float]:
+def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
     """Seconds at best of all slices, by graph."""
+    keys = [(run.devices[0], x) for x in (run.sampler.precision, "float32")]
+    known = [peaks[key] for key in keys if key in peaks]
+    if not known:
+        return None
+    gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known), strict=True))
     found = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
     slices = len(run.slices) / len(run.devices)
-    return {graph: slices * floor(load, peak.gemm, peak.bandwidth) for graph, load in found.items()}
+    return {graph: slices * floor(load, gemm, bandwidth) for graph, load in found.items()}
 
 
 def _naive(job: _Job, witness: Witness) -> Run:
