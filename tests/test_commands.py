@@ -118,23 +118,34 @@ def test_bench_picture_without_matplotlib(
     assert "needs matplotlib: pip install 'pmtool[evaluate]'" in capsys.readouterr().err
 
 
-def test_bench(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """All of it with the default model, as small as can be."""
+def test_bench(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of it with the default model, as small as can be; nothing is compiled."""
+    monkeypatch.setattr("torch.compile", lambda network: network)
     files = [tmp_path / f"bench.{suffix}" for suffix in ("json", "md", "png")]
     outputs = zip(("--json", "--page", "--picture"), files, strict=True)
-    small = ("--size", 64, "--pairs", 1, "--passes", 64, "--threads", 1)
-    assert run("bench", *small, *(x for pair in outputs for x in pair)) == 0
+    small = ("--device", "cpu", "--size", 64, "--pairs", 2, "--passes", 64, "--threads", 1)
+    more = ("--batch", 2, "--batch", 1, "--peers", "--scaling", "--budget", 0.001)
+    assert run("bench", *small, *more, *(x for pair in outputs for x in pair)) == 0
     values, told = json.loads(files[0].read_text()), capsys.readouterr()
     assert told.out == files[1].read_text() == page(values)
     assert files[2].read_bytes().startswith(b"\x89PNG")
     assert values["equal_pixels"] >= 63 / 64
     assert values["max_logit_difference"] < 1e-3
-    assert values["command"] == "pmtool bench --threads 1 --size 64 --pairs 1 --passes 64"
-    naive, cached = values["runs"]
+    assert list(values["max_logit_difference_by_engine"]) == ["onnxruntime-cpu float32"]
+    assert "--pairs 2 --passes 64 --peers --scaling --budget 0.001" in values["command"]
+    naive, cached, other, *peers = values["runs"]
+    assert [run["batch"] for run in (cached, other)] == [2, 1]
     assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
     assert all(cached["shares"][graph] > 0 for graph in GRAPHS)
     assert sum(cached["shares"].values()) == pytest.approx(1)
     assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in GRAPHS)
+    assert values["quality"][other["name"]]["epr"]["difference"] == 0  # batches change no pixel
+    assert [run["batch"] for run in peers] == [1, 1, 1, 16]
+    assert all(run["equal_pixels"] >= 63 / 64 for run in peers)
+    assert [x["pairs"] for x in values["scaling"]["measured"]] == [1]
+    assert values["left_out"] == {}
 
 
 def test_help_is_quick() -> None:

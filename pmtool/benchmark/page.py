@@ -82,8 +82,9 @@ def _told(values: Values) -> str:
 
 def _peers(runs: Iterable[Values]) -> list[str]:
     return [
-        f"{run['name']}, batch {run['batch']}: {run['equal_pixels']:.2%} of its {run['passes']} "
-        "pixels are the naive sampler's"
+        f"{run['name']}, batch {run['batch']}: {run['equal_pixels']:.2%} of a window's pixels are "
+        f"the naive sampler's; {run['passes']} pixels really generated, {_number(run['start'])} s "
+        "before the first"
         for run in runs
         if run.get("equal_pixels") is not None
     ]

@@ -116,6 +116,7 @@ class _Contest(NamedTuple):
             threads=torch.get_num_threads(),
             seconds=seconds,
             passes=rows * found.pixels.shape[-1] * batch,
+            start=found.start,
             equal_pixels=float(np.mean(made[new] == self.strip.naive[new])),
             device=str(found.pixels.device),
         )

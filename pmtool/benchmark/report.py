@@ -38,8 +38,10 @@ class Run:
         Operations of the plain network's pass over every window, a second, in units of 1e9.
     epr, edge_share
         Against the true slices, the mean of all; None without OpenCV.
+    start
+        Seconds before a peer's first pixel: compilation, or a forward pass to fill the caches.
     equal_pixels
-        Share of the pixels really generated that are the naive sampler's, of a peer.
+        Share of the pixels of a peer's first window that are the naive sampler's.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Run:
     floor: dict[str, float] | None = None
     epr: float | None = None
     edge_share: float | None = None
+    start: float | None = None
     equal_pixels: float | None = None
     device: str = "cpu"
     precision: str = "float32"
