@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pmtool.benchmark.floor import GRAPHS
 from pmtool.benchmark.report import Report, Run
-from pmtool.benchmark.scaling import Scaling
+from pmtool.benchmark.scaling import PAIRS, Scaling
 from pmtool.evaluation.plots import COLOURS
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _draw_runs(axes: Axes, runs: Sequence[Run]) -> None:
         axes.barh(names, widths, left=left, color=colour, label=graph)
         left = [a + b for a, b in zip(left, widths, strict=True)]
     floors = [sum((run.floor or {}).values()) / run.pairs for run in runs]
-    axes.plot(floors, names, "k|", markersize=24, label="floor")
+    axes.plot(floors, names, "k|", markersize=14, label="floor")
     axes.invert_yaxis()
     axes.set_xlabel("seconds a slice")
     axes.legend(frameon=False)
@@ -55,6 +55,9 @@ def _draw_scaling(axes: Axes, scaling: Scaling) -> None:
         line = list(group)
         seconds = [scaling.seconds[point] for point in line]
         axes.loglog([x.pairs for x in line], seconds, "o-", label=f"{size}x{size}")
+    axes.set_xticks(PAIRS, PAIRS)
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(PAIRS[0] / 1.5, PAIRS[-1] * 1.5)
     axes.set_xlabel("slice pairs")
     axes.set_ylabel("seconds a scan")
     axes.legend(frameon=False)
