@@ -14,6 +14,7 @@ import torch
 from pmtool import commands
 from pmtool.benchmark.floor import GRAPHS
 from pmtool.benchmark.page import page
+from pmtool.benchmark.peer_runs import COMPILED
 from pmtool.cli import cli
 from pmtool.console import run_command
 
@@ -121,11 +122,14 @@ def test_bench_picture_without_matplotlib(
 def test_bench(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All of it with the default model, as small as can be; nothing is compiled."""
-    monkeypatch.setattr("torch.compile", lambda network: network)
+    """All of it with the default model, as small as can be; nothing can be compiled."""
+    monkeypatch.delattr("torch.compile")
+    monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 1)
+    monkeypatch.setattr("pmtool.benchmark.peer_runs.BATCHES", (1, 2))
+    monkeypatch.setattr("pmtool.benchmark.scaling.SIZES", (64, 512))
     files = [tmp_path / f"bench.{suffix}" for suffix in ("json", "md", "png")]
     outputs = zip(("--json", "--page", "--picture"), files, strict=True)
-    small = ("--device", "cpu", "--size", 64, "--pairs", 2, "--passes", 64, "--threads", 1)
+    small = ("--device", "cpu", "--size", 64, "--pairs", 1, "--passes", 64, "--threads", 1)
     more = ("--batch", 2, "--batch", 1, "--peers", "--scaling", "--budget", 0.001)
     assert run("bench", *small, *more, *(x for pair in outputs for x in pair)) == 0
     values, told = json.loads(files[0].read_text()), capsys.readouterr()
@@ -134,7 +138,7 @@ def test_bench(
     assert values["equal_pixels"] >= 63 / 64
     assert values["max_logit_difference"] < 1e-3
     assert list(values["max_logit_difference_by_engine"]) == ["onnxruntime-cpu float32"]
-    assert "--pairs 2 --passes 64 --peers --scaling --budget 0.001" in values["command"]
+    assert "--pairs 1 --passes 64 --peers --scaling --budget 0.001" in values["command"]
     naive, cached, other, *peers = values["runs"]
     assert [run["batch"] for run in (cached, other)] == [2, 1]
     assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
@@ -142,10 +146,10 @@ def test_bench(
     assert sum(cached["shares"].values()) == pytest.approx(1)
     assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in GRAPHS)
     assert values["quality"][other["name"]]["epr"]["difference"] == 0  # batches change no pixel
-    assert [run["batch"] for run in peers] == [1, 1, 1, 16]
+    assert [run["batch"] for run in peers] == [1, 1, 2]
     assert all(run["equal_pixels"] >= 63 / 64 for run in peers)
-    assert [x["pairs"] for x in values["scaling"]["measured"]] == [1]
-    assert values["left_out"] == {}
+    assert [(x["pairs"], x["size"]) for x in values["scaling"]["measured"]] == [(1, 64)]
+    assert list(values["left_out"]) == [COMPILED]
 
 
 def test_help_is_quick() -> None:
