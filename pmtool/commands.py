@@ -11,7 +11,7 @@ from pmtool.bundle import MANIFEST, WEIGHTS
 from pmtool.errors import OutputError, UsageError
 
 FOR_EXPORT = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
-FOR_BENCH = ("torch", "safetensors", "onnxruntime")
+FOR_BENCH = ("torch", "safetensors")
 EXTRAS = "pmtool[cpu,torch]"
 
 

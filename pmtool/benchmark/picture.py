@@ -55,7 +55,7 @@ def _draw_scaling(axes: Axes, scaling: Scaling) -> None:
         line = list(group)
         seconds = [scaling.seconds[point] for point in line]
         axes.loglog([x.pairs for x in line], seconds, "o-", label=f"{size}x{size}")
-    axes.set_xticks(PAIRS, PAIRS)
+    axes.set_xticks(PAIRS, map(str, PAIRS))
     axes.set_xticks([], minor=True)
     axes.set_xlim(PAIRS[0] / 1.5, PAIRS[-1] * 1.5)
     axes.set_xlabel("slice pairs")

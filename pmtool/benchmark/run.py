@@ -149,7 +149,8 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
 
     Float32 belongs to every precision: where it is faster, products may as well be taken in it.
     """
-    peaks, unknown = {}, {}
+    peaks: dict[tuple[str, str], Peak] = {}
+    unknown: dict[str, str] = {}
     for run in runs:
         device = run.devices[0]
         if torch_device(device) != device:
