@@ -154,7 +154,9 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
     for run in runs:
         device = run.devices[0]
         if torch_device(device) != device:
-            unknown[f"the floor on {device}"] = "PyTorch is a build without CUDA"
+            unknown[f"the floor on {device}"] = (
+                "PyTorch is a build without CUDA, so that the naive sampler ran on the processor"
+            )
             continue
         for precision in (run.sampler.precision, "float32"):
             if (device, precision) not in peaks:
