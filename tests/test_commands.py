@@ -95,6 +95,10 @@ def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
         ("--budget", "nan"),
         ("--batch", 0),
         ("--picture", "picture.jpg"),
+        ("--backend", "tensorflow"),
+        ("--precision", "int8"),
+        ("--device", "tpu"),
+        ("--backend", "onnxruntime-cpu", "--precision", "bfloat16"),
     ],
 )
 def test_bench_options(arguments: tuple[object, ...], capsys: pytest.CaptureFixture[str]) -> None:

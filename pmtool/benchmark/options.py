@@ -99,13 +99,10 @@ class BenchmarkOptions:
             value = getattr(self, field.name)
             if value == field.default:
                 continue
-            option = f"--{_OPTIONS.get(field.name, field.name)}"
-            if value is True:
-                yield option
-            for one in value if isinstance(value, tuple) else ():
-                yield from (option, str(one))
-            if not isinstance(value, tuple | bool):
-                yield from (option, value.name if isinstance(value, Path) else str(value))
+            for one in value if isinstance(value, tuple) else (value,):
+                yield f"--{_OPTIONS.get(field.name, field.name)}"
+                if one is not True:
+                    yield one.name if isinstance(one, Path) else f"{one}".removesuffix(".0")
 
 
 def possible_variants(options: BenchmarkOptions) -> tuple[list[Variant], dict[str, str]]:
