@@ -134,7 +134,8 @@ def _quality(values: Values) -> str:
     rows = [[name, *(_measure(found[x]) for x in measures)] for name, found in by_run.items()]
     return (
         f"{markdown(heading, rows)}\n\nAfter a semicolon: the difference from the first row, slice "
-        "by slice. In brackets: bootstrap intervals of 95 % over the slices."
+        f"by slice. In brackets: bootstrap intervals of 95 % over the {values['runs'][0]['pairs']} "
+        "slices. Errors of texture are scaled to [0, 1] over the rows of this table."
     )
 
 
