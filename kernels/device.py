@@ -1,0 +1,232 @@
+"""Arrays and kernels on an NVIDIA GPU, through pycuda.
+
+The context is the device's primary one, which TensorRT, ONNX Runtime and PyTorch use too; it is
+current only while a call of ours runs, so that any thread may call.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.kernels import launch
+from pmtool.kernels.compile import SOURCES, architecture, machine_code
+
+Floats = NDArray[np.float32]
+ITEM = 4
+
+
+@dataclass(frozen=True)
+class DeviceArray:
+    """Float32 on the device, C-contiguous.
+
+    Attributes
+    ----------
+    pointer
+        Address of the first element.
+    shape
+        As of a NumPy array.
+    owner
+        Keeps the memory for as long as an array refers to it.
+    """
+
+    pointer: int
+    shape: tuple[int, ...]
+    owner: Any
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """By which other libraries read and write the same memory."""
+        place = (self.pointer, False)
+        return {"shape": self.shape, "typestr": "<f4", "data": place, "strides": None, "version": 3}
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice) -> DeviceArray:
+        """A view of one or of neighbouring elements along the first axis."""
+        rest = self.shape[1:]
+        if isinstance(index, slice):
+            start, stop, step = index.indices(len(self))
+            if step != 1:
+                raise IndexError("views on the device are of neighbouring elements")
+            shape: tuple[int, ...] = (max(0, stop - start), *rest)
+        else:
+            start, shape = range(len(self))[index], rest
+        return DeviceArray(self.pointer + ITEM * start * prod(rest), shape, self.owner)
+
+    def reshape(self, *shape: int) -> DeviceArray:
+        """A view of another shape; one length may be -1."""
+        if -1 in shape:
+            known = -prod(shape)
+            shape = tuple(self.size // known if n == -1 else n for n in shape)
+        if prod(shape) != self.size:
+            raise ValueError(f"{self.shape} cannot become {shape}")
+        return DeviceArray(self.pointer, shape, self.owner)
+
+
+class CudaDevice:
+    """A GPU with the compiled kernels and one stream for all that is done on it: a `Launcher`.
+
+    Parameters
+    ----------
+    index
+        Of the GPU.
+
+    Raises
+    ------
+    UsageError
+        If pycuda, a driver, the GPU or a compiler is missing.
+    """
+
+    def __init__(self, index: int = 0) -> None:
+        self.driver = _driver()
+        count = self.driver.Device.count()
+        if not 0 <= index < count:
+            raise UsageError(
+                f"there is no GPU {index}, only {count} of them: give another --device"
+            )
+        device = self.driver.Device(index)
+        self.architecture = architecture(*device.compute_capability())
+        attribute = self.driver.device_attribute
+        self.processors = int(device.get_attribute(attribute.MULTIPROCESSOR_COUNT))
+        limit = attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        self.shared_limit = int(device.get_attribute(limit))
+        self.context = device.retain_primary_context()
+        self.functions: dict[str, Any] = {}
+        codes = [machine_code(source, self.architecture) for source in SOURCES]
+        with self.active():
+            self.stream = self.driver.Stream()
+            self.modules = [self.driver.module_from_buffer(code) for code in codes]
+
+    @contextmanager
+    def active(self) -> Iterator[None]:
+        """The device's context, current in this thread."""
+        self.context.push()
+        try:
+            yield
+        except self.driver.MemoryError as error:
+            raise MemoryBudgetError(
+                "out of GPU memory; give a smaller --memory, --batch or --window"
+            ) from error
+        finally:
+            self.context.pop()
+
+    def launch(
+        self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
+    ) -> None:
+        """See `Launcher.launch`; on the stream, not waited for."""
+        arguments = struct.pack(f"={len(words)}Q", *words)
+        with self.active():
+            function = self._function(kernel, len(arguments))
+            grid, block = (blocks, 1), (threads, 1, 1)
+            function.prepared_async_call(grid, block, self.stream, arguments, shared_size=shared)
+
+    def _function(self, kernel: str, size: int) -> Any:
+        """A kernel that takes ``size`` bytes of arguments."""
+        if kernel not in self.functions:
+            module = self.modules[kernel.startswith("pixel_row")]
+            function = module.get_function(kernel)
+            largest = self.driver.function_attribute.MAX_DYNAMIC_SHARED_SIZE_BYTES
+            function.set_attribute(largest, self.shared_limit)
+            self.functions[kernel] = function.prepare([f"{size}s"])
+        return self.functions[kernel]
+
+    def allocate(self, *shape: int) -> DeviceArray:
+        """An array of whatever the memory holds; raises `MemoryBudgetError`."""
+        with self.active():
+            owner = self.driver.mem_alloc(max(ITEM, ITEM * prod(shape)))
+        return DeviceArray(int(owner), shape, owner)
+
+    def keep(self, values: NDArray[Any]) -> DeviceArray:
+        """See `Launcher.keep`; raises `MemoryBudgetError`."""
+        content = np.frombuffer(values.tobytes(), np.float32)
+        array = self.allocate(content.size)
+        with self.active():
+            self.driver.memcpy_htod(array.pointer, content)
+        return array
+
+
+class CudaMemory:
+    """Arrays on a GPU: a `pmtool.backends.protocol.Memory`; all is done on the device's stream."""
+
+    def __init__(self, device: CudaDevice) -> None:
+        self.device, self.driver = device, device.driver
+
+    def zeros(self, *shape: int) -> DeviceArray:
+        """An array of zeros; raises `MemoryBudgetError`."""
+        array = self.device.allocate(*shape)
+        self.clear(array)
+        return array
+
+    def clear(self, array: DeviceArray) -> None:
+        """Set an array to zero."""
+        with self.device.active():
+            self.driver.memset_d32_async(array.pointer, 0, array.size, self.device.stream)
+
+    def copy(self, target: DeviceArray, source: DeviceArray) -> None:
+        """Copy between arrays of one shape."""
+        _check_shapes(target.shape, source.shape)
+        size, stream = ITEM * target.size, self.device.stream
+        with self.device.active():
+            self.driver.memcpy_dtod_async(target.pointer, source.pointer, size, stream)
+
+    def upload(self, target: DeviceArray, values: Floats) -> None:
+        """Copy from the host."""
+        _check_shapes(target.shape, values.shape)
+        content = np.ascontiguousarray(values, np.float32)
+        with self.device.active():
+            self.driver.memcpy_htod_async(target.pointer, content, self.device.stream)
+
+    def download(self, array: DeviceArray) -> Floats:
+        """Copy to the host, once all that was started is done."""
+        values = np.empty(array.shape, np.float32)
+        with self.device.active():
+            self.device.stream.synchronize()
+            self.driver.memcpy_dtoh(values, array.pointer)
+        return values
+
+    def load_row(self, plane: DeviceArray, row: int, target: DeviceArray) -> None:
+        """See `pmtool.kernels.launch.load_row`."""
+        launch.load_row(self.device, plane, row, target)
+
+    def give(self, pixels: DeviceArray, mixture: DeviceArray, residuals: DeviceArray) -> None:
+        """See `pmtool.kernels.launch.give`."""
+        launch.give(self.device, pixels, mixture, residuals)
+
+
+def _check_shapes(target: tuple[int, ...], source: tuple[int, ...]) -> None:
+    if target != source:
+        raise ValueError(f"{source} cannot be copied to {target}")
+
+
+def _driver() -> ModuleType:
+    """The driver module of pycuda, initialised; raises `UsageError`."""
+    try:
+        driver = import_module("pycuda.driver")
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            "pycuda is not installed: pip install 'pmtool[gpu]', or use --device cpu"
+        ) from error
+    except ImportError as error:
+        raise UsageError("there is no NVIDIA driver: install one, or use --device cpu") from error
+    try:
+        driver.init()
+    except driver.Error as error:
+        raise UsageError(f"no GPU can be used ({error}): use --device cpu") from error
+    return driver

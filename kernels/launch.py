@@ -1,0 +1,201 @@
+"""What the kernels do, from arrays on the device; `reference` has the same in NumPy.
+
+An array is whatever says where it lies by ``__cuda_array_interface__`` (or, for the kernels on a
+CPU, by ``__array_interface__``): C-contiguous float32.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import UsageError
+from pmtool.kernels.packing import GROUP, Packed
+from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
+from pmtool.layout import LEVELS, Layout
+
+Array = Any
+Arrays = dict[str, Array]
+THREADS = 256
+
+
+class Launcher(Protocol):
+    """A device with the compiled kernels.
+
+    Attributes
+    ----------
+    shared_limit
+        Bytes of shared memory that a block may have.
+    processors
+        Blocks that run at once, at least.
+    """
+
+    shared_limit: int
+    processors: int
+
+    def launch(
+        self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
+    ) -> None:
+        """Start a kernel; its arguments are words of 64 bits."""
+
+    def keep(self, values: NDArray[Any]) -> Array:
+        """A copy of an array on the device, its bytes as float32."""
+
+
+def address(array: Array) -> int:
+    """Where an array's first element lies."""
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return int(interface["data"][0])
+
+
+def tails(launcher: Launcher, target: Array, origins: NDArray[np.uint32], seed: int) -> None:
+    """Nearer tails of the uniform numbers of windows.
+
+    Parameters
+    ----------
+    target
+        ``(H, W, M)``, or more axes of length 1.
+    origins
+        ``(M, 4)``: of every lane the slice's number and sample, the window's top and left.
+    seed
+        See `pmtool.noise.uniforms`.
+    """
+    height, width, lanes = target.shape[:3]
+    kept = launcher.keep(np.ascontiguousarray(origins, np.uint32))
+    words = [address(target), address(kept), seed, height, width, lanes]
+    launcher.launch("tails", *_grid(height * width * lanes), 0, words)
+
+
+def fill(launcher: Launcher, target: Array, value: float) -> None:
+    """Set all of an array: to 1/2 for the tails of the median mode."""
+    count = _size(target)
+    bits = int(np.float64(value).view(np.uint64))
+    launcher.launch("fill", *_grid(count), 0, [address(target), count, bits])
+
+
+def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
+    """A row of planes ``(M, H, W, C)`` into ``target`` ``(W, M, C)``."""
+    lanes, height, width, channels = plane.shape
+    words = [address(target), address(plane), row, lanes, height, width, channels]
+    launcher.launch("load_row", *_grid(_size(target)), 0, words)
+
+
+def give(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
+    """Residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
+    count = _size(pixels)
+    words = [address(x) for x in (residuals, pixels, mixture)]
+    launcher.launch("give", *_grid(count), 0, [*words, count, mixture.shape[-1]])
+
+
+class PixelRowProgram:
+    """The pixel loop of a row, all columns in one launch.
+
+    Parameters
+    ----------
+    packed
+        The model's weights.
+    graph
+        ``quantile<depth>`` or ``mean<depth>``.
+    arrays
+        What the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
+        `pmtool.buffers.Buffers.pixel`; ``parameters`` may be missing.
+    tile
+        Lanes of a block, 8 or 16; by default `tile_lanes`.
+
+    Raises
+    ------
+    UsageError
+        If the GPU has too little shared memory.
+    """
+
+    def __init__(
+        self,
+        launcher: Launcher,
+        packed: Packed,
+        graph: str,
+        arrays: Arrays,
+        tile: int | None = None,
+    ) -> None:
+        self.chooser, self.depth = parse_graph(graph)
+        self.launcher, self.packed, self.arrays = launcher, packed, dict(arrays)
+        lanes, limit = arrays["previous"].shape[0], launcher.shared_limit
+        tile = tile or tile_lanes(packed, lanes, launcher.processors, limit)
+        self.placement = place(packed, self.depth, tile, limit)
+        self.blocks = -(-lanes // tile)
+        self.weights = launcher.keep(packed.matrices)
+        self.vectors = launcher.keep(packed.vectors)
+        workspace = self.blocks * self.placement.workspace_bytes
+        self.workspace = launcher.keep(np.zeros(max(workspace, 4), np.uint8))
+        self.lines = [launcher.keep(self._lines(level)) for level in range(self.depth)]
+        self.words = self._row(lanes)
+
+    def run(self) -> None:
+        """Generate the row; the arrays must stay where they are."""
+        kernel = f"pixel_row_{self.packed.precision}_{self.placement.tile}"
+        shared = self.placement.shared_bytes
+        self.launcher.launch(kernel, self.blocks, threads(self.packed), shared, self.words)
+
+    def _lines(self, level: int) -> NDArray[np.uint64]:
+        """``Line`` of pixel_row.cuh for every line of a level."""
+        lines = Layout(self.packed.hyperparameters).lines("h", self.depth)
+        names = [line.name for line in lines if line.level == level]
+        parts = ("before2", "before1", "last")
+        return np.array([[self._at(f"{n}_{part}") for part in parts] for n in names], np.uint64)
+
+    def _at(self, name: str) -> int:
+        """The address of an array, 0 if there is none."""
+        return address(self.arrays[name]) if name in self.arrays else 0
+
+    def _row(self, lanes: int) -> list[int]:
+        """``Row`` of pixel_row.cuh."""
+        hp, placement = self.packed.hyperparameters, self.placement
+        columns = self.arrays["tails"].shape[0] * self.arrays["tails"].shape[1]
+        padded = GROUP * self.packed.groups
+        vectors = [address(self.vectors) + 4 * start for start in (0, padded, 3 * padded)]
+        names = ["mixture", "tails", "previous", f"h{self.depth - 1}_carry"]
+        names += ["pixels", "residuals", "parameters"]
+        return [
+            *(lanes, columns, self.depth, int(self.chooser == "mean")),
+            *(hp.channels, hp.blocks, hp.mixtures, hp.bits),
+            *(placement.scratch, placement.workspace_bytes),
+            *(address(self.weights), address(self.workspace)),
+            *vectors,
+            *(self._at(name) for name in names),
+            *(word for level in range(LEVELS) for word in self._level(level, placement)),
+        ]
+
+    def _level(self, level: int, placement: Placement) -> list[int]:
+        """``Level`` of pixel_row.cuh."""
+        sizes = self.packed.sizes
+        return [
+            *(self._at(f"h_shares{level}"), self._at(f"h{level}_carry_next")),
+            address(self.lines[level]) if level < self.depth else 0,
+            *_words(placement.states[level]),
+            *_words(placement.weights[level]),
+            *(sum(sizes[:level]), sizes[level]),
+        ]
+
+
+def parse_graph(graph: str) -> tuple[str, int]:
+    """Chooser and depth of a pixel graph's name."""
+    found = re.fullmatch(r"(quantile|mean)([123])", graph)
+    if found is None:
+        raise UsageError(f"{graph} is no pixel graph: quantile1 to quantile3 or mean1 to mean3")
+    return found[1], int(found[2])
+
+
+def _words(place: Place) -> tuple[int, int]:
+    return int(place.shared), place.offset
+
+
+def _grid(count: int) -> tuple[int, int]:
+    """Blocks and threads for so many elements."""
+    return min(-(-count // THREADS), 4096), THREADS
+
+
+def _size(array: Array) -> int:
+    return int(np.prod(array.shape))

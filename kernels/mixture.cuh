@@ -1,0 +1,106 @@
+// The discretised logistic mixture of a pixel, after pmtool/mixture.py, the specification.
+// Sums run over the components in their order, whatever else is in the batch.
+#pragma once
+
+#include "portable.cuh"
+
+static const int SEARCH_BITS = 4;  // decided at once, as in pmtool/graphs/choose.py
+static const float RESIDUAL_MAX = 16;    // pmtool/layout.py
+static const float COMPONENT_MAX = 4;    // pmtool/layout.py
+static const float LOG_SCALE_MIN = -7;   // pmtool/network/encoder.py
+
+DEVICE float clip(float x, float limit) { return fmin(fmax(x, -limit), limit); }
+
+// To the last digits in both tails and without overflow.
+DEVICE float sigmoid(float x) {
+    const float decay = exp(-fabs(x));
+    return (x < 0 ? decay : 1) / (1 + decay);
+}
+
+DEVICE float softplus(float x) { return fmax(x, 0.0f) + log1p(exp(-fabs(x))); }
+
+// ELU of a feature and of its negative, with a single exponential for both.
+DEVICE void concat_elu(float x, float& positive, float& negative) {
+    const float m = exp(-fabs(x)) - 1;
+    positive = fmax(x, m);
+    negative = fmax(-x, m);
+}
+
+DEVICE float elu(float x) { return x > 0 ? x : exp(x) - 1; }
+
+// What the stacks see of a pixel: its distance from the midpoint in the midpoint's scale.
+DEVICE float residual(float pixel, float mean, float log_scale) {
+    return clip((pixel - mean) * exp(-log_scale), RESIDUAL_MAX);
+}
+
+// Components of one pixel; the weights need not sum to one.
+struct Components {
+    const float *weights, *means, *inverse_scales;
+    int count;
+};
+
+DEVICE float pixel_of_level(int level, int bits) {
+    return rounded_product(float(level), float(2.0 / ((1 << bits) - 1))) - 1;
+}
+
+DEVICE float upper_edge(int level, int bits) {
+    return float((2 * level + 1) * (1.0 / ((1 << bits) - 1)) - 1);
+}
+
+// Whether the mixture's CDF at a pixel value is less than a uniform number, given by its nearer
+// tail: the sign of sum_k w_k (F_k - u), taken in that tail.
+DEVICE bool below(const Components& mixture, float tail, float edge) {
+    const float side = tail < 0 ? -1.0f : 1.0f, size = fabs(tail);
+    float excess = 0;
+    for (int k = 0; k < mixture.count; ++k) {
+        const float centred = (edge - mixture.means[k]) * mixture.inverse_scales[k];
+        excess += mixture.weights[k] * (sigmoid(side * centred) - size);
+    }
+    return side * excess < 0;
+}
+
+// One of the thresholds that decide the next bits of a level: the `index`-th of those that
+// divide the levels from `level` on into parts of 2**remaining.
+DEVICE bool below_threshold(
+    const Components& mixture, float tail, int level, int index, int remaining, int bits
+) {
+    return below(mixture, tail, upper_edge(level + (index << remaining) - 1, bits));
+}
+
+// The smallest level whose upper edge reaches a uniform number.
+DEVICE int quantile(const Components& mixture, float tail, int bits) {
+    int level = 0;
+    for (int remaining = bits; remaining > 0;) {
+        const int decided = remaining < SEARCH_BITS ? remaining : SEARCH_BITS;
+        remaining -= decided;
+        int count = 0;
+        for (int index = 1; index < 1 << decided; ++index)
+            count += below_threshold(mixture, tail, level, index, remaining, bits);
+        level += count << remaining;
+    }
+    return level;
+}
+
+// A component's weight times the integral of its CDF over [-1, 1].
+DEVICE float weighted_integral(const Components& mixture, int k) {
+    const float inverse = mixture.inverse_scales[k];
+    const float upper = (1 - mixture.means[k]) * inverse;
+    const float lower = (-1 - mixture.means[k]) * inverse;
+    return mixture.weights[k] * ((softplus(upper) - softplus(lower)) / inverse);
+}
+
+// The level nearest to the expectation, from the sum of the integrals and that of the weights.
+DEVICE int nearest_level(float integral, float weight, int bits) {
+    const float expectation = clip(1 - integral / weight, 1);
+    return int(rint((expectation + 1) * (((1 << bits) - 1) * 0.5f)));
+}
+
+// The level nearest to the mean of the mixture clipped to [-1, 1].
+DEVICE int mean(const Components& mixture, int bits) {
+    float integral = 0, weight = 0;
+    for (int k = 0; k < mixture.count; ++k) {
+        integral += weighted_integral(mixture, k);
+        weight += mixture.weights[k];
+    }
+    return nearest_level(integral, weight, bits);
+}

@@ -1,0 +1,79 @@
+"""NVRTC, NVIDIA's compiler as a library: for machines without the CUDA toolkit."""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from pmtool.errors import UsageError
+
+_PLACES = ("cu*/lib/libnvrtc.so.*", "cuda_nvrtc/lib/libnvrtc.so.*", "cu*/bin/**/nvrtc64_*.dll")
+"""In the namespace package ``nvidia``, from the wheels for CUDA 13 and 12."""
+
+
+def find_library() -> str | None:
+    """The newest NVRTC of a wheel, else that of the system, else None."""
+    spec = find_spec("nvidia")
+    folders = [] if spec is None else list(spec.submodule_search_locations or ())
+    found = [path for folder in folders for place in _PLACES for path in Path(folder).glob(place)]
+    libraries = sorted(str(path) for path in found if "builtins" not in path.name)
+    return libraries[-1] if libraries else ctypes.util.find_library("nvrtc")
+
+
+def compile_file(library: str, path: Path, options: Sequence[str]) -> bytes:
+    """The cubin of a source file; raises `UsageError` with its first error."""
+    nvrtc = _Nvrtc(library)
+    program = nvrtc.program(path.read_text(), path.name)
+    try:
+        encoded = [option.encode() for option in (*options, f"-I{path.parent}")]
+        arguments = (ctypes.c_char_p * len(encoded))(*encoded)
+        if nvrtc.library.nvrtcCompileProgram(program, len(encoded), arguments):
+            log = nvrtc.read(program, "ProgramLog").decode(errors="replace")
+            raise compilation_error(path, options[-1].removeprefix("-arch="), log)
+        return nvrtc.read(program, "CUBIN")
+    finally:
+        nvrtc.library.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+def compilation_error(path: Path, architecture: str, log: str) -> UsageError:
+    """One sentence for a compiler's output: its first error."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()]
+    first = next((line for line in lines if "error" in line.lower() or "fatal" in line), None)
+    reason = first or (lines[0] if lines else "no reason given")
+    return UsageError(
+        f"{path.name} cannot be compiled for {architecture}: {reason}; install a newer CUDA "
+        "compiler or use --device cpu"
+    )
+
+
+class _Nvrtc:
+    """The library's functions; raises `UsageError` if it cannot be loaded or used."""
+
+    def __init__(self, library: str) -> None:
+        try:
+            self.library = ctypes.CDLL(library)
+        except OSError as error:
+            raise UsageError(
+                f"{library} cannot be loaded ({error}): install nvidia-cuda-nvrtc again"
+            ) from error
+
+    def program(self, source: str, name: str) -> ctypes.c_void_p:
+        program = ctypes.c_void_p()
+        place, text = ctypes.byref(program), source.encode()
+        self._check(self.library.nvrtcCreateProgram(place, text, name.encode(), 0, None, None))
+        return program
+
+    def read(self, program: ctypes.c_void_p, what: str) -> bytes:
+        """One of the program's results: ``CUBIN`` or ``ProgramLog``."""
+        size = ctypes.c_size_t()
+        self._check(self.library[f"nvrtcGet{what}Size"](program, ctypes.byref(size)))
+        content = ctypes.create_string_buffer(size.value)
+        self._check(self.library[f"nvrtcGet{what}"](program, content))
+        return content.raw
+
+    def _check(self, status: int) -> None:
+        if status:
+            raise UsageError(f"NVRTC failed with status {status}: install nvidia-cuda-nvrtc again")

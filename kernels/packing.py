@@ -1,0 +1,181 @@
+"""Weights of the pixel loop in the order in which the threads of `pixel_row` read them.
+
+A product multiplies *operands*, rows of inputs side by side in shared memory, by tiles of 16 inputs
+and 16 outputs; see number.cuh and walk.cuh, which walks through what is packed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import UsageError
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.layout import LEVELS, Layout
+
+Floats = NDArray[np.float32]
+Weights = Mapping[str, Floats]
+"""A `PixelGraph`'s weights of depth 3, named as in its ``state_dict``."""
+
+GROUP = 16
+CHANNELS_MAX = 256
+"""A thread block has a warp for every 16 channels, 16 warps at most."""
+
+
+class Precision(NamedTuple):
+    """How operands and weights are kept; sums are float32.
+
+    Attributes
+    ----------
+    bytes
+        Of a number.
+    pad
+        Numbers between two rows of operands, ``Number::PAD``.
+    rounded
+        Float32 numbers in this precision, as bytes.
+    """
+
+    bytes: int
+    pad: int
+    rounded: Callable[[Floats], NDArray[np.generic]]
+
+
+def to_bfloat16(x: Floats) -> NDArray[np.uint16]:
+    """Upper halves of float32 numbers, rounded to the nearest, ties to even; no NaN."""
+    words = np.ascontiguousarray(x, np.float32).view(np.uint32)
+    return np.asarray((words + 0x7FFF + (words >> 16 & 1)) >> 16, np.uint16)
+
+
+PRECISIONS = {
+    "float32": Precision(4, 4, lambda x: x.astype(np.float32)),
+    "float16": Precision(2, 16, lambda x: x.astype(np.float16)),
+    "bfloat16": Precision(2, 16, to_bfloat16),
+}
+
+
+class Packed(NamedTuple):
+    """A model's weights for `pixel_row`.
+
+    Attributes
+    ----------
+    matrices
+        Bytes of all levels, one after the other.
+    sizes
+        Bytes of each level.
+    vectors
+        Weights of the input; biases of the upsampling into levels 0 and 1, all padded to whole
+        groups of 16 channels; biases of the output.
+    """
+
+    hyperparameters: Hyperparameters
+    precision: str
+    matrices: NDArray[np.uint8]
+    sizes: list[int]
+    vectors: Floats
+
+    @property
+    def groups(self) -> int:
+        """Of 16 channels."""
+        return groups_of(self.hyperparameters.channels)
+
+
+def groups_of(channels: int) -> int:
+    """Groups of 16 that hold so many channels."""
+    return -(-channels // GROUP)
+
+
+def pack(weights: Weights, hyperparameters: Hyperparameters, precision: str) -> Packed:
+    """Weights as the kernels read them.
+
+    Raises
+    ------
+    UsageError
+        If the network has too many channels, or the precision is none of `PRECISIONS`.
+    """
+    channels = hyperparameters.channels
+    if channels > CHANNELS_MAX:
+        raise UsageError(
+            f"the CUDA kernels take up to {CHANNELS_MAX} channels, not {channels}: "
+            "use another --backend"
+        )
+    if precision not in PRECISIONS:
+        raise UsageError(f"the precision {precision} is not one of {', '.join(PRECISIONS)}")
+    levels = [_level(weights, hyperparameters, level, precision) for level in range(LEVELS)]
+    biases = [weights[f"weights.upsample_bias{level}"] for level in range(LEVELS - 1)]
+    padded = [_padded(x.reshape(1, -1), channels)[0] for x in (weights["weights.input"], *biases)]
+    vectors = np.concatenate([*padded, weights["output.bias"]]).astype(np.float32)
+    sizes = [level.size for level in levels]
+    return Packed(hyperparameters, precision, np.concatenate(levels), sizes, vectors)
+
+
+def _level(
+    weights: Weights, hyperparameters: Hyperparameters, level: int, precision: str
+) -> NDArray[np.uint8]:
+    """Everything that a level multiplies by."""
+    channels = hyperparameters.channels
+    concat, plain = concat_order(channels), plain_order(channels)
+    if level:
+        strided = weights[f"weights.strided{level - 1}"]
+        upsample = weights[f"weights.upsample{level - 1}"]
+        parts = [_tiles(strided, plain, channels, precision)]
+        parts.append(_tiles(upsample, plain, channels, precision))
+    else:
+        matrix = weights["output.matrix"]
+        parts = [_tiles(matrix, plain, matrix.shape[1], precision)]
+    for index in range(Layout(hyperparameters).gated(level)):
+        for name in ("first", "second"):
+            matrix = weights[f"weights.layers.{level}.{index}.{name}"]
+            parts.append(_tiles(matrix, concat, channels, precision))
+    return np.concatenate(parts)
+
+
+def concat_order(channels: int) -> NDArray[np.intp]:
+    """Where the inputs of an operand stand in a concat-ELU; -1 for none.
+
+    A thread writes four at once: a channel, its negative, and the same of the channel 8 further.
+    """
+    group, g, half, sign = np.ogrid[: groups_of(channels), :8, :2, :2]
+    channel = GROUP * group + g + 8 * half
+    return np.where(channel < channels, sign * channels + channel, -1).ravel()
+
+
+def plain_order(channels: int) -> NDArray[np.intp]:
+    """Where the inputs of an operand stand in features: a channel and the one 8 further."""
+    group, g, half = np.ogrid[: groups_of(channels), :8, :2]
+    channel = GROUP * group + g + 8 * half
+    return np.where(channel < channels, channel, -1).ravel()
+
+
+def _tiles(
+    matrix: Floats, order: NDArray[np.intp], channels: int, precision: str
+) -> NDArray[np.uint8]:
+    """A matrix ``(columns of a line x inputs, parts x channels)`` in tiles, outputs first."""
+    inputs = int(order.max()) + 1
+    columns = matrix.reshape(-1, inputs, matrix.shape[1])
+    columns = np.where((order < 0)[:, None], 0, columns[:, order])
+    padded = _padded(columns.reshape(-1, matrix.shape[1]), channels)
+    tiles = padded.reshape(len(padded) // GROUP, GROUP, -1, GROUP).transpose(2, 0, 1, 3)
+    ordered = _by_threads(np.ascontiguousarray(tiles), PRECISIONS[precision].bytes)
+    return PRECISIONS[precision].rounded(ordered.ravel()).view(np.uint8)
+
+
+def _padded(matrix: Floats, channels: int) -> Floats:
+    """Zeros after every ``channels`` columns, up to whole groups."""
+    parts = matrix.reshape(len(matrix), -1, channels)
+    return np.pad(parts, ((0, 0), (0, 0), (0, -channels % GROUP))).reshape(len(matrix), -1)
+
+
+def _by_threads(tiles: Floats, size: int) -> Floats:
+    """Tiles ``(..., 16 inputs, 16 outputs)`` in the order in which a warp's threads hold them.
+
+    In 16 bits thread 4 g + q holds inputs 4 q to 4 q + 3 of outputs g and g + 8, as
+    mma.m16n8k16 wants them: two inputs of g, two of g + 8, the other two of g, those of g + 8.
+    In 32 bits four inputs of an output stand side by side.
+    """
+    if size == 4:
+        return np.moveaxis(tiles.reshape(*tiles.shape[:2], 4, 4, 16), 4, 3)
+    split = tiles.reshape(*tiles.shape[:2], 4, 2, 2, 2, 8)  # (..., q, pair, input, half, g)
+    return split.transpose(0, 1, 6, 2, 3, 5, 4)

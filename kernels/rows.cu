@@ -1,0 +1,70 @@
+// What surrounds the pixel loop: random numbers, a row of the planes, known pixels.
+// All sizes are words of 64 bits; any grid of any blocks does.
+
+#include "mixture.cuh"
+#include "philox.cuh"
+
+typedef long long Size;
+
+DEVICE Size first_index() { return Size(blockIdx.x) * blockDim.x + threadIdx.x; }
+
+DEVICE Size index_step() { return Size(gridDim.x) * blockDim.x; }
+
+// Where a lane's random numbers come from: the slice, the sample, the window's place in the slice.
+struct Origin {
+    unsigned number, sample, top, left;
+};
+
+// target (height, width, lanes): nearer tails of the pixels' uniform numbers.
+KERNEL tails(
+    float* target, const Origin* origins, unsigned long long seed, Size height, Size width,
+    Size lanes
+) {
+    for (Size i = first_index(); i < height * width * lanes; i += index_step()) {
+        const Origin at = origins[i % lanes];
+        const unsigned row = unsigned(i / lanes / width), column = unsigned(i / lanes % width);
+        target[i] =
+            nearer_tail(uniform(seed, at.number, at.top + row, at.left + column, at.sample));
+    }
+}
+
+// target (count): the constant of the median mode, or zeros.
+KERNEL fill(float* target, Size count, double value) {
+    for (Size i = first_index(); i < count; i += index_step()) target[i] = float(value);
+}
+
+template <class Word>
+DEVICE void copy_row(
+    Word* target, const Word* plane, Size row, Size lanes, Size height, Size width, Size words
+) {
+    for (Size i = first_index(); i < width * lanes * words; i += index_step()) {
+        const Size word = i % words, lane = i / words % lanes, column = i / words / lanes;
+        target[i] = plane[((lane * height + row) * width + column) * words + word];
+    }
+}
+
+// (lanes, height, width, channels)[:, row] -> target (width, lanes, channels), in words of 16, 8
+// or 4 bytes.
+KERNEL load_row(
+    float* target, const float* plane, Size row, Size lanes, Size height, Size width,
+    Size channels
+) {
+    const Size alignment = (Size(target) | Size(plane) | 4 * channels) % 16;
+    if (alignment == 0)
+        copy_row((uint4*)target, (const uint4*)plane, row, lanes, height, width, channels / 4);
+    else if (alignment == 8)
+        copy_row((uint2*)target, (const uint2*)plane, row, lanes, height, width, channels / 2);
+    else
+        copy_row(target, plane, row, lanes, height, width, channels);
+}
+
+// Known pixels (count) and their mixtures (count, channels), the last two channels of which are
+// the midpoint's mean and log-scale -> residuals (count).
+KERNEL give(
+    float* residuals, const float* pixels, const float* mixture, Size count, Size channels
+) {
+    for (Size i = first_index(); i < count; i += index_step()) {
+        const float* midpoint = mixture + (i + 1) * channels - 2;
+        residuals[i] = residual(pixels[i], midpoint[0], midpoint[1]);
+    }
+}

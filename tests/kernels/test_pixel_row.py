@@ -1,0 +1,157 @@
+"""The pixel loop: the whole kernel on the CPU, and its reference, against PyTorch's graph."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.kernels import reference
+from pmtool.kernels.launch import PixelRowProgram
+from pmtool.kernels.packing import pack
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SMALL = Hyperparameters(channels=16, mixtures=4)
+Arrays = dict[str, NDArray[np.float32]]
+CASES = [
+    # network, graph, lanes, tile
+    (SMALL, "quantile1", 11, 8),
+    (SMALL, "quantile2", 5, 16),
+    (SMALL, "quantile3", 19, 8),
+    (SMALL, "mean1", 9, 8),
+    (replace(SMALL, channels=32, mixtures=10), "mean3", 9, 16),
+    (replace(SMALL, blocks=2), "quantile3", 3, 8),
+    (replace(SMALL, blocks=2, bits=8), "mean2", 17, 16),
+    (replace(SMALL, channels=24, mixtures=1), "quantile3", 3, 8),
+    (replace(SMALL, channels=5, mixtures=6), "quantile2", 3, 8),
+    (replace(SMALL, channels=80), "quantile3", 3, 8),
+]
+SMALLEST = 8 * 1024
+"""Bytes of shared memory in which neither lines nor weights fit."""
+
+
+def name(case: tuple[Hyperparameters, str, int, int]) -> str:
+    hp, graph, lanes, tile = case
+    return f"{hp.channels}x{hp.blocks}-K{hp.mixtures}-{graph}-{lanes}/{tile}"
+
+
+def assert_same(expected: Arrays, found: Arrays, bits: int, tolerance: float) -> None:
+    """Equal but for isolated pixels one level off, after which a lane goes its own way."""
+    levels = [np.rint((x["pixels"] + 1) * (2**bits - 1) / 2) for x in (expected, found)]
+    difference = np.abs(levels[0] - levels[1])
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.01
+    same = (difference == 0).all(axis=(0, 1, 3))
+    assert same.mean() > 0.5
+    for key, array in expected.items():
+        lanes = np.s_[same] if array.ndim == 2 else np.s_[:, :, same]
+        message = f"{key} differs"
+        np.testing.assert_allclose(
+            found[key][lanes], array[lanes], rtol=tolerance, atol=tolerance, err_msg=message
+        )
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_reference(case: Any, row_case: Callable[..., Any]) -> None:
+    hp, graph, lanes, _ = case
+    row = row_case(hp, graph, lanes)
+    found = row.arrays()
+    reference.pixel_row(hp, row.weights, graph, found)
+    assert_same(row.by_torch(), found, hp.bits, 2e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_single_precision(case: Any, launcher: Any, row_case: Callable[..., Any]) -> None:
+    hp, graph, lanes, tile = case
+    row = row_case(hp, graph, lanes)
+    found = row.arrays()
+    PixelRowProgram(launcher, pack(row.weights, hp, "float32"), graph, found, tile).run()
+    assert_same(row.by_torch(), found, hp.bits, 2e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
+    precision: str, library: ctypes.CDLL, emulated: Callable[..., Any], row_case: Callable[..., Any]
+) -> None:
+    row = row_case(SMALL, "quantile3", 11, 2)
+    packed = pack(row.weights, SMALL, precision)
+    expected = row.arrays()
+    PixelRowProgram(emulated(), packed, "quantile3", expected, 8).run()
+    for tile, shared_limit in ((16, 227 * 1024), (8, SMALLEST), (8, 60 * 1024)):
+        found = row.arrays()
+        program = PixelRowProgram(emulated(shared_limit), packed, "quantile3", found, tile)
+        program.run()
+        assert program.placement.shared_bytes <= shared_limit
+        for key, array in expected.items():
+            np.testing.assert_array_equal(found[key], array, err_msg=key)
+    assert program.placement.workspace_bytes > 0
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    ("hyperparameters", "graph", "lanes", "tile"),
+    [(SMALL, "quantile3", 11, 8), (replace(SMALL, channels=32, mixtures=10), "mean2", 5, 16)],
+)
+def test_sixteen_bits(
+    precision: str,
+    hyperparameters: Hyperparameters,
+    graph: str,
+    lanes: int,
+    tile: int,
+    launcher: Any,
+    row_case: Callable[..., Any],
+) -> None:
+    """Equal to the reference with rounded operands.
+
+    Sums of another order sometimes move an operand across a rounding's border: by 1 in 256
+    (bfloat16) or 2,048 (float16) of itself, and the results by the same times a weight.
+    """
+    row = row_case(hyperparameters, graph, lanes, 2)
+    expected, found = row.arrays(), row.arrays()
+    weights = row.weights
+    reference.pixel_row(hyperparameters, weights, graph, expected, precision)
+    packed = pack(weights, hyperparameters, precision)
+    PixelRowProgram(launcher, packed, graph, found, tile).run()
+    levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
+    assert levels.max() < 1.5
+    same = (levels < 0.5).all(axis=(0, 1, 3))
+    assert same.mean() > 0.7
+    flip = {"bfloat16": 2**-8, "float16": 2**-11}[precision]
+    for key, array in expected.items():
+        lane = np.s_[same] if array.ndim == 2 else np.s_[:, :, same]
+        error = np.abs(found[key][lane] - array[lane])
+        assert error.max() < 2 * flip, key
+        assert np.median(error) < 1e-5, key
+
+
+def test_sixteen_bits_are_near_single_precision(
+    launcher: Any, row_case: Callable[..., Any]
+) -> None:
+    """The first column's mixture, before a chosen pixel can lead elsewhere."""
+    row = row_case(replace(SMALL, channels=32), "quantile1", 8, 1)
+    errors = {}
+    for precision in ("float16", "bfloat16"):
+        found = row.arrays()
+        packed = pack(row.weights, row.hyperparameters, precision)
+        PixelRowProgram(launcher, packed, "quantile1", found, 8).run()
+        difference = found["parameters"] - row.by_torch()["parameters"]
+        errors[precision] = float(np.abs(difference[0, 0]).max())
+    assert 0 < errors["float16"] < errors["bfloat16"] / 4
+    assert errors["bfloat16"] < 0.05
+
+
+def test_parameters_may_be_left_out(launcher: Any, row_case: Callable[..., Any]) -> None:
+    row = row_case(SMALL, "quantile1", 3, 1)
+    packed = pack(row.weights, SMALL, "float32")
+    expected, found = row.arrays(), row.arrays()
+    found.pop("parameters")
+    for arrays in (expected, found):
+        PixelRowProgram(launcher, packed, "quantile1", arrays, 8).run()
+    np.testing.assert_array_equal(found["pixels"], expected["pixels"])

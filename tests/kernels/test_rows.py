@@ -1,0 +1,56 @@
+"""What surrounds the pixel loop: the kernels on the CPU against the references."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pmtool.kernels import launch, reference
+
+
+@pytest.mark.parametrize("seed", [0, 42, 2**64 - 1])
+def test_tails_are_equal_to_the_last_bit(launcher: Any, seed: int) -> None:
+    origins = np.random.default_rng(0).integers(0, 2**31, (5, 4)).astype(np.uint32)
+    origins[0], origins[1] = 0, (7, 3, 2**32 - 20, 2**32 - 20)
+    found, expected = (np.full((9, 13, 5, 1), np.nan, np.float32) for _ in range(2))
+    launch.tails(launcher, found, origins, seed)
+    reference.tails(expected, origins, seed)
+    np.testing.assert_array_equal(found, expected)
+    assert 0 < np.abs(found).min() < np.abs(found).max() <= 0.5
+
+
+def test_fill(launcher: Any) -> None:
+    found, expected = np.zeros((3, 4, 50), np.float32), np.zeros((3, 4, 50), np.float32)
+    launch.fill(launcher, found, 0.5)
+    reference.fill(expected, 0.5)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("channels", [1, 6, 62, 160])
+@pytest.mark.parametrize("shift", [0, 1], ids=["aligned", "unaligned"])
+def test_load_row(launcher: Any, channels: int, shift: int) -> None:
+    """Of planes that begin at any float, in words as wide as that allows."""
+    shape = 3, 4, 7, channels
+    memory = np.random.default_rng(1).normal(0, 1, np.prod(shape) + shift).astype(np.float32)
+    plane = memory[shift:].reshape(shape)
+    found, expected = np.zeros((7, 3, channels), np.float32), np.zeros((7, 3, channels), np.float32)
+    for row in (0, 3):
+        launch.load_row(launcher, plane, row, found)
+        reference.load_row(plane, row, expected)
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_give(launcher: Any) -> None:
+    """To the rounding of the exponential, which libraries round differently."""
+    rng = np.random.default_rng(2)
+    pixels = rng.uniform(-1, 1, (11, 5)).astype(np.float32)
+    mixture = rng.normal(0, 1, (11, 5, 14)).astype(np.float32)
+    mixture[..., -1] -= 4
+    found, expected = np.zeros((11, 5), np.float32), np.zeros((11, 5), np.float32)
+    launch.give(launcher, pixels, mixture, found)
+    reference.give(pixels, mixture, expected)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert np.abs(found).max() == 16
+    assert np.abs(found).min() < 16
