@@ -1,0 +1,149 @@
+"""Machine code of the kernels: three architectures, the cache, the other compiler, errors."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from pmtool.errors import UsageError
+from pmtool.kernels import compile, nvrtc
+
+SPILLED = 64
+"""Bytes a thread may keep outside its registers."""
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PMTOOL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "kernels"
+
+
+@pytest.fixture
+def nvcc() -> str:
+    found = shutil.which("nvcc")
+    if found is None:
+        pytest.skip("no nvcc to compile the kernels for a GPU")
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", compile.SOURCES)
+def test_all_architectures(source: str, nvcc: str, tmp_path: Path) -> None:
+    """Every kernel for each, with all it needs in registers or nearly so."""
+    targets = [name.removeprefix("sm_") for name in compile.ARCHITECTURES.values()]
+    options = [f"-gencode=arch=compute_{t},code=sm_{t}" for t in targets]
+    command = [nvcc, *compile.OPTIONS, *options, "-fatbin", "-Xptxas=-v", "-Werror=all-warnings"]
+    path = compile.FOLDER / source
+    done = subprocess.run(
+        [*command, "-o", str(tmp_path / "code"), str(path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = re.findall(
+        r"entry function '(\w+)' for '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers",
+        done.stderr,
+        re.DOTALL,
+    )
+    kernels = {name for name, *_ in found}
+    assert len(found) == len(kernels) * len(targets)
+    assert {architecture for _, architecture, *_ in found} == set(compile.ARCHITECTURES.values())
+    assert len(kernels) == (4 if source == "rows.cu" else 6)
+    assert max(int(spilled) for _, _, spilled, _ in found) <= SPILLED
+
+
+def test_cache(cache: Path, nvcc: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compiled once, then read without a compiler."""
+    code = compile.machine_code("rows.cu", "sm_80")
+    assert code.startswith(b"\x7fELF")
+    (file,) = cache.iterdir()
+    assert file.read_bytes() == code
+    without_compilers(monkeypatch)
+    assert compile.machine_code("rows.cu", "sm_80") == code
+    with pytest.raises(UsageError, match="no CUDA compiler"):
+        compile.machine_code("rows.cu", "sm_90a")
+
+
+def test_any_change_of_a_source_compiles_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in compile.FOLDER.glob("*.cu*"):
+        shutil.copy(path, tmp_path)
+    before = compile._digest("rows.cu", "sm_80")
+    monkeypatch.setattr(compile, "FOLDER", tmp_path)
+    assert compile._digest("rows.cu", "sm_80") == before
+    assert compile._digest("rows.cu", "sm_120") != before
+    with (tmp_path / "philox.cuh").open("a") as file:
+        file.write("// changed\n")
+    assert compile._digest("rows.cu", "sm_80") != before
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("PMTOOL_CACHE", str(tmp_path / "file"))
+    monkeypatch.setattr(compile, "_compile", lambda path, architecture: b"code")
+    assert compile.machine_code("rows.cu", "sm_80") == b"code"
+
+
+def test_nvrtc(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Needs no headers of the CUDA toolkit."""
+    if nvrtc.find_library() is None:
+        pytest.skip("nvidia-cuda-nvrtc is not installed")
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    assert compile.machine_code("rows.cu", "sm_90a").startswith(b"\x7fELF")
+
+
+def without_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(nvrtc, "find_library", lambda: None)
+
+
+def wrong_source(folder: Path) -> Path:
+    path = folder / "wrong.cu"
+    path.write_text("__global__ void kernel() {\n    no_such_function();\n}\n")
+    return path
+
+
+def test_the_first_error_of_nvcc(nvcc: str, tmp_path: Path) -> None:
+    path = wrong_source(tmp_path)
+    with pytest.raises(UsageError, match=r"wrong.cu cannot be compiled for sm_80: .*no_such_func"):
+        compile._with_nvcc(nvcc, path, "sm_80")
+
+
+def test_the_first_error_of_nvrtc(tmp_path: Path) -> None:
+    library = nvrtc.find_library()
+    if library is None:
+        pytest.skip("nvidia-cuda-nvrtc is not installed")
+    path = wrong_source(tmp_path)
+    with pytest.raises(UsageError, match=r"wrong.cu cannot be compiled for sm_80: .*no_such_func"):
+        nvrtc.compile_file(library, path, ("-arch=sm_80",))
+
+
+def test_a_library_that_is_none(tmp_path: Path) -> None:
+    library = tmp_path / "libnvrtc.so.13"
+    library.write_text("no library")
+    with pytest.raises(UsageError, match="cannot be loaded"):
+        nvrtc.compile_file(str(library), wrong_source(tmp_path), ("-arch=sm_80",))
+
+
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((8, 0), "sm_80"),
+        ((8, 9), "sm_80"),
+        ((9, 0), "sm_90a"),
+        ((12, 0), "sm_120"),
+        ((10, 3), "sm_103"),
+    ],
+)
+def test_architecture(capability: tuple[int, int], expected: str) -> None:
+    assert compile.architecture(*capability) == expected
+
+
+def test_old_gpus_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"not 7\.5: use --device cpu"):
+        compile.architecture(7, 5)

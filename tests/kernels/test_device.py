@@ -1,0 +1,317 @@
+"""Arrays and launches on a GPU: with a driver that stands in for pycuda's, and without any."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import threading
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.kernels import device, reference
+from pmtool.kernels.device import CudaDevice, CudaMemory, DeviceArray
+from pmtool.kernels.launch import PixelRowProgram
+from pmtool.kernels.packing import pack
+
+SMALL = Hyperparameters(channels=16, mixtures=4)
+
+
+class FakeDriver:
+    """Stands in for pycuda.driver: memory of the host, kernels of emulation.h."""
+
+    class Error(Exception):
+        """Base of the driver's errors."""
+
+    class MemoryError(Error):
+        """No more memory."""
+
+    class device_attribute:
+        """Names of `Device.get_attribute`."""
+
+        MULTIPROCESSOR_COUNT, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = "processors", "shared"
+
+    class function_attribute:
+        """Names of `Function.set_attribute`."""
+
+        MAX_DYNAMIC_SHARED_SIZE_BYTES = "largest"
+
+    def __init__(self, library: ctypes.CDLL, memory: int) -> None:
+        self.library, self.memory = library, memory
+        self.current: list[Context] = []
+        self.initialised = False
+
+    def init(self) -> None:
+        self.initialised = True
+
+    @property
+    def Device(self) -> Any:
+        assert self.initialised
+        return Devices(self)
+
+    def Stream(self) -> Stream:
+        self.check_context()
+        return Stream()
+
+    def check_context(self) -> None:
+        assert self.current, "no context is current"
+
+    def module_from_buffer(self, code: bytes) -> Module:
+        self.check_context()
+        return Module(self, code)
+
+    def mem_alloc(self, size: int) -> Allocation:
+        self.check_context()
+        self.memory -= size
+        if self.memory < 0:
+            raise self.MemoryError("cuMemAlloc failed: out of memory")
+        return Allocation(size)
+
+    def memset_d32_async(self, pointer: int, value: int, count: int, stream: Stream) -> None:
+        self.check_context()
+        assert value == 0
+        ctypes.memset(pointer, 0, 4 * count)
+
+    def memcpy_dtod_async(self, target: int, source: int, size: int, stream: Stream) -> None:
+        self.check_context()
+        ctypes.memmove(target, source, size)
+
+    def memcpy_htod(self, target: int, source: NDArray[Any]) -> None:
+        self.check_context()
+        assert source.flags.c_contiguous
+        ctypes.memmove(target, source.ctypes.data, source.nbytes)
+
+    def memcpy_htod_async(self, target: int, source: NDArray[Any], stream: Stream) -> None:
+        self.memcpy_htod(target, source)
+
+    def memcpy_dtoh(self, target: NDArray[Any], source: int) -> None:
+        self.check_context()
+        ctypes.memmove(target.ctypes.data, source, target.nbytes)
+
+
+class Devices:
+    """The class `Device`: one GPU."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self.driver = driver
+
+    def count(self) -> int:
+        return 1
+
+    def __call__(self, index: int) -> Devices:
+        assert index == 0
+        return self
+
+    def compute_capability(self) -> tuple[int, int]:
+        return 9, 0
+
+    def get_attribute(self, name: str) -> int:
+        return {"processors": 132, "shared": 227 * 1024}[name]
+
+    def retain_primary_context(self) -> Context:
+        return Context(self.driver)
+
+
+class Context:
+    """Current in a thread between `push` and `pop`."""
+
+    def __init__(self, driver: FakeDriver) -> None:
+        self.driver = driver
+
+    def push(self) -> None:
+        self.driver.current.append(self)
+
+    def pop(self) -> None:
+        self.driver.current.pop()
+
+
+class Stream:
+    """All is done at once."""
+
+    def synchronize(self) -> None:
+        pass
+
+
+class Allocation:
+    """Memory that holds no zeros."""
+
+    def __init__(self, size: int) -> None:
+        self.buffer = np.full(size, 0xFF, np.uint8)
+
+    def __int__(self) -> int:
+        return self.buffer.ctypes.data
+
+
+class Module:
+    """Kernels of one source."""
+
+    def __init__(self, driver: FakeDriver, code: bytes) -> None:
+        self.driver, self.source = driver, code.decode()
+
+    def get_function(self, name: str) -> Function:
+        assert name.startswith("pixel_row") == (self.source == "pixel_row.cu")
+        return Function(self.driver, name)
+
+
+class Function:
+    """A kernel."""
+
+    def __init__(self, driver: FakeDriver, name: str) -> None:
+        self.driver, self.name = driver, name
+        self.largest = 48 * 1024
+        self.format = ""
+
+    def set_attribute(self, attribute: str, value: int) -> None:
+        self.driver.check_context()
+        assert attribute == "largest"
+        self.largest = value
+
+    def prepare(self, formats: list[str]) -> Function:
+        (self.format,) = formats
+        return self
+
+    def prepared_async_call(
+        self,
+        grid: tuple[int, int],
+        block: tuple[int, int, int],
+        stream: Stream,
+        arguments: bytes,
+        shared_size: int = 0,
+    ) -> None:
+        self.driver.check_context()
+        assert (grid[1], block[1:], self.format) == (1, (1, 1), f"{len(arguments)}s")
+        assert shared_size <= self.largest
+        function = self.driver.library[f"launch_{self.name}"]
+        function(grid[0], block[0], ctypes.c_uint64(shared_size), arguments)
+
+
+@pytest.fixture
+def fake_driver(library: ctypes.CDLL) -> FakeDriver:
+    return FakeDriver(library, 1 << 26)
+
+
+@pytest.fixture
+def memory(fake_driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> CudaMemory:
+    """Of a GPU with 64 MiB."""
+    monkeypatch.setattr(device, "import_module", lambda name: fake_driver)
+    monkeypatch.setattr(device, "machine_code", lambda source, architecture: source.encode())
+    return CudaMemory(CudaDevice())
+
+
+def numbers(*shape: int) -> Any:
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def test_views_of_a_device_array(memory: CudaMemory) -> None:
+    array = memory.zeros(4, 3, 5)
+    expected = numbers(4, 3, 5)
+    memory.upload(array, expected)
+    for view in (
+        lambda a: a[2],
+        lambda a: a[-1][0],
+        lambda a: a[1:3],
+        lambda a: a[1:][1:],
+        lambda a: a[3:3],
+        lambda a: a.reshape(2, -1, 5),
+        lambda a: a[1].reshape(15)[2:9],
+    ):
+        found, wanted = view(array), view(expected)
+        assert (found.shape, len(found)) == (wanted.shape, len(wanted))
+        np.testing.assert_array_equal(memory.download(found), wanted)
+
+
+def test_what_is_no_view_is_refused() -> None:
+    array = DeviceArray(4096, (4, 3), None)
+    with pytest.raises(IndexError):
+        array[4]
+    with pytest.raises(IndexError):
+        array[::2]
+    for shape in ((5, 3), (-1, 5)):
+        with pytest.raises(ValueError, match="cannot become"):
+            array.reshape(*shape)
+
+
+def test_copies(memory: CudaMemory) -> None:
+    first, second = memory.zeros(3, 4), memory.zeros(3, 4)
+    memory.upload(first, numbers(3, 4))
+    memory.copy(second[1:], first[:2])
+    memory.clear(first[1])
+    np.testing.assert_array_equal(memory.download(second)[1:], numbers(3, 4)[:2])
+    np.testing.assert_array_equal(memory.download(first)[:, 0], [0, 0, 8])
+    for wrong in (lambda: memory.copy(first, second[1:]), lambda: memory.upload(first, numbers(4))):
+        with pytest.raises(ValueError, match="cannot be copied"):
+            wrong()
+
+
+def test_rows(memory: CudaMemory) -> None:
+    plane, mixture, pixels = numbers(3, 4, 7, 6), numbers(5, 3, 8) / 100, numbers(5, 3) / 15
+    kept = {name: memory.zeros(*x.shape) for name, x in [("plane", plane), ("mixture", mixture)]}
+    memory.upload(kept["plane"], plane)
+    memory.upload(kept["mixture"], mixture)
+    given, row, residuals = memory.zeros(5, 3), memory.zeros(7, 3, 6), memory.zeros(5, 3)
+    memory.upload(given, pixels)
+    memory.load_row(kept["plane"], 2, row)
+    memory.give(given, kept["mixture"], residuals)
+    expected = np.zeros((7, 3, 6), np.float32), np.zeros((5, 3), np.float32)
+    reference.load_row(plane, 2, expected[0])
+    reference.give(pixels, mixture, expected[1])
+    np.testing.assert_array_equal(memory.download(row), expected[0])
+    np.testing.assert_allclose(memory.download(residuals), expected[1], rtol=1e-6)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> None:
+    """In a thread of its own, whose stack of contexts is another one."""
+    row = row_case(SMALL, "quantile2", 9, 2)
+    packed = pack(row.weights, SMALL, "float32")
+    arrays = {name: memory.device.keep(x).reshape(*x.shape) for name, x in row.arrays().items()}
+    program = PixelRowProgram(memory.device, packed, "quantile2", arrays)
+    worker = threading.Thread(target=program.run)
+    worker.start()
+    worker.join()
+    pixels = memory.download(arrays["pixels"])
+    np.testing.assert_allclose(pixels, row.by_torch()["pixels"], atol=1 / 2047)
+    assert not memory.driver.current
+
+
+def test_memory_that_runs_out(memory: CudaMemory) -> None:
+    with pytest.raises(MemoryBudgetError, match="smaller --memory, --batch or --window"):
+        memory.zeros((1 << 24) + 1)
+    assert not memory.driver.current
+
+
+def test_a_gpu_that_is_not_there(memory: CudaMemory) -> None:
+    with pytest.raises(UsageError, match="no GPU 1, only 1"):
+        CudaDevice(1)
+
+
+def test_without_pycuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("pycuda") is not None:
+        pytest.skip("pycuda is installed")
+    with pytest.raises(UsageError, match=r"pip install 'pmtool\[gpu\]'"):
+        CudaDevice()
+
+
+def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(name: str) -> ModuleType:
+        raise ImportError("libcuda.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(device, "import_module", fail)
+    with pytest.raises(UsageError, match="no NVIDIA driver"):
+        CudaDevice()
+
+
+def test_a_driver_that_fails(fake_driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise fake_driver.Error("cuInit failed: no CUDA-capable device is detected")
+
+    monkeypatch.setattr(fake_driver, "init", fail)
+    monkeypatch.setattr(device, "import_module", lambda name: fake_driver)
+    with pytest.raises(UsageError, match=r"no CUDA-capable device is detected.*--device cpu"):
+        CudaDevice()

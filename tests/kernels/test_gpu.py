@@ -1,0 +1,99 @@
+"""The kernels on a GPU: the comparisons that test_rows.py and test_pixel_row.py make on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pmtool.errors import UsageError
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.kernels import launch, reference
+from pmtool.kernels.device import CudaDevice, CudaMemory
+from pmtool.kernels.packing import pack
+
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("one_thread")]
+
+COMPACT = Hyperparameters(channels=16)
+PAPER = Hyperparameters(channels=128)
+
+
+@pytest.fixture(scope="module")
+def memory() -> CudaMemory:
+    try:
+        return CudaMemory(CudaDevice())
+    except UsageError as error:
+        pytest.skip(str(error))
+
+
+def kept(memory: CudaMemory, values: NDArray[Any]) -> Any:
+    return memory.device.keep(values).reshape(*values.shape)
+
+
+def test_tails(memory: CudaMemory) -> None:
+    origins = np.random.default_rng(0).integers(0, 2**32, (5, 4)).astype(np.uint32)
+    origins[:, 2:] >>= 1
+    found, expected = memory.zeros(9, 13, 5, 1), np.zeros((9, 13, 5, 1), np.float32)
+    launch.tails(memory.device, found, origins, 2**63 + 1)
+    reference.tails(expected, origins, 2**63 + 1)
+    np.testing.assert_array_equal(memory.download(found), expected)
+    launch.fill(memory.device, found, 0.5)
+    assert (memory.download(found) == 0.5).all()
+
+
+@pytest.mark.parametrize("channels", [1, 62, 160])
+def test_load_row(memory: CudaMemory, channels: int) -> None:
+    plane = np.random.default_rng(1).normal(0, 1, (3, 4, 7, channels)).astype(np.float32)
+    found, expected = memory.zeros(7, 3, channels), np.zeros((7, 3, channels), np.float32)
+    memory.load_row(kept(memory, plane), 3, found)
+    reference.load_row(plane, 3, expected)
+    np.testing.assert_array_equal(memory.download(found), expected)
+
+
+def test_give(memory: CudaMemory) -> None:
+    rng = np.random.default_rng(2)
+    pixels = rng.uniform(-1, 1, (11, 5)).astype(np.float32)
+    mixture = rng.normal(0, 1, (11, 5, 14)).astype(np.float32)
+    found, expected = memory.zeros(11, 5), np.zeros((11, 5), np.float32)
+    memory.give(kept(memory, pixels), kept(memory, mixture), found)
+    reference.give(pixels, mixture, expected)
+    np.testing.assert_allclose(memory.download(found), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("graph", ["quantile1", "quantile2", "quantile3", "mean3"])
+@pytest.mark.parametrize(
+    ("hyperparameters", "lanes", "tile"),
+    [(COMPACT, 11, 8), (COMPACT, 40, 16), (replace(COMPACT, channels=24), 9, 8), (PAPER, 17, 16)],
+)
+@pytest.mark.parametrize("precision", ["float32", "float16", "bfloat16"])
+def test_pixel_row(
+    memory: CudaMemory,
+    graph: str,
+    hyperparameters: Hyperparameters,
+    lanes: int,
+    tile: int,
+    precision: str,
+    row_case: Callable[..., Any],
+) -> None:
+    """Pixels are chosen from the same mixtures, until one is a level off or an operand flips."""
+    row = row_case(hyperparameters, graph, lanes, 2)
+    expected, arrays = row.arrays(), {n: kept(memory, x) for n, x in row.arrays().items()}
+    weights = row.weights
+    reference.pixel_row(hyperparameters, weights, graph, expected, precision)
+    packed = pack(weights, hyperparameters, precision)
+    launch.PixelRowProgram(memory.device, packed, graph, arrays, tile).run()
+    found = {name: memory.download(array) for name, array in arrays.items()}
+    levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
+    same = (levels < 0.5).all(axis=(0, 1, 3))
+    assert levels.max() < 1.5
+    assert same.mean() > 0.5
+    tolerance = {"float32": 1e-4, "float16": 2**-9, "bfloat16": 2**-6}[precision]
+    for name, array in expected.items():
+        lane = np.s_[same] if array.ndim == 2 else np.s_[:, :, same]
+        np.testing.assert_allclose(
+            found[name][lane], array[lane], rtol=tolerance, atol=tolerance, err_msg=name
+        )
