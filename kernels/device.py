@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.backends.protocol import Floats
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.kernels import launch
 from pmtool.kernels.compile import SOURCES, architecture, machine_code
+from pmtool.noise import Places
 
-Floats = NDArray[np.float32]
 ITEM = 4
 
 
@@ -70,11 +71,8 @@ class DeviceArray:
             start, shape = range(len(self))[index], rest
         return DeviceArray(self.pointer + ITEM * start * prod(rest), shape, self.owner)
 
-    def reshape(self, *shape: int) -> DeviceArray:
-        """A view of another shape; one length may be -1."""
-        if -1 in shape:
-            known = -prod(shape)
-            shape = tuple(self.size // known if n == -1 else n for n in shape)
+    def reshape(self, shape: tuple[int, ...]) -> DeviceArray:
+        """A view of another shape."""
         if prod(shape) != self.size:
             raise ValueError(f"{self.shape} cannot become {shape}")
         return DeviceArray(self.pointer, shape, self.owner)
@@ -167,6 +165,7 @@ class CudaMemory:
 
     def __init__(self, device: CudaDevice) -> None:
         self.device, self.driver = device, device.driver
+        self._origins: DeviceArray | None = None  # must outlast the kernel that reads them
 
     def zeros(self, *shape: int) -> DeviceArray:
         """An array of zeros; raises `MemoryBudgetError`."""
@@ -196,10 +195,16 @@ class CudaMemory:
     def download(self, array: DeviceArray) -> Floats:
         """Copy to the host, once all that was started is done."""
         values = np.empty(array.shape, np.float32)
+        self.wait()
         with self.device.active():
-            self.device.stream.synchronize()
             self.driver.memcpy_dtoh(values, array.pointer)
         return values
+
+    def tails(self, target: DeviceArray, seed: int, places: Places) -> None:
+        """See `pmtool.kernels.launch.tails`."""
+        self.wait()
+        self._origins = self.device.keep(launch.origins(places))
+        launch.tails(self.device, target, seed, self._origins)
 
     def load_row(self, plane: DeviceArray, row: int, target: DeviceArray) -> None:
         """See `pmtool.kernels.launch.load_row`."""
@@ -208,6 +213,11 @@ class CudaMemory:
     def give(self, pixels: DeviceArray, mixture: DeviceArray, residuals: DeviceArray) -> None:
         """See `pmtool.kernels.launch.give`."""
         launch.give(self.device, pixels, mixture, residuals)
+
+    def wait(self) -> None:
+        """Until everything that was asked for is done."""
+        with self.device.active():
+            self.device.stream.synchronize()
 
 
 def _check_shapes(target: tuple[int, ...], source: tuple[int, ...]) -> None:

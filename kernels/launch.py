@@ -17,6 +17,7 @@ from pmtool.errors import UsageError
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
 from pmtool.layout import LEVELS, Layout
+from pmtool.noise import Places
 
 Array = Any
 Arrays = dict[str, Array]
@@ -52,29 +53,15 @@ def address(array: Array) -> int:
     return int(interface["data"][0])
 
 
-def tails(launcher: Launcher, target: Array, origins: NDArray[np.uint32], seed: int) -> None:
-    """Nearer tails of the uniform numbers of windows.
-
-    Parameters
-    ----------
-    target
-        ``(H, W, M)``, or more axes of length 1.
-    origins
-        ``(M, 4)``: of every lane the slice's number and sample, the window's top and left.
-    seed
-        See `pmtool.noise.uniforms`.
-    """
-    height, width, lanes = target.shape[:3]
-    kept = launcher.keep(np.ascontiguousarray(origins, np.uint32))
-    words = [address(target), address(kept), seed, height, width, lanes]
-    launcher.launch("tails", *_grid(height * width * lanes), 0, words)
+def origins(places: Places) -> NDArray[np.uint32]:
+    """Windows' places as `tails` reads them: ``(M, 4)``."""
+    return np.stack([np.asarray(x, np.uint32) for x in places], axis=1)
 
 
-def fill(launcher: Launcher, target: Array, value: float) -> None:
-    """Set all of an array: to 1/2 for the tails of the median mode."""
-    count = _size(target)
-    bits = int(np.float64(value).view(np.uint64))
-    launcher.launch("fill", *_grid(count), 0, [address(target), count, bits])
+def tails(launcher: Launcher, target: Array, seed: int, origins: Array) -> None:
+    """Uniform numbers by their nearer tail, ``(H, W, M)``, with `origins` on the device."""
+    words = [address(target), address(origins), seed, *target.shape]
+    launcher.launch("tails", *_grid(_size(target)), 0, words)
 
 
 def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.layout import LEVELS, Layout
@@ -25,8 +26,8 @@ CHANNELS_MAX = 256
 """A thread block has a warp for every 16 channels, 16 warps at most."""
 
 
-class Precision(NamedTuple):
-    """How operands and weights are kept; sums are float32.
+class Format(NamedTuple):
+    """How operands and weights of a precision are kept; sums are float32.
 
     Attributes
     ----------
@@ -49,10 +50,10 @@ def to_bfloat16(x: Floats) -> NDArray[np.uint16]:
     return np.asarray((words + 0x7FFF + (words >> 16 & 1)) >> 16, np.uint16)
 
 
-PRECISIONS = {
-    "float32": Precision(4, 4, lambda x: x.astype(np.float32)),
-    "float16": Precision(2, 16, lambda x: x.astype(np.float16)),
-    "bfloat16": Precision(2, 16, to_bfloat16),
+FORMATS: dict[Precision, Format] = {
+    "float32": Format(4, 4, lambda x: x.astype(np.float32)),
+    "float16": Format(2, 16, lambda x: x.astype(np.float16)),
+    "bfloat16": Format(2, 16, to_bfloat16),
 }
 
 
@@ -71,7 +72,7 @@ class Packed(NamedTuple):
     """
 
     hyperparameters: Hyperparameters
-    precision: str
+    precision: Precision
     matrices: NDArray[np.uint8]
     sizes: list[int]
     vectors: Floats
@@ -87,13 +88,13 @@ def groups_of(channels: int) -> int:
     return -(-channels // GROUP)
 
 
-def pack(weights: Weights, hyperparameters: Hyperparameters, precision: str) -> Packed:
+def pack(weights: Weights, hyperparameters: Hyperparameters, precision: Precision) -> Packed:
     """Weights as the kernels read them.
 
     Raises
     ------
     UsageError
-        If the network has too many channels, or the precision is none of `PRECISIONS`.
+        If the network has too many channels.
     """
     channels = hyperparameters.channels
     if channels > CHANNELS_MAX:
@@ -101,8 +102,6 @@ def pack(weights: Weights, hyperparameters: Hyperparameters, precision: str) -> 
             f"the CUDA kernels take up to {CHANNELS_MAX} channels, not {channels}: "
             "use another --backend"
         )
-    if precision not in PRECISIONS:
-        raise UsageError(f"the precision {precision} is not one of {', '.join(PRECISIONS)}")
     levels = [_level(weights, hyperparameters, level, precision) for level in range(LEVELS)]
     biases = [weights[f"weights.upsample_bias{level}"] for level in range(LEVELS - 1)]
     padded = [_padded(x.reshape(1, -1), channels)[0] for x in (weights["weights.input"], *biases)]
@@ -112,7 +111,7 @@ def pack(weights: Weights, hyperparameters: Hyperparameters, precision: str) -> 
 
 
 def _level(
-    weights: Weights, hyperparameters: Hyperparameters, level: int, precision: str
+    weights: Weights, hyperparameters: Hyperparameters, level: int, precision: Precision
 ) -> NDArray[np.uint8]:
     """Everything that a level multiplies by."""
     channels = hyperparameters.channels
@@ -150,7 +149,7 @@ def plain_order(channels: int) -> NDArray[np.intp]:
 
 
 def _tiles(
-    matrix: Floats, order: NDArray[np.intp], channels: int, precision: str
+    matrix: Floats, order: NDArray[np.intp], channels: int, precision: Precision
 ) -> NDArray[np.uint8]:
     """A matrix ``(columns of a line x inputs, parts x channels)`` in tiles, outputs first."""
     inputs = int(order.max()) + 1
@@ -158,8 +157,8 @@ def _tiles(
     columns = np.where((order < 0)[:, None], 0, columns[:, order])
     padded = _padded(columns.reshape(-1, matrix.shape[1]), channels)
     tiles = padded.reshape(len(padded) // GROUP, GROUP, -1, GROUP).transpose(2, 0, 1, 3)
-    ordered = _by_threads(np.ascontiguousarray(tiles), PRECISIONS[precision].bytes)
-    return PRECISIONS[precision].rounded(ordered.ravel()).view(np.uint8)
+    ordered = _by_threads(np.ascontiguousarray(tiles), FORMATS[precision].bytes)
+    return FORMATS[precision].rounded(ordered.ravel()).view(np.uint8)
 
 
 def _padded(matrix: Floats, channels: int) -> Floats:

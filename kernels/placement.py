@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pmtool.errors import UsageError
-from pmtool.kernels.packing import GROUP, PRECISIONS, Packed
+from pmtool.kernels.packing import FORMATS, GROUP, Packed
 from pmtool.layout import LEVELS, Layout
 
 LINE_COLUMNS = 3
@@ -93,21 +93,21 @@ def threads(packed: Packed) -> int:
 
 def scratch_bytes(packed: Packed, tile: int) -> int:
     """One operand, the output's parameters, the mixtures' components, the last residuals."""
-    precision, mixtures = PRECISIONS[packed.precision], packed.hyperparameters.mixtures
-    operand = precision.bytes * (GROUP * packed.groups + precision.pad)
+    kept, mixtures = FORMATS[packed.precision], packed.hyperparameters.mixtures
+    operand = kept.bytes * (GROUP * packed.groups + kept.pad)
     parameters = -(-3 * mixtures // GROUP) * GROUP
     return tile * (operand + 4 * (parameters + 4 * 3 * mixtures + 1))
 
 
 def state_bytes(packed: Packed, level: int, tile: int) -> int:
     """Three columns of every line of a level, and a skip."""
-    precision = PRECISIONS[packed.precision]
-    plain = GROUP * packed.groups + precision.pad
-    concat = 2 * GROUP * packed.groups + precision.pad
+    kept = FORMATS[packed.precision]
+    plain = GROUP * packed.groups + kept.pad
+    concat = 2 * GROUP * packed.groups + kept.pad
     row = LINE_COLUMNS * 2 * Layout(packed.hyperparameters).gated(level) * concat
     if level < LEVELS - 1:
         row += LINE_COLUMNS * plain + concat
-    return precision.bytes * tile * row
+    return kept.bytes * tile * row
 
 
 def _aligned(size: int) -> int:

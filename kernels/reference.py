@@ -1,7 +1,7 @@
-"""The kernels in NumPy: what they have to compute, with the same arguments.
+"""The pixel loop in NumPy, layer by layer: what `pixel_row` has to compute.
 
-Uniform numbers and mixtures are those of `pmtool.noise` and `pmtool.mixture`. A row of pixels is
-written down plainly, layer by layer; `pmtool.graphs.pixel` is the same in PyTorch.
+`pmtool.graphs.pixel` is the same in PyTorch. The other kernels' references are older than they:
+`pmtool.backends.host`, `pmtool.noise` and `pmtool.mixture`.
 """
 
 from __future__ import annotations
@@ -9,45 +9,19 @@ from __future__ import annotations
 from typing import cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pmtool import mixture, noise
+from pmtool import mixture
+from pmtool.backends.protocol import Floats, Precision
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.kernels.launch import parse_graph
-from pmtool.kernels.packing import PRECISIONS, Weights
+from pmtool.kernels.packing import FORMATS, Weights
 from pmtool.layout import COMPONENT_MAX, LEVELS, RESIDUAL_MAX, Layout
 from pmtool.levels import to_pixels
 from pmtool.mixture import Real
 
-Floats = NDArray[np.float32]
 Arrays = dict[str, Floats]
 LOG_SCALE_MIN = -7.0
 """As in `pmtool.network.encoder`, which needs PyTorch."""
-
-
-def tails(target: Floats, origins: NDArray[np.uint32], seed: int) -> None:
-    """See `pmtool.kernels.launch.tails`."""
-    height, width, lanes = target.shape[:3]
-    number, sample, top, left = origins.astype(np.int64).T
-    rows = top + np.arange(height)[:, None, None]
-    columns = left + np.arange(width)[:, None]
-    u = noise.uniforms(seed, number, rows, columns, sample)
-    target[:] = mixture.nearer_tail(u).reshape(height, width, lanes, *target.shape[3:])
-
-
-def fill(target: Floats, value: float) -> None:
-    """See `pmtool.kernels.launch.fill`."""
-    target[:] = value
-
-
-def load_row(plane: Floats, row: int, target: Floats) -> None:
-    """See `pmtool.kernels.launch.load_row`."""
-    target[:] = plane[:, row].transpose(1, 0, 2)
-
-
-def give(pixels: Floats, mixture: Floats, residuals: Floats) -> None:
-    """See `pmtool.kernels.launch.give`."""
-    residuals[:] = _residual(pixels, mixture[..., -2], mixture[..., -1])
 
 
 def pixel_row(
@@ -55,15 +29,15 @@ def pixel_row(
     weights: Weights,
     graph: str,
     arrays: Arrays,
-    precision: str = "float32",
+    precision: Precision = "float32",
 ) -> None:
     """See `pmtool.kernels.launch.PixelRowProgram`, with the weights as they were before packing."""
     _PixelRow(hyperparameters, weights, graph, arrays, precision).run()
 
 
-def rounded(x: Real, precision: str) -> Real:
+def rounded(x: Real, precision: Precision) -> Real:
     """Float32 numbers with no more digits than a precision has."""
-    kept = PRECISIONS[precision].rounded(np.asarray(x, np.float32))
+    kept = FORMATS[precision].rounded(np.asarray(x, np.float32))
     if precision == "bfloat16":
         return (kept.astype(np.uint32) << 16).view(np.float32)
     return kept.astype(np.float32)
@@ -78,7 +52,7 @@ class _PixelRow:
         weights: Weights,
         graph: str,
         arrays: Arrays,
-        precision: str,
+        precision: Precision,
     ) -> None:
         self.hyperparameters, self.weights, self.precision = hyperparameters, weights, precision
         self.layout = Layout(hyperparameters)

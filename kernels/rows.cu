@@ -15,7 +15,7 @@ struct Origin {
     unsigned number, sample, top, left;
 };
 
-// target (height, width, lanes): nearer tails of the pixels' uniform numbers.
+// target (height, width, lanes): uniform numbers of the pixels, by their nearer tail.
 KERNEL tails(
     float* target, const Origin* origins, unsigned long long seed, Size height, Size width,
     Size lanes
@@ -26,11 +26,6 @@ KERNEL tails(
         target[i] =
             nearer_tail(uniform(seed, at.number, at.top + row, at.left + column, at.sample));
     }
-}
-
-// target (count): the constant of the median mode, or zeros.
-KERNEL fill(float* target, Size count, double value) {
-    for (Size i = first_index(); i < count; i += index_step()) target[i] = float(value);
 }
 
 template <class Word>

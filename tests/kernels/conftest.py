@@ -6,6 +6,7 @@ import ctypes
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,9 @@ class RowCase:
     def by_torch(self) -> Arrays:
         """All arrays after PyTorch's graph has run on them."""
         arrays = self.arrays()
-        TorchProgram(PixelGraph(self.network, self.depth, self.chooser), dict(arrays)).run()
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        graph = PixelGraph(self.network, self.depth, self.chooser)
+        TorchProgram(graph, tensors, nullcontext).run()
         return arrays
 
     @property

@@ -40,7 +40,6 @@ void launch(unsigned blocks, unsigned threads, Word shared, const Word* words,
     }
 
 LAUNCHER(tails)
-LAUNCHER(fill)
 LAUNCHER(load_row)
 LAUNCHER(give)
 LAUNCHER(pixel_row_float32_8)

@@ -13,13 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pmtool.backends.host import HostMemory
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.hyperparameters import Hyperparameters
-from pmtool.kernels import device, reference
+from pmtool.kernels import device
 from pmtool.kernels.device import CudaDevice, CudaMemory, DeviceArray
 from pmtool.kernels.launch import PixelRowProgram
 from pmtool.kernels.packing import pack
+from pmtool.noise import Places
 
+HOST = HostMemory()
 SMALL = Hyperparameters(channels=16, mixtures=4)
 
 
@@ -55,9 +58,9 @@ class FakeDriver:
         assert self.initialised
         return Devices(self)
 
-    def Stream(self) -> Stream:
+    def Stream(self) -> Work:
         self.check_context()
-        return Stream()
+        return Work()
 
     def check_context(self) -> None:
         assert self.current, "no context is current"
@@ -73,12 +76,12 @@ class FakeDriver:
             raise self.MemoryError("cuMemAlloc failed: out of memory")
         return Allocation(size)
 
-    def memset_d32_async(self, pointer: int, value: int, count: int, stream: Stream) -> None:
+    def memset_d32_async(self, pointer: int, value: int, count: int, stream: Work) -> None:
         self.check_context()
         assert value == 0
         ctypes.memset(pointer, 0, 4 * count)
 
-    def memcpy_dtod_async(self, target: int, source: int, size: int, stream: Stream) -> None:
+    def memcpy_dtod_async(self, target: int, source: int, size: int, stream: Work) -> None:
         self.check_context()
         ctypes.memmove(target, source, size)
 
@@ -87,7 +90,7 @@ class FakeDriver:
         assert source.flags.c_contiguous
         ctypes.memmove(target, source.ctypes.data, source.nbytes)
 
-    def memcpy_htod_async(self, target: int, source: NDArray[Any], stream: Stream) -> None:
+    def memcpy_htod_async(self, target: int, source: NDArray[Any], stream: Work) -> None:
         self.memcpy_htod(target, source)
 
     def memcpy_dtoh(self, target: NDArray[Any], source: int) -> None:
@@ -131,7 +134,7 @@ class Context:
         self.driver.current.pop()
 
 
-class Stream:
+class Work:
     """All is done at once."""
 
     def synchronize(self) -> None:
@@ -180,7 +183,7 @@ class Function:
         self,
         grid: tuple[int, int],
         block: tuple[int, int, int],
-        stream: Stream,
+        stream: Work,
         arguments: bytes,
         shared_size: int = 0,
     ) -> None:
@@ -212,15 +215,16 @@ def test_views_of_a_device_array(memory: CudaMemory) -> None:
     array = memory.zeros(4, 3, 5)
     expected = numbers(4, 3, 5)
     memory.upload(array, expected)
-    for view in (
+    views: list[Callable[[Any], Any]] = [
         lambda a: a[2],
         lambda a: a[-1][0],
         lambda a: a[1:3],
         lambda a: a[1:][1:],
         lambda a: a[3:3],
-        lambda a: a.reshape(2, -1, 5),
-        lambda a: a[1].reshape(15)[2:9],
-    ):
+        lambda a: a.reshape((2, 6, 5)),
+        lambda a: a[1].reshape((15,))[2:9],
+    ]
+    for view in views:
         found, wanted = view(array), view(expected)
         assert (found.shape, len(found)) == (wanted.shape, len(wanted))
         np.testing.assert_array_equal(memory.download(found), wanted)
@@ -232,9 +236,8 @@ def test_what_is_no_view_is_refused() -> None:
         array[4]
     with pytest.raises(IndexError):
         array[::2]
-    for shape in ((5, 3), (-1, 5)):
-        with pytest.raises(ValueError, match="cannot become"):
-            array.reshape(*shape)
+    with pytest.raises(ValueError, match="cannot become"):
+        array.reshape((5, 3))
 
 
 def test_copies(memory: CudaMemory) -> None:
@@ -244,9 +247,10 @@ def test_copies(memory: CudaMemory) -> None:
     memory.clear(first[1])
     np.testing.assert_array_equal(memory.download(second)[1:], numbers(3, 4)[:2])
     np.testing.assert_array_equal(memory.download(first)[:, 0], [0, 0, 8])
-    for wrong in (lambda: memory.copy(first, second[1:]), lambda: memory.upload(first, numbers(4))):
-        with pytest.raises(ValueError, match="cannot be copied"):
-            wrong()
+    with pytest.raises(ValueError, match="cannot be copied"):
+        memory.copy(first, second[1:])
+    with pytest.raises(ValueError, match="cannot be copied"):
+        memory.upload(first, numbers(4))
 
 
 def test_rows(memory: CudaMemory) -> None:
@@ -254,13 +258,18 @@ def test_rows(memory: CudaMemory) -> None:
     kept = {name: memory.zeros(*x.shape) for name, x in [("plane", plane), ("mixture", mixture)]}
     memory.upload(kept["plane"], plane)
     memory.upload(kept["mixture"], mixture)
+    tails, drawn = memory.zeros(6, 5, 3), np.zeros((6, 5, 3), np.float32)
+    places = Places(*np.arange(12, dtype=np.uint64).reshape(4, 3))
+    memory.tails(tails, 5, places)
+    HOST.tails(drawn, 5, places)
+    np.testing.assert_array_equal(memory.download(tails), drawn)
     given, row, residuals = memory.zeros(5, 3), memory.zeros(7, 3, 6), memory.zeros(5, 3)
     memory.upload(given, pixels)
     memory.load_row(kept["plane"], 2, row)
     memory.give(given, kept["mixture"], residuals)
     expected = np.zeros((7, 3, 6), np.float32), np.zeros((5, 3), np.float32)
-    reference.load_row(plane, 2, expected[0])
-    reference.give(pixels, mixture, expected[1])
+    HOST.load_row(plane, 2, expected[0])
+    HOST.give(pixels, mixture, expected[1])
     np.testing.assert_array_equal(memory.download(row), expected[0])
     np.testing.assert_allclose(memory.download(residuals), expected[1], rtol=1e-6)
 
@@ -270,7 +279,7 @@ def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> No
     """In a thread of its own, whose stack of contexts is another one."""
     row = row_case(SMALL, "quantile2", 9, 2)
     packed = pack(row.weights, SMALL, "float32")
-    arrays = {name: memory.device.keep(x).reshape(*x.shape) for name, x in row.arrays().items()}
+    arrays = {name: memory.device.keep(x).reshape(x.shape) for name, x in row.arrays().items()}
     program = PixelRowProgram(memory.device, packed, "quantile2", arrays)
     worker = threading.Thread(target=program.run)
     worker.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -11,10 +10,18 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pmtool.backends.protocol import Precision
+from pmtool.backends.torch import TorchBackend
+from pmtool.buffers import Buffers
+from pmtool.graphs.pixel import PixelGraph
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.kernels import reference
-from pmtool.kernels.launch import PixelRowProgram
-from pmtool.kernels.packing import pack
+from pmtool.kernels.launch import Launcher, PixelRowProgram
+from pmtool.kernels.packing import Packed, pack
+from pmtool.lanes import Lanes
+from pmtool.layout import Layout
+from pmtool.levels import to_pixels
+from pmtool.network import PixelMiner
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -78,7 +85,10 @@ def test_single_precision(case: Any, launcher: Any, row_case: Callable[..., Any]
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
-    precision: str, library: ctypes.CDLL, emulated: Callable[..., Any], row_case: Callable[..., Any]
+    precision: Precision,
+    library: ctypes.CDLL,
+    emulated: Callable[..., Any],
+    row_case: Callable[..., Any],
 ) -> None:
     row = row_case(SMALL, "quantile3", 11, 2)
     packed = pack(row.weights, SMALL, precision)
@@ -100,7 +110,7 @@ def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
     [(SMALL, "quantile3", 11, 8), (replace(SMALL, channels=32, mixtures=10), "mean2", 5, 16)],
 )
 def test_sixteen_bits(
-    precision: str,
+    precision: Precision,
     hyperparameters: Hyperparameters,
     graph: str,
     lanes: int,
@@ -136,8 +146,9 @@ def test_sixteen_bits_are_near_single_precision(
 ) -> None:
     """The first column's mixture, before a chosen pixel can lead elsewhere."""
     row = row_case(replace(SMALL, channels=32), "quantile1", 8, 1)
-    errors = {}
-    for precision in ("float16", "bfloat16"):
+    errors: dict[Precision, float] = {}
+    lower: tuple[Precision, ...] = ("float16", "bfloat16")
+    for precision in lower:
         found = row.arrays()
         packed = pack(row.weights, row.hyperparameters, precision)
         PixelRowProgram(launcher, packed, "quantile1", found, 8).run()
@@ -155,3 +166,41 @@ def test_parameters_may_be_left_out(launcher: Any, row_case: Callable[..., Any])
     for arrays in (expected, found):
         PixelRowProgram(launcher, packed, "quantile1", arrays, 8).run()
     np.testing.assert_array_equal(found["pixels"], expected["pixels"])
+
+
+class KernelBackend(TorchBackend):
+    """PyTorch whose pixel graphs are kernels on the CPU."""
+
+    def __init__(self, launcher: Launcher, network: PixelMiner, packed: Packed) -> None:
+        super().__init__(network)
+        self.launcher, self.packed = launcher, packed
+
+    def bind(self, graph: str, arrays: Any) -> Any:
+        if not isinstance(self.graphs[graph], PixelGraph):
+            return super().bind(graph, arrays)
+        shared = {name: tensor.numpy() for name, tensor in arrays.items()}
+        return PixelRowProgram(self.launcher, self.packed, graph, shared)
+
+
+@pytest.mark.parametrize(("chooser", "known"), [("quantile", (4, 8)), ("mean", (0, 0))])
+def test_windows(
+    chooser: str, known: tuple[int, int], launcher: Any, row_case: Callable[..., Any]
+) -> None:
+    """Whole windows, as the sampler generates them, against PyTorch alone."""
+    row = row_case(SMALL, f"{chooser}1", 3)
+    height, width, lanes = 8, 16, 3
+    rng = np.random.default_rng(0)
+    slices = rng.uniform(-1, 1, (lanes, 2, height, width)).astype(np.float32)
+    uniforms = rng.uniform(0.001, 0.999, (height, width, lanes)).astype(np.float32)
+    given = to_pixels(rng.integers(0, 2**12, uniforms.shape), 12)
+    packed = pack(row.weights, SMALL, "float32")
+    generated = []
+    for backend in TorchBackend(row.network), KernelBackend(launcher, row.network, packed):
+        buffers = Buffers(backend.memory, Layout(SMALL), height, width, lanes)
+        batch = Lanes(backend, buffers, known[1], chooser)
+        batch.prepare([(above, below) for above, below in slices])
+        batch.take(uniforms)
+        generated.append(batch.generate(given, known[0]))
+    difference = np.abs(np.rint((generated[0] - generated[1]) * 2047.5))
+    assert difference.max() <= 1
+    assert np.mean(difference > 0) < 0.01
