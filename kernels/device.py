@@ -110,7 +110,16 @@ class CudaDevice:
         codes = [machine_code(source, self.architecture) for source in SOURCES]
         with self.active():
             self.stream = self.driver.Stream()
-            self.modules = [self.driver.module_from_buffer(code) for code in codes]
+            self.modules = [self._loaded(code) for code in codes]
+
+    def _loaded(self, code: bytes) -> Any:
+        try:
+            return self.driver.module_from_buffer(code)
+        except self.driver.LogicError as error:
+            raise UsageError(
+                f"the NVIDIA driver cannot load the kernels ({error}): install one that is as "
+                "recent as the CUDA compiler, or use --device cpu"
+            ) from error
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -122,6 +131,8 @@ class CudaDevice:
             raise MemoryBudgetError(
                 "out of GPU memory; give a smaller --memory, --batch or --window"
             ) from error
+        except self.driver.Error as error:
+            raise UsageError(f"the GPU failed ({error}): use --device cpu") from error
         finally:
             self.context.pop()
 

@@ -35,6 +35,9 @@ class FakeDriver:
     class MemoryError(Error):
         """No more memory."""
 
+    class LogicError(Error):
+        """A request that cannot be met."""
+
     class device_attribute:
         """Names of `Device.get_attribute`."""
 
@@ -324,3 +327,26 @@ def test_a_driver_that_fails(fake_driver: FakeDriver, monkeypatch: pytest.Monkey
     monkeypatch.setattr(device, "import_module", lambda name: fake_driver)
     with pytest.raises(UsageError, match=r"no CUDA-capable device is detected.*--device cpu"):
         CudaDevice()
+
+
+def test_a_driver_that_is_too_old(
+    fake_driver: FakeDriver, memory: CudaMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(code: bytes) -> None:
+        raise fake_driver.LogicError("cuModuleLoadDataEx failed: device kernel image is invalid")
+
+    monkeypatch.setattr(fake_driver, "module_from_buffer", fail)
+    with pytest.raises(
+        UsageError, match="cannot load the kernels .*: install one that is as recent"
+    ):
+        CudaDevice()
+    assert not fake_driver.current
+
+
+def test_a_gpu_that_fails(memory: CudaMemory, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise memory.driver.LogicError("cuMemsetD32Async failed: an illegal address")
+
+    monkeypatch.setattr(memory.driver, "memset_d32_async", fail)
+    with pytest.raises(UsageError, match="the GPU failed .*illegal address.*: use --device cpu"):
+        memory.zeros(4)

@@ -86,7 +86,6 @@ def test_single_precision(case: Any, launcher: Any, row_case: Callable[..., Any]
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
     precision: Precision,
-    library: ctypes.CDLL,
     emulated: Callable[..., Any],
     row_case: Callable[..., Any],
 ) -> None:

@@ -1,0 +1,84 @@
+"""A bundle's weights for the pixel loop, without PyTorch.
+
+What `pmtool.graphs.horizontal` makes of the network: two causal convolutions in a row composed to
+one, of which the pixel loop needs the taps of its own row.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pmtool.backends.protocol import Floats
+from pmtool.bundle import NETWORK, Bundle, tensor_places
+from pmtool.errors import ModelError
+from pmtool.kernels.packing import Weights
+from pmtool.layout import LEVELS, Layout
+
+
+def bundle_weights(bundle: Bundle) -> Weights:
+    """All that `pmtool.kernels.packing.pack` needs.
+
+    Raises
+    ------
+    ModelError
+        If the bundle lacks weights of the network that its manifest describes.
+    """
+    try:
+        return _Network(bundle).weights()
+    except (KeyError, ValueError) as error:
+        raise ModelError(
+            f"{bundle.weights} does not hold the network's weights: export the model again"
+        ) from error
+
+
+class _Network:
+    """The network's own weights by name, and what the pixel loop multiplies by."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.hyperparameters = bundle.hyperparameters
+        self.places = tensor_places(bundle.weights)
+        self.content = bundle.weights.read_bytes()
+
+    def weights(self) -> dict[str, Floats]:
+        c, n = self.hyperparameters.channels, self.hyperparameters.blocks
+        found = {
+            "weights.input": self._current_row("input_column", c, 1)[:1],  # of the residual alone
+            "output.matrix": self._array("output.weight", -1, c).T,
+            "output.bias": self._array("output.bias", -1),
+        }
+        for level in range(LEVELS):
+            for i in range(Layout(self.hyperparameters).gated(level)):
+                half = f"up.{level}.{i}" if i < n else f"down.{LEVELS - 1 - level}.{i - n}"
+                layer = self._layer(f"horizontal.{half}", down=i >= n)
+                found |= {f"weights.layers.{level}.{i}.{key}": x for key, x in layer.items()}
+        for level in range(LEVELS - 1):
+            strided = self._current_row(f"horizontal.strided.{level}", c)
+            upsample = f"horizontal.upsample.{LEVELS - 2 - level}.conv"
+            kernel = self._array(f"{upsample}.weight", c, c, 2, 2)
+            found[f"weights.strided{level}"] = strided
+            found[f"weights.upsample{level}"] = kernel.transpose(0, 2, 3, 1).reshape(c, -1)
+            found[f"weights.upsample_bias{level}"] = self._array(f"{upsample}.bias", c)
+        return found
+
+    def _layer(self, name: str, *, down: bool) -> dict[str, Floats]:
+        c = self.hyperparameters.channels
+        first = self._current_row(f"{name}.first", c)
+        if down:  # of both stacks' features and their negatives, the skipped horizontal ones
+            shortcut = self._array(f"{name}.shortcut.weight", c, 4, c)
+            first = np.concatenate((first, shortcut[:, 1].T, shortcut[:, 3].T))
+        return {"first": first, "second": self._current_row(f"{name}.second", 2 * c)}
+
+    def _current_row(self, block: str, out: int, width: int = 2) -> Floats:
+        """The last row of a block's composed kernel for the target, ``(columns x in, out)``."""
+        pair = self._array(f"{block}.pair.weight", out, 2, -1, 2, width)[..., 1, :]
+        merge = self._array(f"{block}.merge.weight", out, 2, out, 2, width)[..., 1, :]
+        kernel = np.zeros((out, pair.shape[2], 2 * width - 1), np.float32)
+        for depth in range(2):
+            for x in range(width):
+                product = np.tensordot(merge[:, depth, :, x], pair[:, 1 - depth], 1)
+                kernel[..., x : x + width] += product
+        return kernel.transpose(2, 1, 0).reshape(-1, out)
+
+    def _array(self, name: str, *shape: int) -> Floats:
+        offset, length = self.places[NETWORK + name]
+        return np.frombuffer(self.content[offset : offset + length], np.float32).reshape(shape)
