@@ -336,9 +336,7 @@ def test_a_driver_that_is_too_old(
         raise fake_driver.LogicError("cuModuleLoadDataEx failed: device kernel image is invalid")
 
     monkeypatch.setattr(fake_driver, "module_from_buffer", fail)
-    with pytest.raises(
-        UsageError, match="cannot load the kernels .*: install one that is as recent"
-    ):
+    with pytest.raises(UsageError, match="the NVIDIA driver cannot load the kernels"):
         CudaDevice()
     assert not fake_driver.current
 
@@ -348,5 +346,5 @@ def test_a_gpu_that_fails(memory: CudaMemory, monkeypatch: pytest.MonkeyPatch) -
         raise memory.driver.LogicError("cuMemsetD32Async failed: an illegal address")
 
     monkeypatch.setattr(memory.driver, "memset_d32_async", fail)
-    with pytest.raises(UsageError, match="the GPU failed .*illegal address.*: use --device cpu"):
+    with pytest.raises(UsageError, match=r"the GPU failed .*illegal address.*: use --device cpu"):
         memory.zeros(4)
