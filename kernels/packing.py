@@ -19,7 +19,7 @@ from pmtool.layout import LEVELS, Layout
 
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]
-"""A `PixelGraph`'s weights of depth 3, named as in its ``state_dict``."""
+"""A `PixelGraph`'s weights of depth 3, named as in its ``state_dict``; see `bundle_weights`."""
 
 GROUP = 16
 CHANNELS_MAX = 256

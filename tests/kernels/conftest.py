@@ -110,8 +110,8 @@ class RowCase:
 
     @property
     def weights(self) -> Weights:
-        graph = PixelGraph(self.network, LEVELS, self.chooser)
-        return {name: tensor.numpy() for name, tensor in graph.state_dict().items()}
+        state = PixelGraph(self.network, LEVELS, self.chooser).state_dict()
+        return {name: state[name].numpy() for name in state if not name.startswith("edges")}
 
     def arrays(self) -> Arrays:
         """The same inputs every time, and outputs that are not yet written."""

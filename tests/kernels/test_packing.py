@@ -30,9 +30,9 @@ def test_weights_of_the_default_bundle() -> None:
     bundle = Bundle.load()
     found = bundle_weights(bundle)
     expected = PixelGraph(load_network(bundle), 3, "quantile").state_dict()
-    assert found.keys() == expected.keys()
-    for name, tensor in expected.items():
-        np.testing.assert_allclose(found[name], tensor.numpy(), rtol=1e-5, atol=1e-6)
+    assert found.keys() == {name for name in expected if not name.startswith("edges")}
+    for name, array in found.items():
+        np.testing.assert_allclose(array, expected[name].numpy(), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
