@@ -1,0 +1,123 @@
+"""Graphs whose heavy products are in half precision, made of the float32 ones of a bundle.
+
+The pattern is that of autocast: products with weights take and give the half type, everything
+between them stays in float32, as do inputs and outputs. So do the encoder and the last layers,
+which tell the midpoint and the mixture: 12 bits of grey levels are finer than a half type, and all
+residuals are in units of the midpoint's scale.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper
+
+from pmtool.backends.protocol import Precision
+
+HEAVY = ("Conv", "MatMul", "Gemm")
+EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)")
+"""Weights of products that stay in float32: the encoder's and the last layer's."""
+OPSET = 22
+"""The first in which Conv takes bfloat16; to our operators 21 and 22 add types and nothing else."""
+_HALF = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
+
+
+def in_precision(model: ModelProto, precision: Precision, *, emulated: bool = False) -> ModelProto:
+    """A float32 graph with its heavy products in another precision.
+
+    Weights stay in float32 where they are; an engine casts them once.
+
+    Parameters
+    ----------
+    emulated
+        Round to the half type what a product takes and gives, but multiply in float32, as tensor
+        cores add in it. This is for ONNX Runtime on a CPU, which has no products in bfloat16 and
+        quietly computes those in float16 from numbers that it has not rounded.
+
+    Returns
+    -------
+    ModelProto
+        A checked copy; for float32 no more than that.
+    """
+    converted = ModelProto()
+    converted.CopyFrom(model)
+    if precision != "float32":
+        converted.opset_import[0].version = max(OPSET, converted.opset_import[0].version)
+        _Casts(converted.graph, _HALF[precision], emulated).insert()
+    checker.check_model(converted, full_check=True)
+    return converted
+
+
+class _Casts:
+    """Casts to a half type and back, around the heavy products of a graph and of its Scan."""
+
+    def __init__(self, graph: GraphProto, half: int, emulated: bool) -> None:
+        self.graph = graph
+        self.there: list[int] = [half, TensorProto.FLOAT] if emulated else [half]
+        self.back: list[int] = [half, TensorProto.FLOAT] if emulated else [TensorProto.FLOAT]
+        self.weights = {tensor.name for tensor in graph.initializer}
+        self.constants = set(self.weights)
+        self.of_weights: list[NodeProto] = []
+        self.rounded: dict[str, str] = {}
+
+    def insert(self) -> None:
+        """Change the graph; weights are cast in the outer graph, not once a step of the Scan."""
+        bodies = [a.g for node in self.graph.node for a in node.attribute if a.HasField("g")]
+        for body in bodies:
+            _replace(body, [*self._around_products(body.node)])
+        nodes = [*self._around_products(self.graph.node)]
+        _replace(self.graph, [*self.of_weights, *nodes])
+
+    def _around_products(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
+        for node in nodes:
+            if self.constants.issuperset(node.input):
+                self.constants.update(node.output)  # weights in parts, or joined
+            if self._is_heavy(node):
+                yield from self._around(node)
+            else:
+                yield node
+
+    def _is_heavy(self, node: NodeProto) -> bool:
+        """Neither `EXACT`, nor a sum over the mixture, which has no weights."""
+        if node.op_type not in HEAVY or node.input[1] not in self.constants:
+            return False
+        return not EXACT.fullmatch(node.input[1])
+
+    def _around(self, node: NodeProto) -> Iterator[NodeProto]:
+        factors, result = list(node.input), node.output[0]
+        share = factors.pop() if node.op_type == "Gemm" else None
+        for name in factors:
+            if name not in self.rounded:
+                self.rounded[name] = f"{name}_rounded"
+                casts = _casts(name, self.rounded[name], self.there)
+                if name in self.weights:
+                    self.of_weights += casts
+                else:
+                    yield from casts
+        product = f"{result}_product"
+        node.input[:] = [self.rounded[name] for name in factors]
+        node.output[:] = [product]
+        yield node
+        if share is None:
+            yield from _casts(product, result, self.back)
+            return
+        plain = {"alpha": 1, "beta": 1, "transA": 0, "transB": 0}
+        assert all(helper.get_attribute_value(a) == plain[a.name] for a in node.attribute)
+        node.op_type = "MatMul"
+        del node.attribute[:]
+        yield from _casts(product, f"{product}_exact", self.back)
+        yield helper.make_node("Add", [f"{product}_exact", share], [result], name=result)
+
+
+def _casts(source: str, target: str, types: Sequence[int]) -> list[NodeProto]:
+    """Nodes that take a tensor through some types."""
+    names = [source, *(f"{target}_cast{i}" for i in range(1, len(types))), target]
+    steps = zip(pairwise(names), types, strict=True)
+    return [helper.make_node("Cast", [a], [b], name=b, to=to) for (a, b), to in steps]
+
+
+def _replace(graph: GraphProto, nodes: list[NodeProto]) -> None:
+    del graph.node[:]
+    graph.node.extend(nodes)
