@@ -1,86 +1,84 @@
-"""A check that exported graphs compute what the PyTorch graphs compute."""
+"""A check that graphs compute the same in two engines, on random arrays."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends import Backend
-from pmtool.backends.protocol import Array, Memory
-from pmtool.backends.torch import TorchBackend
+from pmtool.backends.protocol import Array, Backend, Floats, Memory
 from pmtool.buffers import Buffers
-from pmtool.graphs.horizontal import KnownGraph
-from pmtool.graphs.pixel import PixelGraph
-from pmtool.graphs.row import RowGraph
-from pmtool.graphs.suite import Graph
-from pmtool.graphs.window import WindowGraph
 from pmtool.layout import Layout
-from pmtool.network import PixelMiner
+
+if TYPE_CHECKING:
+    from pmtool.network import PixelMiner
 
 SIZE, LANES, WINDOWS, KNOWN = 64, 9, 2, 32
 
-Arrays = dict[str, NDArray[np.float32]]
-
 
 def graph_errors(network: PixelMiner, backend: Backend) -> dict[str, float]:
-    """Largest difference of every graph's outputs from PyTorch, on random inputs."""
+    """`differences` of all graphs of a network from PyTorch."""
+    from pmtool.backends.torch import TorchBackend
+
     oracle = TorchBackend(network)
-    return {name: _error(name, graph, oracle, backend) for name, graph in oracle.graphs.items()}
+    return differences(oracle.graphs, Layout(network.hyperparameters), oracle, backend)
 
 
-def _error(name: str, graph: Graph, oracle: Backend, backend: Backend) -> float:
-    results: list[Arrays] = []
-    for engine in (oracle, backend):
-        arrays = graph_inputs(graph, engine.memory)
-        engine.bind(name, arrays).run()
-        results.append(
-            {key: engine.memory.download(a) for key, a in arrays.items() if key in graph.outputs}
-        )
-    expected, found = results
-    if isinstance(graph, PixelGraph):
+def differences(
+    graphs: Iterable[str], layout: Layout, expected: Backend, found: Backend
+) -> dict[str, float]:
+    """Largest difference in what every graph writes, by graph.
+
+    Differences are absolute, but relative where values are over 1: inverse scales reach 1,000.
+    """
+    return {graph: _difference(graph, layout, (expected, found)) for graph in graphs}
+
+
+def _difference(graph: str, layout: Layout, backends: tuple[Backend, Backend]) -> float:
+    expected, found = (_run(graph, layout, backend) for backend in backends)
+    if "pixels" in expected:
         lanes = _equal_lanes(expected["pixels"], found["pixels"])
         expected, found = (
-            {key: array.reshape(-1, LANES, array.shape[-1])[:, lanes] for key, array in x.items()}
+            {name: array.reshape(-1, LANES, array.shape[-1])[:, lanes] for name, array in x.items()}
             for x in (expected, found)
         )
-    return float(np.max([_difference(expected[key], found[key]) for key in expected]))
+    relative = [
+        np.abs(expected[name] - found[name]) / np.maximum(1, np.abs(expected[name]))
+        for name in expected
+    ]
+    return float(np.max([values.max() for values in relative]))
 
 
-def _equal_lanes(expected: NDArray[np.float32], found: NDArray[np.float32]) -> NDArray[np.bool_]:
-    """Lanes with the same pixels: where rounding moved one by a level, all that follows differs."""
-    equal = np.asarray(np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3)))
-    return equal if equal.sum() > LANES // 2 else np.ones(LANES, np.bool_)
+def _run(graph: str, layout: Layout, backend: Backend) -> dict[str, Floats]:
+    """All arrays of a graph after a run on random ones, the same for every backend."""
+    arrays = graph_arrays(graph, layout, backend.memory)
+    backend.bind(graph, arrays).run()
+    return {name: backend.memory.download(array) for name, array in arrays.items()}
 
 
-def _difference(expected: NDArray[np.float32], found: NDArray[np.float32]) -> float:
-    """Largest difference, relative where the values are over 1 (inverse scales reach 1,000)."""
-    return float(np.max(np.abs(expected - found) / np.maximum(1, np.abs(expected))))
-
-
-def graph_inputs(graph: Graph, memory: Memory) -> dict[str, Array]:
+def graph_arrays(graph: str, layout: Layout, memory: Memory) -> dict[str, Array]:
     """Random inputs, the same for every call, and room for the outputs."""
     rng = np.random.default_rng(0)
-    buffers = Buffers(memory, _layout(graph), SIZE, SIZE, LANES, WINDOWS)
-    for name, array in (
-        *buffers.rows.items(),
-        ("residuals", buffers.residuals),
-        ("history", buffers.history),
-    ):
+    buffers = Buffers(memory, layout, SIZE, SIZE, LANES, WINDOWS)
+    rows = buffers.rows | {"residuals": buffers.residuals, "history": buffers.history}
+    for name, array in rows.items():
         values = rng.normal(0, 0.3, array.shape).astype(np.float32)
         memory.upload(array, np.abs(values) if name == "mixture" else values)
     memory.upload(buffers.row_tails, rng.uniform(0.01, 0.5, (SIZE, LANES)).astype(np.float32))
+    between = rng.uniform(-0.8, 0.8, buffers.above.shape)
     for slices in (buffers.above, buffers.below):
-        memory.upload(slices, rng.uniform(-1, 1, slices.shape).astype(np.float32))
-    if isinstance(graph, WindowGraph):
+        memory.upload(slices, (between + rng.normal(0, 0.03, between.shape)).astype(np.float32))
+    if graph == "window":
         return buffers.window(0)
-    if isinstance(graph, RowGraph):
-        return buffers.row(graph.depth)
-    if isinstance(graph, KnownGraph):
-        return buffers.known(graph.weights.depth, KNOWN)
-    return buffers.pixel(graph.weights.depth, KNOWN)
+    kind, depth = graph[:-1], int(graph[-1])
+    if kind == "row":
+        return buffers.row(depth)
+    return buffers.known(depth, KNOWN) if kind == "known" else buffers.pixel(depth, KNOWN)
 
 
-def _layout(graph: Graph) -> Layout:
-    if isinstance(graph, (WindowGraph, RowGraph)):
-        return graph.layout
-    return graph.weights.layout
+def _equal_lanes(expected: Floats, found: Floats) -> NDArray[np.bool_]:
+    """Lanes with the same pixels: where rounding moved one by a level, all that follows differs."""
+    equal = np.asarray(np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3)))
+    return equal if equal.sum() > LANES // 2 else np.ones(LANES, np.bool_)

@@ -11,8 +11,9 @@ import torch
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.torch import CapturedProgram, TorchBackend
 from pmtool.bundle import DEFAULT, Bundle
-from pmtool.export.check import graph_errors, graph_inputs
+from pmtool.export.check import graph_arrays, graph_errors
 from pmtool.graphs.pixel import PixelGraph
+from pmtool.layout import Layout
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
 from pmtool.pairs import SlicePair
@@ -111,8 +112,10 @@ def test_onnx_runtime_computes_the_same(bundle: Bundle, network: PixelMiner) -> 
 def test_graphs_run_where_their_inputs_are(network: PixelMiner) -> None:
     """Nothing is made on the processor on the way: PyTorch refuses tensors of two devices."""
     backend = TorchBackend(network, precision="bfloat16")
+    layout = Layout(network.hyperparameters)
     for name, graph in backend.graphs.items():
-        arrays = {key: a.to("meta") for key, a in graph_inputs(graph, backend.memory).items()}
+        found = graph_arrays(name, layout, backend.memory)
+        arrays = {key: array.to("meta") for key, array in found.items()}
         graph.to("meta")
         backend.bind(name, arrays).run()
 
@@ -128,12 +131,13 @@ def test_graphs_on_a_gpu(network: PixelMiner) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_a_captured_program_is_replayed(network: PixelMiner) -> None:
     backend = TorchBackend(network, "cuda:0")
-    arrays = graph_inputs(backend.graphs["row3"], backend.memory)
+    layout = Layout(network.hyperparameters)
+    arrays = graph_arrays("row3", layout, backend.memory)
     plain, captured = (dict.fromkeys(("h_shares0", "h_shares1", "h_shares2")) for _ in range(2))
     program = backend.bind("row3", arrays)
     assert isinstance(program, CapturedProgram)
     for results in (plain, captured):
-        for name, array in graph_inputs(backend.graphs["row3"], backend.memory).items():
+        for name, array in graph_arrays("row3", layout, backend.memory).items():
             arrays[name].copy_(array)
         program.run()
         backend.memory.wait()
