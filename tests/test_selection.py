@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pmtool.backends import devices, selection
-from pmtool.backends.devices import find_devices, free_gpu_memory
+from pmtool.backends.devices import Gpu, find_devices, find_gpu, free_gpu_memory
 from pmtool.backends.protocol import Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import UsageError
@@ -19,7 +19,15 @@ def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine whose driver tells of two GPUs with 70 GiB free."""
     program = tmp_path / "nvidia-smi"
     program.write_text(
-        '#!/bin/sh\ncase "$*" in *memory.free*) echo 71680;; *) echo GPU-1; echo GPU-2;; esac\n'
+        """#!/bin/sh
+case "$*" in
+    *uuid*) echo GPU-1; echo GPU-2;;
+    *memory.free*) echo 71680;;
+    *name*) echo NVIDIA H200;;
+    *compute_cap*) echo 9.0;;
+    *driver_version*) echo 580.65.06;;
+esac
+"""
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
@@ -60,6 +68,7 @@ def test_devices_of_a_machine_with_gpus() -> None:
     assert find_devices("cuda:1") == ("cuda:1",)
     assert find_devices("cpu") == ("cpu",)
     assert free_gpu_memory("cuda:1") == 70 << 30
+    assert find_gpu("cuda:1") == Gpu("NVIDIA H200", "9.0", "580.65.06")
     with pytest.raises(UsageError, match=r"cuda:2 is not there, this machine has 2 NVIDIA GPUs"):
         find_devices("cuda:2")
 
@@ -137,5 +146,5 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_a_driver_that_does_not_tell(tmp_path: Path) -> None:
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-1\n")
-    with pytest.raises(UsageError, match="nvidia-smi does not tell the memory of cuda:0"):
+    with pytest.raises(UsageError, match=r"nvidia-smi does not tell the memory.free of cuda:0"):
         free_gpu_memory("cuda:0")

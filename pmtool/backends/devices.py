@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import dataclass
 
 from pmtool.errors import UsageError
 
@@ -24,19 +25,53 @@ def gpus() -> list[str]:
     return found.stdout.split() if found.returncode == 0 else []
 
 
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU and its driver.
+
+    Attributes
+    ----------
+    capability
+        Compute capability: ``9.0`` of an H200.
+    driver
+        Its version: ``580.65.06``.
+    """
+
+    name: str
+    capability: str
+    driver: str
+
+
+def gpu_index(device: str) -> int:
+    """The N of ``cuda:N``."""
+    return int(device.partition(":")[2])
+
+
+def find_gpu(device: str) -> Gpu:
+    """Which GPU ``cuda:N`` is; raises `UsageError` if the driver does not tell."""
+    return Gpu(*(_told(device, field) for field in ("name", "compute_cap", "driver_version")))
+
+
 def free_gpu_memory(device: str) -> int:
     """Bytes that are free on ``cuda:N``; raises `UsageError` if the driver does not tell."""
-    name = gpus()[int(device.partition(":")[2])]
-    asked = [
-        "nvidia-smi",
-        f"--id={name}",
-        "--query-gpu=memory.free",
-        "--format=csv,noheader,nounits",
-    ]
+    told = _told(device, "memory.free")
+    if not told.isdigit():
+        raise _untold(device, "memory.free")
+    return int(told) << 20
+
+
+def _told(device: str, field: str) -> str:
+    """What nvidia-smi says of ``cuda:N``."""
+    asked = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={field}"]
+    asked.append("--format=csv,noheader,nounits")
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if found.returncode != 0 or not found.stdout.strip().isdigit():
-        raise UsageError(f"nvidia-smi does not tell the memory of {device}: use --device cpu")
-    return int(found.stdout) << 20
+    if found.returncode != 0:
+        raise _untold(device, field)
+    return found.stdout.strip()
+
+
+def _untold(device: str, field: str) -> UsageError:
+    return UsageError(f"nvidia-smi does not tell the {field} of {device}: use --device cpu")
 
 
 def find_devices(asked: str) -> tuple[str, ...]:

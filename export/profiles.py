@@ -1,0 +1,74 @@
+"""Sizes that engines are built for: TensorRT's optimisation profiles.
+
+An engine takes any sizes between the least and the most of one of its profiles, and is fastest at
+the typical ones. A context takes memory for the sizes in use, whatever the profile allows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+from pmtool.hyperparameters import Hyperparameters
+from pmtool.layout import COLUMNS
+
+if TYPE_CHECKING:
+    from onnx import ValueInfoProto
+
+WIDTHS = (64, 256, 512)
+"""Largest windows of the profiles: the paper's, a GPU's with few pairs, whole slices of a CT."""
+MAX_WINDOWS = 4096
+WINDOWS_AT_ONCE = 16
+"""Windows of 64 in one call of the window graph; as many pixels of larger ones."""
+_LEAST = COLUMNS
+_TERM = re.compile(r"(?:(\d+)\*)?([a-z]+)(?: \+ (\d+))?")
+
+
+class Sizes(NamedTuple):
+    """The least, the typical and the largest of something."""
+
+    least: int
+    typical: int
+    most: int
+
+
+Profile = Mapping[str, Sizes]
+"""By the symbols of the graphs: ``lanes``, and ``rows`` and ``groups`` of four columns."""
+
+
+def profiles(graph: str, hyperparameters: Hyperparameters, max_windows: int) -> list[Profile]:
+    """The profiles of a graph, by the largest window.
+
+    Parameters
+    ----------
+    max_windows
+        Windows of 64 columns at once; as many columns of larger ones.
+    """
+    margin = 2 * hyperparameters.margin if graph == "window" else 0
+    found: list[Profile] = []
+    for width in WIDTHS:
+        lanes = max_windows * WIDTHS[0] // width
+        if graph == "window":
+            lanes = min(max_windows, WINDOWS_AT_ONCE * WIDTHS[0] ** 2 // width**2)
+        groups = Sizes(*((size + margin) // COLUMNS for size in (_LEAST, width, width)))
+        lanes = max(1, lanes)
+        found.append({"lanes": Sizes(1, lanes, lanes), "rows": groups, "groups": groups})
+    return found
+
+
+def shapes(value: ValueInfoProto, profile: Profile) -> list[tuple[int, ...]]:
+    """The least, typical and largest shape of a graph's input."""
+    dims = value.type.tensor_type.shape.dim
+    return [
+        tuple(_size(dim.dim_param, profile, i) if dim.dim_param else dim.dim_value for dim in dims)
+        for i in range(3)
+    ]
+
+
+def _size(expression: str, profile: Profile, index: int) -> int:
+    """A symbolic size such as ``4*groups + 1``; torch writes no others into our graphs' inputs."""
+    found = _TERM.fullmatch(expression)
+    assert found is not None, expression
+    factor, symbol, offset = found.groups()
+    return int(factor or 1) * profile[symbol][index] + int(offset or 0)

@@ -1,0 +1,165 @@
+"""TensorRT, in any of its packages: from an ONNX graph to an engine.
+
+One way serves TensorRT from 10.15 on, 11, and TensorRT-RTX: the network is strongly typed, so that
+the types of the graph decide the precision and no flag of the builder does.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from functools import cache
+from importlib import import_module, metadata
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pmtool.backends.devices import Gpu
+from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
+from pmtool.export.profiles import Profile, shapes
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+PACKAGES = ("tensorrt", "tensorrt_rtx_bindings")
+DRIVERS = {12: 525, 13: 580}
+"""The oldest driver for a version of CUDA, from NVIDIA's table of their minor compatibility."""
+_logger = logging.getLogger(__name__)
+
+
+def tensorrt() -> ModuleType:
+    """TensorRT, or else TensorRT-RTX; raises `UsageError` if neither is installed."""
+    for name in PACKAGES:
+        try:
+            return import_module(name)
+        except ImportError:
+            continue
+    raise UsageError(
+        "TensorRT is not installed: pip install 'pmtool[gpu]', or 'pmtool[rtx]' for TensorRT-RTX"
+    )
+
+
+def is_rtx(trt: ModuleType) -> bool:
+    """Whether this is TensorRT-RTX, which times nothing and needs no GPU to build."""
+    return "rtx" in trt.__name__
+
+
+def check_driver(trt: ModuleType, gpu: Gpu) -> None:
+    """Raise `UsageError` if a GPU's driver is too old for TensorRT."""
+    needed = DRIVERS.get(_cuda_version(is_rtx(trt)))
+    if needed is not None and int(gpu.driver.partition(".")[0]) < needed:
+        raise UsageError(
+            f"the NVIDIA driver {gpu.driver} is too old for {trt.__name__} {trt.__version__}: "
+            f"install version {needed} or newer"
+        )
+
+
+def _cuda_version(rtx: bool) -> int:
+    """Of the CUDA that the installed package is for; 0 if its name does not tell."""
+    name = re.compile(rf"tensorrt{'[-_]rtx' if rtx else ''}[-_]cu(\d+)([-_](bindings|libs))?")
+    found = (name.fullmatch(package.name or "") for package in metadata.distributions())
+    return next((int(match[1]) for match in found if match), 0)
+
+
+class Build(NamedTuple):
+    """A serialised engine, and what was learnt about the speed of its parts."""
+
+    engine: bytes
+    timings: bytes
+
+
+def build_engine(
+    trt: ModuleType,
+    name: str,
+    model: ModelProto,
+    profiles: Sequence[Profile],
+    *,
+    tf32: bool = False,
+    timings: bytes = b"",
+) -> Build:
+    """Build an engine for the GPU in use.
+
+    Parameters
+    ----------
+    name
+        Of the graph, for messages.
+    tf32
+        Round the factors of products in float32 to 10 bits, as tensor cores want them.
+    timings
+        Of former builds on the same machine; TensorRT-RTX has none.
+
+    Raises
+    ------
+    UsageError
+        If TensorRT does not support the graph.
+    MemoryBudgetError
+        If the memory does not suffice for the build.
+    """
+    log = logger(trt)
+    log.errors.clear()
+    builder = trt.Builder(log)
+    network = builder.create_network(_strongly_typed(trt))
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model.SerializeToString()):
+        raise _unsupported(trt, name, _parser_error(parser))
+    config = builder.create_builder_config()
+    for sizes in profiles:
+        config.add_optimization_profile(_profile(builder, model, sizes))
+    if not tf32:  # which is the default
+        config.clear_flag(trt.BuilderFlag.TF32)
+    cache = None if is_rtx(trt) else config.create_timing_cache(timings)
+    if cache is not None:
+        config.set_timing_cache(cache, False)
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
+        raise _unsupported(trt, name, log.errors[-1] if log.errors else "the build failed")
+    return Build(bytes(engine), b"" if cache is None else bytes(cache.serialize()))
+
+
+@cache
+def logger(trt: ModuleType) -> Any:
+    """A logger for TensorRT that keeps errors and tells the rest to those who debug.
+
+    One for all, as TensorRT goes on with the first that it is given.
+    """
+
+    class Log(trt.ILogger):  # type: ignore[name-defined,misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: list[str] = []
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(message)
+            else:
+                _logger.debug("TensorRT: %s", message)
+
+    return Log()
+
+
+def _strongly_typed(trt: ModuleType) -> int:
+    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+
+
+def _profile(builder: Any, model: ModelProto, sizes: Profile) -> Any:
+    profile = builder.create_optimization_profile()
+    for value in model.graph.input:
+        profile.set_shape(value.name, *shapes(value, sizes))
+    return profile
+
+
+def _parser_error(parser: Any) -> str:
+    error = parser.get_error(0)
+    return f"node {error.node_name()} ({error.node_operator()}): {error.desc()}"
+
+
+def _unsupported(trt: ModuleType, name: str, reason: str) -> Exception:
+    reason = " ".join(reason.split())
+    if is_memory_shortage(RuntimeError(reason)):
+        return MemoryBudgetError(
+            f"there is no memory to build the engine {name}: end other programs"
+        )
+    return UsageError(
+        f"{trt.__name__} {trt.__version__} cannot build the graph {name}, {reason}; "
+        "use --backend onnxruntime-cuda"
+    )

@@ -1,0 +1,136 @@
+"""The cache of engines: what is taken from it, and what is built again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pmtool.backends.devices import Gpu
+from pmtool.bundle import Bundle
+from pmtool.errors import OutputError, UsageError
+from pmtool.export import engines as caching
+from pmtool.export.engines import MANIFEST, Engines, own_folder
+from pmtool.export.tensorrt import Build
+
+GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
+
+
+@pytest.fixture
+def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, int, bytes]]:
+    """What was built: the graph, the number of its profiles, and the timings that were known."""
+    built: list[tuple[str, int, bytes]] = []
+
+    def build(trt: Any, name: str, model: Any, profiles: Any, tf32: bool, timings: bytes) -> Build:
+        assert not tf32
+        built.append((name, len(profiles), timings))
+        return Build(f"{name} {len(built)}".encode(), b"%d builds" % len(built))
+
+    trt = SimpleNamespace(__name__="tensorrt", __version__="10.16.0")
+    monkeypatch.setenv("PMTOOL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(caching, "tensorrt", lambda: trt)
+    monkeypatch.setattr(caching, "check_driver", lambda trt, gpu: None)
+    monkeypatch.setattr(caching, "logger", lambda trt: None)
+    monkeypatch.setattr(caching, "build_engine", build)
+    return built
+
+
+def engines(gpu: Gpu = GPU, **options: Any) -> Engines:
+    return Engines(Bundle.load(), gpu, **{"precision": "bfloat16", **options})
+
+
+def test_an_engine_is_built_once(builds: list[Any]) -> None:
+    assert engines().engine("row1") == engines().engine("row1") == b"row1 1"
+    assert engines().engine("known2") == b"known2 2"
+    assert builds == [("row1", 3, b""), ("known2", 3, b"1 builds")]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"gpu": dataclasses.replace(GPU, name="NVIDIA L4")},
+        {"gpu": dataclasses.replace(GPU, driver="590.1")},
+        {"precision": "float32"},
+        {"max_windows": 7},
+    ],
+)
+def test_another_target_has_engines_of_its_own(builds: list[Any], change: dict[str, Any]) -> None:
+    engines().engine("row1")
+    assert engines(**change).engine("row1") == b"row1 2"
+    assert engines().engine("row1") == b"row1 1"
+
+
+def test_another_version_or_bundle(builds: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = engines().folder
+    monkeypatch.setattr(
+        caching, "tensorrt", lambda: SimpleNamespace(__name__="tensorrt", __version__="11")
+    )
+    other = engines().folder
+    bundle = Bundle.load()
+    bundle.hash = "another"
+    assert len({folder, other, Engines(bundle, GPU, "bfloat16").folder}) == 3
+
+
+def altered(folder: Path) -> None:
+    (folder / "row1.engine").write_bytes(b"something else")
+
+
+def cut(folder: Path) -> None:
+    (folder / MANIFEST).write_bytes((folder / MANIFEST).read_bytes()[:-20])
+
+
+def empty(folder: Path) -> None:
+    (folder / MANIFEST).write_text("[]")
+
+
+def foreign(folder: Path) -> None:
+    values = json.loads((folder / MANIFEST).read_text())
+    values["target"]["gpu"] = "another"
+    (folder / MANIFEST).write_text(json.dumps(values))
+
+
+def incomplete(folder: Path) -> None:
+    (folder / "row1.engine").unlink()
+
+
+@pytest.mark.parametrize("damage", [altered, cut, empty, foreign, incomplete])
+def test_what_is_not_as_it_was_built_is_built_again(damage: Any, builds: list[Any]) -> None:
+    engines().engine("row1")
+    damage(engines().folder)
+    assert engines().engine("row1") == b"row1 2"
+    assert engines().engine("row1") == b"row1 2"
+
+
+def test_errors_are_kept_beside_the_engines(builds: list[Any]) -> None:
+    kept = engines()
+    kept.engine("row1")
+    kept.note_errors({"row1": {"tensorrt": 1e-3}})
+    values = json.loads((kept.folder / MANIFEST).read_text())
+    assert values["errors"] == {"row1": {"tensorrt": 1e-3}}
+    assert values["target"]["gpu"] == "NVIDIA H200, compute capability 9.0"
+    assert values["target"]["driver"] == "580.65.06"
+    assert list(values["engines"]) == ["row1"]
+
+
+def test_a_folder_that_others_can_write_to(builds: list[Any], tmp_path: Path) -> None:
+    folder = engines().folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    folder.chmod(0o770)
+    with pytest.raises(UsageError, match=r"others can write to .*: set PMTOOL_CACHE to a folder"):
+        engines()
+
+
+def test_a_folder_of_another_user(builds: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    with pytest.raises(UsageError, match="others can write to"):
+        engines()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="set PMTOOL_CACHE to another folder"):
+        own_folder(tmp_path / "file" / "engines")

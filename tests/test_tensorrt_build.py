@@ -1,0 +1,111 @@
+"""NVIDIA's own builder on every graph, without a GPU; and what it refuses."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from onnx import TensorProto, helper
+
+from pmtool.backends.devices import Gpu
+from pmtool.backends.protocol import Precision
+from pmtool.backends.selection import PRECISIONS
+from pmtool.bundle import Bundle
+from pmtool.errors import UsageError
+from pmtool.export import tensorrt as building
+from pmtool.export.engines import engine_graph
+from pmtool.export.profiles import MAX_WINDOWS, profiles, shapes
+from pmtool.export.tensorrt import build_engine, check_driver, tensorrt
+from pmtool.graphs.suite import CHOOSERS
+from pmtool.hyperparameters import COMPACT, PAPER
+
+GRAPHS = ["window", *(f"{kind}{d}" for kind in ("row", "known", *CHOOSERS) for d in (1, 2, 3))]
+GPU = Gpu("NVIDIA H200", "9.0", "570.86.15")
+
+
+@pytest.fixture(scope="module")
+def rtx() -> ModuleType:
+    reason = "TensorRT-RTX is not installed: pip install 'pmtool[dev]'"
+    module: ModuleType = pytest.importorskip("tensorrt_rtx_bindings", reason=reason)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_every_graph_of_the_default_model(name: str, precision: Precision, rtx: ModuleType) -> None:
+    bundle = Bundle.load()
+    sizes = profiles(name, bundle.hyperparameters, MAX_WINDOWS)[:1]
+    built = build_engine(rtx, name, engine_graph(bundle, name, precision), sizes)
+    assert len(built.engine) > 100_000
+
+
+def test_all_profiles_of_a_graph(rtx: ModuleType) -> None:
+    bundle = Bundle.load()
+    sizes = profiles("known1", bundle.hyperparameters, MAX_WINDOWS)
+    model = engine_graph(bundle, "known1", "bfloat16")
+    one, all_ = (build_engine(rtx, "known1", model, sizes[:n]).engine for n in (1, 3))
+    assert len(all_) > 2 * len(one)
+
+
+def test_unsupported_node_is_named(rtx: ModuleType) -> None:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [4]) for name in "xy")
+    node = helper.make_node("Det", ["x"], ["y"], name="the_determinant")
+    model = helper.make_model(helper.make_graph([node], "g", [x], [y]))
+    with pytest.raises(UsageError, match=r"cannot build the graph row1, .*the_determinant \(Det\)"):
+        build_engine(rtx, "row1", model, [])
+
+
+def test_neither_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> Any:
+        raise ImportError(name)
+
+    monkeypatch.setattr(building, "import_module", missing)
+    with pytest.raises(UsageError, match=r"TensorRT is not installed: pip install 'pmtool\[gpu\]'"):
+        tensorrt()
+
+
+@pytest.mark.parametrize(
+    "package", ["tensorrt_cu13", "tensorrt-cu13-bindings", "tensorrt_cu13_libs"]
+)
+def test_old_driver(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A package for CUDA 13 with a driver for CUDA 12.8."""
+    installed = [SimpleNamespace(name=name) for name in ("numpy", package, "tensorrt-rtx-cu12")]
+    monkeypatch.setattr("importlib.metadata.distributions", lambda: installed)
+    full: Any = SimpleNamespace(__name__="tensorrt", __version__="10.16.0")
+    with pytest.raises(UsageError, match=r"driver 570.86.15 is too old for tensorrt 10.16.0: inst"):
+        check_driver(full, GPU)
+    rtx: Any = SimpleNamespace(__name__="tensorrt_rtx_bindings", __version__="1.7")
+    check_driver(rtx, GPU)
+
+
+def test_installed_rtx_tells_its_cuda() -> None:
+    try:
+        version("tensorrt_rtx_cu13_bindings")
+    except PackageNotFoundError:
+        pytest.skip("TensorRT-RTX is not installed: pip install 'pmtool[dev]'")
+    with pytest.raises(UsageError, match="install version 580 or newer"):
+        check_driver(tensorrt(), GPU)
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [("row2", [(4096, 16), (1024, 64), (512, 128)]), ("window", [(16, 24), (1, 72), (1, 136)])],
+)
+def test_profiles(graph: str, expected: list[tuple[int, int]]) -> None:
+    """Lanes and groups of four columns, with the margin of the encoder where it is seen."""
+    found = profiles(graph, COMPACT, MAX_WINDOWS)
+    assert [(p["lanes"].most, p["groups"].most) for p in found] == expected
+    assert all(p["rows"] == p["groups"] for p in found)
+    few = profiles(graph, PAPER, 2)
+    assert [p["lanes"].most for p in few] == [2, 1, 1]
+
+
+def test_shapes() -> None:
+    value = helper.make_tensor_value_info(
+        "residuals", TensorProto.FLOAT, [3, "4*groups + 1", "lanes"]
+    )
+    (profile, *_) = profiles("row1", COMPACT, 100)
+    assert shapes(value, profile) == [(3, 5, 1), (3, 65, 100), (3, 65, 100)]
