@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pmtool.backends.host import HostMemory
-from pmtool.backends.protocol import Arrays, Precision
+from pmtool.backends.protocol import Array, Arrays, Precision, Program
 from pmtool.bundle import Bundle
 from pmtool.errors import (
     MemoryBudgetError,
@@ -42,14 +43,16 @@ class OnnxRuntimeBackend:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self.bundle, self.threads = bundle, threads
-        self.runtime, self.memory = runtime(), HostMemory()
+        self.runtime = runtime()
+        self.memory: Any = HostMemory()
         self._sessions: dict[str, Any] = {}
 
-    def bind(self, graph: str, arrays: Arrays) -> OnnxRuntimeProgram:
+    def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
         if graph not in self._sessions:
             self._sessions[graph] = self._load(graph)
-        return OnnxRuntimeProgram(graph, self._sessions[graph], arrays)
+        session, options = self._sessions[graph], self._run_options()
+        return OnnxRuntimeProgram(graph, session, arrays, self._place, options)
 
     def _load(self, graph: str) -> Any:
         options = self.runtime.SessionOptions()
@@ -57,20 +60,52 @@ class OnnxRuntimeBackend:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = self.bundle.graph(graph)
+        model = self._model(graph)
         try:
-            return self.runtime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            return self.runtime.InferenceSession(model, options, providers=self._providers())
         except Exception as error:
+            path = self.bundle.graph(graph)
             raise _failure(error, f"ONNX Runtime cannot load {path}") from error
+
+    def _model(self, graph: str) -> str | bytes:
+        """A file, or what would be in it."""
+        return str(self.bundle.graph(graph))
+
+    def _providers(self) -> list[Any]:
+        """The devices of ONNX Runtime, by preference."""
+        return ["CPUExecutionProvider"]
+
+    def _run_options(self) -> Any:
+        return None
+
+    def _place(self, array: Array) -> tuple[Any, ...]:
+        """Where an array lies, as a binding wants it."""
+        assert array.flags.c_contiguous
+        assert array.dtype == np.float32
+        return "cpu", 0, np.float32, array.shape, array.ctypes.data
 
 
 class OnnxRuntimeProgram:
-    """A session bound to arrays by their addresses; an array must stay where it is."""
+    """A session bound to arrays by their addresses; an array must stay where it is.
 
-    def __init__(self, graph: str, session: Any, arrays: Arrays) -> None:
+    Parameters
+    ----------
+    place
+        Tells where an array lies.
+    options
+        Of every run.
+    """
+
+    def __init__(
+        self,
+        graph: str,
+        session: Any,
+        arrays: Arrays,
+        place: Callable[[Array], tuple[Any, ...]],
+        options: Any,
+    ) -> None:
         self.graph, self.session, self.binding = graph, session, session.io_binding()
+        self.place, self.options = place, options
         self.inputs = {value.name for value in session.get_inputs()}
         self.outputs = {value.name for value in session.get_outputs()}
         self.arrays = dict(arrays)
@@ -84,7 +119,7 @@ class OnnxRuntimeProgram:
     def run(self) -> None:
         """See `Program.run`."""
         try:
-            self.session.run_with_iobinding(self.binding)
+            self.session.run_with_iobinding(self.binding, self.options)
         except Exception as error:
             raise self._failure(error) from error
 
@@ -93,9 +128,7 @@ class OnnxRuntimeProgram:
 
     def _bind(self, arrays: Arrays) -> None:
         for name, array in arrays.items():
-            assert array.flags.c_contiguous, name
-            assert array.dtype == np.float32, name
-            place = ("cpu", 0, np.float32, array.shape, array.ctypes.data)
+            place = self.place(array)
             if name not in self.inputs | self.outputs:
                 raise ModelError(f"the model's graph {self.graph} has no {name}: export it again")
             if name in self.inputs:

@@ -1,0 +1,141 @@
+"""ONNX Runtime on an NVIDIA GPU, and a kernel of our own for the pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from importlib.util import find_spec
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from pmtool.backends.devices import find_gpu, gpu_index
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
+from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
+from pmtool.backends.protocol import Array, Arrays, Precision, Program
+from pmtool.bundle import Bundle
+from pmtool.errors import ModelError, UsageError
+from pmtool.kernels.launch import address
+
+PROVIDER = "CUDAExecutionProvider"
+PACKAGES = ("onnx", "pycuda")
+
+
+class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
+    """The bundle's graphs in ONNX Runtime on a GPU, in the stream of our own kernels.
+
+    Parameters
+    ----------
+    memory
+        Of the GPU, with the stream that all work is put into.
+    pixels
+        How a row's pixels are generated: by one persistent kernel, or by ONNX Runtime, which runs
+        the pixel graph's loop as a multitude of small kernels.
+
+    Raises
+    ------
+    UsageError
+        If ONNX Runtime is not installed.
+    """
+
+    name = "onnxruntime-cuda"
+    windows = 16
+    keeps = True
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        memory: Any,
+        device: str,
+        precision: Precision,
+        threads: int = 1,
+        pixels: Pixels = "kernel",
+    ) -> None:
+        super().__init__(bundle, threads)
+        self.memory, self.device, self.precision, self.pixels = memory, device, precision, pixels
+        self.kernel = PixelKernel(bundle, precision, memory.device)
+
+    def bind(self, graph: str, arrays: Arrays) -> Program:
+        """See `Backend.bind`; raises `UsageError` for a graph that does not run on the GPU."""
+        if self.pixels == "kernel" and is_pixel_graph(graph):
+            return self.kernel.bind(graph, arrays)
+        return super().bind(graph, arrays)
+
+    def _load(self, graph: str) -> Any:
+        """Raise `UsageError` rather than fall back to the processor."""
+        try:
+            session = super()._load(graph)
+        except ModelError as error:
+            raise UsageError(
+                f"ONNX Runtime cannot run the graph {graph} in {self.precision} on {self.device}: "
+                "use another --precision or --backend"
+            ) from error
+        if session.get_providers()[0] != PROVIDER:
+            raise UsageError(
+                f"ONNX Runtime cannot use {self.device} and would run on the processor: install "
+                "the CUDA and cuDNN that it needs, or use another --backend"
+            )
+        return session
+
+    def _model(self, graph: str) -> str | bytes:
+        if self.precision == "float32":
+            return super()._model(graph)
+        import onnx
+
+        from pmtool.export.precision import in_precision
+
+        model = in_precision(onnx.load(self.bundle.graph(graph)), self.precision)
+        return bytes(model.SerializeToString())
+
+    def _providers(self) -> list[Any]:
+        stream = str(self.memory.device.stream.handle)
+        options = {
+            "device_id": gpu_index(self.device),
+            "user_compute_stream": stream,
+            "use_tf32": 0,
+        }
+        return [(PROVIDER, options), "CPUExecutionProvider"]
+
+    def _run_options(self) -> Any:
+        """Without waiting for the GPU after every graph: all is done in the order of the stream."""
+        options = self.runtime.RunOptions()
+        options.add_run_config_entry("disable_synchronize_execution_providers", "1")
+        return options
+
+    def _place(self, array: Array) -> tuple[Any, ...]:
+        return "cuda", gpu_index(self.device), np.float32, array.shape, address(array)
+
+
+def check(devices: tuple[str, ...], precision: Precision) -> None:
+    """Raise `UsageError`, with the remedy, unless ONNX Runtime can run on the devices."""
+    if PROVIDER not in _runtime_for_cuda().get_available_providers():
+        raise UsageError(
+            "the installed ONNX Runtime is for the processor alone: pip uninstall onnxruntime and "
+            "pip install 'pmtool[gpu]', or use another --backend"
+        )
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"onnxruntime-cuda needs {', '.join(missing)} too: pip install 'pmtool[gpu]'"
+        )
+    for device in devices:
+        find_gpu(device)
+
+
+def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeCudaBackend:
+    """The bundle's graphs on a GPU; raises `UsageError`."""
+    from pmtool.kernels.device import CudaDevice, CudaMemory
+
+    _runtime_for_cuda()
+    memory = CudaMemory(CudaDevice(gpu_index(device)))
+    return OnnxRuntimeCudaBackend(bundle, memory, device, precision, threads)
+
+
+def _runtime_for_cuda() -> ModuleType:
+    """ONNX Runtime with the libraries of CUDA and cuDNN from wheels, or from PyTorch's."""
+    module = runtime()
+    if hasattr(module, "preload_dlls"):
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            module.preload_dlls()
+    return module
