@@ -55,7 +55,15 @@ class BatchError(PmtoolError):
     exit_code = 8
 
 
-_SHORTAGE = ("bad_alloc", "bad allocation", "allocate", "map segment", "start new thread")
+_SHORTAGE = (
+    "bad_alloc",
+    "bad allocation",
+    "alloc_failed",
+    "allocate",
+    "map segment",
+    "out of memory",
+    "start new thread",
+)
 
 
 def is_memory_shortage(error: BaseException) -> bool:

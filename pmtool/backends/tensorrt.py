@@ -1,0 +1,274 @@
+"""TensorRT on an NVIDIA GPU: engines for windows and rows, a kernel of our own for the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+from pmtool.backends.devices import find_gpu, gpu_index
+from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
+from pmtool.backends.protocol import Array, Arrays, Memory, Precision, Program
+from pmtool.bundle import Bundle
+from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
+from pmtool.export.profiles import MAX_WINDOWS, WINDOWS_AT_ONCE
+from pmtool.kernels.launch import address
+
+PACKAGES = ("onnx", "onnxruntime", "pycuda")
+
+
+class TensorRTBackend:
+    """The engines of a bundle on a GPU.
+
+    Parameters
+    ----------
+    engines
+        `pmtool.export.engines.Engines`, for the GPU of the memory.
+    memory
+        Of the GPU, with the stream that all work is put into.
+    pixels
+        How a row's pixels are generated: by one persistent kernel, or by an engine that runs once
+        for every four of them.
+    """
+
+    name = "tensorrt"
+    windows = WINDOWS_AT_ONCE
+    keeps = True
+
+    def __init__(self, engines: Any, memory: Any, device: str, pixels: Pixels = "kernel") -> None:
+        self.engines, self.memory, self.device, self.pixels = engines, memory, device, pixels
+        self.precision: Precision = engines.target.precision
+        self.runtime = engines.trt.Runtime(engines.log)
+        self.scratch = Scratch(memory)
+        self._loaded: dict[str, Engine] = {}
+        self.kernel = PixelKernel(engines.bundle, self.precision, memory.device)
+
+    def bind(self, graph: str, arrays: Arrays) -> Program:
+        """See `Backend.bind`.
+
+        Raises
+        ------
+        UsageError, ModelError
+            If an engine cannot be built or loaded, or is not for these arrays.
+        MemoryBudgetError
+            If the GPU has no memory for it, or it was built for fewer windows.
+        """
+        if graph == "window":
+            return self._windows(arrays)
+        if not is_pixel_graph(graph):
+            return self._program(graph, arrays)
+        if self.pixels == "kernel":
+            return self.kernel.bind(graph, arrays)
+        return self._steps(graph, arrays)
+
+    def _program(self, graph: str, arrays: Arrays) -> EngineProgram:
+        return EngineProgram(self._engine(graph), arrays, self.memory, self.scratch)
+
+    def _engine(self, graph: str) -> Engine:
+        if graph not in self._loaded:
+            with self.memory.device.active():
+                self._loaded[graph] = Engine.load(graph, self.engines, self.runtime)
+        return self._loaded[graph]
+
+    def _windows(self, arrays: Arrays) -> Program:
+        """As many windows in a call as the engine takes of their size."""
+        count, *sizes = arrays["above"].shape
+        most = self._engine("window").most_lanes("above", sizes)
+        parts = [
+            {name: array[first : first + most] for name, array in arrays.items()}
+            for first in range(0, count, most)
+        ]
+        return InTurn([self._program("window", part) for part in parts])
+
+    def _steps(self, graph: str, arrays: Arrays) -> Program:
+        """The pixel graph's engine for one group of columns after the other."""
+        states = {name: array for name, array in arrays.items() if len(array.shape) == 2}
+        columns = {name: array for name, array in arrays.items() if name not in states}
+        spare = [{n: self.memory.zeros(*a.shape) for n, a in states.items()} for _ in range(2)]
+        programs = []
+        for group in range(len(columns["tails"])):
+            bound = {name: array[group] for name, array in columns.items()}
+            bound |= spare[group % 2] if group else states
+            bound |= {f"{name}_next": array for name, array in spare[1 - group % 2].items()}
+            programs.append(self._program(graph, bound))
+        return InTurn(programs)
+
+
+@dataclass
+class InTurn:
+    """Programs that run one after the other."""
+
+    programs: Sequence[Program]
+
+    def run(self) -> None:
+        """See `Program.run`."""
+        for program in self.programs:
+            program.run()
+
+
+class Scratch:
+    """Memory for what engines keep while they run: as they run in turn, one for all."""
+
+    def __init__(self, memory: Memory) -> None:
+        self.memory, self.size = memory, 0
+        self.array: Array = None
+
+    def reserve(self, size: int) -> None:
+        """Have at least so many bytes."""
+        if size > self.size:
+            self.memory.wait()  # the old memory may be in use
+            self.array = self.memory.zeros(-(-size // 4))
+            self.size = size
+
+
+@dataclass
+class Engine:
+    """A loaded engine and the names of what it reads and writes."""
+
+    graph: str
+    engine: Any
+    engines: Any
+
+    @classmethod
+    def load(cls, graph: str, engines: Any, runtime: Any) -> Engine:
+        """Raise `UsageError` or `MemoryBudgetError` if the GPU does not take it."""
+        engine = runtime.deserialize_cuda_engine(engines.engine(graph))
+        if engine is None:
+            raise failure(engines, f"the engine {graph} cannot be loaded")
+        return cls(graph, engine, engines)
+
+    def names(self, mode: str) -> list[str]:
+        """Of its tensors that are an ``INPUT`` or an ``OUTPUT``."""
+        wanted = getattr(self.engines.trt.TensorIOMode, mode)
+        names = (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors))
+        return [name for name in names if self.engine.get_tensor_mode(name) == wanted]
+
+    def profile(self, shapes: Mapping[str, Sequence[int]]) -> int:
+        """The first profile that takes inputs of these shapes; raises `MemoryBudgetError`."""
+        for number in range(self.engine.num_optimization_profiles):
+            if all(self._takes(name, shape, number) for name, shape in shapes.items()):
+                return number
+        raise MemoryBudgetError(
+            f"the engine {self.graph} was not built for so many windows, or for such large ones: "
+            "give a smaller --batch or --window, or build it by pmtool export with --max-windows"
+        )
+
+    def most_lanes(self, name: str, sizes: Sequence[int]) -> int:
+        """How many of these sizes an input takes along its first axis."""
+        number = self.profile({name: (1, *sizes)})
+        return int(self.engine.get_tensor_profile_shape(name, number)[2][0])
+
+    def _takes(self, name: str, shape: Sequence[int], number: int) -> bool:
+        least, _, most = self.engine.get_tensor_profile_shape(name, number)
+        return all(a <= size <= b for a, size, b in zip(least, shape, most, strict=True))
+
+
+class EngineProgram:
+    """An engine bound to arrays.
+
+    An engine may write an output before it has read all of an input. Where both share an array, the
+    output gets one of its own, and is copied when the engine is done.
+    """
+
+    def __init__(self, engine: Engine, arrays: Arrays, memory: Any, scratch: Scratch) -> None:
+        self.engine, self.memory, self.scratch = engine, memory, scratch
+        self.arrays = dict(arrays)  # their addresses alone would not keep them
+        self.scratch_array: Array = None
+        inputs, outputs = engine.names("INPUT"), engine.names("OUTPUT")
+        unknown = arrays.keys() - {*inputs, *outputs}
+        if unknown or not arrays.keys() >= set(inputs):
+            names = ", ".join(sorted(unknown or set(inputs) - arrays.keys()))
+            raise ModelError(
+                f"the model's graph {engine.graph} is not ours ({names}): export it again"
+            )
+        with memory.device.active():
+            self.context = self._context({name: arrays[name] for name in inputs})
+        self._place_outputs(arrays, inputs, outputs)
+
+    def run(self) -> None:
+        """See `Program.run`; raises `MemoryBudgetError` and `UsageError`."""
+        if self.scratch_array is not self.scratch.array:
+            self.scratch_array = self.scratch.array
+            self.context.set_device_memory(address(self.scratch_array), self.scratch.size)
+        with self.memory.device.active():
+            done = self.context.execute_async_v3(self.memory.device.stream.handle)
+        if not done:
+            raise failure(self.engine.engines, f"the engine {self.engine.graph} failed")
+        for target, source in self.copies:
+            self.memory.copy(target, source)
+
+    def _context(self, inputs: Arrays) -> Any:
+        engine, trt = self.engine, self.engine.engines.trt
+        number = engine.profile({name: array.shape for name, array in inputs.items()})
+        managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        context = engine.engine.create_execution_context(managed)
+        if context is None:
+            raise failure(engine.engines, f"the engine {engine.graph} cannot be started")
+        context.set_optimization_profile_async(number, self.memory.device.stream.handle)
+        for name, array in inputs.items():
+            context.set_input_shape(name, tuple(array.shape))
+            context.set_tensor_address(name, address(array))
+        self.scratch.reserve(context.update_device_memory_size_for_shapes())
+        return context
+
+    def _place_outputs(self, arrays: Arrays, inputs: list[str], outputs: list[str]) -> None:
+        """Give every output an array, those that nobody asks for too."""
+        read = {address(arrays[name]) for name in inputs}
+        self.copies: list[tuple[Array, Array]] = []
+        self.own: list[Array] = []
+        for name in outputs:
+            target = arrays.get(name)
+            if target is None or address(target) in read:
+                own = self.memory.zeros(*self.context.get_tensor_shape(name))
+                self.own.append(own)
+                if target is not None:
+                    self.copies.append((target, own))
+                target = own
+            self.context.set_tensor_address(name, address(target))
+
+
+def failure(engines: Any, what: str) -> Exception:
+    """An error for what TensorRT has logged."""
+    reason = " ".join(engines.log.errors[-1].split()) if engines.log.errors else "no reason given"
+    if is_memory_shortage(RuntimeError(reason)):
+        return MemoryBudgetError(f"the GPU is out of memory: {what}; give a smaller --batch")
+    return UsageError(f"{what} ({reason}); use another --backend")
+
+
+def check(devices: tuple[str, ...], precision: Precision) -> None:
+    """Raise `UsageError`, with the remedy, unless TensorRT can run on the devices."""
+    from pmtool.export.tensorrt import check_driver, tensorrt
+
+    found = [find_gpu(device) for device in devices]
+    trt = tensorrt()
+    missing = [name for name in PACKAGES if find_spec(name) is None]
+    if missing:
+        raise UsageError(f"TensorRT needs {', '.join(missing)} too: pip install 'pmtool[gpu]'")
+    for gpu in found:
+        check_driver(trt, gpu)
+
+
+def load(
+    bundle: Bundle,
+    device: str,
+    precision: Precision,
+    threads: int,
+    max_windows: int = MAX_WINDOWS,
+) -> TensorRTBackend:
+    """The engines of a bundle, built where they are not yet, and known to be accurate.
+
+    Raises
+    ------
+    UsageError
+        If one of them is not possible here, or differs from ONNX Runtime.
+    """
+    from pmtool.export.accuracy import check_engines
+    from pmtool.export.engines import Engines
+    from pmtool.kernels.device import CudaDevice, CudaMemory
+
+    memory = CudaMemory(CudaDevice(gpu_index(device)))
+    engines = Engines(bundle, find_gpu(device), precision, max_windows)
+    backend = TensorRTBackend(engines, memory, device)
+    check_engines(backend, threads)
+    return backend

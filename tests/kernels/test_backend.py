@@ -1,0 +1,34 @@
+"""The kernel as the TensorRT backend runs it, with the default model's weights."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from pmtool.backends.host import HostMemory
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.backends.tensorrt import TensorRTBackend
+from pmtool.bundle import Bundle
+from pmtool.export.accuracy import TOLERANCES
+from pmtool.export.check import differences
+from pmtool.layout import Layout
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("graph", ["quantile1", "quantile3", "mean2"])
+def test_pixels_are_those_of_onnx_runtime(graph: str, precision: Any, launcher: Any) -> None:
+    bundle = Bundle.load()
+    engines = SimpleNamespace(
+        bundle=bundle,
+        log=None,
+        target=SimpleNamespace(precision=precision),
+        trt=SimpleNamespace(Runtime=lambda log: None),
+    )
+    memory: Any = HostMemory()
+    memory.device = launcher
+    backend = TensorRTBackend(engines, memory, "cuda:0")
+    layout, expected = Layout(bundle.hyperparameters), OnnxRuntimeBackend(bundle)
+    (error,) = differences([graph], layout, expected, backend).values()
+    assert error < {"float32": 1e-4, "bfloat16": TOLERANCES["bfloat16"]}[precision]
