@@ -189,8 +189,8 @@ def bench(
 
 
 @cli.command()
-@click.option("--checkpoint", type=_FILE, required=True, help="Of pmtool's training.")
-@click.option("--out", "folder", type=_FILE, required=True, help="Folder of the bundle.")
+@click.option("--checkpoint", type=_FILE, help="Of pmtool's training, to make a bundle of.")
+@click.option("--out", "folder", type=_FILE, help="Folder of the bundle.")
 @click.option("--name", help="Of the model.  [default: the folder's]")
 @click.option("--trained-on", default="unknown data", show_default=True)
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights.")
@@ -203,16 +203,52 @@ def bench(
     show_default=True,
     help="Of a new slice to its neighbours in training, mm.",
 )
+@click.option("--tensorrt", is_flag=True, help="Build engines for the GPU of this machine.")
+@click.option("--model", type=_FILE, help="Bundle to build them of.  [default: the built-in one]")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float16", "bfloat16"]),
+    default="bfloat16",
+    show_default=True,
+    help="Of the engines' matrix products and convolutions.",
+)
+@click.option(
+    "--max-windows",
+    type=click.IntRange(1),
+    default=4096,
+    show_default=True,
+    help="Of 64 pixels, that the engines take at once.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle in the folder.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def export(checkpoint: Path, folder: Path, overwrite: bool, debug: bool, **options: Any) -> None:
-    """Make a model bundle of a training checkpoint: ONNX graphs, weights and a manifest.
+def export(
+    checkpoint: Path | None,
+    folder: Path | None,
+    overwrite: bool,
+    tensorrt: bool,
+    model: Path | None,
+    precision: Any,
+    max_windows: int,
+    debug: bool,
+    **description: Any,
+) -> None:
+    """Make a model bundle of a training checkpoint, or TensorRT engines of a bundle.
 
-    Prints how far every graph differs from PyTorch; a difference that matters is an error.
+    Prints how far every graph differs from PyTorch, and every engine from ONNX Runtime; a
+    difference that matters is an error. Engines are for this machine alone; they are kept, and
+    built again when the model, the GPU, its driver or TensorRT change.
+
+    Examples: pmtool export --checkpoint last.pt --out model; pmtool export --tensorrt
     """
+    from pmtool.commands import check_export, export_engines
     from pmtool.commands import export as run
 
-    click.echo(run(checkpoint, folder, overwrite, **options))
+    check_export(checkpoint, folder, model, tensorrt)
+    if checkpoint is not None and folder is not None:
+        click.echo(run(checkpoint, folder, overwrite, **description))
+    if tensorrt:
+        with narration(False, False):
+            click.echo(export_engines(model or folder, precision, max_windows))
 
 
 @cli.command()

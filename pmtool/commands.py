@@ -7,7 +7,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from pmtool.bundle import MANIFEST, WEIGHTS
+from pmtool.backends.devices import find_devices
+from pmtool.backends.protocol import Precision
+from pmtool.bundle import MANIFEST, WEIGHTS, Bundle
 from pmtool.errors import OutputError, UsageError
 
 FOR_EXPORT = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
@@ -69,6 +71,32 @@ def export(
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     lines = [f"{graph:12} {error:.1e}" for graph, error in bundle.manifest.errors.items()]
     return "\n".join([f"{'graph':12} largest difference from PyTorch", *lines])
+
+
+def check_export(
+    checkpoint: Path | None, folder: Path | None, model: Path | None, tensorrt: bool
+) -> None:
+    """Raise `UsageError` unless the options of ``pmtool export`` ask for one thing."""
+    if (checkpoint is None) != (folder is None):
+        raise UsageError("a model bundle needs both --checkpoint and --out: give both")
+    if checkpoint is None and not tensorrt:
+        raise UsageError(
+            "give --checkpoint and --out to make a model bundle, or --tensorrt to build engines"
+        )
+    if model is not None and (checkpoint is not None or not tensorrt):
+        raise UsageError("--model is for --tensorrt without --checkpoint: leave it out")
+
+
+def export_engines(model: Path | None, precision: Precision, max_windows: int) -> str:
+    """Build the engines of a bundle for the first GPU and return the table of their errors."""
+    from pmtool.backends import tensorrt
+    from pmtool.export.accuracy import error_table
+
+    bundle, device = Bundle.load(model), find_devices("cuda")[0]
+    tensorrt.check((device,), precision)
+    engines = tensorrt.load(bundle, device, precision, 1, max_windows).engines
+    table = error_table(engines.manifest()["errors"])
+    return f"{table}\n{engines.target.gpu}, {engines.target.tensorrt}: {engines.folder}"
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from pmtool import commands
+from pmtool.backends import tensorrt as tensorrt_backend
+from pmtool.backends.devices import Gpu
 from pmtool.benchmark.floor import GRAPHS
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peer_runs import COMPILED
 from pmtool.cli import cli
 from pmtool.console import run_command
+from pmtool.export import tensorrt
+
+TRT = SimpleNamespace(__name__="tensorrt", __version__="11.0")
+GPU = Gpu("NVIDIA L4", "8.9", "570.86.15")
 
 
 def run(*arguments: object) -> int:
@@ -81,6 +89,71 @@ def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert run(*arguments) == 6
     assert run(*arguments, "--overwrite") == 3  # the checkpoint is none
     assert run("export", "--checkpoint", checkpoint, "--out", checkpoint) == 6
+
+
+ENGINE_OPTIONS = {
+    "nothing": ("", "give --checkpoint and --out to make a model bundle, or --tensorrt"),
+    "no folder": ("--checkpoint last.pt", "needs both --checkpoint and --out"),
+    "no checkpoint": ("--out model --tensorrt", "needs both --checkpoint and --out"),
+    "two bundles": (
+        "--checkpoint last.pt --out model --tensorrt --model other",
+        "--model is for --tensorrt without --checkpoint",
+    ),
+    "model alone": ("--model other", "give --checkpoint and --out"),
+    "precision": ("--tensorrt --precision int8", "'int8' is not one of 'float32', 'float16'"),
+    "windows": ("--tensorrt --max-windows 0", "0 is not in the range"),
+}
+
+
+@pytest.mark.parametrize("case", ENGINE_OPTIONS)
+def test_export_options(case: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments, message = ENGINE_OPTIONS[case]
+    assert run("export", *arguments.split()) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_engines_of_what_is_no_model(tmp_path: Path) -> None:
+    assert run("export", "--tensorrt", "--model", tmp_path) == 3
+
+
+@pytest.fixture
+def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pmtool.backends.devices.gpus", lambda: ["0"])
+    monkeypatch.setattr(tensorrt_backend, "find_gpu", lambda device: GPU)
+    monkeypatch.setattr(tensorrt_backend, "PACKAGES", ())
+
+
+def test_engines_without_a_gpu(
+    refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pmtool.backends.devices.gpus", list)
+    refused(2, "this machine has no NVIDIA GPU that can be used", "export", "--tensorrt")
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_engines_without_tensorrt(
+    refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "PACKAGES", ())
+    refused(2, "TensorRT is not installed", "export", "--tensorrt")
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_engines_without_another_package(
+    refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "import_module", lambda name: TRT)
+    monkeypatch.setattr(tensorrt_backend, "PACKAGES", ("no_such_package",))
+    refused(2, "too: pip install 'pmtool[gpu]'", "export", "--tensorrt")
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_engines_with_an_old_driver(
+    refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensorrt, "import_module", lambda name: TRT)
+    monkeypatch.setattr(tensorrt, "_cuda_version", lambda rtx: 13)
+    refused(2, "is too old for", "export", "--tensorrt")
 
 
 @pytest.mark.parametrize(
