@@ -97,8 +97,8 @@ def test_products_are_taken_in_the_lower_precision(network: PixelMiner) -> None:
     graph = TorchBackend(network, precision="bfloat16").graphs["quantile1"]
     assert isinstance(graph, PixelGraph)
     kinds = {name: buffer.dtype for name, buffer in graph.named_buffers()}
-    assert kinds["output.matrix"] == kinds["weights.layers.0.0.first"] == torch.bfloat16
-    assert kinds["output.bias"] == torch.float32
+    assert kinds["weights.layers.0.0.first"] == torch.bfloat16
+    assert kinds["output.matrix"] == kinds["output.bias"] == torch.float32
     whole = TorchBackend(network).graphs["quantile1"]
     assert {buffer.dtype for buffer in whole.buffers()} == {torch.float32}
 
@@ -107,6 +107,18 @@ def test_onnx_runtime_computes_the_same(bundle: Bundle, network: PixelMiner) -> 
     errors = graph_errors(network, OnnxRuntimeBackend(bundle))
     assert set(errors) == set(bundle.manifest.errors)
     assert max(errors.values()) < 1e-4
+
+
+def test_the_midpoint_is_exact(network: PixelMiner) -> None:
+    """In bfloat16 it would move by several HU."""
+    midpoints = []
+    for precision in ("float32", "bfloat16"):
+        backend = TorchBackend(network, precision=precision)
+        arrays = graph_arrays("window", Layout(network.hyperparameters), backend.memory)
+        backend.bind("window", arrays).run()
+        midpoints.append(arrays["mixture"][..., -2:])
+    assert arrays["shares0"].std() > 0
+    torch.testing.assert_close(*midpoints, rtol=0, atol=1e-6)
 
 
 def test_graphs_run_where_their_inputs_are(network: PixelMiner) -> None:

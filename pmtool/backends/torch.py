@@ -7,12 +7,13 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Floats, Precision
 from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
@@ -47,7 +48,9 @@ class TorchBackend:
         self.graphs = graph_suite(network)
         for graph in self.graphs.values():
             graph.to(device)
-            if not isinstance(graph, WindowGraph):
+            if isinstance(graph, WindowGraph):
+                _keep_exact(graph.network, self.memory.device.type)
+            else:
                 _lower_matrices(graph, getattr(torch, precision))
 
     def bind(self, graph: str, arrays: Arrays) -> TorchProgram | CapturedProgram:
@@ -191,9 +194,33 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Tor
     return TorchBackend(load_network(bundle), device, precision)
 
 
+class _Exact(nn.Module):
+    """A module in float32, whatever is cast around it."""
+
+    def __init__(self, module: nn.Module, device: str) -> None:
+        super().__init__()
+        self.module, self.device = module, device
+
+    def forward(self, *tensors: Tensor) -> Any:
+        with torch.autocast(self.device, enabled=False):
+            return self.module(*(tensor.float() for tensor in tensors))
+
+
+def _keep_exact(network: PixelMiner, device: str) -> None:
+    """Keep in float32 what tells midpoint and mixture: grey levels are finer than a half type."""
+    for name, module in list(network.named_children()):
+        if name in ("encoder", "output"):
+            network.add_module(name, _Exact(module, device))
+
+
 def _lower_matrices(graph: Graph, dtype: torch.dtype) -> None:
-    """Keep the matrices of a graph in a type; products are then taken in it, see `ops.product`."""
+    """Keep the matrices of a graph in a type; products are then taken in it, see `ops.product`.
+
+    But for the last layer, see `_keep_exact`.
+    """
     for module in graph.modules():
+        if isinstance(module, OutputWeights):
+            continue
         for name, buffer in module.named_buffers(recurse=False):
             if buffer.ndim == 2 and min(buffer.shape) > 1:
                 module.register_buffer(name, buffer.to(dtype))
