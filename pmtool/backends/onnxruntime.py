@@ -130,7 +130,10 @@ class OnnxRuntimeProgram:
         for name, array in arrays.items():
             place = self.place(array)
             if name not in self.inputs | self.outputs:
-                raise ModelError(f"the model's graph {self.graph} has no {name}: export it again")
+                raise ModelError(
+                    f"the model's graph {self.graph} is not ours, it has no {name}: export the "
+                    "model again"
+                )
             if name in self.inputs:
                 self.binding.bind_input(name, *place)
             if name in self.outputs:
