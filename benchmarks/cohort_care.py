@@ -21,7 +21,7 @@ _SETTLE = 5.0
 
 def shares(workers: int, seconds: float) -> tuple[float, float]:
     """Of a core: that of the process with scheduler, nannies and client; that of a worker."""
-    with cluster.local_cluster(workers, total_memory() // workers, on_gpus=False) as client:
+    with cluster.local_cluster(workers, total_memory() // workers) as client:
         time.sleep(_SETTLE)
         found = client.run(_process).values()
         processes = [psutil.Process(), *map(psutil.Process, found)]

@@ -73,7 +73,7 @@ _SAMPLING = (
         "--memory",
         metavar="SIZE",
         callback=cli_types.size,
-        help="Budget of the whole process, like 4G.",
+        help="Budget of the whole process, like 4G; not of a GPU's memory.",
     ),
     click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it."),
     click.option("--allow-large", is_flag=True, help="Read more than 8 GiB of voxels."),

@@ -8,7 +8,6 @@ from typing import Literal, NamedTuple
 
 import psutil
 
-from pmtool.backends.devices import CPU, free_gpu_memory
 from pmtool.backends.protocol import Precision
 from pmtool.buffers import Buffers
 from pmtool.errors import MemoryBudgetError, UsageError
@@ -30,8 +29,8 @@ SCRATCH = 5.0
 """Memory of the window graph's run in units of its outputs."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
 """Of one forward pass, for every pixel and squared channel of the stacks or the encoder."""
-OPERATIONS_PER_SECOND = 25e9
-"""That a core reaches over a whole job; a guess for the time to come, nothing depends on it."""
+OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 25e9, 10e12
+"""That a core or a GPU reaches over a whole job; a guess for the time to come, no more."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,11 @@ class Estimate(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """How a job runs. Only ``shape`` and ``window`` have an influence on the result."""
+    """How a job runs. Only ``shape`` and ``window`` have an influence on the result.
+
+    ``memory`` is the processor's or, where the model runs there, a GPU's; ``speed`` a guess, in
+    operations a second.
+    """
 
     shape: tuple[int, int]
     window: tuple[int, int]
@@ -92,16 +95,11 @@ class Plan(NamedTuple):
     workers: int
     threads: int
     memory: int
+    speed: float
 
 
-def make_plan(
-    layout: Layout,
-    options: SamplerOptions,
-    devices: tuple[str, ...],
-    shape: tuple[int, int],
-    pairs: int,
-) -> Plan:
-    """Divide the generation of ``pairs`` slices of ``shape`` among devices, threads and memory.
+def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
+    """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
 
     Raises
     ------
@@ -110,13 +108,9 @@ def make_plan(
     UsageError
         If the window is not possible.
     """
-    padded = padded_size(shape[0]), padded_size(shape[1])
-    on_gpu = devices != (CPU,)
-    window = _window(options.window, padded, GPU_WINDOW if on_gpu else DEFAULT_WINDOW)
-    wavefronts(padded, window)
+    padded, window = _window(options, shape, DEFAULT_WINDOW)
     threads = options.threads or processors()
-    if on_gpu:
-        return _gpu_plan(layout, options, devices, padded, window, threads)
+    speed = threads * OPERATIONS_PER_SECOND
     resident = psutil.Process().memory_info().rss
     free = resident + free_memory()
     budget = min(options.memory or total_memory() // 2, free)
@@ -128,7 +122,7 @@ def make_plan(
         if lanes >= (1 if workers == 1 else 2):
             batch = min(wanted, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
-            return Plan(padded, window, batch, workers, threads, memory)
+            return Plan(padded, window, batch, workers, threads, memory, speed)
     needed, held = (gibibytes(size) for size in (resident + scratch + lane, budget))
     raise MemoryBudgetError(
         f"a window of {window[0]}x{window[1]} pixels needs {needed} of memory and {held} may be "
@@ -136,26 +130,37 @@ def make_plan(
     )
 
 
-def _gpu_plan(
+def make_gpu_plan(
     layout: Layout,
     options: SamplerOptions,
-    devices: tuple[str, ...],
-    padded: tuple[int, int],
-    window: tuple[int, int],
-    threads: int,
+    shape: tuple[int, int],
+    pairs: int,
+    gpus: int,
+    free: int,
 ) -> Plan:
-    """A worker a GPU. Buffers are kept for batches of every power of two: twice the largest."""
+    """Divide the generation of ``pairs`` slices among GPUs with so many bytes free each.
+
+    Buffers are kept for batches of every power of two, in all twice as many as for the largest.
+
+    Raises
+    ------
+    UsageError
+        If the window is not possible.
+    """
+    padded, window = _window(options, shape, GPU_WINDOW)
     lane = Buffers.size(layout, *window, 1)
-    lanes = int(GPU_SHARE * min(map(free_gpu_memory, devices)) / (2 * lane))
+    lanes = int(GPU_SHARE * free / (2 * lane))
     batch = min(options.batch or MOST_GPU_LANES, 1 << max(lanes.bit_length() - 1, 0))
-    return Plan(padded, window, batch, len(devices), threads, 2 * batch * lane)
+    workers, threads = min(gpus, pairs), options.threads or processors()
+    speed = workers * GPU_OPERATIONS_PER_SECOND
+    return Plan(padded, window, batch, workers, threads, 2 * batch * lane, speed)
 
 
 def estimate(layout: Layout, plan: Plan) -> Estimate:
     """What the plan will take."""
     windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
     pixels = sum(window.height * window.width for window in windows)
-    seconds = operations(layout.hyperparameters, pixels) / (OPERATIONS_PER_SECOND * plan.threads)
+    seconds = operations(layout.hyperparameters, pixels) / plan.speed
     return Estimate(plan.memory, max(plan.window), plan.batch, plan.workers, seconds)
 
 
@@ -165,13 +170,19 @@ def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
     return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
 
 
-def _window(asked: int | str | None, padded: tuple[int, int], usual: int) -> tuple[int, int]:
-    if asked == "full":
-        return padded
-    if asked is None:
-        return balanced(padded[0], usual), balanced(padded[1], usual)
-    size = int(asked)
-    return min(size, padded[0]), min(size, padded[1])
+def _window(
+    options: SamplerOptions, shape: tuple[int, int], usual: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of a padded slice and of a window; raises `UsageError`."""
+    padded = padded_size(shape[0]), padded_size(shape[1])
+    if options.window == "full":
+        window = padded
+    elif options.window is None:
+        window = balanced(padded[0], usual), balanced(padded[1], usual)
+    else:
+        window = min(options.window, padded[0]), min(options.window, padded[1])
+    wavefronts(padded, window)
+    return padded, window
 
 
 def processors() -> int:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import cached_property
 from itertools import cycle, groupby, islice, pairwise
 from typing import NamedTuple
 
@@ -14,12 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends import Backend
+from pmtool.backends.devices import CPU, free_gpu_memory
 from pmtool.backends.selection import choose_engine
 from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError
 from pmtool.layout import Layout
 from pmtool.pairs import PairGroup, SlicePair
-from pmtool.plan import Estimate, Plan, SamplerOptions, estimate, make_plan
+from pmtool.plan import Estimate, Plan, SamplerOptions, estimate, make_gpu_plan, make_plan
 from pmtool.windows import Window, wavefronts
 
 __all__ = ["Estimate", "Sampler", "SamplerOptions", "SlicePair"]
@@ -60,7 +62,17 @@ class Sampler:
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """How ``pairs`` slices are generated; raises `MemoryBudgetError` and `UsageError`."""
-        return make_plan(self.layout, self.options, self.engine.devices, shape, pairs)
+        devices = self.engine.devices
+        if devices == (CPU,):
+            return make_plan(self.layout, self.options, shape, pairs)
+        return make_gpu_plan(
+            self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
+        )
+
+    @cached_property
+    def _free_gpu_memory(self) -> int:
+        """Of the GPU with the least, before the work: an engine may keep what it has used."""
+        return min(map(free_gpu_memory, self.engine.devices))
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
         """What generating ``pairs`` slices will take; raises `MemoryBudgetError`, `UsageError`."""
@@ -116,7 +128,7 @@ class _Run:
         self.backends = [sampler.load(device, threads) for device in devices]
         self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
-        self.fronts = wavefronts(plan.shape, plan.window)
+        self.fronts, self.most = wavefronts(plan.shape, plan.window), plan.batch
 
     def results(self, progress: Callable[[float], None] | None) -> Iterator[tuple[int, Slice]]:
         done = 0.0
@@ -163,24 +175,23 @@ class _Run:
         for front in self.fronts:
             for _, windows in groupby(sorted(front, key=_kind), key=_kind):
                 lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
-                for chunk in _even_chunks(lanes, self.plan.batch):
-                    self._batch_or_halves(backend, group, chunk)
+                self._lanes(backend, group, lanes)
         for index, values in zip(indices, group.slices(), strict=True):
             self.events.put(_Finished(index, values))
 
-    def _batch_or_halves(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
-        """Where the device has less memory than it said, a batch is done in two parts."""
-        try:
-            self._batch(backend, group, lanes)
-        except MemoryBudgetError:
-            if len(lanes) == 1:
-                raise
-        else:
-            return
-        group.forget_lanes()
-        middle = len(lanes) // 2
-        for part in (lanes[:middle], lanes[middle:]):
-            self._batch_or_halves(backend, group, part)
+    def _lanes(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
+        """Windows of one kind in even batches, smaller ones from when the memory has run out."""
+        while lanes:
+            size = -(-len(lanes) // -(-len(lanes) // self.most))
+            try:
+                self._batch(backend, group, lanes[:size])
+            except MemoryBudgetError:
+                if size == 1:
+                    raise
+                group.forget_lanes()
+                self.most = size // 2
+            else:
+                lanes = lanes[size:]
 
     def _batch(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
         options, window = self.sampler.options, lanes[0][1]
@@ -204,9 +215,3 @@ class _Run:
 
 def _kind(window: Window) -> tuple[int, int]:
     return window.known_rows, window.known_columns
-
-
-def _even_chunks(lanes: Lot, most: int) -> Iterator[Lot]:
-    count = -(-len(lanes) // most)
-    size = -(-len(lanes) // count)
-    yield from (lanes[i : i + size] for i in range(0, len(lanes), size))

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from pmtool.backends import devices, selection
-from pmtool.backends.devices import Gpu, find_devices, find_gpu, free_gpu_memory
+from pmtool.backends.devices import (
+    UNTOLD_MEMORY,
+    Gpu,
+    find_devices,
+    find_gpu,
+    free_gpu_memory,
+    gpus,
+    has_bfloat16,
+)
 from pmtool.backends.protocol import Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import UsageError
@@ -16,22 +25,25 @@ from pmtool.errors import UsageError
 
 @pytest.fixture
 def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine whose driver tells of two GPUs with 70 GiB free."""
+    """A machine with an H200 and a T4, of which 70 and 10 GiB are free."""
     program = tmp_path / "nvidia-smi"
     program.write_text(
         """#!/bin/sh
 case "$*" in
-    *uuid*) echo GPU-1; echo GPU-2;;
-    *memory.free*) echo 71680;;
-    *name*) echo NVIDIA H200;;
-    *compute_cap*) echo 9.0;;
-    *driver_version*) echo 580.65.06;;
+    *gpu=uuid*) echo GPU-1; echo GPU-2;;
+    *id=GPU-1*memory.free*) echo 71680;;
+    *id=GPU-2*memory.free*) echo 10240;;
+    *id=GPU-1*name,compute_cap,driver_version*) echo NVIDIA H200, 9.0, 580.65.06;;
+    *id=GPU-2*name,compute_cap,driver_version*) echo Tesla T4, 7.5, 580.65.06;;
+    *) exit 1;;
 esac
 """
     )
     program.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "")  # to be restored
+    monkeypatch.delenv("CUDA_DEVICE_ORDER")
 
 
 @pytest.fixture
@@ -67,22 +79,54 @@ def test_devices_of_a_machine_with_gpus() -> None:
     assert find_devices("auto") == find_devices("cuda") == ("cuda:0", "cuda:1")
     assert find_devices("cuda:1") == ("cuda:1",)
     assert find_devices("cpu") == ("cpu",)
-    assert free_gpu_memory("cuda:1") == 70 << 30
-    assert find_gpu("cuda:1") == Gpu("NVIDIA H200", "9.0", "580.65.06")
+    assert [free_gpu_memory(f"cuda:{n}") >> 30 for n in (0, 1)] == [70, 10]
+    assert find_gpu("cuda:0") == Gpu("NVIDIA H200", "9.0", "580.65.06")
+    assert find_gpu("cuda:1") == Gpu("Tesla T4", "7.5", "580.65.06")
+    assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     with pytest.raises(UsageError, match=r"cuda:2 is not there, this machine has 2 NVIDIA GPUs"):
         find_devices("cuda:2")
 
 
 @pytest.mark.usefixtures("two_gpus")
 def test_the_first_engine_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = {"tensorrt": Fails(), "torch": Works(), "onnxruntime-cpu": Works()}
+    modules = {"torch": Fails(), "tensorrt": Works(), "onnxruntime-cpu": Works()}
     monkeypatch.setattr(selection, "_module", modules.__getitem__)
-    assert choose_engine() == ("torch", ("cuda:0", "cuda:1"), "bfloat16")
-    assert choose_engine(device="cuda:1") == ("torch", ("cuda:1",), "bfloat16")
+    assert choose_engine() == ("tensorrt", ("cuda:0", "cuda:1"), "float16")
+    assert choose_engine(device="cuda:0") == ("tensorrt", ("cuda:0",), "bfloat16")
     assert choose_engine(device="cpu") == ("onnxruntime-cpu", ("cpu",), "float32")
     assert choose_engine("onnxruntime-cpu").devices == ("cpu",)
     with pytest.raises(UsageError, match="the driver is too old"):
-        choose_engine("tensorrt")
+        choose_engine("torch", "cuda")
+
+
+@pytest.mark.usefixtures("two_gpus")
+@pytest.mark.parametrize(
+    ("visible", "seen"),
+    [
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("0, 1", ["0", "1"]),
+        ("0,-1,1", ["0"]),
+        ("GPU-2,MIG-7", ["GPU-2", "MIG-7"]),
+    ],
+)
+def test_visible_devices(visible: str, seen: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What schedulers and containers set; a part of a GPU does not tell its memory."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert gpus() == seen
+    if not seen:
+        assert choose_engine() == ("onnxruntime-cpu", ("cpu",), "float32")
+    for number, name in enumerate(seen):
+        told = name.startswith("GPU")
+        assert free_gpu_memory(f"cuda:{number}") == (10 << 30 if told else UNTOLD_MEMORY)
+        assert has_bfloat16(f"cuda:{number}") is not told
+
+
+def test_visible_devices_without_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert choose_engine().devices == ("cpu",)
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -103,7 +147,7 @@ def test_auto_falls_back_to_the_processor_and_cuda_does_not(
         ({"device": "cuda"}, "cuda is not there, this machine has no NVIDIA GPU"),
         ({"device": "cuda:7"}, "use --device cpu"),
         ({"device": "gpu"}, "there is no device 'gpu': give auto, cpu, cuda or cuda:N"),
-        ({"backend": "jax"}, "there is no backend 'jax': choose one of tensorrt, torch"),
+        ({"backend": "jax"}, "there is no backend 'jax': choose one of torch, tensorrt"),
         ({"backend": "tensorrt"}, "cuda is not there"),
         ({"backend": "tensorrt", "device": "cpu"}, "tensorrt does not run on cpu"),
         ({"precision": "float64"}, "there is no precision 'float64'"),
@@ -145,6 +189,7 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("two_gpus")
 def test_a_driver_that_does_not_tell(tmp_path: Path) -> None:
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho GPU-1\n")
-    with pytest.raises(UsageError, match=r"nvidia-smi does not tell the memory.free of cuda:0"):
-        free_gpu_memory("cuda:0")
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n[ $1 = --query-gpu=uuid ] && echo GPU-1\n")
+    with pytest.raises(UsageError, match=r"nvidia-smi does not tell the name.* of cuda:0"):
+        find_gpu("cuda:0")
+    assert free_gpu_memory("cuda:0") == UNTOLD_MEMORY

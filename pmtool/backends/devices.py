@@ -6,20 +6,27 @@ import os
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import takewhile
 
 from pmtool.errors import UsageError
 
 CPU = "cpu"
+UNTOLD_MEMORY = 4 << 30
+_GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
 def gpus() -> list[str]:
-    """Numbers or UUIDs of the NVIDIA GPUs that this process may use."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        return [name for name in visible.split(",") if name]
+    """Numbers or UUIDs of the NVIDIA GPUs that this process may use.
+
+    As in CUDA, the first name in CUDA_VISIBLE_DEVICES that is none of a GPU ends the list.
+    """
     if shutil.which("nvidia-smi") is None:
         return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return list(takewhile(_GPU.fullmatch, (name.strip() for name in visible.split(","))))
     asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     return found.stdout.split() if found.returncode == 0 else []
@@ -49,29 +56,32 @@ def gpu_index(device: str) -> int:
 
 def find_gpu(device: str) -> Gpu:
     """Which GPU ``cuda:N`` is; raises `UsageError` if the driver does not tell."""
-    return Gpu(*(_told(device, field) for field in ("name", "compute_cap", "driver_version")))
+    return Gpu(*_told(device, "name,compute_cap,driver_version").split(", "))
+
+
+def has_bfloat16(device: str) -> bool:
+    """Whether the tensor cores of ``cuda:N`` take bfloat16; a GPU that does not tell is new."""
+    try:
+        return float(find_gpu(device).capability) >= 8
+    except UsageError:
+        return True
 
 
 def free_gpu_memory(device: str) -> int:
-    """Bytes that are free on ``cuda:N``; raises `UsageError` if the driver does not tell."""
-    told = _told(device, "memory.free")
-    if not told.isdigit():
-        raise _untold(device, "memory.free")
-    return int(told) << 20
+    """Bytes that are free on ``cuda:N``; `UNTOLD_MEMORY` if it is a part of a GPU, untold."""
+    with suppress(UsageError, ValueError):
+        return int(_told(device, "memory.free")) << 20
+    return UNTOLD_MEMORY
 
 
-def _told(device: str, field: str) -> str:
+def _told(device: str, fields: str) -> str:
     """What nvidia-smi says of ``cuda:N``."""
-    asked = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={field}"]
+    asked = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={fields}"]
     asked.append("--format=csv,noheader,nounits")
     found = subprocess.run(asked, capture_output=True, text=True, check=False)
     if found.returncode != 0:
-        raise _untold(device, field)
+        raise UsageError(f"nvidia-smi does not tell the {fields} of {device}: use --device cpu")
     return found.stdout.strip()
-
-
-def _untold(device: str, field: str) -> UsageError:
-    return UsageError(f"nvidia-smi does not tell the {field} of {device}: use --device cpu")
 
 
 def find_devices(asked: str) -> tuple[str, ...]:
@@ -89,6 +99,8 @@ def find_devices(asked: str) -> tuple[str, ...]:
     if not re.fullmatch(r"auto|cuda(:\d+)?", asked):
         raise UsageError(f"there is no device {asked!r}: give auto, cpu, cuda or cuda:N")
     there = tuple(f"cuda:{number}" for number in range(len(gpus())))
+    if there:  # let CUDA number the GPUs as nvidia-smi does
+        os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if asked == "auto":
         return there or (CPU,)
     found = there if asked == "cuda" else tuple(name for name in there if name == asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pmtool.backends.protocol import Floats
+from pmtool.errors import MemoryBudgetError
 from pmtool.layout import RESIDUAL_MAX
 from pmtool.mixture import nearer_tail
 from pmtool.noise import Places, window_uniforms
@@ -14,7 +15,12 @@ class HostMemory:
     """See `Memory`."""
 
     def zeros(self, *shape: int) -> Floats:
-        return np.zeros(shape, np.float32)
+        try:
+            return np.zeros(shape, np.float32)
+        except MemoryError as error:
+            raise MemoryBudgetError(
+                "out of memory; give a smaller --memory, --batch or --window"
+            ) from error
 
     def clear(self, array: Floats) -> None:
         array[:] = 0

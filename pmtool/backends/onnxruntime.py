@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from importlib import import_module
 from types import ModuleType
@@ -46,11 +47,13 @@ class OnnxRuntimeBackend:
         self.runtime = runtime()
         self.memory: Any = HostMemory()
         self._sessions: dict[str, Any] = {}
+        self._lock = threading.Lock()
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
-        if graph not in self._sessions:
-            self._sessions[graph] = self._load(graph)
+        with self._lock:  # workers share what is loaded
+            if graph not in self._sessions:
+                self._sessions[graph] = self._load(graph)
         session, options = self._sessions[graph], self._run_options()
         return OnnxRuntimeProgram(graph, session, arrays, self._place, options)
 

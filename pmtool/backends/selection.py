@@ -7,15 +7,18 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
-from pmtool.backends.devices import CPU, find_devices
+from pmtool.backends.devices import CPU, find_devices, has_bfloat16
 from pmtool.backends.protocol import Backend, Precision
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 
 _log = logging.getLogger("pmtool")
-ON_GPU = ("tensorrt", "torch", "onnxruntime-cuda")
+ON_GPU = ("torch", "tensorrt", "onnxruntime-cuda")
 ON_CPU = ("onnxruntime-cpu", "torch")
-"""Engines by name, the one that is taken first where several are there."""
+"""Engines by name, the one that is taken first where several are there.
+
+On GPUs none has been measured yet; PyTorch needs no compiler and no engines to be built.
+"""
 BACKENDS = tuple(dict.fromkeys((*ON_GPU, *ON_CPU)))
 PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16")
 _PACKAGES = {"torch": ("torch", "safetensors")}
@@ -63,7 +66,8 @@ def choose_engine(
     device
         See `find_devices`.
     precision
-        One of `PRECISIONS`; bfloat16 on GPUs and float32 on the processor where it is None.
+        One of `PRECISIONS`. Where it is None: float32 on the processor and in ONNX Runtime, else
+        bfloat16, or float16 on GPUs that have no bfloat16.
 
     Raises
     ------
@@ -105,7 +109,9 @@ def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
 
 
 def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
-    return "float32" if devices == (CPU,) or backend == "onnxruntime-cuda" else "bfloat16"
+    if devices == (CPU,) or backend == "onnxruntime-cuda":
+        return "float32"
+    return "bfloat16" if all(map(has_bfloat16, devices)) else "float16"
 
 
 def _module(backend: str) -> _Module:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Floats, Precision
 from pmtool.bundle import Bundle
-from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
@@ -44,7 +45,9 @@ class TorchBackend:
         self.keeps = device != CPU
         self.windows = 32 if self.keeps else 1
         self.memory = TorchMemory(torch.device(device))
-        self.pool = torch.cuda.graph_pool_handle() if self.keeps else None
+        if self.keeps:  # float32 means float32; a setting of the process
+            torch.backends.cudnn.allow_tf32 = False
+        self.capturing = Capturing(device) if self.keeps else None
         self.graphs = graph_suite(network)
         for graph in self.graphs.values():
             graph.to(device)
@@ -56,8 +59,9 @@ class TorchBackend:
     def bind(self, graph: str, arrays: Arrays) -> TorchProgram | CapturedProgram:
         """See `Backend.bind`."""
         program = TorchProgram(self.graphs[graph], dict(arrays), self._context)
-        captured = self.keeps and not isinstance(program.graph, WindowGraph)
-        return CapturedProgram(program, self.pool) if captured else program
+        if self.capturing is None or isinstance(program.graph, WindowGraph):
+            return program
+        return CapturedProgram(program, self.capturing)
 
     def _context(self) -> AbstractContextManager[Any]:
         """Of the window graph, whose layers bring their weights in float32."""
@@ -72,10 +76,8 @@ class TorchMemory:
         self.device = device
 
     def zeros(self, *shape: int) -> Tensor:
-        try:
+        with _shortages():
             return torch.zeros(shape, device=self.device)
-        except torch.OutOfMemoryError as error:
-            raise _shortage() from error
 
     def clear(self, array: Tensor) -> None:
         array.zero_()
@@ -102,7 +104,7 @@ class TorchMemory:
 
     def wait(self) -> None:
         if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+            torch.cuda.current_stream(self.device).synchronize()
 
 
 class TorchProgram:
@@ -125,7 +127,7 @@ class TorchProgram:
     @torch.inference_mode()
     def run(self) -> None:
         """See `Program.run`; raises `MemoryBudgetError`."""
-        try:
+        with _shortages():
             if isinstance(self.graph, PixelGraph):
                 self._scan(self.graph)
             elif isinstance(self.graph, WindowGraph):
@@ -133,8 +135,6 @@ class TorchProgram:
                     self._once(self.graph)
             else:
                 self._once(self.graph)
-        except torch.OutOfMemoryError as error:
-            raise _shortage() from error
 
     def _once(self, graph: Graph) -> None:
         results = graph(*(self.arrays[name] for name in graph.inputs))
@@ -153,38 +153,64 @@ class TorchProgram:
                     self.arrays[name][group].copy_(result)
 
 
+class Capturing:
+    """What the captures on a GPU share: a pool of memory and a stream.
+
+    All that others need of a program is in its arrays when it ends, so that the pool serves all.
+    """
+
+    one_at_a_time = threading.Lock()
+    """PyTorch captures one CUDA graph of a process at a time."""
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        with torch.cuda.device(self.device):
+            self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+
+    def capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
+        """What work starts on the GPU, to be replayed; nothing of it is done."""
+        graph = torch.cuda.CUDAGraph()
+        with (
+            self.one_at_a_time,
+            torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"),
+        ):
+            work()
+        return graph
+
+
 class CapturedProgram:
     """A program as a CUDA graph: a row's thousands of small kernels are launched as one.
 
     The first run is as it comes, and warms up what the capture relies on; the second one is
-    captured, which runs nothing, and replayed as all later ones are. What a program has left in its
-    arrays is all that others need of it, so that all share one pool of memory.
+    captured and replayed, as all later ones are.
     """
 
-    def __init__(self, program: TorchProgram, pool: Any) -> None:
-        self.program, self.pool, self.warm = program, pool, False
+    def __init__(self, program: TorchProgram, capturing: Capturing) -> None:
+        self.program, self.capturing, self.warm = program, capturing, False
         self.captured: torch.cuda.CUDAGraph | None = None
 
     def run(self) -> None:
         """See `Program.run`."""
-        if not self.warm:
-            self.program.run()
-            self.warm = True
-            return
-        if self.captured is None:
-            self.captured = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self.captured, self.pool):
+        with torch.cuda.device(self.capturing.device):
+            if not self.warm:
                 self.program.run()
-        self.captured.replay()
+                self.warm = True
+                return
+            if self.captured is None:
+                self.captured = self.capturing.capture(self.program.run)
+            self.captured.replay()
 
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
-    """Raise `UsageError` unless PyTorch can use the devices."""
-    if devices != (CPU,) and torch.cuda.device_count() < len(devices):
-        raise UsageError(
-            f"PyTorch cannot use {', '.join(devices)}: install a build of PyTorch for CUDA that "
-            "the driver is recent enough for, or use --device cpu"
-        )
+    """Raise `UsageError` unless PyTorch computes on the devices."""
+    for device in devices:
+        try:
+            (torch.ones(1, device=device) + 1).item()
+        except (RuntimeError, AssertionError) as error:
+            raise UsageError(
+                f"PyTorch cannot use {device}: install a build of PyTorch for CUDA and this GPU, "
+                "and a driver that is recent enough for it, or use --device cpu"
+            ) from error
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:
@@ -226,5 +252,12 @@ def _lower_matrices(graph: Graph, dtype: torch.dtype) -> None:
                 module.register_buffer(name, buffer.to(dtype))
 
 
-def _shortage() -> MemoryBudgetError:
-    return MemoryBudgetError("out of memory; give a smaller --batch or --window")
+@contextmanager
+def _shortages() -> Iterator[None]:
+    """Raise `MemoryBudgetError` for what PyTorch says where memory runs out."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_memory_shortage(error):
+            raise
+        raise MemoryBudgetError("out of memory; give a smaller --batch or --window") from error

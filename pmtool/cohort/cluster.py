@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.utils import silence_logging_cmgr
 
-from pmtool.backends.devices import gpus
 from pmtool.errors import UsageError
 
 _TRIES = 2
@@ -28,15 +27,15 @@ _LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
-def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
+def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterator[Client]:
     """A process for every worker, on this machine's loopback; a worker that dies is replaced.
 
     Parameters
     ----------
     memory
         Bytes at which a worker is taken for runaway and killed.
-    on_gpus
-        Worker *n* sees the *n*-th GPU alone.
+    gpus
+        Worker *n* sees the *n*-th of them alone.
     """
     options = {
         "nthreads": 1,
@@ -45,8 +44,7 @@ def local_cluster(workers: int, memory: int, on_gpus: bool) -> Iterator[Client]:
         "dashboard": False,
         "silence_logs": logging.CRITICAL,
     }
-    seen = gpus() if on_gpus else []
-    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in seen] or [{}]
+    environments = [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
     spec = {
         number: {
             "cls": Nanny,

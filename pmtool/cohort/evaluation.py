@@ -32,6 +32,8 @@ def evaluate_case(case: Case, request: Request) -> Measures:
         workers=1,
         model=None if options.model is None else Path(options.model),
         device=options.device,
+        backend=options.backend,
+        precision=options.precision,
         window=options.window,
         batch=options.batch,
         threads=options.threads,

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pmtool.backends.devices import gpus
+from pmtool.backends.devices import CPU, gpu_index, gpus
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Progress
@@ -127,15 +127,17 @@ def _workers(
         cluster = joined_cluster(means.scheduler)
         request = _with(request, threads=request.options.threads or 1)
     else:
-        free, cores = free_memory(), processors()
-        workers = means.workers or room(cases, sampler, free, cores, len(gpus()))
+        free, cores, there = free_memory(), processors(), gpus()
+        seen = [there[gpu_index(name)] for name in sampler.device.split(",") if name != CPU]
+        workers = means.workers or room(cases, sampler, free, cores, len(seen))
         memory = total_memory() // workers
         request = _with(
             request,
+            device="cuda" if seen else request.options.device,
             threads=request.options.threads or max(1, cores // workers),
             memory=request.options.memory or memory // 2,
         )
-        cluster = local_cluster(workers, memory, sampler.device.startswith("cuda"))
+        cluster = local_cluster(workers, memory, seen)
     with cluster as client:
         _log.info(plan_text(list(sizes.values()), max(1, len(client.nthreads()))))
         _log.info("dashboard: %s", client.dashboard_link)
