@@ -133,7 +133,7 @@ class Trainer:
         """
         objective = Objective(self.result, encoder=self.phase.encoder).eval()
         sums = torch.zeros(4, device=self.fabric.device)
-        with torch.backends.cudnn.flags(allow_tf32=False):
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             for batch in crops[0].to(self.fabric.device).split(_BATCH):
                 losses = torch.stack(objective(batch)[1:])
                 sums += len(batch) * torch.cat((torch.ones_like(losses[:1]), losses))
