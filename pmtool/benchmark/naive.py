@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pmtool.benchmark.timing import repeat, torch_threads
+from pmtool.benchmark.timing import full_float32, repeat, torch_threads
 from pmtool.mixture import Mixture
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
@@ -23,7 +23,16 @@ BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 Floats = NDArray[np.float32]
 
 
-class TimedNetwork(ArrayNetwork):
+class PlainNetwork(ArrayNetwork):
+    """The network in float32, on every device."""
+
+    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+        """See `ArrayNetwork`."""
+        with full_float32():
+            return super().__call__(above, target, below)
+
+
+class TimedNetwork(PlainNetwork):
     """The naive sampler's network; keeps the seconds of every pass.
 
     Parameters
@@ -77,7 +86,7 @@ def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
     device = str(next(network.parameters()).device)
     slices = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
-    with torch.inference_mode(), torch_threads(threads):
+    with torch.inference_mode(), torch_threads(threads), full_float32():
         network(*slices)
         seconds = repeat(lambda: network(*slices), device)
     return PassCost(threads, batch, statistics.median(seconds) / batch, batch * len(seconds))

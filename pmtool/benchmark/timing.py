@@ -51,6 +51,13 @@ def torch_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Keep a GPU from convolutions in TF32, PyTorch's default: the network is the reference."""
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        yield
+
+
 def _wait(device: str) -> None:
     if device != "cpu":
         torch.cuda.synchronize(device)

@@ -7,15 +7,14 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from pmtool.backends import Backend
-from pmtool.benchmark.naive import WINDOW, PassCost, TimedNetwork, pass_costs
+from pmtool.benchmark.naive import WINDOW, PassCost, PlainNetwork, TimedNetwork, pass_costs
 from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers
 from pmtool.benchmark.report import StripReport
 from pmtool.benchmark.scene import Scene, Slice
-from pmtool.benchmark.timing import torch_threads
+from pmtool.benchmark.timing import full_float32, torch_threads
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.network import PixelMiner
-from pmtool.network.inference import ArrayNetwork
 from pmtool.pairs import SlicePair
 
 SEED = 0
@@ -69,13 +68,14 @@ def call_witness(
         strip, report = _strip(first, timed, scene, passes)
         costs = sorted([*costs, timed.cost()], key=lambda cost: cost.seconds)
         tell("teacher forcing", 0)
-        plain = ArrayNetwork(network)
+        plain = PlainNetwork(network)
         differences = {size: _difference(first, plain, scene, size) for size in windows}
         engines = {
             name: differences[WINDOW] if x is first else _difference(x, plain, scene, WINDOW)
             for name, x in backends.items()
         }
-        found = time_peers(network, strip, scene, SEED, tell) if peers else PeerRuns([], {})
+        with full_float32():
+            found = time_peers(network, strip, scene, SEED, tell) if peers else PeerRuns([], {})
     device = str(next(network.parameters()).device)
     return Witness(device, costs, report, differences, engines, found)
 
@@ -106,7 +106,7 @@ def _edges(strip: Strip, rows: int) -> tuple[dict[str, float | None], dict[str, 
     )
 
 
-def _difference(backend: Backend, network: ArrayNetwork, scene: Scene, window: int) -> float:
+def _difference(backend: Backend, network: PlainNetwork, scene: Scene, window: int) -> float:
     """Of the parameters, on a part of a slice that has windows of all kinds."""
     pair, _ = _crop(scene, scene.busiest(WINDOW), window + MARGIN)
     return largest_difference(backend, network, pair, window, SEED)
