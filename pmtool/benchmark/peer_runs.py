@@ -126,4 +126,5 @@ def _reason(error: Exception) -> str:
     """The first line of what a compiler says."""
     if "compiler" in str(error).lower():
         return "torch.compile finds no C++ compiler that works; install g++"
-    return f"torch.compile fails: {str(error).strip().splitlines()[0]}"
+    said = str(error).strip() or type(error).__name__
+    return f"torch.compile fails: {said.splitlines()[0]}"
