@@ -141,10 +141,28 @@ def phantom(
 @click.option("--picture", type=_FILE, help="Write a PNG of the times.")
 @click.option("--model", type=_FILE, help="Folder of a model bundle.  [default: the built-in one]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
-@click.option("--backend", "backends", multiple=True, help="Once or more, to compare them.")
-@click.option("--precision", "precisions", multiple=True, help="The same, of heavy products.")
 @click.option(
-    "--batch", "batches", type=click.IntRange(1), multiple=True, help="The same: windows at once."
+    "--backend",
+    "backends",
+    metavar="NAME",
+    multiple=True,
+    help="tensorrt, torch, onnxruntime-cuda or onnxruntime-cpu; repeat it to compare.  [default: "
+    "the fastest there]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    metavar="TYPE",
+    multiple=True,
+    help="float32, float16 or bfloat16, of the products; repeat it to compare.  [default: the "
+    "backend's]",
+)
+@click.option(
+    "--batch",
+    "batches",
+    type=click.IntRange(1),
+    multiple=True,
+    help="Windows at once; repeat it to compare.",
 )
 @click.option(
     "--window",
@@ -154,9 +172,15 @@ def phantom(
 )
 @click.option("--threads", type=click.IntRange(1), help="Of the processor.")
 @click.option("--size", type=int, default=512, show_default=True, help="Pixels of the phantom.")
-@click.option("--pairs", type=int, default=8, show_default=True, help="Of slices.")
+@click.option("--pairs", type=int, default=8, show_default=True, help="Slices to generate.")
 @click.option("--input", "source", type=_FILE, help="A thin scan to use instead of the phantom.")
-@click.option("--passes", type=int, default=2048, show_default=True, help="Of the naive sampler.")
+@click.option(
+    "--passes",
+    type=int,
+    default=2048,
+    show_default=True,
+    help="Of the naive sampler that are really run, 64 to 4096, in whole rows of 64.",
+)
 @click.option("--peers", is_flag=True, help="Time other samplers in PyTorch too.")
 @click.option("--scaling", is_flag=True, help="Time scans of 1 to 150 pairs, 128 to 1024 pixels.")
 @click.option("--budget", type=float, default=300, show_default=True, help="Of --scaling, seconds.")
