@@ -40,8 +40,9 @@ def bench(
 
     check_outputs(outputs, overwrite)
     report = run_benchmark(BenchmarkOptions(**options), tell)
-    write_outputs(outputs, report)
-    return page(report.to_json())
+    values = report.to_json()  # once, for it tells the load of the moment
+    write_outputs(outputs, report, values)
+    return page(values)
 
 
 def export(

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -15,21 +17,24 @@ import SimpleITK as sitk
 import torch
 from PIL import Image
 
+from pmtool.backends.devices import Gpu
+from pmtool.backends.selection import Engine
 from pmtool.backends.torch import TorchBackend
-from pmtool.benchmark.cached import Clock, TimedBackend
-from pmtool.benchmark.naive import PassCost, TimedNetwork, pass_costs
+from pmtool.benchmark.cached import Clock, TimedBackend, run_cached
+from pmtool.benchmark.naive import PassCost, PlainNetwork, TimedNetwork, pass_costs
 from pmtool.benchmark.options import BenchmarkOptions, Variant, possible_variants
 from pmtool.benchmark.outputs import write_outputs
 from pmtool.benchmark.page import page
 from pmtool.benchmark.parity import generate_strip, largest_difference
 from pmtool.benchmark.peaks import Peak, measure_peak
-from pmtool.benchmark.peer_runs import COMPILED, time_peers
+from pmtool.benchmark.peer_runs import COMPILED, _reason, time_peers
 from pmtool.benchmark.picture import draw
-from pmtool.benchmark.quality import qualities
-from pmtool.benchmark.report import Report, Run, StripReport
+from pmtool.benchmark.quality import Quality, qualities
+from pmtool.benchmark.report import Report, Run, StripReport, machine
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
+from pmtool.bundle import Bundle
 from pmtool.errors import OutputError, UsageError
 from pmtool.evaluation import texture
 from pmtool.hyperparameters import Hyperparameters
@@ -37,6 +42,8 @@ from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pairs import SlicePair
+from pmtool.plan import SamplerOptions
+from pmtool.sampler import Sampler
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SMALL = Hyperparameters(channels=2, mixtures=2)
@@ -83,6 +90,50 @@ def test_parity_and_clocks(network: PixelMiner) -> None:
     assert set(clock.seconds) == {"window", "row", "pixel"}
 
 
+@pytest.mark.parametrize("shares", [True, False])
+def test_clock_on_a_gpu(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
+    """Engines are built before it starts, and only the shares take a second run."""
+    happened: list[tuple[str, object]] = []
+
+    class Built(Engine):
+        def load(self, bundle: Bundle, device: str, threads: int) -> Any:
+            happened.append(("load", device))
+            return SimpleNamespace(
+                name="x", device=device, precision="float32", memory=None, windows=1, keeps=()
+            )
+
+    def generate(sampler: Any, pairs: Sequence[SlicePair], progress: object) -> Any:
+        happened.append(("generate", sampler.clock.running))
+        yield from ((index, pair.above) for index, pair in enumerate(pairs))
+
+    engine = Built("tensorrt", ("cuda:0", "cuda:1"), "float32")
+    monkeypatch.setattr("pmtool.sampler.choose_engine", lambda *asked: engine)
+    monkeypatch.setattr("pmtool.sampler.free_gpu_memory", lambda device: 1 << 30)
+    monkeypatch.setattr(Sampler, "generate", generate)
+    pairs = make_scene(None, 2, 64).pairs
+    run = run_cached(Bundle.load(), SamplerOptions(threads=1), pairs, shares=shares)
+    clocked = [("generate", True)] if shares else []
+    assert happened == [("load", "cuda:0"), ("load", "cuda:1"), ("generate", False), *clocked]
+    assert run.start >= 0
+    assert (run.shares is not None) == shares
+
+
+def test_reference_is_not_in_tf32(network: PixelMiner) -> None:
+    """Of the plain network's passes, all in full float32 and by cuDNN."""
+    seen = []
+
+    def look(module: object, arguments: object) -> None:
+        seen.append((torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32))
+
+    before = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
+    hook = network.register_forward_pre_hook(look)
+    PlainNetwork(network)(*np.zeros((3, 64, 64), np.float32))
+    pass_costs(network, 1)
+    hook.remove()
+    assert set(seen) == {(True, False)}
+    assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == before
+
+
 def test_costs(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 2)
     before = torch.get_num_threads()
@@ -95,6 +146,7 @@ def test_costs(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both within what any processor of these years does."""
     monkeypatch.setattr("pmtool.benchmark.peaks.GEMM_SIZE", {"cpu": 256})
+    monkeypatch.setattr("pmtool.benchmark.peaks.COPY_BYTES", 1 << 24)
     peak = measure_peak("cpu", "float32", 1)
     assert 1e8 < peak.gemm < 1e13
     assert 1e8 < peak.bandwidth < 1e12
@@ -126,8 +178,9 @@ def _report() -> Report:
 
 
 def test_report(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    write_outputs({"json": path, "page": tmp_path / "page.md", "picture": None}, _report())
+    path, report = tmp_path / "result.json", _report()
+    written = {"json": path, "page": tmp_path / "page.md", "picture": None}
+    write_outputs(written, report, report.to_json())
     values = json.loads(path.read_text())
     assert values["speedup"] == 100
     assert values["speedup_window_64"] == 50
@@ -141,18 +194,63 @@ def test_report(tmp_path: Path) -> None:
     assert [run["pixels_per_second"] for run in values["runs"]][1:] == [256**2, 2 * 256**2]
     assert (tmp_path / "page.md").read_text() == page(values)
     with pytest.raises(OutputError):
-        write_outputs({"json": tmp_path / "none" / "x", "page": None, "picture": None}, _report())
+        write_outputs({**written, "json": tmp_path / "none" / "x"}, report, values)
+
+
+def test_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On systems that lack what Linux has, and with a GPU that PyTorch may not see."""
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.delattr("os.getloadavg")
+    asked = []
+
+    def find_gpu(device: str) -> Gpu:
+        asked.append(device)
+        if device == "cuda:1":
+            raise UsageError("nvidia-smi does not tell")
+        return Gpu("NVIDIA H100", "9.0", "580.65.06")
+
+    monkeypatch.setattr("pmtool.benchmark.report.find_gpu", find_gpu)
+    assert machine()["cores"] >= 1
+    assert machine()["load"] >= 0
+    assert machine()["gpu"] is None
+    assert machine("cuda:0,cuda:1")["gpu"] == "NVIDIA H100, driver 580.65.06"
+    assert machine("cuda:1")["gpu"] is None
+    assert asked == ["cuda:0", "cuda:1"]
 
 
 def test_page() -> None:
     told = " ".join(page(_report().to_json()).split())
     assert "speed-up 100, at window 64 50" in told
-    assert "OpenCV" in told
+    assert "2 s a 512x512 slice" in told
+    assert not any(x in told for x in ("not like with like", "On a GPU", "loading", "In brackets"))
     assert "| cached, 192 | 0.125 (2.5) | 0.125 (2.5) | 0.125 (5) | 0.125 | 0.5 (4) |" in told
     assert "| s / scan, by pairs | 128x128 | 256x256 |" in told
     assert "| 1 | 1 | 3 |" in told
     assert "| 8 | - | - |" in told
     assert "- left out: a peer: there is no compiler" in told
+
+
+def test_page_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside a naive sampler that ran elsewhere, and with times of milliseconds."""
+    monkeypatch.setattr("pmtool.benchmark.report.find_gpu", lambda x: Gpu("H100", "9.0", "580"))
+    there: dict[str, Any] = {"device": "cuda:0", "precision": "bfloat16", "start": 12.0}
+    report = _report()
+    report = replace(
+        report,
+        window_64=replace(report.window_64, **there),
+        default=replace(report.default, seconds=0.004, **there),
+        quality={"cached, 192": {"epr": Quality(0.5, None, None, None)}},
+    )
+    told = " ".join(page(report.to_json()).split())
+    assert (
+        "speed-up 25,000, at window 64 50 (not like with like: naive on cpu in float32, cached on "
+        "cuda:0 in bfloat16); 0.008 s a 512x512 slice"
+    ) in told
+    assert "loading the graphs, before the clock: cached, 64 12 s; cached, 192 12 s" in told
+    assert "On a GPU shares are of a second run that waits for the end of every graph." in told
+    assert "H100, driver 580), load" in told
+    assert "| cached, 192 | 0.500 |" in told
+    assert not any(x in told for x in ("semicolon", "In brackets", "Errors of texture"))
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("cpu-*.json")), ids=lambda path: path.name)
@@ -225,7 +323,9 @@ def test_variants_that_cannot_run() -> None:
 def test_quality() -> None:
     """The truth is perfect, and better than the reference by a sure difference."""
     scene = make_scene(None, 3, 96)
-    found = qualities({"far": [x[::-1].copy() for x in scene.truths], "truth": scene.truths}, scene)
+    far = [values[::-1].copy() for values in scene.truths]
+    found, left_out = qualities({"far": far, "truth": scene.truths}, scene)
+    assert not left_out
     assert set(found["far"]) == {"epr", "edge_share"}
     assert found["truth"]["epr"].mean == 1
     assert found["truth"]["edge_share"].interval == (0.5, 0.5)
@@ -236,11 +336,38 @@ def test_quality() -> None:
     assert 0 < interval[0] <= interval[1]
 
 
+@pytest.mark.parametrize(
+    ("missing", "why"),
+    [
+        ("radiomics", {"texture": texture.MISSING}),
+        ("skimage", {"texture": "scikit-image is not installed (pip install 'pmtool[evaluate]')"}),
+        ("none", {"texture": "there are no lungs in these slices"}),
+        ("cv2", {"edges": "OpenCV is not installed (pip install 'pmtool[evaluate]')"}),
+    ],
+)
+def test_quality_left_out(
+    monkeypatch: pytest.MonkeyPatch, missing: str, why: dict[str, str]
+) -> None:
+    """What cannot be measured of a scan is named, with the reason."""
+
+    def find_spec(name: str) -> object:
+        return None if name == missing else name
+
+    monkeypatch.setattr("pmtool.benchmark.quality.find_spec", find_spec)
+    monkeypatch.setattr("pmtool.evaluation.texture.find_spec", find_spec)
+    scene = make_scene(None, 1, 64)._replace(real=missing != "cv2")
+    scene = scene._replace(truths=[np.zeros_like(values) for values in scene.truths])
+    found = qualities({"same": scene.truths}, scene)
+    assert found.left_out == why
+    assert ("epr" in found.by_run["same"]) == (missing != "cv2")
+
+
 def test_quality_of_texture() -> None:
     pytest.importorskip("radiomics", reason=texture.MISSING)
     scene = make_scene(None, 2, 256)._replace(real=True)
     blurred = [cv2.blur(truth, (5, 5)).astype(np.int16) for truth in scene.truths]
-    found = qualities({"blurred": blurred, "truth": scene.truths}, scene)
+    found, left_out = qualities({"blurred": blurred, "truth": scene.truths}, scene)
+    assert not left_out
     assert found["truth"]["texture_nrmse"].mean == 0
     assert found["blurred"]["texture_nrmse"].mean > 0.1
 
@@ -263,3 +390,4 @@ def test_peers_on_a_strip(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) 
     assert [(run.batch, run.passes) for run in found.runs] == [(1, 64), (1, 64), (2, 128)]
     assert all((run.equal_pixels or 0) >= 63 / 64 for run in found.runs)
     assert found.runs[1].seconds < found.runs[0].seconds
+    assert _reason(RuntimeError()) == "torch.compile fails: RuntimeError"

@@ -202,6 +202,7 @@ def test_bench(
     """All of it with the default model, as small as can be; nothing can be compiled."""
     monkeypatch.delattr("torch.compile")
     monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 1)
+    monkeypatch.setattr("pmtool.benchmark.peaks.COPY_BYTES", 1 << 24)
     monkeypatch.setattr("pmtool.benchmark.peer_runs.BATCHES", (1, 2))
     monkeypatch.setattr("pmtool.benchmark.scaling.SIZES", (64, 512))
     files = [tmp_path / f"bench.{suffix}" for suffix in ("json", "md", "png")]
@@ -219,6 +220,7 @@ def test_bench(
     naive, cached, other, *peers = values["runs"]
     assert [run["batch"] for run in (cached, other)] == [2, 1]
     assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
+    assert cached["start"] > 0
     assert all(cached["shares"][graph] > 0 for graph in GRAPHS)
     assert sum(cached["shares"].values()) == pytest.approx(1)
     assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in GRAPHS)

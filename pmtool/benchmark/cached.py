@@ -95,18 +95,22 @@ class CachedRun(NamedTuple):
     ----------
     sampler
         That did it.
+    start
+        Seconds to load the graphs, before the clock of all else.
     seconds
         From the call to the last slice.
     shares
         Of the workers' time, by graph; ``driver`` is all else, waiting for each other included.
+        None if they were not asked for.
     slices
         ``(H, W)`` HU each.
     """
 
     sampler: TimedSampler
     plan: Plan
+    start: float
     seconds: float
-    shares: dict[str, float]
+    shares: dict[str, float] | None
     slices: list[Slice]
 
     @property
@@ -137,25 +141,42 @@ def run_cached(
     options: SamplerOptions,
     pairs: Sequence[SlicePair],
     progress: Progress | None = None,
+    *,
+    shares: bool = True,
 ) -> CachedRun:
-    """Generate the slices of all pairs; the graphs are loaded within the time.
+    """Generate the slices of all pairs, after the graphs are loaded.
 
     On a GPU, where programs are to be launched ahead of their turn, all is generated again for the
     shares, with a clock that waits for the end of each.
     """
     sampler = TimedSampler(bundle, options, Clock())
     on_cpu = sampler.engine.devices == (CPU,)
-    sampler.clock.running = on_cpu
+    sampler.clock.running = shares and on_cpu
     height, width = pairs[0].above.shape
     plan = sampler.plan((height, width), len(pairs))
+    start = _load(sampler, plan)
     seconds, slices = _generate(sampler, pairs, progress)
+    if not shares:
+        return CachedRun(sampler, plan, start, seconds, None, slices)
     clocked = seconds
     if not on_cpu:
         sampler.clock.running = True
         clocked, _ = _generate(sampler, pairs, progress)
-    shares = {kind: sampler.clock.seconds[kind] / (clocked * plan.workers) for kind in GRAPHS}
-    shares["driver"] = 1 - sum(shares.values())
-    return CachedRun(sampler, plan, seconds, shares, slices)
+    found = _shares(sampler.clock, clocked * plan.workers)
+    return CachedRun(sampler, plan, start, seconds, found, slices)
+
+
+def _load(sampler: Sampler, plan: Plan) -> float:
+    """Load the model on all devices, which may build engines; the seconds that takes."""
+    start = time.perf_counter()
+    for device in sampler.engine.devices[: plan.workers]:
+        sampler.load(device, max(1, plan.threads // plan.workers))
+    return time.perf_counter() - start
+
+
+def _shares(clock: Clock, worked: float) -> dict[str, float]:
+    shares = {kind: clock.seconds[kind] / worked for kind in GRAPHS}
+    return {**shares, "driver": 1 - sum(shares.values())}
 
 
 def _generate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pmtool.benchmark.page import page
 from pmtool.benchmark.report import Report
@@ -36,9 +37,8 @@ def check_outputs(outputs: Outputs, overwrite: bool) -> None:
             raise OutputError(f"two outputs would be written to {path}; name another file")
 
 
-def write_outputs(outputs: Outputs, report: Report) -> None:
-    """Write what is wanted; raises `OutputError`."""
-    values = report.to_json()
+def write_outputs(outputs: Outputs, report: Report, values: dict[str, Any]) -> None:
+    """Write what is wanted of a report and of its JSON; raises `OutputError`."""
     if outputs["json"] is not None:
         write_bytes((json.dumps(values, indent=2) + "\n").encode(), outputs["json"])
     if outputs["page"] is not None:

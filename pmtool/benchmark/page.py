@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pmtool.backends.devices import CPU
 from pmtool.benchmark.floor import GRAPHS
 
 Values = dict[str, Any]
@@ -65,9 +66,10 @@ def _told(values: Values) -> str:
         f"{name} {x:.1e}" for name, x in values.get("max_logit_difference_by_engine", {}).items()
     )
     lines = [
-        f"speed-up {values['speedup']:,.0f}, at window 64 {values['speedup_window_64']:,.0f}; "
-        f"{values['seconds_per_slice_512']:.1f} s a 512x512 slice; s / scan is of the "
-        f"{naive['pairs']} pairs",
+        f"speed-up {values['speedup']:,.0f}, at window 64 {values['speedup_window_64']:,.0f}"
+        f"{_unlike(*values['runs'][:2])}; {_number(values['seconds_per_slice_512'])} s a 512x512 "
+        f"slice; s / scan is of the {naive['pairs']} pairs",
+        *_loading(values["runs"]),
         f"naive: a pass of a 64x64 window takes {passes}; medians, the lowest is extrapolated to "
         "one pass a pixel",
         f"largest difference of parameters, teacher-forced: {values['max_logit_difference']:.1e}"
@@ -78,6 +80,26 @@ def _told(values: Values) -> str:
         *_peers(values["runs"]),
     ]
     return "\n".join(f"- {line}" for line in lines)
+
+
+def _unlike(naive: Values, cached: Values) -> str:
+    """What keeps two runs from being compared."""
+    if all(naive[x] == cached[x] for x in ("device", "precision")):
+        return ""
+    return (
+        f" (not like with like: naive on {naive['device']} in {naive['precision']}, cached on "
+        f"{cached['device']} in {cached['precision']})"
+    )
+
+
+def _loading(runs: Iterable[Values]) -> list[str]:
+    """Of the cached sampler's graphs."""
+    told = [
+        f"{run['name']} {_number(run['start'])} s"
+        for run in runs
+        if run["shares"] and run.get("start") is not None
+    ]
+    return [f"loading the graphs, before the clock: {'; '.join(told)}"] if told else []
 
 
 def _peers(runs: Iterable[Values]) -> list[str]:
@@ -102,7 +124,10 @@ def _breakdown(values: Values) -> str:
     ]
     if not told and values["gemm_gflops"]:
         told = [f"{_number(values['gemm_gflops'])} GFLOPS"]
-    return "\n\n".join([table, *([f"Peaks: {'; '.join(told)}."] if told else [])])
+    parts = [table, f"Peaks: {'; '.join(told)}." if told else ""]
+    if any(run["device"] != CPU for run in timed):
+        parts.append("On a GPU shares are of a second run that waits for the end of every graph.")
+    return "\n\n".join(part for part in parts if part)
 
 
 def _breakdown_row(run: Values) -> list[str]:
@@ -124,19 +149,21 @@ def _breakdown_row(run: Values) -> list[str]:
 
 def _quality(values: Values) -> str:
     """Measures with their intervals, and differences from the first run, the reference."""
-    if "quality" not in values:
-        return ""
-    by_run: dict[str, Values] = values["quality"]
+    by_run: dict[str, Values] = values.get("quality", {})
     measures = [x for x in MEASURES if any(x in found for found in by_run.values())]
     if not measures:
-        return "No edges: OpenCV is not installed (pip install 'pmtool[evaluate]')."
+        return ""
     heading = ["by the true slices", *(MEASURES[x] for x in measures)]
     rows = [[name, *(_measure(found[x]) for x in measures)] for name, found in by_run.items()]
-    return (
-        f"{markdown(heading, rows)}\n\nAfter a semicolon: the difference from the first row, slice "
-        f"by slice. In brackets: bootstrap intervals of 95 % over the {values['runs'][0]['pairs']} "
-        "slices. Errors of texture are scaled to [0, 1] over the rows of this table."
-    )
+    notes = []
+    if len(by_run) > 1:
+        notes.append("After a semicolon: the difference from the first row, slice by slice.")
+    if any(x["interval"] is not None for found in by_run.values() for x in found.values()):
+        pairs = values["runs"][0]["pairs"]
+        notes.append(f"In brackets: bootstrap intervals of 95 % over the {pairs} slices.")
+    if "texture_nrmse" in measures:
+        notes.append("Errors of texture are scaled to [0, 1] over the rows of this table.")
+    return "\n\n".join([markdown(heading, rows), *([" ".join(notes)] if notes else [])])
 
 
 def _measure(found: Values) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.benchmark.scene import Scene, Slice
+from pmtool.errors import UsageError
 from pmtool.evaluation import texture
 from pmtool.evaluation.agreement import scaled_errors
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
@@ -40,23 +41,31 @@ class Quality(NamedTuple):
     difference_interval: Interval
 
 
-def qualities(
-    results: Mapping[str, Sequence[Slice]], scene: Scene
-) -> dict[str, dict[str, Quality]]:
+class Qualities(NamedTuple):
+    """Measures by run and name, and the reasons of those that are left out."""
+
+    by_run: dict[str, dict[str, Quality]]
+    left_out: dict[str, str]
+
+
+def qualities(results: Mapping[str, Sequence[Slice]], scene: Scene) -> Qualities:
     """EPR, edge share and texture NRMSE of runs by name, the first of them the reference.
 
-    Measures whose packages are not installed are left out, and texture where there is no lung.
-
-    Returns
-    -------
-    dict
-        By run and measure.
+    Measures whose packages are not installed are left out, and texture where there is no lung; of
+    the phantom texture is not measured.
     """
     found: dict[str, dict[str, Quality]] = {name: {} for name in results}
-    for measure, rows in {**_edges(results, scene), **_texture(results, scene)}.items():
-        for name, row in zip(results, rows, strict=True):
-            found[name][measure] = _quality(row, None if row is rows[0] else rows[0])
-    return found
+    left_out = {}
+    for kind, measure_all in {"edges": _edges, "texture": _texture}.items():
+        try:
+            measured = measure_all(results, scene)
+        except UsageError as error:
+            left_out[kind] = str(error)
+            continue
+        for measure, rows in measured.items():
+            for name, row in zip(results, rows, strict=True):
+                found[name][measure] = _quality(row, None if row is rows[0] else rows[0])
+    return Qualities(found, left_out)
 
 
 def _quality(values: Floats, reference: Floats | None) -> Quality:
@@ -73,9 +82,8 @@ def _interval(values: Floats) -> Interval:
 
 
 def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
-    """By measure, a row of every run's slices; empty without OpenCV."""
-    if find_spec("cv2") is None:
-        return {}
+    """By measure, a row of every run's slices; raises `UsageError` without OpenCV."""
+    _require("cv2", "OpenCV")
     truths = [edge_map(truth) for truth in scene.truths]
     maps = [[edge_map(values) for values in slices] for slices in results.values()]
     return {
@@ -85,13 +93,16 @@ def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, li
 
 
 def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
-    """The same of the texture in the lungs; empty for the phantom and without pyradiomics."""
-    if not scene.real or not texture.is_available() or find_spec("skimage") is None:
+    """The same of the texture in the lungs, if there are any; empty for the phantom."""
+    if not scene.real:
         return {}
+    if not texture.is_available():
+        raise UsageError(texture.MISSING)
+    _require("skimage", "scikit-image")
     air = air_in_lungs(np.stack(scene.truths), scene.pixel)
     regions = [lung_region(values, scene.pixel) for values in air]
     if not any(region.any() for region in regions):
-        return {}
+        raise UsageError("there are no lungs in these slices")
 
     def features(slices: Sequence[Slice]) -> list[dict[str, float]]:
         return [
@@ -107,3 +118,8 @@ def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, 
     )
     errors = scaled_errors(np.abs(np.stack(found) - expected))
     return {"texture_nrmse": [np.array([known_mean(x) for x in run]) for run in errors]}
+
+
+def _require(module: str, name: str) -> None:
+    if find_spec(module) is None:
+        raise UsageError(f"{name} is not installed (pip install 'pmtool[evaluate]')")

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
+from pmtool.backends.devices import CPU, find_gpu
 from pmtool.benchmark.naive import PassCost
 from pmtool.benchmark.peaks import Peak
 from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.scaling import Scaling
+from pmtool.errors import UsageError
+from pmtool.plan import processors
 
-PACKAGES = ("pmtool", "numpy", "onnxruntime", "onnxruntime-gpu", "torch", "tensorrt", "pycuda")
+PACKAGES = (
+    "pmtool",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "torch",
+    "tensorrt",
+    "tensorrt-rtx-cu13-bindings",
+    "pycuda",
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +52,8 @@ class Run:
     epr, edge_share
         Against the true slices, the mean of all; None without OpenCV.
     start
-        Seconds before a peer's first pixel: compilation, or a forward pass to fill the caches.
+        Seconds before the first pixel: the graphs' loading, which ``seconds`` leaves out; of a peer
+        compilation, or a forward pass to fill the caches.
     equal_pixels
         Share of the pixels of a peer's first window that are the naive sampler's.
     """
@@ -174,7 +188,7 @@ class Report:
             "gemm_gflops": self.peaks[0].gemm / 1e9 if self.peaks else None,
             "peaks": [peak.to_json() for peak in self.peaks],
             "passes": [cost._asdict() for cost in self.passes],
-            "machine": machine(),
+            "machine": machine(self.default.device),
             "versions": versions(),
             "runs": [run.to_json() for run in self.runs],
             "quality": {
@@ -190,14 +204,14 @@ def _by_name(values: dict[int, float]) -> dict[str, float]:
     return {str(key): value for key, value in values.items()}
 
 
-def machine() -> dict[str, Any]:
-    """Processor and system, and the GPU that PyTorch sees."""
+def machine(device: str = CPU) -> dict[str, Any]:
+    """Processor, system and, where the device is a GPU or several, name and driver of the first."""
     return {
         "processor": _processor(),
         "vectors": _vectors(),
-        "gpu": _gpu(),
-        "load": os.getloadavg()[0],
-        "cores": len(os.sched_getaffinity(0)),
+        "gpu": None if device == CPU else _gpu(device.partition(",")[0]),
+        "load": psutil.getloadavg()[0],
+        "cores": processors(),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
@@ -232,7 +246,9 @@ def _cpu_info(name: str) -> str:
     return found[0] if found else ""
 
 
-def _gpu() -> str | None:
-    import torch
-
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else None
+def _gpu(device: str) -> str | None:
+    try:
+        found = find_gpu(device)
+    except UsageError:  # no reason to lose a benchmark
+        return None
+    return f"{found.name}, driver {found.driver}"

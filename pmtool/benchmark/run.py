@@ -38,11 +38,22 @@ class _Job(NamedTuple):
     tell: Tell
 
     def generate(
-        self, variant: Variant, window: WindowSize, pairs: Sequence[SlicePair], label: str
+        self,
+        variant: Variant,
+        window: WindowSize,
+        pairs: Sequence[SlicePair],
+        label: str,
+        *,
+        shares: bool = True,
     ) -> CachedRun:
         """Time the cached sampler."""
+
+        def progress(done: float) -> None:
+            self.tell(label, done / len(pairs))
+
+        self.tell(label, 0)
         asked = self.asked(variant, window)
-        run = run_cached(self.bundle, asked, pairs, lambda x: self.tell(label, x / len(pairs)))
+        run = run_cached(self.bundle, asked, pairs, progress, shares=shares)
         free_cached_memory()
         return run
 
@@ -72,7 +83,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     tell("matrix products", 0)
     peaks, unknown = _peaks(runs.values())
     witness = _witness(job, main, runs)
-    quality = qualities({name: run.slices for name, run in runs.items()}, scene)
+    quality, unscored = qualities({name: run.slices for name, run in runs.items()}, scene)
     reports = {name: _report(name, run, peaks, quality[name]) for name, run in runs.items()}
     cached = list(reports.values())
     return Report(
@@ -92,7 +103,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         engines=witness.engines,
         quality=quality,
         scaling=_scaling(job, first) if options.scaling else None,
-        left_out=refused | unknown | witness.peers.left_out,
+        left_out=refused | unknown | unscored | witness.peers.left_out,
     )
 
 
@@ -139,7 +150,7 @@ def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
 def _scaling(job: _Job, variant: Variant) -> Scaling:
     def generate(pairs: Sequence[SlicePair], point: Point) -> float:
         label = f"{point.pairs} pairs of {point.size}x{point.size}"
-        return job.generate(variant, job.options.window, pairs, label).seconds
+        return job.generate(variant, job.options.window, pairs, label, shares=False).seconds
 
     return measure_scaling(generate, job.options.budget)
 
@@ -181,6 +192,7 @@ def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quali
         floor=_floor(run, peaks),
         epr=means.get("epr"),
         edge_share=means.get("edge_share"),
+        start=run.start,
         device=run.sampler.device,
         precision=run.sampler.precision,
     )
@@ -194,7 +206,7 @@ def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
         return None
     gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known), strict=True))
     found = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
-    slices = len(run.slices) / len(run.devices)
+    slices = len(run.slices) / min(len(run.devices), run.plan.workers)
     return {graph: slices * floor(load, gemm, bandwidth) for graph, load in found.items()}
 
 
