@@ -146,8 +146,8 @@ def phantom(
     "backends",
     metavar="NAME",
     multiple=True,
-    help="tensorrt, torch, onnxruntime-cuda or onnxruntime-cpu; repeat it to compare.  [default: "
-    "the fastest there]",
+    help="torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu; repeat it to compare.  [default: "
+    "the first that works]",
 )
 @click.option(
     "--precision",

@@ -17,7 +17,8 @@ _ENGINE = (
     click.option(
         "--backend",
         metavar="NAME",
-        help="tensorrt, torch, onnxruntime-cuda or onnxruntime-cpu.  [default: the fastest there]",
+        help="torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu.  "
+        "[default: the first that works]",
     ),
     click.option(
         "--precision",
