@@ -39,26 +39,27 @@ class Losses(NamedTuple):
 class Objective(nn.Module):
     """The losses of a network, or of its encoder: the midpoint's bits and absolute error.
 
-    Bits alone would make little of the errors at edges, where the scale is large.
+    Bits alone would make little of the errors at edges, where the scale is large. Where both are
+    trained jointly, the total is the sum, so that the midpoint stays one.
     """
 
-    def __init__(self, network: PixelMiner, *, encoder: bool) -> None:
+    def __init__(self, network: PixelMiner, *, encoder: bool, joint: bool = False) -> None:
         super().__init__()
-        self.network, self.encoder = network, encoder
+        self.network, self.encoder, self.joint = network, encoder, joint
 
     def forward(self, triplets: Tensor) -> Losses:
         """Losses of ``(N, 3, H, W)`` pixels in [-1, 1]."""
         above, target, below = triplets.split(1, dim=1)
         midpoint = self.network.midpoint(above, below)
-        known = self._of_midpoint(midpoint, target)
+        midpoint_bits, error = self._of_midpoint(midpoint, target)
+        of_midpoint = midpoint_bits + error / ERROR_UNIT_HU
         if self.encoder:
-            bits, error = known
-            return Losses(
-                bits + error / ERROR_UNIT_HU, bits.detach(), bits.detach(), error.detach()
-            )
-        mixture = self.network.mixture(midpoint, above, target, below)
-        bits = bits_per_pixel(mixture, target, self.network.hyperparameters.bits)
-        return Losses(bits, bits.detach(), *(x.detach() for x in known))
+            bits, total = midpoint_bits, of_midpoint
+        else:
+            mixture = self.network.mixture(midpoint, above, target, below)
+            bits = bits_per_pixel(mixture, target, self.network.hyperparameters.bits)
+            total = bits + of_midpoint if self.joint else bits
+        return Losses(total, *(x.detach() for x in (bits, midpoint_bits, error)))
 
     def _of_midpoint(self, midpoint: Midpoint, target: Tensor) -> tuple[Tensor, Tensor]:
         """Bits per pixel and mean absolute error in HU."""

@@ -1,7 +1,8 @@
-"""The two phases of a run: the encoder by itself, then all else with the encoder as it is.
+"""The two phases of a run: the encoder by itself, then all else, with the encoder or without.
 
-The encoder's steps cost a tenth of the others, its midpoint alone makes a good judge of it, and
-what the stacks see and predict, relative to the midpoint, no longer moves while they learn.
+The encoder's steps cost a tenth of the others, and its midpoint alone makes a good judge of it.
+Where it stays as it is then, what the stacks see and predict, relative to the midpoint, no longer
+moves while they learn; where it learns with them (``optimiser.joint``), it finds what they need.
 """
 
 from __future__ import annotations
@@ -21,16 +22,19 @@ class Phase:
     Attributes
     ----------
     encoder
-        Whether the encoder is trained, or all else.
+        Whether the encoder is trained by itself, by its midpoint.
     settings
         How the weights move.
     first
         Number of the phase's first step in the run.
+    joint
+        Whether the encoder is trained with all else.
     """
 
     encoder: bool
     settings: PhaseSettings
     first: int
+    joint: bool = False
 
     @property
     def last(self) -> int:
@@ -42,16 +46,16 @@ class Phase:
         return [
             parameter
             for name, parameter in network.named_parameters()
-            if name.startswith("encoder.") == self.encoder
+            if self.joint or name.startswith("encoder.") == self.encoder
         ]
 
 
 def phases(settings: Settings) -> list[Phase]:
-    """Of a run; a network without an encoder has one."""
-    if not settings.network.encoder:
-        return [Phase(False, settings.optimiser, 0)]
-    steps = settings.encoder.steps
-    return [Phase(True, settings.encoder, 0), Phase(False, settings.optimiser, steps)]
+    """Of a run: those that have steps; a network without an encoder has no phase for one."""
+    first = settings.encoder.steps if settings.network.encoder else 0
+    encoder = [Phase(True, settings.encoder, 0)] if first else []
+    rest = Phase(False, settings.optimiser, first, joint=settings.optimiser.joint)
+    return [*encoder, rest] if settings.optimiser.steps else encoder
 
 
 def total_steps(settings: Settings) -> int:

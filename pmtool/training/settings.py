@@ -84,7 +84,7 @@ class PhaseSettings:
         Decay of the exponential average of the weights (Polyak).
     """
 
-    steps: PositiveInt = 10_000
+    steps: NonNegativeInt = 10_000
     patches: PositiveInt = 2
     learning_rate: PositiveFloat = 2e-3
     betas: tuple[_Decay, _Decay] = (0.95, 0.9995)
@@ -101,6 +101,8 @@ class OptimiserSettings(PhaseSettings):
 
     Attributes
     ----------
+    joint
+        Train the encoder too, by the bits of the whole network.
     dropout
         Probability in the gated layers.
     precision
@@ -109,6 +111,7 @@ class OptimiserSettings(PhaseSettings):
         Compile the network, on CUDA alone.
     """
 
+    joint: bool = False
     dropout: _Decay = 0.0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
     compile: bool = True
@@ -152,6 +155,10 @@ class Settings:
     optimiser: OptimiserSettings = field(default_factory=OptimiserSettings)
     validation: ValidationSettings = field(default_factory=ValidationSettings)
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+
+    def __post_init__(self) -> None:
+        if not self.optimiser.steps and not (self.network.encoder and self.encoder.steps):
+            raise UsageError("nothing is trained: optimiser.steps or encoder.steps must be above 0")
 
     def to_yaml(self) -> str:
         """What `load_settings` reads."""

@@ -39,6 +39,9 @@ def test_losses(encoder: int) -> None:
     alone = Objective(network, encoder=True)(triplets)
     assert alone.bits == alone.midpoint_bits == losses.midpoint_bits
     torch.testing.assert_close(alone.total, alone.bits + error / 50)
+    both = Objective(network, encoder=False, joint=True)(triplets)
+    assert (both.bits, both.midpoint_bits) == (losses.bits, losses.midpoint_bits)
+    torch.testing.assert_close(both.total, losses.total + alone.total)
 
 
 def test_a_loss_that_is_not_finite() -> None:

@@ -67,7 +67,7 @@ def test_file_and_changes_are_laid_over_the_preset(tmp_path: Path) -> None:
         ("network.depth=3", "there is no setting network.depth"),
         ("augmentation.blur=1", "there is no setting augmentation.blur"),
         ("network.channels=0", "channels, blocks and mixtures must be positive"),
-        ("optimiser.steps=0", "optimiser.steps: .* greater than 0; found 0"),
+        ("optimiser.steps=-1", "optimiser.steps: .* greater than or equal to 0; found -1"),
         ("optimiser.steps=many", "optimiser.steps: .* integer"),
         ("optimiser.betas=[0.9, 1.0]", "optimiser.betas.1: .* less than 1; found 1.0"),
         ("optimiser.decay=linear", "optimiser.decay: .* 'cosine'"),
@@ -84,6 +84,12 @@ def test_what_is_refused(change: str, said: str) -> None:
     with pytest.raises(UsageError, match=said) as caught:
         load_settings("compact", None, [change])
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("others", [["encoder.steps=0"], ["network.encoder=0"]])
+def test_no_steps_at_all(others: list[str]) -> None:
+    with pytest.raises(UsageError, match=r"nothing is trained: optimiser\.steps or"):
+        load_settings("compact", None, ["optimiser.steps=0", *others])
 
 
 @pytest.mark.parametrize(
