@@ -1,0 +1,95 @@
+"""Whether a model's distributions are as wide as they should be, and what a correction would bring.
+
+    python benchmarks/calibration.py --model BUNDLE|CHECKPOINT --scan SCAN [--filter A]
+
+Given the pixels before, the place of a pixel's value in its distribution (the probability integral
+transform, Dawid 1984) is evenly spread if the model is right. The table has the share of pixels in
+every tenth, and the bits per pixel that all scales, spreads of the components' means or logits
+times a factor cost more (or less, where negative) than as they are. Tiles as in yardsticks.py.
+"""
+
+from __future__ import annotations
+
+import sys
+from itertools import product
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from yardsticks import BATCH, load, prepared, tiles
+
+from pmtool.console import run_command
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.volume import load_volume
+
+TENTHS = 10
+FACTORS = (0.9, 0.95, 1.05, 1.1)
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.option("--model", type=_FILE, required=True, help="A bundle or a training checkpoint.")
+@click.option("--scan", "scans", type=_FILE, multiple=True, required=True, help="A scan.")
+@click.option("--filter", "amounts", multiple=True, default=(0.0,), help="Amount of sharpening.")
+@click.option("--crops", "count", default=40, show_default=True, help="Of a scan, at most.")
+def main(model: Path, scans: tuple[Path, ...], amounts: tuple[float, ...], count: int) -> None:
+    """Calibration of a model; --scan and --filter may be repeated."""
+    network, _ = load(model)
+    sizes = network.hyperparameters
+    for path, amount in product(scans, amounts):
+        crops = tiles(prepared(load_volume(path), amount, sizes), count, sizes)
+        mixture, target = predicted(network, crops), crops[:, 1:2]
+        shares = np.histogram(places(mixture, target, sizes.bits), TENTHS, (0, 1))[0]
+        click.echo(f"{path.name}, filter {amount:g}, {target.numel():,} pixels")
+        click.echo(f"tenths: {' '.join(f'{x:.3f}' for x in shares / shares.sum())}")
+        for name, found in corrections(mixture, target, sizes.bits).items():
+            click.echo(f"{name}: {' '.join(f'{f:g}: {x:+.4f}' for f, x in found.items())}")
+
+
+@torch.inference_mode()
+def predicted(network: PixelMiner, crops: Tensor) -> Mixture:
+    """The distributions of the targets of crops ``(N, 3, H, W)``."""
+    batches = [network(*batch.split(1, dim=1)) for batch in crops.split(BATCH)]
+    return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
+
+
+def places(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
+    """Where pixels lie in their distributions, in [0, 1]; within a grey level at random.
+
+    The first and the last level, which take the tails, are left out.
+    """
+    half_bin = 1 / (2**bits - 1)
+    inner = ((target > -1 + half_bin) & (target < 1 - half_bin))[:, 0]
+    weights = torch.softmax(mixture.logits, dim=1)
+
+    def probability(value: Tensor) -> Tensor:
+        """Of less than a value."""
+        standardised = (value - mixture.means) * torch.exp(-mixture.log_scales)
+        return (weights * torch.sigmoid(standardised)).sum(dim=1)
+
+    low, high = probability(target - half_bin), probability(target + half_bin)
+    share = torch.rand(low.shape, generator=torch.Generator().manual_seed(0))
+    return (low + share * (high - low))[inner].numpy()
+
+
+def corrections(mixture: Mixture, target: Tensor, bits: int) -> dict[str, dict[float, float]]:
+    """Bits per pixel by which factors on the scales, spreads and logits change the likelihood."""
+    weights = torch.softmax(mixture.logits, dim=1)
+    mean = (weights * mixture.means).sum(dim=1, keepdim=True)
+    before = float(bits_per_pixel(mixture, target, bits))
+
+    def change(**parts: Tensor) -> float:
+        return float(bits_per_pixel(mixture._replace(**parts), target, bits)) - before
+
+    return {
+        "scales": {f: change(log_scales=mixture.log_scales + np.log(f)) for f in FACTORS},
+        "spreads": {f: change(means=mean + f * (mixture.means - mean)) for f in FACTORS},
+        "logits": {f: change(logits=f * mixture.logits) for f in FACTORS},
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
