@@ -7,8 +7,9 @@ current only while a call of ours runs, so that any thread may call.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from math import prod
@@ -158,9 +159,8 @@ class CudaDevice:
 
     def allocate(self, *shape: int) -> DeviceArray:
         """An array of whatever the memory holds; raises `MemoryBudgetError`."""
-        with self.active():
-            owner = self.driver.mem_alloc(max(ITEM, ITEM * prod(shape)))
-        return DeviceArray(int(owner), shape, owner)
+        owner = _Allocation(self, max(ITEM, ITEM * prod(shape)))
+        return DeviceArray(int(owner.memory), shape, owner)
 
     def keep(self, values: NDArray[Any]) -> DeviceArray:
         """See `Launcher.keep`; raises `MemoryBudgetError`."""
@@ -169,6 +169,27 @@ class CudaDevice:
         with self.active():
             self.driver.memcpy_htod(array.pointer, content)
         return array
+
+
+class _Allocation:
+    """Memory that goes with its last array, in whatever thread that is.
+
+    pycuda's own allocations free it where their context is current, or in the thread that made the
+    context, and nowhere else.
+    """
+
+    memory: Any = None
+
+    def __init__(self, device: CudaDevice, size: int) -> None:
+        self.device = device
+        with device.active():
+            self.memory = device.driver.mem_alloc(size)
+
+    def __del__(self) -> None:
+        if self.memory is None or sys.is_finalizing():  # the system frees what a process had
+            return
+        with suppress(Exception), self.device.active():  # a GPU that failed tells it elsewhere
+            self.memory.free()
 
 
 class CudaMemory:

@@ -50,8 +50,14 @@ class FakeDriver:
 
     def __init__(self, library: ctypes.CDLL, memory: int) -> None:
         self.library, self.memory = library, memory
-        self.current: list[Context] = []
+        self.local = threading.local()
         self.initialised = False
+
+    @property
+    def current(self) -> list[Context]:
+        """This thread's stack of contexts."""
+        stack: list[Context] = self.local.__dict__.setdefault("stack", [])
+        return stack
 
     def init(self) -> None:
         self.initialised = True
@@ -77,7 +83,7 @@ class FakeDriver:
         self.memory -= size
         if self.memory < 0:
             raise self.MemoryError("cuMemAlloc failed: out of memory")
-        return Allocation(size)
+        return Allocation(self, size)
 
     def memset_d32_async(self, pointer: int, value: int, count: int, stream: Work) -> None:
         self.check_context()
@@ -145,10 +151,15 @@ class Work:
 
 
 class Allocation:
-    """Memory that holds no zeros."""
+    """Memory that holds no zeros; it is freed only where a context is current."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, driver: FakeDriver, size: int) -> None:
+        self.driver = driver
         self.buffer = np.full(size, 0xFF, np.uint8)
+
+    def free(self) -> None:
+        self.driver.check_context()
+        self.driver.memory += self.buffer.size
 
     def __int__(self) -> int:
         return self.buffer.ctypes.data
@@ -296,6 +307,28 @@ def test_memory_that_runs_out(memory: CudaMemory) -> None:
     with pytest.raises(MemoryBudgetError, match="smaller --memory, --batch or --window"):
         memory.zeros((1 << 24) + 1)
     assert not memory.driver.current
+
+
+def test_memory_is_freed_in_any_thread(memory: CudaMemory) -> None:
+    """With the last view of it, where no context is current."""
+    free = memory.driver.memory
+    views = [memory.zeros(100, 3)[7]]
+    assert memory.driver.memory == free - 1200
+    worker = threading.Thread(target=views.clear)
+    worker.start()
+    worker.join()
+    assert memory.driver.memory == free
+
+
+def test_memory_of_a_gpu_that_failed_is_given_up_in_silence(
+    memory: CudaMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(context: Context) -> None:
+        raise memory.driver.LogicError("cuCtxPushCurrent failed: an illegal address")
+
+    array = memory.zeros(3)
+    monkeypatch.setattr(Context, "push", fail)
+    del array
 
 
 def test_a_gpu_that_is_not_there(memory: CudaMemory) -> None:
