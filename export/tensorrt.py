@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib import import_module, metadata
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,22 +22,39 @@ from pmtool.export.profiles import Profile, shapes
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-PACKAGES = ("tensorrt", "tensorrt_rtx_bindings")
+PACKAGES = {"tensorrt": (10, 15), "tensorrt_rtx_bindings": (1, 7)}
+"""With the oldest version of each that builds our graphs."""
 DRIVERS = {12: 525, 13: 580}
 """The oldest driver for a version of CUDA, from NVIDIA's table of their minor compatibility."""
 _logger = logging.getLogger(__name__)
 
 
 def tensorrt() -> ModuleType:
-    """TensorRT, or else TensorRT-RTX; raises `UsageError` if neither is installed."""
-    for name in PACKAGES:
-        try:
-            return import_module(name)
-        except ImportError:
+    """TensorRT, or else TensorRT-RTX; raises `UsageError` if neither is installed and usable."""
+    for name, oldest in PACKAGES.items():
+        if find_spec(name) is None:
             continue
+        try:
+            trt = import_module(name)
+        except (ImportError, OSError) as error:
+            raise UsageError(
+                f"{name} is installed but cannot be loaded ({error}): install it again, or use "
+                "another --backend"
+            ) from error
+        if _version(trt) < oldest:
+            raise UsageError(
+                f"{name} {trt.__version__} is too old: install version "
+                f"{'.'.join(map(str, oldest))} or newer, or use another --backend"
+            )
+        return trt
     raise UsageError(
         "TensorRT is not installed: pip install 'pmtool[gpu]', or 'pmtool[rtx]' for TensorRT-RTX"
     )
+
+
+def _version(trt: ModuleType) -> tuple[int, ...]:
+    """Major and minor number."""
+    return tuple(int(number) for number in re.findall(r"\d+", trt.__version__)[:2])
 
 
 def is_rtx(trt: ModuleType) -> bool:

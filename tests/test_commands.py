@@ -42,6 +42,11 @@ def _without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(commands, "find_spec", lambda x: None if x == name else find_spec(x))
 
 
+def _with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensorrt, "find_spec", lambda name: name)
+    monkeypatch.setattr(tensorrt, "import_module", lambda name: TRT)
+
+
 @pytest.mark.parametrize("name", commands.FOR_EXPORT)
 def test_export_without_a_package(
     name: str,
@@ -134,7 +139,7 @@ def test_engines_without_a_gpu(
 def test_engines_without_tensorrt(
     refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "PACKAGES", ())
+    monkeypatch.setattr(tensorrt, "find_spec", lambda name: None)
     refused(2, "TensorRT is not installed", "export", "--tensorrt")
 
 
@@ -142,7 +147,7 @@ def test_engines_without_tensorrt(
 def test_engines_without_another_package(
     refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "import_module", lambda name: TRT)
+    _with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt_backend, "PACKAGES", ("no_such_package",))
     refused(2, "too: pip install 'pmtool[gpu]'", "export", "--tensorrt")
 
@@ -151,7 +156,7 @@ def test_engines_without_another_package(
 def test_engines_with_an_old_driver(
     refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tensorrt, "import_module", lambda name: TRT)
+    _with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt, "_cuda_version", lambda rtx: 13)
     refused(2, "is too old for", "export", "--tensorrt")
 

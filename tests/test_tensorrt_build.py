@@ -59,12 +59,43 @@ def test_unsupported_node_is_named(rtx: ModuleType) -> None:
 
 
 def test_neither_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(name: str) -> Any:
-        raise ImportError(name)
-
-    monkeypatch.setattr(building, "import_module", missing)
+    monkeypatch.setattr(building, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"TensorRT is not installed: pip install 'pmtool\[gpu\]'"):
         tensorrt()
+
+
+def installed(monkeypatch: pytest.MonkeyPatch, module: Any) -> None:
+    """As if importing a package gave a module, or raised an error."""
+
+    def import_module(name: str) -> Any:
+        if isinstance(module, Exception):
+            raise module
+        return module
+
+    monkeypatch.setattr(building, "find_spec", lambda name: name)
+    monkeypatch.setattr(building, "import_module", import_module)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("libnvinfer.so.10: cannot open shared object file"),
+        ImportError("libnvinfer.so.10: cannot open shared object file"),
+    ],
+)
+def test_a_package_that_is_broken(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, error)
+    with pytest.raises(UsageError, match=r"tensorrt is installed .* \(libnvinfer.*: install it ag"):
+        tensorrt()
+
+
+def test_a_package_that_is_too_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(monkeypatch, SimpleNamespace(__name__="tensorrt", __version__="10.9.0.34"))
+    with pytest.raises(UsageError, match=r"tensorrt 10.9.0.34 is too old: install version 10\.15 "):
+        tensorrt()
+    for version_ in ("10.15.1.29", "11.0"):
+        installed(monkeypatch, SimpleNamespace(__name__="tensorrt", __version__=version_))
+        assert tensorrt().__version__ == version_
 
 
 @pytest.mark.parametrize(
