@@ -43,6 +43,9 @@ class Launcher(Protocol):
     ) -> None:
         """Start a kernel; its arguments are words of 64 bits."""
 
+    def allocate(self, *shape: int) -> Array:
+        """An array on the device that holds anything."""
+
     def keep(self, values: NDArray[Any]) -> Array:
         """A copy of an array on the device, its bytes as float32."""
 
@@ -78,13 +81,22 @@ def give(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) ->
     launcher.launch("give", *_grid(count), 0, [*words, count, mixture.shape[-1]])
 
 
+class PixelWeights:
+    """A model's weights on a device, for all programs there."""
+
+    def __init__(self, launcher: Launcher, packed: Packed) -> None:
+        self.launcher, self.packed = launcher, packed
+        self.matrices = launcher.keep(packed.matrices)
+        self.vectors = launcher.keep(packed.vectors)
+
+
 class PixelRowProgram:
     """The pixel loop of a row, all columns in one launch.
 
     Parameters
     ----------
-    packed
-        The model's weights.
+    weights
+        The model's, on the device that is to run.
     graph
         ``quantile<depth>`` or ``mean<depth>``.
     arrays
@@ -101,22 +113,20 @@ class PixelRowProgram:
 
     def __init__(
         self,
-        launcher: Launcher,
-        packed: Packed,
+        weights: PixelWeights,
         graph: str,
         arrays: Arrays,
         tile: int | None = None,
     ) -> None:
         self.chooser, self.depth = parse_graph(graph)
-        self.launcher, self.packed, self.arrays = launcher, packed, dict(arrays)
+        self.weights, self.arrays = weights, dict(arrays)
+        launcher, packed = weights.launcher, weights.packed
+        self.launcher, self.packed = launcher, packed
         lanes, limit = arrays["previous"].shape[0], launcher.shared_limit
         tile = tile or tile_lanes(packed, lanes, launcher.processors, limit)
         self.placement = place(packed, self.depth, tile, limit)
         self.blocks = -(-lanes // tile)
-        self.weights = launcher.keep(packed.matrices)
-        self.vectors = launcher.keep(packed.vectors)
-        workspace = self.blocks * self.placement.workspace_bytes
-        self.workspace = launcher.keep(np.zeros(max(workspace, 4), np.uint8))
+        self.workspace = launcher.allocate(-(-self.blocks * self.placement.workspace_bytes // 4))
         self.lines = [launcher.keep(self._lines(level)) for level in range(self.depth)]
         self.words = self._row(lanes)
 
@@ -142,14 +152,14 @@ class PixelRowProgram:
         hp, placement = self.packed.hyperparameters, self.placement
         columns = self.arrays["tails"].shape[0] * self.arrays["tails"].shape[1]
         padded = GROUP * self.packed.groups
-        vectors = [address(self.vectors) + 4 * start for start in (0, padded, 3 * padded)]
+        vectors = [address(self.weights.vectors) + 4 * start for start in (0, padded, 3 * padded)]
         names = ["mixture", "tails", "previous", f"h{self.depth - 1}_carry"]
         names += ["pixels", "residuals", "parameters"]
         return [
             *(lanes, columns, self.depth, int(self.chooser == "mean")),
             *(hp.channels, hp.blocks, hp.mixtures, hp.bits),
             *(placement.scratch, placement.workspace_bytes),
-            *(address(self.weights), address(self.workspace)),
+            *(address(self.weights.matrices), address(self.workspace)),
             *vectors,
             *(self._at(name) for name in names),
             *(word for level in range(LEVELS) for word in self._level(level, placement)),

@@ -8,7 +8,7 @@ from pmtool.backends.protocol import Arrays, Precision
 from pmtool.bundle import Bundle
 
 if TYPE_CHECKING:
-    from pmtool.kernels.launch import PixelRowProgram
+    from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 
 Pixels = Literal["kernel", "engine"]
 """Whether the kernel generates the pixels, or the engine that runs the other graphs."""
@@ -25,18 +25,19 @@ class PixelKernel:
 
     def __init__(self, bundle: Bundle, precision: Precision, device: Any) -> None:
         self.bundle, self.precision, self.device = bundle, precision, device
-        self._packed: Any = None
+        self._weights: PixelWeights | None = None
 
     def bind(self, graph: str, arrays: Arrays) -> PixelRowProgram:
         """See `Backend.bind`; raises `UsageError` if the GPU or the model is not for the kernel."""
-        from pmtool.kernels.launch import PixelRowProgram
+        from pmtool.kernels.launch import PixelRowProgram, PixelWeights
         from pmtool.kernels.packing import pack
         from pmtool.kernels.weights import bundle_weights
 
-        if self._packed is None:
+        if self._weights is None:
             weights = bundle_weights(self.bundle)
-            self._packed = pack(weights, self.bundle.hyperparameters, self.precision)
-        return PixelRowProgram(self.device, self._packed, graph, dict(arrays))
+            packed = pack(weights, self.bundle.hyperparameters, self.precision)
+            self._weights = PixelWeights(self.device, packed)
+        return PixelRowProgram(self._weights, graph, dict(arrays))
 
 
 def is_pixel_graph(graph: str) -> bool:

@@ -43,6 +43,9 @@ class EmulatedLauncher:
         function = self.library[f"launch_{kernel}"]
         function(blocks, threads, ctypes.c_uint64(shared), arguments)
 
+    def allocate(self, *shape: int) -> Floats:
+        return np.full(shape, np.nan, np.float32)
+
     def keep(self, values: NDArray[Any]) -> Floats:
         return np.frombuffer(values.tobytes(), np.float32).copy()
 

@@ -6,10 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from numpy.typing import NDArray
 
 from pmtool.backends.host import HostMemory
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.backends.pixels import PixelKernel
 from pmtool.backends.tensorrt import TensorRTBackend
+from pmtool.buffers import Buffers
 from pmtool.bundle import Bundle
 from pmtool.export.accuracy import TOLERANCES
 from pmtool.export.check import differences
@@ -32,3 +35,22 @@ def test_pixels_are_those_of_onnx_runtime(graph: str, precision: Any, launcher: 
     layout, expected = Layout(bundle.hyperparameters), OnnxRuntimeBackend(bundle)
     (error,) = differences([graph], layout, expected, backend).values()
     assert error < {"float32": 1e-4, "bfloat16": TOLERANCES["bfloat16"]}[precision]
+
+
+def test_weights_are_uploaded_once(launcher: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a further program uploads are the addresses of its lines."""
+    kept: list[int] = []
+    keep = launcher.keep
+
+    def counting(values: NDArray[Any]) -> Any:
+        kept.append(values.nbytes)
+        return keep(values)
+
+    monkeypatch.setattr(launcher, "keep", counting)
+    bundle = Bundle.load()
+    kernel = PixelKernel(bundle, "float32", launcher)
+    arrays = Buffers(HostMemory(), Layout(bundle.hyperparameters), 4, 64, 2).pixel(1, 0)
+    first, second = (kernel.bind("quantile1", arrays) for _ in range(2))
+    assert first.weights is second.weights
+    assert len(kept) == 2 + 2 * first.depth
+    assert max(kept[-2:]) < 1000 < first.weights.packed.matrices.nbytes == kept[0]

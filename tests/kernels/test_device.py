@@ -18,7 +18,7 @@ from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.kernels import device
 from pmtool.kernels.device import CudaDevice, CudaMemory, DeviceArray
-from pmtool.kernels.launch import PixelRowProgram
+from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 from pmtool.kernels.packing import pack
 from pmtool.noise import Places
 
@@ -294,7 +294,7 @@ def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> No
     row = row_case(SMALL, "quantile2", 9, 2)
     packed = pack(row.weights, SMALL, "float32")
     arrays = {name: memory.device.keep(x).reshape(x.shape) for name, x in row.arrays().items()}
-    program = PixelRowProgram(memory.device, packed, "quantile2", arrays)
+    program = PixelRowProgram(PixelWeights(memory.device, packed), "quantile2", arrays)
     worker = threading.Thread(target=program.run)
     worker.start()
     worker.join()

@@ -16,7 +16,7 @@ from pmtool.buffers import Buffers
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.hyperparameters import Hyperparameters
 from pmtool.kernels import reference
-from pmtool.kernels.launch import Launcher, PixelRowProgram
+from pmtool.kernels.launch import Launcher, PixelRowProgram, PixelWeights
 from pmtool.kernels.packing import Packed, pack
 from pmtool.lanes import Lanes
 from pmtool.layout import Layout
@@ -79,7 +79,8 @@ def test_single_precision(case: Any, launcher: Any, row_case: Callable[..., Any]
     hp, graph, lanes, tile = case
     row = row_case(hp, graph, lanes)
     found = row.arrays()
-    PixelRowProgram(launcher, pack(row.weights, hp, "float32"), graph, found, tile).run()
+    weights = PixelWeights(launcher, pack(row.weights, hp, "float32"))
+    PixelRowProgram(weights, graph, found, tile).run()
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
 
 
@@ -92,10 +93,12 @@ def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
     row = row_case(SMALL, "quantile3", 11, 2)
     packed = pack(row.weights, SMALL, precision)
     expected = row.arrays()
-    PixelRowProgram(emulated(), packed, "quantile3", expected, 8).run()
+    PixelRowProgram(PixelWeights(emulated(), packed), "quantile3", expected, 8).run()
     for tile, shared_limit in ((16, 227 * 1024), (8, SMALLEST), (8, 60 * 1024)):
         found = row.arrays()
-        program = PixelRowProgram(emulated(shared_limit), packed, "quantile3", found, tile)
+        program = PixelRowProgram(
+            PixelWeights(emulated(shared_limit), packed), "quantile3", found, tile
+        )
         program.run()
         assert program.placement.shared_bytes <= shared_limit
         for key, array in expected.items():
@@ -127,7 +130,7 @@ def test_sixteen_bits(
     weights = row.weights
     reference.pixel_row(hyperparameters, weights, graph, expected, precision)
     packed = pack(weights, hyperparameters, precision)
-    PixelRowProgram(launcher, packed, graph, found, tile).run()
+    PixelRowProgram(PixelWeights(launcher, packed), graph, found, tile).run()
     levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
     assert levels.max() < 1.5
     same = (levels < 0.5).all(axis=(0, 1, 3))
@@ -150,7 +153,7 @@ def test_sixteen_bits_are_near_single_precision(
     for precision in lower:
         found = row.arrays()
         packed = pack(row.weights, row.hyperparameters, precision)
-        PixelRowProgram(launcher, packed, "quantile1", found, 8).run()
+        PixelRowProgram(PixelWeights(launcher, packed), "quantile1", found, 8).run()
         difference = found["parameters"] - row.by_torch()["parameters"]
         errors[precision] = float(np.abs(difference[0, 0]).max())
     assert 0 < errors["float16"] < errors["bfloat16"] / 4
@@ -163,7 +166,7 @@ def test_parameters_may_be_left_out(launcher: Any, row_case: Callable[..., Any])
     expected, found = row.arrays(), row.arrays()
     found.pop("parameters")
     for arrays in (expected, found):
-        PixelRowProgram(launcher, packed, "quantile1", arrays, 8).run()
+        PixelRowProgram(PixelWeights(launcher, packed), "quantile1", arrays, 8).run()
     np.testing.assert_array_equal(found["pixels"], expected["pixels"])
 
 
@@ -178,7 +181,7 @@ class KernelBackend(TorchBackend):
         if not isinstance(self.graphs[graph], PixelGraph):
             return super().bind(graph, arrays)
         shared = {name: tensor.numpy() for name, tensor in arrays.items()}
-        return PixelRowProgram(self.launcher, self.packed, graph, shared)
+        return PixelRowProgram(PixelWeights(self.launcher, self.packed), graph, shared)
 
 
 @pytest.mark.parametrize(("chooser", "known"), [("quantile", (4, 8)), ("mean", (0, 0))])
