@@ -10,10 +10,10 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import stat
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,21 +23,23 @@ import onnx
 from pmtool.backends.devices import Gpu
 from pmtool.backends.protocol import Precision
 from pmtool.bundle import Bundle
-from pmtool.cache_folder import cache_folder
-from pmtool.errors import OutputError, UsageError
+from pmtool.cache_folder import cache_folder, own_folder
+from pmtool.errors import OutputError
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import MAX_WINDOWS, profiles
 from pmtool.export.step import step_graph
 from pmtool.export.tensorrt import build_engine, check_driver, logger, tensorrt
-from pmtool.files import write_bytes
+from pmtool.files import alone_in, write_bytes
 
-MANIFEST = "manifest.json"
+MANIFEST, LOCK = "manifest.json", "lock"
+PAUSE = 0.2
+"""Seconds between two looks at whether another process is done."""
 RECIPE = 1
 """Counts up when engines of the same graphs are to be built in another way."""
 _KEPT = ("engines", "errors")
 _KEY_LENGTH = 32
 _ALONE = threading.Lock()
-"""One thread builds, where each has a GPU of its own; what processes write appears whole."""
+"""One thread builds, where each has a GPU of its own."""
 _logger = logging.getLogger(__name__)
 
 
@@ -50,7 +52,6 @@ class Target:
     driver: str
     tensorrt: str
     precision: Precision
-    max_windows: int
     recipe: int = RECIPE
 
     @property
@@ -67,6 +68,12 @@ class Target:
 class Engines:
     """The engines of a bundle on a GPU.
 
+    Parameters
+    ----------
+    max_windows
+        That engines take at once: those for another number are built anew and replaced. By default
+        as many as those that are there take, or `MAX_WINDOWS`.
+
     Raises
     ------
     UsageError
@@ -74,9 +81,9 @@ class Engines:
     """
 
     def __init__(
-        self, bundle: Bundle, gpu: Gpu, precision: Precision, max_windows: int = MAX_WINDOWS
+        self, bundle: Bundle, gpu: Gpu, precision: Precision, max_windows: int | None = None
     ) -> None:
-        self.bundle, self.trt = bundle, tensorrt()
+        self.bundle, self.trt, self.max_windows = bundle, tensorrt(), max_windows
         check_driver(self.trt, gpu)
         self.log = logger(self.trt)
         self.target = Target(
@@ -85,8 +92,8 @@ class Engines:
             driver=gpu.driver,
             tensorrt=f"{self.trt.__name__} {self.trt.__version__}",
             precision=precision,
-            max_windows=max_windows,
         )
+        self.loaded: dict[str, str] = {}
         self.folder = own_folder(own_folder(cache_folder() / "engines") / self.target.key)
 
     def engine(self, graph: str) -> bytes:
@@ -99,39 +106,58 @@ class Engines:
         OutputError
             If it cannot be kept.
         """
-        path = self.folder / f"{graph}.engine"
         with _ALONE:
-            content = path.read_bytes() if path.is_file() else b""
-            if self.manifest()["engines"].get(graph) != _digest(content):
-                content = self._build(graph)
-                write_bytes(content, path)
-                known = self.manifest()["engines"] | {graph: _digest(content)}
-                self._write({"engines": known, "errors": {}})
+            content = self._kept(graph) or self._built(graph)
+            self.loaded[graph] = _digest(content)
         return content
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]]) -> None:
-        """Keep what was found of the engines' accuracy, until one is built again."""
-        self._write({"engines": self.manifest()["engines"], "errors": errors})
+        """Keep what was found of the loaded engines' accuracy, until one is built again."""
+        with _turn_in(self.folder):
+            known = self.manifest()["engines"]
+            if self.loaded.items() <= known.items():  # or another process has replaced them
+                self._write(known, errors)
 
     def manifest(self) -> dict[str, Any]:
-        """What is known of the engines in the folder; nothing if they are of another target."""
+        """What is known of the engines in the folder; nothing if they are not those asked for."""
         try:
             values = json.loads((self.folder / MANIFEST).read_bytes())
-            if values["target"] == asdict(self.target):
-                return {"target": values["target"], **{key: dict(values[key]) for key in _KEPT}}
+            most = int(values["max_windows"])
+            if values["target"] == asdict(self.target) and self.max_windows in (None, most):
+                return {"max_windows": most, **{key: dict(values[key]) for key in _KEPT}}
         except (OSError, LookupError, TypeError, ValueError):
             pass  # none of ours
-        return {"target": asdict(self.target), **{key: {} for key in _KEPT}}
+        return {"max_windows": self.max_windows or MAX_WINDOWS, **{key: {} for key in _KEPT}}
 
-    def _write(self, kept: Mapping[str, Any]) -> None:
-        content = json.dumps({"target": asdict(self.target), **kept}, indent=2)
+    def _path(self, graph: str) -> Path:
+        return self.folder / f"{graph}.engine"
+
+    def _kept(self, graph: str) -> bytes:
+        """The engine of a graph as it was built; nothing if it is not there."""
+        path = self._path(graph)
+        content = path.read_bytes() if path.is_file() else b""
+        return content if self.manifest()["engines"].get(graph) == _digest(content) else b""
+
+    def _built(self, graph: str) -> bytes:
+        """The same, built now or by another process while this one waited for its turn."""
+        with _turn_in(self.folder):
+            content = self._kept(graph)
+            if not content:
+                content = self._build(graph)
+                write_bytes(content, self._path(graph))
+                self._write(self.manifest()["engines"] | {graph: _digest(content)}, {})
+        return content
+
+    def _write(self, engines: Mapping[str, str], errors: Mapping[str, Any]) -> None:
+        known = {"target": asdict(self.target), "max_windows": self.manifest()["max_windows"]}
+        content = json.dumps({**known, "engines": engines, "errors": errors}, indent=2)
         write_bytes(content.encode() + b"\n", self.folder / MANIFEST)
 
     def _build(self, graph: str) -> bytes:
         """Only the window graph has products with weights in float32 among those in half types."""
         _logger.info("building the engine %s for %s", graph, self.target.gpu)
         timings = self.folder.parent / f"{self.target.machine}.timings"
-        sizes = profiles(graph, self.bundle.hyperparameters, self.target.max_windows)
+        sizes = profiles(graph, self.bundle.hyperparameters, self.manifest()["max_windows"])
         build = build_engine(
             self.trt,
             graph,
@@ -150,23 +176,19 @@ def engine_graph(bundle: Bundle, graph: str, precision: Precision) -> onnx.Model
     return in_precision(step_graph(onnx.load(bundle.graph(graph))), precision)
 
 
-def own_folder(folder: Path) -> Path:
-    """Make a folder that nobody else can write to; raises `UsageError` if it is no such."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = folder.stat()
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror}; set PMTOOL_CACHE to another folder"
-        ) from error
-    if hasattr(os, "getuid") and (
-        status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    ):
-        raise UsageError(
-            f"others can write to {folder}, and engines are code: set PMTOOL_CACHE to a folder "
-            "of your own"
-        )
-    return folder
+@contextmanager
+def _turn_in(folder: Path) -> Iterator[None]:
+    """Alone in a folder of engines, once the processes before have left it."""
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(alone_in(folder / LOCK))
+                break
+            except OutputError as error:
+                if not isinstance(error.__cause__, BlockingIOError):
+                    raise
+                time.sleep(PAUSE)
+        yield
 
 
 def _digest(content: bytes) -> str:

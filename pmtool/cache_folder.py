@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
+
+from pmtool.errors import OutputError, UsageError
 
 
 def cache_folder() -> Path:
@@ -15,3 +18,30 @@ def cache_folder() -> Path:
         return Path(own).expanduser().absolute()
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "pmtool"
+
+
+def own_folder(folder: Path) -> Path:
+    """Make a folder that nobody else can write to, for what is loaded as code.
+
+    Raises
+    ------
+    UsageError
+        If others can write to it.
+    OutputError
+        If it cannot be made.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = folder.stat()
+    except OSError as error:
+        raise OutputError(
+            f"{folder} cannot be written: {error.strerror}; set PMTOOL_CACHE to another folder"
+        ) from error
+    if hasattr(os, "getuid") and (
+        status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    ):
+        raise UsageError(
+            f"others can write to {folder}, which keeps code: set PMTOOL_CACHE to a folder of "
+            "your own"
+        )
+    return folder

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pmtool.cache_folder import cache_folder
+from pmtool.cache_folder import cache_folder, own_folder
+from pmtool.errors import OutputError
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,9 @@ def test_a_relative_own_folder_is_of_the_working_folder(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PMTOOL_CACHE", "kept")
     assert cache_folder() == tmp_path / "kept"
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="set PMTOOL_CACHE to another folder"):
+        own_folder(tmp_path / "file" / "engines")

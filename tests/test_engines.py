@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,22 +13,24 @@ import pytest
 
 from pmtool.backends.devices import Gpu
 from pmtool.bundle import Bundle
-from pmtool.errors import OutputError, UsageError
+from pmtool.errors import UsageError
 from pmtool.export import engines as caching
-from pmtool.export.engines import MANIFEST, Engines, own_folder
+from pmtool.export.engines import LOCK, MANIFEST, Engines, _digest
+from pmtool.export.profiles import MAX_WINDOWS
 from pmtool.export.tensorrt import Build
+from pmtool.files import alone_in, write_bytes
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
 
 
 @pytest.fixture
-def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple[str, int, bytes]]:
-    """What was built: the graph, the number of its profiles, and the timings that were known."""
-    built: list[tuple[str, int, bytes]] = []
+def builds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Any]:
+    """What was built: the graph, the most lanes of its profiles, and the timings then known."""
+    built: list[tuple[str, list[int], bytes]] = []
 
     def build(trt: Any, name: str, model: Any, profiles: Any, tf32: bool, timings: bytes) -> Build:
         assert not tf32
-        built.append((name, len(profiles), timings))
+        built.append((name, [profile["lanes"].most for profile in profiles], timings))
         return Build(f"{name} {len(built)}".encode(), b"%d builds" % len(built))
 
     trt = SimpleNamespace(__name__="tensorrt", __version__="10.16.0")
@@ -46,7 +49,8 @@ def engines(gpu: Gpu = GPU, **options: Any) -> Engines:
 def test_an_engine_is_built_once(builds: list[Any]) -> None:
     assert engines().engine("row1") == engines().engine("row1") == b"row1 1"
     assert engines().engine("known2") == b"known2 2"
-    assert builds == [("row1", 3, b""), ("known2", 3, b"1 builds")]
+    lanes = [4096, 1024, 512]
+    assert builds == [("row1", lanes, b""), ("known2", lanes, b"1 builds")]
 
 
 @pytest.mark.parametrize(
@@ -55,13 +59,26 @@ def test_an_engine_is_built_once(builds: list[Any]) -> None:
         {"gpu": dataclasses.replace(GPU, name="NVIDIA L4")},
         {"gpu": dataclasses.replace(GPU, driver="590.1")},
         {"precision": "float32"},
-        {"max_windows": 7},
     ],
 )
 def test_another_target_has_engines_of_its_own(builds: list[Any], change: dict[str, Any]) -> None:
     engines().engine("row1")
     assert engines(**change).engine("row1") == b"row1 2"
     assert engines().engine("row1") == b"row1 1"
+
+
+def test_engines_for_another_number_of_windows_replace_those_before(builds: list[Any]) -> None:
+    """Whoever asks for no number takes what is there."""
+    assert engines().engine("row1") == b"row1 1"
+    assert engines().manifest()["max_windows"] == MAX_WINDOWS
+    assert engines(max_windows=16384).engine("row1") == b"row1 2"
+    engines(max_windows=16384).note_errors({"row1": {"tensorrt": 1e-3}})
+    assert engines().engine("row1") == engines(max_windows=16384).engine("row1") == b"row1 2"
+    assert engines().manifest()["max_windows"] == 16384
+    assert list(engines().manifest()["errors"]) == ["row1"]
+    assert not engines(max_windows=7).manifest()["errors"]
+    assert engines().engine("known1") == b"known1 3"
+    assert [lanes[0] for _, lanes, _ in builds] == [MAX_WINDOWS, 16384, 16384]
 
 
 def test_another_version_or_bundle(builds: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +133,33 @@ def test_errors_are_kept_beside_the_engines(builds: list[Any]) -> None:
     assert list(values["engines"]) == ["row1"]
 
 
+def test_errors_of_engines_that_were_replaced_are_not_kept(builds: list[Any]) -> None:
+    checked = engines()
+    checked.engine("row1")
+    engines(max_windows=16).engine("row1")
+    checked.note_errors({"row1": {"tensorrt": 1e-3}})
+    assert engines().manifest()["errors"] == {}
+
+
+def test_an_engine_that_another_process_builds_is_waited_for(
+    builds: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours, theirs = engines(), engines()
+    with ExitStack() as other:
+        other.enter_context(alone_in(ours.folder / LOCK))
+
+        def wait(seconds: float) -> None:
+            theirs._write({"row1": _digest(b"theirs")}, {})
+            write_bytes(b"theirs", ours.folder / "row1.engine")
+            other.close()
+
+        monkeypatch.setattr("time.sleep", wait)
+        assert ours.engine("row1") == b"theirs"
+    assert ours.engine("row2") == b"row2 1"
+    assert sorted(ours.manifest()["engines"]) == ["row1", "row2"]
+    assert not (ours.folder / LOCK).exists()
+
+
 def test_a_folder_that_others_can_write_to(builds: list[Any], tmp_path: Path) -> None:
     folder = engines().folder
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -128,9 +172,3 @@ def test_a_folder_of_another_user(builds: list[Any], monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("os.getuid", lambda: 12345)
     with pytest.raises(UsageError, match="others can write to"):
         engines()
-
-
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputError, match="set PMTOOL_CACHE to another folder"):
-        own_folder(tmp_path / "file" / "engines")

@@ -12,7 +12,7 @@ from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
 from pmtool.backends.protocol import Array, Arrays, Memory, Precision, Program
 from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
-from pmtool.export.profiles import MAX_WINDOWS, WINDOWS_AT_ONCE
+from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.kernels.launch import address
 
 PACKAGES = ("onnx", "onnxruntime", "pycuda")
@@ -151,7 +151,8 @@ class Engine:
                 return number
         raise MemoryBudgetError(
             f"the engine {self.graph} was not built for so many windows, or for such large ones: "
-            "give a smaller --batch or --window, or build it by pmtool export with --max-windows"
+            "give a smaller --batch or --window, or build it for more by pmtool export --tensorrt "
+            "--max-windows"
         )
 
     def most_lanes(self, name: str, sizes: Sequence[int]) -> int:
@@ -254,9 +255,14 @@ def load(
     device: str,
     precision: Precision,
     threads: int,
-    max_windows: int = MAX_WINDOWS,
+    max_windows: int | None = None,
 ) -> TensorRTBackend:
     """The engines of a bundle, built where they are not yet, and known to be accurate.
+
+    Parameters
+    ----------
+    max_windows
+        See `pmtool.export.engines.Engines`.
 
     Raises
     ------
