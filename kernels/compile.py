@@ -9,10 +9,13 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from pmtool.cache_folder import cache_folder
+from pmtool.cache_folder import cache_folder, own_folder
 from pmtool.errors import OutputError, UsageError
 from pmtool.files import write_bytes
 from pmtool.kernels import nvrtc
@@ -40,43 +43,59 @@ def architecture(major: int, minor: int) -> str:
     return ARCHITECTURES.get(major, f"sm_{major}{minor}")
 
 
+class Compiler(NamedTuple):
+    """What makes a cubin of a source file for an architecture."""
+
+    version: str
+    compile: Callable[[Path, str], bytes]
+
+
 def machine_code(source: str, architecture: str) -> bytes:
     """The cubin of one of `SOURCES`, from the cache or compiled now.
 
     Raises
     ------
     UsageError
-        If there is no compiler, or it refuses the source.
+        If there is no compiler, it refuses the source, or others can write to the cache.
     """
-    path = cache_folder() / "kernels" / f"{_digest(source, architecture)}.cubin"
+    compiler = _find_compiler()
+    name = f"{_digest(source, architecture, compiler.version)}.cubin"
+    try:
+        path = own_folder(cache_folder() / "kernels") / name
+    except OutputError:  # a cache that cannot be written only costs time
+        return compiler.compile(FOLDER / source, architecture)
     with suppress(OSError):
         return path.read_bytes()
-    code = _compile(FOLDER / source, architecture)
-    with suppress(OSError, OutputError):  # a cache that cannot be written only costs time
-        path.parent.mkdir(parents=True, exist_ok=True)
+    code = compiler.compile(FOLDER / source, architecture)
+    with suppress(OutputError):
         write_bytes(code, path)
     return code
 
 
-def _digest(source: str, architecture: str) -> str:
-    """Of everything that decides the machine code, but for the compiler's version."""
-    digest = hashlib.sha256(" ".join((source, architecture, *OPTIONS)).encode())
+def _digest(source: str, architecture: str, compiler: str) -> str:
+    """Of everything that decides the machine code."""
+    digest = hashlib.sha256(" ".join((source, architecture, compiler, *OPTIONS)).encode())
     for path in sorted(FOLDER.glob("*.cu*")):
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()
 
 
-def _compile(path: Path, architecture: str) -> bytes:
+def _find_compiler() -> Compiler:
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     if nvcc is not None:
-        return _with_nvcc(nvcc, path, architecture)
+        told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+        return Compiler(told.stdout, partial(_with_nvcc, nvcc))
     library = nvrtc.find_library()
     if library is not None:
-        return nvrtc.compile_file(library, path, (*OPTIONS, f"-arch={architecture}"))
+        return Compiler(nvrtc.version(library), partial(_with_nvrtc, library))
     raise UsageError(
         "no CUDA compiler is installed: pip install nvidia-cuda-nvrtc, or put nvcc of the CUDA "
         "toolkit on the PATH"
     )
+
+
+def _with_nvrtc(library: str, path: Path, architecture: str) -> bytes:
+    return nvrtc.compile_file(library, path, (*OPTIONS, f"-arch={architecture}"))
 
 
 def _with_nvcc(nvcc: str, path: Path, architecture: str) -> bytes:

@@ -23,6 +23,11 @@ def find_library() -> str | None:
     return libraries[-1] if libraries else ctypes.util.find_library("nvrtc")
 
 
+def version(library: str) -> str:
+    """Which NVRTC a library is."""
+    return _Nvrtc(library).version()
+
+
 def compile_file(library: str, path: Path, options: Sequence[str]) -> bytes:
     """The cubin of a source file; raises `UsageError` with its first error."""
     nvrtc = _Nvrtc(library)
@@ -59,6 +64,11 @@ class _Nvrtc:
             raise UsageError(
                 f"{library} cannot be loaded ({error}): install nvidia-cuda-nvrtc again"
             ) from error
+
+    def version(self) -> str:
+        major, minor = ctypes.c_int(), ctypes.c_int()
+        self._check(self.library.nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+        return f"NVRTC {major.value}.{minor.value}"
 
     def program(self, source: str, name: str) -> ctypes.c_void_p:
         program = ctypes.c_void_p()

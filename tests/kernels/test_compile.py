@@ -23,6 +23,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
+def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that always gives the same."""
+    fake = compile.Compiler("1.0", lambda path, architecture: b"code")
+    monkeypatch.setattr(compile, "_find_compiler", lambda: fake)
+
+
+@pytest.fixture
 def nvcc() -> str:
     found = shutil.which("nvcc")
     if found is None:
@@ -55,15 +62,32 @@ def test_all_architectures(source: str, nvcc: str, tmp_path: Path) -> None:
 
 
 def test_cache(cache: Path, nvcc: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Compiled once, then read without a compiler."""
+    """Compiled once, then read, as long as the compiler stays."""
     code = compile.machine_code("rows.cu", "sm_80")
     assert code.startswith(b"\x7fELF")
     (file,) = cache.iterdir()
     assert file.read_bytes() == code
-    without_compilers(monkeypatch)
+    monkeypatch.setattr(compile, "_with_nvcc", lambda *_: b"anew")
     assert compile.machine_code("rows.cu", "sm_80") == code
+    found = compile._find_compiler()._replace(version="another")
+    monkeypatch.setattr(compile, "_find_compiler", lambda: found)
+    assert compile.machine_code("rows.cu", "sm_80") == b"anew"
+
+
+def test_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(nvrtc, "find_library", lambda: None)
     with pytest.raises(UsageError, match="no CUDA compiler"):
         compile.machine_code("rows.cu", "sm_90a")
+
+
+def test_a_cache_that_others_can_write_to(cache: Path, compiler: None) -> None:
+    """It might hold code that is not ours."""
+    assert compile.machine_code("rows.cu", "sm_80") == b"code"
+    assert cache.stat().st_mode & 0o777 == 0o700
+    cache.chmod(0o777)
+    with pytest.raises(UsageError, match=r"others can write to .*kernels, which keeps code"):
+        compile.machine_code("rows.cu", "sm_80")
 
 
 def test_any_change_of_a_source_compiles_anew(
@@ -71,21 +95,20 @@ def test_any_change_of_a_source_compiles_anew(
 ) -> None:
     for path in compile.FOLDER.glob("*.cu*"):
         shutil.copy(path, tmp_path)
-    before = compile._digest("rows.cu", "sm_80")
+    before = compile._digest("rows.cu", "sm_80", "12.8")
     monkeypatch.setattr(compile, "FOLDER", tmp_path)
-    assert compile._digest("rows.cu", "sm_80") == before
-    assert compile._digest("rows.cu", "sm_120") != before
+    assert compile._digest("rows.cu", "sm_80", "12.8") == before
+    assert compile._digest("rows.cu", "sm_120", "12.8") != before
     with (tmp_path / "philox.cuh").open("a") as file:
         file.write("// changed\n")
-    assert compile._digest("rows.cu", "sm_80") != before
+    assert compile._digest("rows.cu", "sm_80", "12.8") != before
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    compiler: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("PMTOOL_CACHE", str(tmp_path / "file"))
-    monkeypatch.setattr(compile, "_compile", lambda path, architecture: b"code")
     assert compile.machine_code("rows.cu", "sm_80") == b"code"
 
 
@@ -95,11 +118,6 @@ def test_nvrtc(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("nvidia-cuda-nvrtc is not installed")
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert compile.machine_code("rows.cu", "sm_90a").startswith(b"\x7fELF")
-
-
-def without_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
-    monkeypatch.setattr(nvrtc, "find_library", lambda: None)
 
 
 def wrong_source(folder: Path) -> Path:
