@@ -79,7 +79,13 @@ def test_arrays_are_bound_on_the_device_and_its_stream(monkeypatch: pytest.Monke
     session = program.session
     provider, options = session.providers[0]
     assert provider == PROVIDER
-    assert options == {"device_id": 1, "user_compute_stream": "77", "use_tf32": 0}
+    assert options == {
+        "device_id": 1,
+        "user_compute_stream": "77",
+        "use_tf32": 0,
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
     assert session.bound == [
         ("x", "cuda", 1, np.float32, (2, 3), x.ctypes.data),
         ("y", "cuda", 1, np.float32, (4,), y.ctypes.data),

@@ -63,7 +63,10 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return super().bind(graph, arrays)
 
     def _load(self, graph: str) -> Any:
-        """Raise `UsageError` rather than fall back to the processor."""
+        """Raise `UsageError` where ONNX Runtime would use the processor for want of CUDA.
+
+        Of a session on the GPU it may still leave single nodes to the processor.
+        """
         try:
             session = super()._load(graph)
         except ModelError as error:
@@ -94,6 +97,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "device_id": gpu_index(self.device),
             "user_compute_stream": stream,
             "use_tf32": 0,
+            "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all for every new shape
+            "arena_extend_strategy": "kSameAsRequested",  # and takes memory by powers of two
         }
         return [(PROVIDER, options), "CPUExecutionProvider"]
 
