@@ -9,14 +9,17 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.protocol import Precision
+from pmtool.backends.pixels import is_pixel_graph
+from pmtool.backends.protocol import Backend, Precision
 from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 from pmtool.export.check import differences
 from pmtool.export.precision import in_precision
+from pmtool.export.profiles import WIDTHS
 from pmtool.layout import LEVELS, Layout
 
 if TYPE_CHECKING:
@@ -28,6 +31,8 @@ GRAPHS = (
 )
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 3e-2, "bfloat16": 0.25}
 """In half types about four times what rounding alone does to the default model."""
+WIDE_LANES = 2
+"""Of the wider profiles in the check, as many as the fewest `LEAST_WINDOWS` leave them."""
 ROUNDING, ENGINE = "rounding", "tensorrt"
 _logger = logging.getLogger(__name__)
 
@@ -53,6 +58,20 @@ def rounding_errors(bundle: Bundle, precision: Precision, threads: int = 1) -> d
     return differences(GRAPHS, Layout(bundle.hyperparameters), exact, rounded)
 
 
+def engine_errors(exact: OnnxRuntimeBackend, backend: Backend) -> dict[str, float]:
+    """Largest difference of every graph over the engines' profiles.
+
+    Pixel graphs have columns of one width, whatever the window's.
+    """
+    layout = Layout(exact.bundle.hyperparameters)
+    errors = differences(GRAPHS, layout, exact, backend)
+    graphs = [graph for graph in GRAPHS if not is_pixel_graph(graph)]
+    for width in WIDTHS[1:]:
+        wide = differences(graphs, layout, exact, backend, width, WIDE_LANES)
+        errors |= {graph: float(np.maximum(wide[graph], errors[graph])) for graph in graphs}
+    return errors
+
+
 def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     """Compare all graphs with ONNX Runtime in float32, once for the engines in the cache.
 
@@ -65,8 +84,7 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     errors = engines.manifest()["errors"]
     if not errors:
         _logger.info("comparing the engines with ONNX Runtime")
-        exact = OnnxRuntimeBackend(bundle, threads)
-        found = differences(GRAPHS, Layout(bundle.hyperparameters), exact, backend)
+        found = engine_errors(OnnxRuntimeBackend(bundle, threads), backend)
         rounding = rounding_errors(bundle, backend.precision, threads)
         errors = {name: {ROUNDING: rounding[name], ENGINE: found[name]} for name in GRAPHS}
         engines.note_errors(errors)

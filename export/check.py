@@ -15,7 +15,8 @@ from pmtool.layout import Layout
 if TYPE_CHECKING:
     from pmtool.network import PixelMiner
 
-SIZE, LANES, WINDOWS, KNOWN = 64, 9, 2, 32
+SIZE, LANES, WINDOWS, GENERATED = 64, 9, 2, 32
+"""Rows and columns of the windows, of which the last are generated; windows of a call."""
 
 
 def graph_errors(network: PixelMiner, backend: Backend) -> dict[str, float]:
@@ -27,21 +28,32 @@ def graph_errors(network: PixelMiner, backend: Backend) -> dict[str, float]:
 
 
 def differences(
-    graphs: Iterable[str], layout: Layout, expected: Backend, found: Backend
+    graphs: Iterable[str],
+    layout: Layout,
+    expected: Backend,
+    found: Backend,
+    width: int = SIZE,
+    lanes: int = LANES,
 ) -> dict[str, float]:
-    """Largest difference in what every graph writes, by graph.
+    """Largest difference in what every graph writes, by graph, on windows of a width.
 
     Differences are absolute, but relative where values are over 1: inverse scales reach 1,000.
     """
-    return {graph: _difference(graph, layout, (expected, found)) for graph in graphs}
+    sizes = width, lanes
+    return {graph: _difference(graph, layout, (expected, found), sizes) for graph in graphs}
 
 
-def _difference(graph: str, layout: Layout, backends: tuple[Backend, Backend]) -> float:
-    expected, found = (_run(graph, layout, backend) for backend in backends)
+def _difference(
+    graph: str, layout: Layout, backends: tuple[Backend, Backend], sizes: tuple[int, int]
+) -> float:
+    expected, found = (_run(graph, layout, backend, sizes) for backend in backends)
     if "pixels" in expected:
-        lanes = _equal_lanes(expected["pixels"], found["pixels"])
+        same = _equal_lanes(expected["pixels"], found["pixels"])
         expected, found = (
-            {name: array.reshape(-1, LANES, array.shape[-1])[:, lanes] for name, array in x.items()}
+            {
+                name: array.reshape(-1, len(same), array.shape[-1])[:, same]
+                for name, array in x.items()
+            }
             for x in (expected, found)
         )
     relative = [
@@ -51,22 +63,24 @@ def _difference(graph: str, layout: Layout, backends: tuple[Backend, Backend]) -
     return float(np.max([values.max() for values in relative]))
 
 
-def _run(graph: str, layout: Layout, backend: Backend) -> dict[str, Floats]:
+def _run(graph: str, layout: Layout, backend: Backend, sizes: tuple[int, int]) -> dict[str, Floats]:
     """All arrays of a graph after a run on random ones, the same for every backend."""
-    arrays = graph_arrays(graph, layout, backend.memory)
+    arrays = graph_arrays(graph, layout, backend.memory, *sizes)
     backend.bind(graph, arrays).run()
     return {name: backend.memory.download(array) for name, array in arrays.items()}
 
 
-def graph_arrays(graph: str, layout: Layout, memory: Memory) -> dict[str, Array]:
+def graph_arrays(
+    graph: str, layout: Layout, memory: Memory, width: int = SIZE, lanes: int = LANES
+) -> dict[str, Array]:
     """Random inputs, the same for every call, and room for the outputs."""
     rng = np.random.default_rng(0)
-    buffers = Buffers(memory, layout, SIZE, SIZE, LANES, WINDOWS)
+    buffers = Buffers(memory, layout, SIZE, width, lanes, WINDOWS)
     rows = buffers.rows | {"residuals": buffers.residuals, "history": buffers.history}
     for name, array in rows.items():
         values = rng.normal(0, 0.3, array.shape).astype(np.float32)
         memory.upload(array, np.abs(values) if name == "mixture" else values)
-    memory.upload(buffers.row_tails, rng.uniform(0.01, 0.5, (SIZE, LANES)).astype(np.float32))
+    memory.upload(buffers.row_tails, rng.uniform(0.01, 0.5, (width, lanes)).astype(np.float32))
     between = rng.uniform(-0.8, 0.8, buffers.above.shape)
     for slices in (buffers.above, buffers.below):
         memory.upload(slices, (between + rng.normal(0, 0.03, between.shape)).astype(np.float32))
@@ -75,10 +89,11 @@ def graph_arrays(graph: str, layout: Layout, memory: Memory) -> dict[str, Array]
     kind, depth = graph[:-1], int(graph[-1])
     if kind == "row":
         return buffers.row(depth)
-    return buffers.known(depth, KNOWN) if kind == "known" else buffers.pixel(depth, KNOWN)
+    known = width - GENERATED
+    return buffers.known(depth, known) if kind == "known" else buffers.pixel(depth, known)
 
 
 def _equal_lanes(expected: Floats, found: Floats) -> NDArray[np.bool_]:
     """Lanes with the same pixels: where rounding moved one by a level, all that follows differs."""
     equal = np.asarray(np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3)))
-    return equal if equal.sum() > LANES // 2 else np.ones(LANES, np.bool_)
+    return equal if 2 * equal.sum() > equal.size else np.ones_like(equal)

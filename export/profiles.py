@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 WIDTHS = (64, 256, 512)
 """Largest windows of the profiles: the paper's, a GPU's with few pairs, whole slices of a CT."""
-MAX_WINDOWS = 4096
+MAX_WINDOWS, LEAST_WINDOWS = 4096, 16
+"""Windows of 64 at once: by default, and at least, so that all profiles can be checked."""
 WINDOWS_AT_ONCE = 16
 """Windows of 64 in one call of the window graph; as many pixels of larger ones."""
 _LEAST = COLUMNS

@@ -25,10 +25,10 @@ from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
 from pmtool.export import accuracy
 from pmtool.export import engines as caching
-from pmtool.export.accuracy import check_engines, error_table
+from pmtool.export.accuracy import check_engines, engine_errors, error_table
 from pmtool.export.check import differences
 from pmtool.export.engines import Engines
-from pmtool.export.profiles import shapes
+from pmtool.export.profiles import LEAST_WINDOWS, shapes
 from pmtool.export.tensorrt import Build
 from pmtool.lanes import Lanes
 from pmtool.layout import Layout
@@ -62,6 +62,7 @@ class FakeContext:
     """
 
     fails: ClassVar[bool] = False
+    wrong_profile: ClassVar[int | None] = None
 
     def __init__(self, engine: FakeEngine) -> None:
         self.engine = engine
@@ -104,7 +105,7 @@ class FakeContext:
         inputs = {name: self._array(name, shape) for name, shape in self.shapes.items()}
         results = self.engine.session.run(list(targets), inputs)
         for target, result in zip(targets.values(), results, strict=True):
-            target[:] = result
+            target[:] = np.nan if self.profile == self.wrong_profile else result
         return True
 
     def _array(self, name: str, shape: tuple[int, ...]) -> Floats:
@@ -189,6 +190,22 @@ def test_graphs_give_what_onnx_runtime_gives(graph: str, backend: TensorRTBacken
     expected = OnnxRuntimeBackend(backend.engines.bundle)
     (error,) = differences([graph], LAYOUT, expected, backend).values()
     assert error < 1e-5
+
+
+@pytest.mark.parametrize("graph", ["row2", "known3"])
+def test_every_profile_is_checked(
+    graph: str, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even of engines for the fewest windows: one that is wrong in a single profile is found."""
+    monkeypatch.setattr(accuracy, "GRAPHS", (graph,))
+    engines = Engines(Bundle.load(), GPU, "float32", max_windows=LEAST_WINDOWS)
+    exact = OnnxRuntimeBackend(engines.bundle)
+    right = TensorRTBackend(engines, Memory(), "cuda:0", pixels="engine")
+    assert engine_errors(exact, right)[graph] < 1e-5
+    for number in range(3):
+        monkeypatch.setattr(FakeContext, "wrong_profile", number)
+        wrong = TensorRTBackend(engines, Memory(), "cuda:0", pixels="engine")
+        assert math.isnan(engine_errors(exact, wrong)[graph])
 
 
 def test_windows_are_run_in_as_many_calls_as_the_engine_needs(backend: TensorRTBackend) -> None:
