@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 import pmtool
 from pmtool import cli_types
@@ -238,10 +239,8 @@ def bench(
 )
 @click.option(
     "--max-windows",
-    type=click.IntRange(1),
-    default=4096,
-    show_default=True,
-    help="Of 64 pixels, that the engines take at once.",
+    type=click.IntRange(16),
+    help="Of 64 pixels, that the engines take at once.  [default: as those built before, or 4096]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a bundle in the folder.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -252,7 +251,7 @@ def export(
     tensorrt: bool,
     model: Path | None,
     precision: Any,
-    max_windows: int,
+    max_windows: int | None,
     debug: bool,
     **description: Any,
 ) -> None:
@@ -264,15 +263,16 @@ def export(
 
     Examples: pmtool export --checkpoint last.pt --out model; pmtool export --tensorrt
     """
-    from pmtool.commands import check_export, export_engines
+    from pmtool.commands import check_export, check_tensorrt, export_engines
     from pmtool.commands import export as run
 
-    check_export(checkpoint, folder, model, tensorrt)
+    check_export(_given(click.get_current_context()))
+    gpu = check_tensorrt(precision) if tensorrt else ""
     if checkpoint is not None and folder is not None:
         click.echo(run(checkpoint, folder, overwrite, **description))
     if tensorrt:
         with narration(False, False):
-            click.echo(export_engines(model or folder, precision, max_windows))
+            click.echo(export_engines(model or folder, gpu, precision, max_windows))
 
 
 @cli.command()
@@ -373,6 +373,15 @@ def compare(
     with narration(quiet, False), stages(quiet) as tell:
         told = run(volumes, reference, folder, tell, **options)
     click.echo(told)
+
+
+def _given(ctx: click.Context) -> set[str]:
+    """Names of the options that stand on the command line, without dashes."""
+    return {
+        param.opts[0].lstrip("-")
+        for param in ctx.command.params
+        if ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE
+    }
 
 
 def _one_each(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,11 @@ from pmtool.errors import OutputError, UsageError
 FOR_EXPORT = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
 FOR_BENCH = ("torch", "safetensors")
 EXTRAS = "pmtool[cpu,torch]"
+EXPORT_OPTIONS = {
+    "tensorrt": ("precision", "max-windows"),
+    "checkpoint": ("name", "trained-on", "licence", "spacing", "overwrite"),
+}
+"""Options that only have a meaning beside another one."""
 
 
 def bench(
@@ -74,30 +79,50 @@ def export(
     return "\n".join([f"{'graph':12} largest difference from PyTorch", *lines])
 
 
-def check_export(
-    checkpoint: Path | None, folder: Path | None, model: Path | None, tensorrt: bool
-) -> None:
-    """Raise `UsageError` unless the options of ``pmtool export`` ask for one thing."""
-    if (checkpoint is None) != (folder is None):
+def check_export(given: Collection[str]) -> None:
+    """Raise `UsageError` unless the options of ``pmtool export`` ask for one thing.
+
+    Parameters
+    ----------
+    given
+        Names of the options on the command line.
+    """
+    if ("checkpoint" in given) != ("out" in given):
         raise UsageError("a model bundle needs both --checkpoint and --out: give both")
-    if checkpoint is None and not tensorrt:
+    if "checkpoint" not in given and "tensorrt" not in given:
         raise UsageError(
             "give --checkpoint and --out to make a model bundle, or --tensorrt to build engines"
         )
-    if model is not None and (checkpoint is not None or not tensorrt):
+    if "model" in given and ("checkpoint" in given or "tensorrt" not in given):
         raise UsageError("--model is for --tensorrt without --checkpoint: leave it out")
+    for needed, options in EXPORT_OPTIONS.items():
+        idle = [f"--{name}" for name in options if name in given and needed not in given]
+        if idle:
+            raise UsageError(
+                f"{' and '.join(idle)} would do nothing without --{needed}: leave out or give both"
+            )
 
 
-def export_engines(model: Path | None, precision: Precision, max_windows: int) -> str:
-    """Build the engines of a bundle for the first GPU and return the table of their errors."""
+def check_tensorrt(precision: Precision) -> str:
+    """The first GPU; raises `UsageError` unless engines can be built for it."""
+    from pmtool.backends import tensorrt
+
+    device = find_devices("cuda")[0]
+    tensorrt.check((device,), precision)
+    return device
+
+
+def export_engines(
+    model: Path | None, device: str, precision: Precision, max_windows: int | None
+) -> str:
+    """Build the engines of a bundle for a GPU and return the table of their errors."""
     from pmtool.backends import tensorrt
     from pmtool.export.accuracy import error_table
 
-    bundle, device = Bundle.load(model), find_devices("cuda")[0]
-    tensorrt.check((device,), precision)
-    engines = tensorrt.load(bundle, device, precision, 1, max_windows).engines
-    table = error_table(engines.manifest()["errors"])
-    return f"{table}\n{engines.target.gpu}, {engines.target.tensorrt}: {engines.folder}"
+    engines = tensorrt.load(Bundle.load(model), device, precision, 1, max_windows).engines
+    known, target = engines.manifest(), engines.target
+    told = f"{target.gpu}, {target.tensorrt}, {known['max_windows']} windows: {engines.folder}"
+    return f"{error_table(known['errors'])}\n{told}"
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:

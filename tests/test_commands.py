@@ -106,7 +106,15 @@ ENGINE_OPTIONS = {
     ),
     "model alone": ("--model other", "give --checkpoint and --out"),
     "precision": ("--tensorrt --precision int8", "'int8' is not one of 'float32', 'float16'"),
-    "windows": ("--tensorrt --max-windows 0", "0 is not in the range"),
+    "windows": ("--tensorrt --max-windows 15", "15 is not in the range x>=16"),
+    "no engines": (
+        "--checkpoint last.pt --out model --precision float16 --max-windows 64",
+        "--precision and --max-windows would do nothing without --tensorrt",
+    ),
+    "no new bundle": (
+        "--tensorrt --name mine --trained-on scans --licence none --spacing 1 2 --overwrite",
+        "--name and --trained-on and --licence and --spacing and --overwrite would do nothing",
+    ),
 }
 
 
@@ -115,10 +123,6 @@ def test_export_options(case: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments, message = ENGINE_OPTIONS[case]
     assert run("export", *arguments.split()) == 2
     assert message in capsys.readouterr().err
-
-
-def test_engines_of_what_is_no_model(tmp_path: Path) -> None:
-    assert run("export", "--tensorrt", "--model", tmp_path) == 3
 
 
 @pytest.fixture
@@ -133,6 +137,37 @@ def test_engines_without_a_gpu(
 ) -> None:
     monkeypatch.setattr("pmtool.backends.devices.gpus", list)
     refused(2, "this machine has no NVIDIA GPU that can be used", "export", "--tensorrt")
+
+
+def test_a_gpu_is_looked_for_before_the_model_is_exported(
+    checkpoint: Path,
+    tmp_path: Path,
+    refused: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pmtool.backends.devices.gpus", list)
+    arguments = ("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", "--tensorrt")
+    refused(2, "this machine has no NVIDIA GPU that can be used", *arguments)
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_engines_of_what_is_no_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _with_tensorrt(monkeypatch)
+    monkeypatch.setattr(tensorrt, "_cuda_version", lambda rtx: 12)
+    assert run("export", "--tensorrt", "--model", tmp_path) == 3
+
+
+@pytest.mark.usefixtures("one_gpu")
+def test_engines_without_onnx(
+    refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if it were not installed: it cannot be imported either."""
+    _with_tensorrt(monkeypatch)
+    monkeypatch.setattr(tensorrt_backend, "PACKAGES", ("onnx",))
+    monkeypatch.setattr(tensorrt_backend, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    monkeypatch.delitem(sys.modules, "pmtool.export.accuracy", raising=False)
+    refused(2, "too: pip install 'pmtool[gpu]'", "export", "--tensorrt")
 
 
 @pytest.mark.usefixtures("one_gpu")
