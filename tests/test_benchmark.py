@@ -246,7 +246,7 @@ def test_page_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         "speed-up 25,000, at window 64 50 (not like with like: naive on cpu in float32, cached on "
         "cuda:0 in bfloat16); 0.008 s a 512x512 slice"
     ) in told
-    assert "loading the graphs, before the clock: cached, 64 12 s; cached, 192 12 s" in told
+    assert "loading the engines, before the clock: cached, 64 12 s; cached, 192 12 s" in told
     assert "On a GPU shares are of a second run that waits for the end of every graph." in told
     assert "H100, driver 580), load" in told
     assert "| cached, 192 | 0.500 |" in told

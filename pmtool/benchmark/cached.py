@@ -144,7 +144,7 @@ def run_cached(
     *,
     shares: bool = True,
 ) -> CachedRun:
-    """Generate the slices of all pairs, after the graphs are loaded.
+    """Generate the slices of all pairs, after the engine is loaded.
 
     On a GPU, where programs are to be launched ahead of their turn, all is generated again for the
     shares, with a clock that waits for the end of each.

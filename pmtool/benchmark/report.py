@@ -52,8 +52,8 @@ class Run:
     epr, edge_share
         Against the true slices, the mean of all; None without OpenCV.
     start
-        Seconds before the first pixel: the graphs' loading, which ``seconds`` leaves out; of a peer
-        compilation, or a forward pass to fill the caches.
+        Seconds before the first pixel: the engine's loading, which ``seconds`` leaves out; of a
+        peer compilation, or a forward pass to fill the caches.
     equal_pixels
         Share of the pixels of a peer's first window that are the naive sampler's.
     """
