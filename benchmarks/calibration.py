@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from yardsticks import BATCH, load, prepared, tiles
 
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.images.volume import load_volume
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
-from pmtool.volume import load_volume
 
 TENTHS = 10
 FACTORS = (0.9, 0.95, 1.05, 1.1)

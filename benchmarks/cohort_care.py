@@ -13,7 +13,7 @@ import time
 import psutil
 
 from pmtool.cohort import cluster
-from pmtool.limits import total_memory
+from pmtool.system.limits import total_memory
 
 _SETTLE = 5.0
 """Seconds after which processes have started."""

@@ -27,8 +27,8 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from pmtool.image_file import write_image
-from pmtool.phantom import chest_phantom
+from pmtool.images.image_file import write_image
+from pmtool.phantom.chest import chest_phantom
 
 _PLAIN = 4
 """Times the slices of a case are in the scan for plain processes, to outweigh their start."""

@@ -27,21 +27,21 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
 from pmtool.errors import InputError, ModelError
-from pmtool.hounsfield import for_network, restore_padding, to_voxels
-from pmtool.hyperparameters import COMPACT
-from pmtool.image_file import check_format, write_image
-from pmtool.levels import from_hounsfield, to_hounsfield
+from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
+from pmtool.images.image_file import check_format, write_image
+from pmtool.images.volume import load_volume
+from pmtool.models.hyperparameters import COMPACT
 from pmtool.network.encoder import Encoder
-from pmtool.options import check_output
-from pmtool.report import write_bytes
+from pmtool.resampling.options import check_output
+from pmtool.resampling.report import write_bytes
+from pmtool.sampling.levels import from_hounsfield, to_hounsfield
 from pmtool.training.cache import Cache
 from pmtool.training.crops import Crops
 from pmtool.training.selection import usable
 from pmtool.training.settings import PRESETS
 from pmtool.training.sources import find_sources
-from pmtool.volume import load_volume
 
 CHANNELS = 32
 BATCH, LEARNING_RATE = 4, 1e-3

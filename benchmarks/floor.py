@@ -12,7 +12,7 @@ import argparse
 from dataclasses import replace
 
 from pmtool.benchmark.floor import GRAPHS, loads, window_pixels
-from pmtool.hyperparameters import COMPACT, Hyperparameters
+from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 
 SHAPE = 512, 512
 NETWORKS = (COMPACT, replace(COMPACT, channels=32), Hyperparameters(channels=16))

@@ -27,18 +27,18 @@ from simple_models import Predictor, fitted_models
 from torch import Tensor
 
 from pmtool.benchmark.report import machine, versions
-from pmtool.bundle import Bundle, file_hash
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
 from pmtool.errors import InputError
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.image_file import image_suffix, write_image
-from pmtool.levels import from_hounsfield
+from pmtool.images.image_file import image_suffix, write_image
+from pmtool.images.volume import Volume, load_volume
+from pmtool.models.bundle import Bundle, file_hash
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.network.inference import load_network
-from pmtool.options import check_output
-from pmtool.report import write_json
+from pmtool.resampling.options import check_output
+from pmtool.resampling.report import write_json
+from pmtool.sampling.levels import from_hounsfield
 from pmtool.training.checkpoint import load_checkpoint
-from pmtool.volume import Volume, load_volume
 
 SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8
 SIGMA = 0.8

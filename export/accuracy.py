@@ -15,12 +15,12 @@ import onnx
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.pixels import is_pixel_graph
 from pmtool.backends.protocol import Backend, Precision
-from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 from pmtool.export.check import differences
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import WIDTHS
-from pmtool.layout import LEVELS, Layout
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.layout import LEVELS, Layout
 
 if TYPE_CHECKING:
     from pmtool.backends.tensorrt import TensorRTBackend

@@ -9,12 +9,12 @@ from pathlib import Path
 import onnx
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, Manifest, file_hash
 from pmtool.errors import ModelError
 from pmtool.export.check import graph_errors
 from pmtool.export.graphs import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import graph_suite
+from pmtool.models.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, Manifest, file_hash
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, TensorProto, numpy_helper
 from onnx.external_data_helper import set_external_data
 
-from pmtool.bundle import tensor_places
+from pmtool.models.bundle import tensor_places
 
 INLINE_BYTES = 256
 """Smaller constants stay in the graph's own file."""

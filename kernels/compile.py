@@ -15,10 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from pmtool.cache_folder import cache_folder, own_folder
 from pmtool.errors import OutputError, UsageError
-from pmtool.files import write_bytes
 from pmtool.kernels import nvrtc
+from pmtool.system.cache_folder import cache_folder, own_folder
+from pmtool.system.files import write_bytes
 
 FOLDER = Path(__file__).parent
 SOURCES = ("rows.cu", "pixel_row.cu")

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from pmtool.errors import UsageError
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
-from pmtool.layout import LEVELS, Layout
-from pmtool.noise import Places
+from pmtool.sampling.layout import LEVELS, Layout
+from pmtool.sampling.noise import Places
 
 Array = Any
 Arrays = dict[str, Array]
@@ -101,7 +101,7 @@ class PixelRowProgram:
         ``quantile<depth>`` or ``mean<depth>``.
     arrays
         What the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
-        `pmtool.buffers.Buffers.pixel`; ``parameters`` may be missing.
+        `pmtool.sampling.buffers.Buffers.pixel`; ``parameters`` may be missing.
     tile
         Lanes of a block, 8 or 16; by default `tile_lanes`.
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from pmtool.errors import UsageError
 from pmtool.kernels.packing import FORMATS, GROUP, Packed
-from pmtool.layout import LEVELS, Layout
+from pmtool.sampling.layout import LEVELS, Layout
 
 LINE_COLUMNS = 3
 ALIGNMENT = 16

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pmtool.resampling import resample as resample
+    from pmtool.resampling.resample import resample as resample
 
 __all__ = ["__version__", "resample"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "resample":
-        from pmtool.resampling import resample
+        from pmtool.resampling.resample import resample
 
         return resample
     if name == "__version__":

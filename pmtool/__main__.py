@@ -1,6 +1,6 @@
 """``python -m pmtool``."""
 
-from pmtool.cli import main
+from pmtool.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -17,10 +17,10 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from pmtool.sampler import Estimate, SamplerOptions, SlicePair
+    from pmtool.sampling.sampler import Estimate, SamplerOptions, SlicePair
 
 
 class AveragingSampler:
@@ -38,7 +38,7 @@ class AveragingSampler:
         self.window = bundle.hyperparameters.hu_window
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
-        from pmtool.sampler import Estimate
+        from pmtool.sampling.sampler import Estimate
 
         return Estimate(memory=2**20, window=64, batch=1, workers=1, seconds_per_slice=0.1)
 
@@ -71,8 +71,8 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     bundle = SimpleNamespace(
         hyperparameters=Hyperparameters(channels=1), hash="0" * 64, manifest=manifest
     )
-    monkeypatch.setattr("pmtool.resampling.Bundle.load", lambda folder: bundle)
-    monkeypatch.setattr("pmtool.resampling.Sampler", Fresh)
+    monkeypatch.setattr("pmtool.resampling.resample.Bundle.load", lambda folder: bundle)
+    monkeypatch.setattr("pmtool.resampling.resample.Sampler", Fresh)
     return Fresh
 
 
@@ -269,8 +269,8 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
 
     Nothing may be left that was not there before.
     """
-    from pmtool.cli import cli
-    from pmtool.console import run_command
+    from pmtool.cli.console import run_command
+    from pmtool.cli.main import cli
 
     explained = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
 

@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.protocol import Backend, Precision
 from pmtool.backends.selection import choose_engine
-from pmtool.buffers import Buffers
-from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
 from pmtool.export import precision
 from pmtool.export.accuracy import GRAPHS, TOLERANCES, RoundingBackend, rounding_errors
 from pmtool.export.check import differences
-from pmtool.hyperparameters import ENCODER_MARGIN
-from pmtool.layout import Layout
-from pmtool.levels import from_hounsfield
-from pmtool.phantom import chest_phantom
+from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import ENCODER_MARGIN
+from pmtool.phantom.chest import chest_phantom
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.levels import from_hounsfield
 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
 
 pydicom = pytest.importorskip("pydicom")
 
@@ -223,7 +223,7 @@ def test_file_that_inflates(
         image.file_meta.TransferSyntaxUID = pydicom.uid.DeflatedExplicitVRLittleEndian
         private(number, image)
 
-    monkeypatch.setattr("pmtool.limits.free_memory", lambda: 3 << 20)
+    monkeypatch.setattr("pmtool.system.limits.free_memory", lambda: 3 << 20)
     write_dicom(tmp_path / "in", VOXELS, change=change)
     arguments = ("resample", "--spacing", 1.25, tmp_path / "in", tmp_path / "out.nrrd")
     refused(7, "are free; end other programs", *arguments)

@@ -14,7 +14,7 @@ import pytest
 import SimpleITK as sitk
 from PIL import Image
 
-from pmtool.image_file import read_image
+from pmtool.images.image_file import read_image
 
 Make = Callable[[sitk.Image, Path], Path]
 
@@ -216,7 +216,7 @@ def test_bad_image(name: str, ct: sitk.Image, tmp_path: Path, refused: Any) -> N
 def test_more_than_the_memory_that_is_free(
     tmp_path: Path, ct: sitk.Image, monkeypatch: pytest.MonkeyPatch, refused: Any
 ) -> None:
-    monkeypatch.setattr("pmtool.limits.free_memory", lambda: 2**30)
+    monkeypatch.setattr("pmtool.system.limits.free_memory", lambda: 2**30)
     path = sparse(ct, tmp_path)
     arguments = ("resample", "--spacing", 1.25, "--allow-large", path, tmp_path / "out.nrrd")
     refused(7, "are free; end other programs", *arguments)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import SimpleITK as sitk
 
-from pmtool.bundle import DEFAULT, MANIFEST, WEIGHTS, Bundle, file_hash
 from pmtool.errors import ModelError
+from pmtool.models.bundle import DEFAULT, MANIFEST, WEIGHTS, Bundle, file_hash
 
 GRAPH = "window.onnx"
 

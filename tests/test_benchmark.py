@@ -34,16 +34,16 @@ from pmtool.benchmark.report import Report, Run, StripReport, machine
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
-from pmtool.bundle import Bundle
 from pmtool.errors import OutputError, UsageError
 from pmtool.evaluation import texture
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
-from pmtool.pairs import SlicePair
-from pmtool.plan import SamplerOptions
-from pmtool.sampler import Sampler
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.plan import SamplerOptions
+from pmtool.sampling.sampler import Sampler
 
 RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
 SMALL = Hyperparameters(channels=2, mixtures=2)
@@ -107,8 +107,8 @@ def test_clock_on_a_gpu(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
         yield from ((index, pair.above) for index, pair in enumerate(pairs))
 
     engine = Built("tensorrt", ("cuda:0", "cuda:1"), "float32")
-    monkeypatch.setattr("pmtool.sampler.choose_engine", lambda *asked: engine)
-    monkeypatch.setattr("pmtool.sampler.free_gpu_memory", lambda device: 1 << 30)
+    monkeypatch.setattr("pmtool.sampling.sampler.choose_engine", lambda *asked: engine)
+    monkeypatch.setattr("pmtool.sampling.sampler.free_gpu_memory", lambda device: 1 << 30)
     monkeypatch.setattr(Sampler, "generate", generate)
     pairs = make_scene(None, 2, 64).pairs
     run = run_cached(Bundle.load(), SamplerOptions(threads=1), pairs, shares=shares)

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pmtool.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, file_hash
 from pmtool.errors import ModelError
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, file_hash
+from pmtool.models.hyperparameters import Hyperparameters
 
 GRAPH = "window.onnx"
 

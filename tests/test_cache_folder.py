@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pmtool.cache_folder import cache_folder, own_folder
 from pmtool.errors import OutputError
+from pmtool.system.cache_folder import cache_folder, own_folder
 
 
 @pytest.mark.parametrize(

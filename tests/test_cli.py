@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.cli import cli
-from pmtool.console import INTERRUPTED, run_command
+from pmtool.cli.console import INTERRUPTED, run_command
+from pmtool.cli.main import cli
 
 
 def run(*arguments: object) -> int:
@@ -93,7 +93,7 @@ def test_unexpected_errors_are_sentences_too(
     def fail(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("pmtool.resampling.load_volume", fail)
+    monkeypatch.setattr("pmtool.resampling.resample.load_volume", fail)
     assert run("resample", "--spacing", 1.25, ct_path, out) == 1
     assert capsys.readouterr().err == "pmtool: RuntimeError: two lines (--debug shows where)\n"
     with pytest.raises(RuntimeError):
@@ -134,7 +134,7 @@ def test_every_help_ends_alike(
 def test_help_is_quick() -> None:
     code = (
         "import sys\n"
-        "from pmtool.cli import cli\n"
+        "from pmtool.cli.main import cli\n"
         "try: cli(['resample', '--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'numpy', 'SimpleITK', 'torch', 'onnxruntime'} & set(sys.modules)\n"

@@ -17,10 +17,10 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool.cli import cli
-from pmtool.console import run_command
-from pmtool.image_file import write_image
-from pmtool.phantom import chest_phantom
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
+from pmtool.images.image_file import write_image
+from pmtool.phantom.chest import chest_phantom
 
 pytest.importorskip("distributed")
 pytest.importorskip("onnxruntime")

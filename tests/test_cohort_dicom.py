@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import pmtool
-from pmtool.cli import cli
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import JSON
-from pmtool.console import run_command
 
 pytest.importorskip("pydicom")
 

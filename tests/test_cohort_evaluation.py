@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from pmtool.cli import cli
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.cohort.cases import Case
 from pmtool.cohort.evaluation import evaluate_case
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import CSV, JSON
-from pmtool.console import run_command
-from pmtool.image_file import write_image
-from pmtool.options import Options
-from pmtool.phantom import chest_phantom
-from pmtool.plan import SamplerOptions
+from pmtool.images.image_file import write_image
+from pmtool.phantom.chest import chest_phantom
+from pmtool.resampling.options import Options
+from pmtool.sampling.plan import SamplerOptions
 
 pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")

@@ -21,7 +21,7 @@ from pmtool.cohort.progress import Progress
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.cohort.work import generate_part, open_case, resample_case
-from pmtool.options import Options
+from pmtool.resampling.options import Options
 
 CASE = Case("ct", Path("ct.nrrd"))
 

@@ -14,14 +14,14 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool import resampling
-from pmtool.cli import cli
+from pmtool.cli.console import INTERRUPTED, run_command
+from pmtool.cli.main import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import CSV, JSON
-from pmtool.console import INTERRUPTED, run_command
 from pmtool.errors import UsageError
-from pmtool.options import Options
-from pmtool.sampler import Sampler
+from pmtool.resampling import resample as resampling
+from pmtool.resampling.options import Options
+from pmtool.sampling.sampler import Sampler
 
 ENDINGS = {"--preview": "ct.png", "--statistics": "ct.statistics.json"}
 
@@ -210,7 +210,7 @@ def test_a_file_in_place_of_the_folder(ct_path: Path, out: Path) -> None:
 def test_the_calling_process_needs_no_dask(ct_path: Path, out: Path) -> None:
     code = (
         "import sys; sys.modules['distributed'] = sys.modules['dask'] = None\n"
-        "from pmtool.cli import main; main()"
+        "from pmtool.cli.main import main; main()"
     )
     arguments = ["cohort", ct_path.parent, out, "--spacing=1.25"]
     run = [sys.executable, "-c", code, *map(str, arguments)]

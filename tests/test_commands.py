@@ -13,15 +13,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from pmtool import commands
 from pmtool.backends import tensorrt as tensorrt_backend
 from pmtool.backends.devices import Gpu
 from pmtool.benchmark.floor import GRAPHS
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peer_runs import COMPILED
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.export import tensorrt
+from pmtool.export.commands import PACKAGES
+from pmtool.system import extras
 
 TRT = SimpleNamespace(__name__="tensorrt", __version__="11.0")
 GPU = Gpu("NVIDIA L4", "8.9", "570.86.15")
@@ -39,7 +40,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def _without(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(commands, "find_spec", lambda x: None if x == name else find_spec(x))
+    monkeypatch.setattr(extras, "find_spec", lambda x: None if x == name else find_spec(x))
 
 
 def _with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -47,7 +48,7 @@ def _with_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tensorrt, "import_module", lambda name: TRT)
 
 
-@pytest.mark.parametrize("name", commands.FOR_EXPORT)
+@pytest.mark.parametrize("name", PACKAGES)
 def test_export_without_a_package(
     name: str,
     checkpoint: Path,
@@ -274,7 +275,7 @@ def test_bench(
 def test_help_is_quick() -> None:
     code = (
         "import sys\n"
-        "from pmtool.cli import cli\n"
+        "from pmtool.cli.main import cli\n"
         "try: cli([sys.argv[1], '--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'numpy', 'SimpleITK', 'torch', 'onnxruntime'} & set(sys.modules)\n"

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
-from pmtool.cli import cli
-from pmtool.console import progress_bar, run_command
+from pmtool.cli.console import progress_bar, run_command
+from pmtool.cli.main import cli
 
 
 def test_progress_is_for_terminals(

@@ -15,10 +15,10 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.images.volume import load_volume
 from pmtool.network.encoder import Encoder
-from pmtool.phantom import chest_phantom
-from pmtool.volume import load_volume
+from pmtool.phantom.chest import chest_phantom
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,9 +13,9 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool import limits
 from pmtool.errors import InputError, MemoryBudgetError
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
+from pmtool.system import limits
 
 Writer = Callable[..., list[Path]]
 

@@ -13,8 +13,8 @@ import SimpleITK as sitk
 from pydicom import Dataset, dcmread
 
 import pmtool
-from pmtool.cli import cli
-from pmtool.console import INTERRUPTED, run_command
+from pmtool.cli.console import INTERRUPTED, run_command
+from pmtool.cli.main import cli
 from pmtool.dicom import folder
 from pmtool.errors import OutputError
 
@@ -180,7 +180,7 @@ class TestFaults:
             def stop(*_: object) -> None:
                 raise KeyboardInterrupt
 
-            patch.setattr("pmtool.report.write_json", stop)
+            patch.setattr("pmtool.resampling.report.write_json", stop)
             assert run(source, f"{out}/") == INTERRUPTED
         before = contents(out)
         assert run(source, f"{out}/", "--resume") == 0

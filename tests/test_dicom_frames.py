@@ -12,10 +12,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 from pydicom import Dataset, uid
 
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.errors import GeometryError, InputError
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
 
 ORDER = [3, 0, 4, 1, 2]
 """Of the slices in the file."""

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.phantom import chest_phantom
+from pmtool.phantom.chest import chest_phantom
 
 PATIENCE = 60.0
 

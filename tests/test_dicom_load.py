@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from pydicom import Dataset, uid
 
 import pmtool
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
 
 Writer = Callable[..., list[Path]]
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"

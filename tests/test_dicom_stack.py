@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from pmtool.dicom.geometry import image_planes, is_even
 from pmtool.errors import GeometryError, MemoryBudgetError
-from pmtool.volume import Volume, load_volume
+from pmtool.images.volume import Volume, load_volume
 
 Writer = Callable[..., list[Path]]
 Change = Callable[[int, Dataset], None]
@@ -228,7 +228,7 @@ class TestRepeats:
     ) -> None:
         files = write_dicom(tmp_path / "a", voxels)
         shutil.copy(files[2], tmp_path / "copy of a file.dcm")
-        monkeypatch.setattr("pmtool.limits.MAX_INPUT", 2 * voxels.size)
+        monkeypatch.setattr("pmtool.system.limits.MAX_INPUT", 2 * voxels.size)
         monkeypatch.setattr("pmtool.dicom.stack.read_images", lambda images: pytest.fail("read"))
         with pytest.raises(MemoryBudgetError, match="--allow-large"):
             load_volume(tmp_path)

@@ -18,7 +18,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 import pmtool
-from pmtool.phantom import chest_phantom
+from pmtool.phantom.chest import chest_phantom
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
@@ -135,7 +135,7 @@ def test_simpleitk_reads_the_same(source: Path, derived: Path) -> None:
 
 
 def test_pmtool_reads_the_same(derived: Path) -> None:
-    volume, expected = pmtool.volume.load_volume(derived), itk(derived)
+    volume, expected = pmtool.images.volume.load_volume(derived), itk(derived)
     assert volume.image.GetSpacing() == pytest.approx(expected.GetSpacing())
     assert volume.image.GetOrigin() == expected.GetOrigin()
     np.testing.assert_array_equal(volume.slices, sitk.GetArrayFromImage(expected))

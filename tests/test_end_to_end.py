@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.bundle import Bundle
 from pmtool.errors import ModelError
+from pmtool.models.bundle import Bundle
 
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
-WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli import main; main()"
+WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli.main import main; main()"
 
 
 def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedProcess[str]:

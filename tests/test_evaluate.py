@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.errors import OutputError
 from pmtool.evaluation import texture
 from pmtool.evaluation.commands import check_folder
 from pmtool.evaluation.summary import KEYS
-from pmtool.files import temporary_beside
-from pmtool.phantom import chest_phantom
+from pmtool.phantom.chest import chest_phantom
+from pmtool.system.files import temporary_beside
 
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "validation" / "RICORD-000082.nrrd"
 

@@ -12,16 +12,16 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from pmtool.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, tensor_places
 from pmtool.errors import ModelError
 from pmtool.export import bundle as export
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import CHOOSERS
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, tensor_places
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network
-from pmtool.sampler import Sampler, SamplerOptions, SlicePair
+from pmtool.sampling.sampler import Sampler, SamplerOptions, SlicePair
 
 TINY = Hyperparameters(channels=4, mixtures=2)
 GRAPHS = ["window", *(f"{kind}{d}" for kind in ("row", "known", *CHOOSERS) for d in (1, 2, 3))]

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import SimpleITK as sitk
 
-from pmtool.bundle import Bundle
 from pmtool.errors import ModelError
-from pmtool.phantom import chest_phantom
+from pmtool.models.bundle import Bundle
+from pmtool.phantom.chest import chest_phantom
 
 PATIENCE = 60.0
 
@@ -240,7 +240,7 @@ def test_files_that_may_not_grow(folder: Folder, suffix: str) -> None:
     """ITK says nothing where the end of a file could not be written."""
     pytest.importorskip("resource")
     limit = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))"
-    code = f"{limit}; from pmtool.cli import main; main()"
+    code = f"{limit}; from pmtool.cli.main import main; main()"
     arguments = ["phantom", f"out.{suffix}", "--size", "32", "--slices", "5"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],

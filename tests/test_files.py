@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from pmtool import files
 from pmtool.errors import OutputError
+from pmtool.system import files
 
 
 def temporary(path: Path) -> Path:

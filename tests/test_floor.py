@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pmtool.benchmark.floor import GRAPHS, Load, floor, loads, multiplications, window_pixels
 from pmtool.graphs.suite import graph_suite
-from pmtool.hyperparameters import COMPACT, Hyperparameters
+from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.layers import Block
 

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pmtool import mixture
 from pmtool.backends.protocol import Floats
 from pmtool.backends.torch import TorchBackend
-from pmtool.buffers import Buffers
 from pmtool.graphs import choose
 from pmtool.graphs.kernels import as_matrix, compose, edge_kernel, target_kernel
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.lanes import Lanes
-from pmtool.layout import Layout
-from pmtool.levels import to_levels, to_pixels
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.layers import Block, depths
 from pmtool.network.pixelminer import Mixture
-from pmtool.windows import Window
+from pmtool.sampling import mixture
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.levels import to_levels, to_pixels
+from pmtool.sampling.windows import Window
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
+from pmtool.geometry.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
 
 COUNTS = st.integers(2, 60)
 SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0])

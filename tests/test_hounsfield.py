@@ -6,8 +6,14 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import ContentError
-from pmtool.hounsfield import check_hounsfield, for_network, padding, restore_padding, to_voxels
-from pmtool.volume import Volume
+from pmtool.images.hounsfield import (
+    check_hounsfield,
+    for_network,
+    padding,
+    restore_padding,
+    to_voxels,
+)
+from pmtool.images.volume import Volume
 
 WINDOW = (-1024, 3071)
 

@@ -8,8 +8,8 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError
-from pmtool.image_file import FORMATS, image_suffix, quiet_itk, read_image, write_image
-from pmtool.volume import load_volume
+from pmtool.images.image_file import FORMATS, image_suffix, quiet_itk, read_image, write_image
+from pmtool.images.volume import load_volume
 
 SUFFIXES = [f".{f}" for f in FORMATS]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from pmtool.bundle import CARD, MANIFEST, TRAINING_LOG, WEIGHTS, Bundle, Manifest, file_hash
-from pmtool.cli import cli
-from pmtool.console import run_command
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
+from pmtool.models.bundle import CARD, MANIFEST, TRAINING_LOG, WEIGHTS, Bundle, Manifest, file_hash
+from pmtool.models.hyperparameters import Hyperparameters
 
 
 def run(*arguments: object) -> int:
@@ -109,7 +109,7 @@ def test_model_that_ships(capsys: pytest.CaptureFixture[str]) -> None:
 def test_needs_neither_torch_nor_onnxruntime(model: Path) -> None:
     code = (
         "import sys\n"
-        "from pmtool.cli import cli\n"
+        "from pmtool.cli.main import cli\n"
         "try: cli(['info', sys.argv[1]])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'onnxruntime', 'safetensors'} & set(sys.modules)\n"

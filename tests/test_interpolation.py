@@ -4,7 +4,7 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmtool.interpolation import INTERPOLATORS, Interpolator, weights
+from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator, weights
 
 
 @given(

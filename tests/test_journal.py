@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pmtool.errors import OutputError, UsageError
-from pmtool.journal import Journal, SliceKey
+from pmtool.resampling.journal import Journal, SliceKey
 
 KEY = {"seed": 1, "model": "abc"}
 SLICE = SliceKey((3 << 16) + (1 << 15), 0)

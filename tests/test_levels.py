@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.levels import from_hounsfield, to_hounsfield, to_levels, to_pixels
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.levels import from_hounsfield, to_hounsfield, to_levels, to_pixels
 
 MODEL = Hyperparameters(channels=1)
 

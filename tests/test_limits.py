@@ -9,8 +9,9 @@ import psutil
 import pytest
 import SimpleITK as sitk
 
-from pmtool import cgroups, limits, resample
+from pmtool import resample
 from pmtool.errors import MemoryBudgetError
+from pmtool.system import cgroups, limits
 
 
 @pytest.mark.usefixtures("fake_sampler")

@@ -5,7 +5,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.evaluation.lungs import air_in_lungs, lung_region
-from pmtool.phantom import chest_phantom
+from pmtool.phantom.chest import chest_phantom
 
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 

@@ -9,7 +9,6 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool.bundle import Bundle
 from pmtool.errors import GeometryError, ModelError
 from pmtool.evaluation.methods import (
     CLASSICAL,
@@ -19,9 +18,10 @@ from pmtool.evaluation.methods import (
     load_external,
 )
 from pmtool.evaluation.scan import Scan
-from pmtool.phantom import chest_phantom
-from pmtool.sampler import Sampler, SamplerOptions
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
+from pmtool.models.bundle import Bundle
+from pmtool.phantom.chest import chest_phantom
+from pmtool.sampling.sampler import Sampler, SamplerOptions
 
 
 def scan_of(image: sitk.Image) -> Scan:

@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
-from pmtool.levels import to_pixels
-from pmtool.mixture import (
+from pmtool.network.likelihood import log_probability as torch_log_probability
+from pmtool.network.pixelminer import Mixture as TorchMixture
+from pmtool.sampling.levels import to_pixels
+from pmtool.sampling.mixture import (
     Mixture,
     Mode,
     choose,
@@ -20,8 +22,6 @@ from pmtool.mixture import (
     mean,
     quantile,
 )
-from pmtool.network.likelihood import log_probability as torch_log_probability
-from pmtool.network.pixelminer import Mixture as TorchMixture
 
 BITS = 12
 LEVELS = np.arange(2**BITS)

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from pmtool.hyperparameters import PAPER, Hyperparameters
-from pmtool.layout import COMPONENT_MAX, RESIDUAL_MAX
+from pmtool.models.hyperparameters import PAPER, Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
 from pmtool.network.encoder import LOG_SCALE_MAX, LOG_SCALE_MIN, Encoder
 from pmtool.network.layers import Block, concat_elu, depths
+from pmtool.sampling.layout import COMPONENT_MAX, RESIDUAL_MAX
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -13,10 +13,10 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 import pmtool
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.errors import GeometryError
-from pmtool.image_file import read_image
+from pmtool.images.image_file import read_image
 
 OBLIQUE = np.array(
     [[-0.7, 0, 0, 10], [0, -0.56, -1.5, 20], [0, -0.42, 2.0, 30], [0, 0, 0, 1]], dtype=float

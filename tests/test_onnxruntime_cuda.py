@@ -16,8 +16,8 @@ from pmtool.backends.onnxruntime import OnnxRuntimeProgram
 from pmtool.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCudaBackend, check
 from pmtool.backends.protocol import Precision
 from pmtool.backends.tensorrt import InTurn
-from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.models.bundle import Bundle
 
 
 class Session:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from pmtool import mixture
 from pmtool.benchmark.peers import Windows, draw, generate_cached, generate_naive
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.levels import to_levels
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.pixelminer import Mixture
+from pmtool.sampling import mixture
+from pmtool.sampling.levels import to_levels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -8,7 +8,7 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from pmtool.errors import UsageError
-from pmtool.phantom import LOWEST, PADDING, chest_phantom
+from pmtool.phantom.chest import LOWEST, PADDING, chest_phantom
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper, shap
 
 from pmtool.backends.onnxruntime import runtime
 from pmtool.backends.protocol import Precision
-from pmtool.bundle import Bundle
 from pmtool.export.precision import in_precision
 from pmtool.export.step import step_graph
+from pmtool.models.bundle import Bundle
 
 GRAPHS = [
     "window",

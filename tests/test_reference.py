@@ -8,16 +8,16 @@ import torch
 from numpy.typing import NDArray
 
 from pmtool.backends.torch import TorchBackend
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.levels import to_pixels
-from pmtool.mixture import Mixture, Mode
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
-from pmtool.noise import window_uniforms
-from pmtool.pairs import PairGroup, SlicePair
-from pmtool.reference import generate_slice, generate_window
-from pmtool.windows import Window
+from pmtool.sampling.levels import to_pixels
+from pmtool.sampling.mixture import Mixture, Mode
+from pmtool.sampling.noise import window_uniforms
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.reference import generate_slice, generate_window
+from pmtool.sampling.windows import Window
 
 Floats = NDArray[np.float32]
 SMALL = Hyperparameters(channels=3, mixtures=2)
@@ -72,7 +72,7 @@ def test_slice_is_padded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None
         seen.append(rest[0])
         return above
 
-    monkeypatch.setattr("pmtool.reference.generate_window", record)
+    monkeypatch.setattr("pmtool.sampling.reference.generate_window", record)
     given = pair(70, 61)
     assert np.array_equal(generate_slice(Neighbour(), given), given.above)
     assert [(w.top, w.known_rows, w.known_columns) for w in seen] == [(0, 0, 0), (8, 56, 0)]

@@ -21,7 +21,7 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
-from pmtool.options import Outputs
+from pmtool.resampling.options import Outputs
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 

@@ -13,23 +13,23 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 
-from pmtool import sampler
 from pmtool.backends import Backend
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.protocol import Floats
 from pmtool.backends.selection import Engine
-from pmtool.buffers import Buffers
-from pmtool.bundle import DEFAULT, Bundle
 from pmtool.errors import MemoryBudgetError, UsageError
-from pmtool.lanes import Lanes
-from pmtool.layout import Layout
-from pmtool.levels import from_hounsfield
+from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.network.inference import load_network
-from pmtool.pairs import PairGroup
-from pmtool.phantom import chest_phantom
-from pmtool.plan import Plan, make_gpu_plan
-from pmtool.sampler import Sampler, SamplerOptions, SlicePair
-from pmtool.windows import Window
+from pmtool.phantom.chest import chest_phantom
+from pmtool.sampling import sampler
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.levels import from_hounsfield
+from pmtool.sampling.pairs import PairGroup
+from pmtool.sampling.plan import Plan, make_gpu_plan
+from pmtool.sampling.sampler import Sampler, SamplerOptions, SlicePair
+from pmtool.sampling.windows import Window
 
 pytestmark = [
     pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there"),
@@ -268,7 +268,7 @@ def test_error_in_a_worker_is_raised(bundle: Bundle, monkeypatch: pytest.MonkeyP
     def broken(*_: Any) -> None:
         raise ArithmeticError("broken")
 
-    monkeypatch.setattr("pmtool.pairs.PairGroup.places", broken)
+    monkeypatch.setattr("pmtool.sampling.pairs.PairGroup.places", broken)
     before = threading.active_count()
     with pytest.raises(ArithmeticError, match="broken"):
         generate(bundle, make_pairs((20, 20), 2), threads=2)

@@ -10,8 +10,8 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.evaluation.scan import dependent_slices, load_scan
-from pmtool.phantom import chest_phantom
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
+from pmtool.phantom.chest import chest_phantom
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
-from pmtool.grid import make_grid
-from pmtool.options import MaskInterpolation
-from pmtool.segmentation import load_mask, resample_mask
-from pmtool.volume import Volume, load_volume
+from pmtool.geometry.grid import make_grid
+from pmtool.images.volume import Volume, load_volume
+from pmtool.resampling.options import MaskInterpolation
+from pmtool.resampling.segmentation import load_mask, resample_mask
 
 DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.assembly import Stack
-from pmtool.grid import make_grid
-from pmtool.journal import SliceKey
-from pmtool.synthesis import Job, Pairs, missing_jobs
-from pmtool.volume import load_volume
+from pmtool.geometry.grid import make_grid
+from pmtool.images.volume import load_volume
+from pmtool.resampling.assembly import Stack
+from pmtool.resampling.journal import SliceKey
+from pmtool.resampling.synthesis import Job, Pairs, missing_jobs
 
 
 @pytest.fixture

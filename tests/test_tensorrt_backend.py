@@ -20,8 +20,6 @@ from pmtool.backends.host import HostMemory
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.protocol import Floats
 from pmtool.backends.tensorrt import EngineProgram, InTurn, TensorRTBackend
-from pmtool.buffers import Buffers
-from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
 from pmtool.export import accuracy
 from pmtool.export import engines as caching
@@ -30,8 +28,10 @@ from pmtool.export.check import differences
 from pmtool.export.engines import Engines
 from pmtool.export.profiles import LEAST_WINDOWS, shapes
 from pmtool.export.tensorrt import Build
-from pmtool.lanes import Lanes
-from pmtool.layout import Layout
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.layout import Layout
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
 STREAM = 77

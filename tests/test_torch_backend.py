@@ -10,15 +10,15 @@ import torch
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.torch import CapturedProgram, TorchBackend
-from pmtool.bundle import DEFAULT, Bundle
 from pmtool.export.check import graph_arrays, graph_errors
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.layout import Layout
+from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
-from pmtool.pairs import SlicePair
-from pmtool.phantom import chest_phantom
-from pmtool.sampler import Sampler, SamplerOptions
+from pmtool.phantom.chest import chest_phantom
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.sampler import Sampler, SamplerOptions
 
 pytestmark = [
     pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there"),

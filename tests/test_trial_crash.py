@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.bundle import Bundle
-from pmtool.cli import cli
-from pmtool.console import run_command
-from pmtool.hounsfield import padding
-from pmtool.phantom import chest_phantom
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
+from pmtool.images.hounsfield import padding
+from pmtool.models.bundle import Bundle
+from pmtool.phantom.chest import chest_phantom
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial, load_secrets
 from pmtool.trial.report import Report
@@ -139,7 +139,7 @@ def test_a_missing_extra_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("pmtool.commands.find_spec", lambda name: None)
+    monkeypatch.setattr("pmtool.system.extras.find_spec", lambda name: None)
     assert run("trial", *command.split(), trial_folder) == 2
     assert "pip install 'pmtool[" in capsys.readouterr().err
 

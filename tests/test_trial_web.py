@@ -15,8 +15,8 @@ import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial, load_secrets
 from pmtool.trial.security import Bucket, posted

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
-from pmtool.nodes import UNEVEN_SNAP
+from pmtool.geometry.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
+from pmtool.geometry.nodes import UNEVEN_SNAP
 
 GAPS = st.lists(
     st.sampled_from([1.0, 1.0, 1.0, 2.0, 3.0, 4.0, 0.5, 1.7, 5.3]), min_size=1, max_size=12

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pmtool
-from pmtool.cli import cli
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.errors import GeometryError
-from pmtool.grid import GRIDS, GridName
-from pmtool.segmentation import load_mask
-from pmtool.volume import load_volume
+from pmtool.geometry.grid import GRIDS, GridName
+from pmtool.images.volume import load_volume
+from pmtool.resampling.segmentation import load_mask
 
 pytest.importorskip("pydicom")
 pytestmark = [

@@ -3,8 +3,8 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
-from pmtool.grid import make_grid
-from pmtool.volume import load_volume, plane_name, through_plane_axis
+from pmtool.geometry.grid import make_grid
+from pmtool.images.volume import load_volume, plane_name, through_plane_axis
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,15 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pmtool.errors import UsageError
-from pmtool.windows import SMALLEST, SUB_PATCH, Window, balanced, padded_size, spans, wavefronts
+from pmtool.sampling.windows import (
+    SMALLEST,
+    SUB_PATCH,
+    Window,
+    balanced,
+    padded_size,
+    spans,
+    wavefronts,
+)
 
 SIZES = st.integers(1, 400).map(padded_size)
 WINDOWS = st.integers(SMALLEST // 4, 60).map(lambda n: 4 * n)

@@ -16,14 +16,14 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from pmtool import mixture
-from pmtool.console import run_command
+from pmtool.cli.console import run_command
 from pmtool.errors import InputError
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.levels import from_hounsfield, to_levels
+from pmtool.images.volume import load_volume
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
-from pmtool.volume import load_volume
+from pmtool.sampling import mixture
+from pmtool.sampling.levels import from_hounsfield, to_levels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,7 +12,6 @@ import numpy as np
 
 from pmtool.backends.host import HostMemory
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
-from pmtool.bundle import Bundle
 from pmtool.errors import (
     MemoryBudgetError,
     ModelError,
@@ -20,6 +19,7 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
+from pmtool.models.bundle import Bundle
 
 
 class OnnxRuntimeBackend:

@@ -14,9 +14,9 @@ from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
-from pmtool.bundle import Bundle
 from pmtool.errors import ModelError, UsageError
 from pmtool.kernels.launch import address
+from pmtool.models.bundle import Bundle
 
 PROVIDER = "CUDAExecutionProvider"
 PACKAGES = ("onnx", "pycuda")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from pmtool.backends.protocol import Arrays, Precision
-from pmtool.bundle import Bundle
+from pmtool.models.bundle import Bundle
 
 if TYPE_CHECKING:
     from pmtool.kernels.launch import PixelRowProgram, PixelWeights

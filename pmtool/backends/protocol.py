@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.noise import Places
+from pmtool.sampling.noise import Places
 
 Array = Any
 """Float32, C-contiguous, on a backend's device: a NumPy array, a tensor, a device array.

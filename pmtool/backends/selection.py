@@ -9,8 +9,8 @@ from typing import NamedTuple, Protocol
 
 from pmtool.backends.devices import CPU, find_devices, has_bfloat16
 from pmtool.backends.protocol import Backend, Precision
-from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
+from pmtool.models.bundle import Bundle
 
 _log = logging.getLogger("pmtool")
 ON_GPU = ("torch", "tensorrt", "onnxruntime-cuda")

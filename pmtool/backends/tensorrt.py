@@ -10,10 +10,10 @@ from typing import Any
 from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
 from pmtool.backends.protocol import Array, Arrays, Memory, Precision, Program
-from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.kernels.launch import address
+from pmtool.models.bundle import Bundle
 
 PACKAGES = ("onnx", "onnxruntime", "pycuda")
 

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 
 from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Floats, Precision
-from pmtool.bundle import Bundle
 from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
-from pmtool.layout import RESIDUAL_MAX
-from pmtool.mixture import nearer_tail
+from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
-from pmtool.noise import Places, window_uniforms
+from pmtool.sampling.layout import RESIDUAL_MAX
+from pmtool.sampling.mixture import nearer_tail
+from pmtool.sampling.noise import Places, window_uniforms
 
 
 class TorchBackend:

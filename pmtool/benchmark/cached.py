@@ -15,10 +15,10 @@ from pmtool.backends import Backend, Program
 from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Memory, Precision
 from pmtool.benchmark.floor import GRAPHS, window_pixels
-from pmtool.bundle import Bundle
-from pmtool.pairs import SlicePair
-from pmtool.plan import Plan, SamplerOptions, operations
-from pmtool.sampler import Sampler
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.plan import Plan, SamplerOptions, operations
+from pmtool.sampling.sampler import Sampler
 
 Slice = NDArray[np.int16]
 Progress = Callable[[float], None]

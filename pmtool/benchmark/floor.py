@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.layout import LEVELS, Layout
-from pmtool.windows import wavefronts
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.layout import LEVELS, Layout
+from pmtool.sampling.windows import wavefronts
 
 GRAPHS = ("window", "row", "pixel")
 """Kinds of graphs that work and time are told by; the known graph counts among the row's."""

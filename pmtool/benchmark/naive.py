@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from pmtool.benchmark.timing import full_float32, repeat, torch_threads
-from pmtool.mixture import Mixture
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
+from pmtool.sampling.mixture import Mixture
 
 WINDOW = 64
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends import Backend
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.levels import from_hounsfield, to_hounsfield
-from pmtool.noise import window_uniforms
-from pmtool.pairs import PairGroup, SlicePair
-from pmtool.reference import Floats, Network, generate_window
-from pmtool.windows import Window, padded_size, wavefronts
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.levels import from_hounsfield, to_hounsfield
+from pmtool.sampling.noise import window_uniforms
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.reference import Floats, Network, generate_window
+from pmtool.sampling.windows import Window, padded_size, wavefronts
 
 Slice = NDArray[np.int16]
 

@@ -13,10 +13,10 @@ from pmtool.benchmark.parity import Strip, strip_group
 from pmtool.benchmark.peers import Forward, PeerRun, Windows, generate_cached, generate_naive
 from pmtool.benchmark.report import Run
 from pmtool.benchmark.scene import Scene
-from pmtool.levels import to_hounsfield
 from pmtool.network import PixelMiner
-from pmtool.noise import uniforms
-from pmtool.windows import padded_size, wavefronts
+from pmtool.sampling.levels import to_hounsfield
+from pmtool.sampling.noise import uniforms
+from pmtool.sampling.windows import padded_size, wavefronts
 
 NAIVE_ROWS = 2
 """Of the strip, by the peers that run the whole network for every pixel."""

@@ -16,7 +16,7 @@ from pmtool.benchmark.peaks import Peak
 from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.scaling import Scaling
 from pmtool.errors import UsageError
-from pmtool.plan import processors
+from pmtool.sampling.plan import processors
 
 PACKAGES = (
     "pmtool",

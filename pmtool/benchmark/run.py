@@ -16,12 +16,12 @@ from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
 from pmtool.benchmark.timing import free_cached_memory, torch_device
 from pmtool.benchmark.witness import Tell, Witness, call_witness
-from pmtool.bundle import Bundle
 from pmtool.errors import UsageError
+from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
-from pmtool.pairs import SlicePair
-from pmtool.plan import SamplerOptions, operations
-from pmtool.sampler import Sampler
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.plan import SamplerOptions, operations
+from pmtool.sampling.sampler import Sampler
 
 Runs = dict[str, CachedRun]
 """By name."""

@@ -8,7 +8,7 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from pmtool.benchmark.scene import make_scene
-from pmtool.pairs import SlicePair
+from pmtool.sampling.pairs import SlicePair
 
 PAIRS = (1, 8, 40, 150)
 SIZES = (128, 256, 512, 1024)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pmtool.errors import UsageError
 from pmtool.evaluation.edges import HU_WINDOW
-from pmtool.pairs import SlicePair
+from pmtool.sampling.pairs import SlicePair
 
 SPACING_MM = 1.25
 FIELD_MM = 0.7 * 512
@@ -64,7 +64,7 @@ def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
 def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
     import SimpleITK
 
-    from pmtool.phantom import chest_phantom
+    from pmtool.phantom.chest import chest_phantom
 
     pixel = FIELD_MM / size
     image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
@@ -73,7 +73,7 @@ def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
 
 def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
     from pmtool.evaluation.scan import Scan
-    from pmtool.volume import load_volume
+    from pmtool.images.volume import load_volume
 
     scan = Scan(load_volume(source))
     slices = scan.volume.slices

@@ -15,7 +15,7 @@ from pmtool.benchmark.scene import Scene, Slice
 from pmtool.benchmark.timing import full_float32, torch_threads
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.network import PixelMiner
-from pmtool.pairs import SlicePair
+from pmtool.sampling.pairs import SlicePair
 
 SEED = 0
 MARGIN = 40

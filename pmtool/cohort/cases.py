@@ -13,7 +13,7 @@ from pmtool.cohort.extent import Extent, extent_of, image_extent, series_extent
 from pmtool.cohort.result import summary_files
 from pmtool.dicom import require_pydicom
 from pmtool.errors import InputError, UsageError
-from pmtool.image_file import image_suffix
+from pmtool.images.image_file import image_suffix
 
 PATH, SERIES, MASK = "path", "series_uid", "mask"
 """Columns of a table; others may be used by a template."""

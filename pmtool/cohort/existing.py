@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from pmtool.errors import OutputError
-from pmtool.journal import Journal
-from pmtool.options import Outputs
+from pmtool.resampling.journal import Journal
+from pmtool.resampling.options import Outputs
 
 
 def check_own(outputs: Outputs) -> None:

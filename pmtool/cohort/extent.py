@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import SimpleITK as sitk
 
 from pmtool.errors import PmtoolError
-from pmtool.headers import declared
-from pmtool.image_file import quiet_itk
-from pmtool.volume import through_plane_axis
+from pmtool.images.headers import declared
+from pmtool.images.image_file import quiet_itk
+from pmtool.images.volume import through_plane_axis
 
 if TYPE_CHECKING:
     from pmtool.dicom.series import Series

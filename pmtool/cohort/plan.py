@@ -8,10 +8,10 @@ from typing import NamedTuple
 from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
-from pmtool.grid import make_grid
-from pmtool.limits import gibibytes
-from pmtool.report import duration
-from pmtool.sampler import Sampler
+from pmtool.geometry.grid import make_grid
+from pmtool.resampling.report import duration
+from pmtool.sampling.sampler import Sampler
+from pmtool.system.limits import gibibytes
 
 _USED = 0.8
 """Share of the free memory that workers get."""

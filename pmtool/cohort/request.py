@@ -10,9 +10,9 @@ from pathlib import Path
 from pmtool.cohort.cases import Case
 from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
-from pmtool.headers import voxel_files
-from pmtool.image_file import image_suffix
-from pmtool.options import MaskInterpolation, Options, Outputs
+from pmtool.images.headers import voxel_files
+from pmtool.images.image_file import image_suffix
+from pmtool.resampling.options import MaskInterpolation, Options, Outputs
 
 
 @dataclass(frozen=True)

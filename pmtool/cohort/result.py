@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pmtool
 from pmtool.errors import BatchError
-from pmtool.files import write_bytes
-from pmtool.report import write_json
+from pmtool.resampling.report import write_json
+from pmtool.system.files import write_bytes
 
 if TYPE_CHECKING:
     from pmtool.cohort.cases import Case

@@ -17,10 +17,10 @@ from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result, write_summary
 from pmtool.cohort.work import Tell, resample_case
 from pmtool.errors import OutputError, UsageError
-from pmtool.limits import free_memory, total_memory
-from pmtool.plan import processors
-from pmtool.resampling import load_sampler
-from pmtool.sampler import Sampler
+from pmtool.resampling.resample import load_sampler
+from pmtool.sampling.plan import processors
+from pmtool.sampling.sampler import Sampler
+from pmtool.system.limits import free_memory, total_memory
 
 _log = logging.getLogger("pmtool.cohort")
 

@@ -10,20 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from pmtool.cli.console import exit_code, sentence
 from pmtool.cohort.cases import Case
 from pmtool.cohort.evaluation import evaluate_case
 from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
-from pmtool.console import exit_code, sentence
 from pmtool.errors import OutputError
-from pmtool.journal import Journal, SliceStore
-from pmtool.options import Options
-from pmtool.resampling import Run, finish, load_sampler, prepare, write
-from pmtool.resumption import files_to_make, resumable
-from pmtool.sampler import Sampler
-from pmtool.synthesis import generate, missing_jobs
-from pmtool.volume import load_volume
+from pmtool.images.volume import load_volume
+from pmtool.resampling.journal import Journal, SliceStore
+from pmtool.resampling.options import Options
+from pmtool.resampling.resample import Run, finish, load_sampler, prepare, write
+from pmtool.resampling.resumption import files_to_make, resumable
+from pmtool.resampling.synthesis import generate, missing_jobs
+from pmtool.sampling.sampler import Sampler
 
 Tell = Callable[[str, float], None]
 """Told of a case and of slices that were generated since it was told last."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
 
 from pmtool.errors import InputError, PmtoolError
-from pmtool.limits import check_disk, check_input, check_unpacked
+from pmtool.system.limits import check_disk, check_input, check_unpacked
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
     InputError
         If the file is damaged or encrypted, or holds links or paths that lead out of the folder.
     MemoryBudgetError, OutputError
-        If it unpacks to more than `pmtool.limits` or the disk allow.
+        If it unpacks to more than `pmtool.system.limits` or the disk allow.
     """
     with tempfile.TemporaryDirectory(prefix="pmtool-") as name:
         try:

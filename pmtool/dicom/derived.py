@@ -21,7 +21,7 @@ from pmtool.dicom.geometry import EVEN
 from pmtool.dicom.headers import number
 from pmtool.dicom.stored import set_pixels
 from pmtool.errors import InputError, UsageError
-from pmtool.volume import Volume
+from pmtool.images.volume import Volume
 
 MAKER = "pmtool"
 """Manufacturer of derived series."""
@@ -31,7 +31,7 @@ _WHAT = {
     "interpolated": "Interpolated between its neighbours, not acquired data",
     "extrapolated": "Repeats the nearest acquired slice, not acquired data",
 }
-"""Kinds of slices, `pmtool.grid.Kind`."""
+"""Kinds of slices, `pmtool.geometry.grid.Kind`."""
 
 
 def check_derivable(volume: Volume) -> None:
@@ -74,7 +74,7 @@ class DerivedSeries:
     image
         It, resampled.
     sidecar
-        What `pmtool.report.sidecar` tells of that.
+        What `pmtool.resampling.report.sidecar` tells of that.
     """
 
     def __init__(self, source: Volume, image: sitk.Image, sidecar: dict[str, Any]) -> None:

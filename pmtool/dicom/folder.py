@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pmtool.dicom.derived import MAKER, DerivedSeries
 from pmtool.dicom.headers import read_dataset
 from pmtool.errors import InputError, OutputError
-from pmtool.files import temporary_beside
+from pmtool.system.files import temporary_beside
 
 _TAGS = ["Manufacturer", "SeriesInstanceUID"]
 

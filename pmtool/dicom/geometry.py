@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import Dataset
 
-from pmtool.directions import orthonormal
 from pmtool.errors import GeometryError
+from pmtool.geometry.directions import orthonormal
 
 EVEN = 0.1
 """Share of the slices' distance by which a slice may lie off its place in an even stack."""

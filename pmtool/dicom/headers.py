@@ -14,8 +14,8 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pmtool.errors import InputError, MemoryBudgetError
-from pmtool.headers.declared import inflated_size
-from pmtool.limits import MAX_INPUT, check_input
+from pmtool.images.headers.declared import inflated_size
+from pmtool.system.limits import MAX_INPUT, check_input
 
 _BEFORE_META = 144
 """Bytes of the preamble and of the length of what follows it."""

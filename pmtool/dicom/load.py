@@ -16,8 +16,8 @@ from pmtool.dicom.pixels import common_type, read_images
 from pmtool.dicom.series import Series, choose_series, find_series
 from pmtool.dicom.stack import stack_images
 from pmtool.errors import GeometryError, InputError
-from pmtool.limits import check_input
-from pmtool.volume import Volume
+from pmtool.images.volume import Volume
+from pmtool.system.limits import check_input
 
 _BYTES = np.dtype(np.int16).itemsize
 
@@ -39,7 +39,7 @@ def load_series(
     allow_uneven
         Take slices whose distances differ.
     allow_large
-        Read more than `pmtool.limits.MAX_INPUT`.
+        Read more than `pmtool.system.limits.MAX_INPUT`.
 
     Raises
     ------

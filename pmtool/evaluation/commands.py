@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from pmtool.backends.protocol import Precision
-from pmtool.bundle import Bundle
-from pmtool.commands import require
 from pmtool.errors import OutputError, UsageError
 from pmtool.evaluation.methods import (
     CLASSICAL,
@@ -27,10 +25,12 @@ from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import Scan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
-from pmtool.files import remove_leftovers
-from pmtool.mixture import Mode
-from pmtool.plan import SamplerOptions, processors
-from pmtool.sampler import Sampler
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.mixture import Mode
+from pmtool.sampling.plan import SamplerOptions, processors
+from pmtool.sampling.sampler import Sampler
+from pmtool.system.extras import require
+from pmtool.system.files import remove_leftovers
 
 METHODS = (*CLASSICAL, PIXELMINER)
 PACKAGES = ("cv2", "jinja2", "matplotlib", "scipy", "skimage")
@@ -62,7 +62,7 @@ class EvaluationOptions:
     workers
         Processes that score; one for every processor where it is None.
     model, device, backend, precision, window, batch, threads, memory
-        Of PixelMiner; see `pmtool.options.Options`.
+        Of PixelMiner; see `pmtool.resampling.options.Options`.
     assume_hu
         Take voxels for HU whose range says otherwise.
     series_uid

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pmtool.commands import require
 from pmtool.errors import UsageError
 from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder, make_folder
 from pmtool.evaluation.methods import External, load_external
@@ -19,9 +18,10 @@ from pmtool.evaluation.run import run_evaluation
 from pmtool.evaluation.scan import Scan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
-from pmtool.image_file import image_suffix
-from pmtool.plan import processors
-from pmtool.volume import Volume
+from pmtool.images.image_file import image_suffix
+from pmtool.images.volume import Volume
+from pmtool.sampling.plan import processors
+from pmtool.system.extras import require
 
 
 def compare(

@@ -14,15 +14,15 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool.assembly import Stack
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import Scan, Slice, hounsfield
-from pmtool.grid import Grid, make_grid
-from pmtool.hounsfield import to_voxels
-from pmtool.journal import Journal
-from pmtool.sampler import Sampler
-from pmtool.synthesis import Job, Pairs
-from pmtool.volume import Volume, load_volume
+from pmtool.geometry.grid import Grid, make_grid
+from pmtool.images.hounsfield import to_voxels
+from pmtool.images.volume import Volume, load_volume
+from pmtool.resampling.assembly import Stack
+from pmtool.resampling.journal import Journal
+from pmtool.resampling.synthesis import Job, Pairs
+from pmtool.sampling.sampler import Sampler
 
 CLASSICAL = {
     "linear": sitk.sitkLinear,

@@ -13,8 +13,8 @@ from pmtool.evaluation.report import MEASURE_NAMES, Report, figure, left_out_lin
 from pmtool.evaluation.run import Case
 from pmtool.evaluation.tables import label
 from pmtool.evaluation.verdict import verdict
-from pmtool.files import write_bytes
-from pmtool.report import write_json
+from pmtool.resampling.report import write_json
+from pmtool.system.files import write_bytes
 
 JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 

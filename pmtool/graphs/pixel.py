@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.layout import COLUMNS, COMPONENT_MAX, LEVELS, RESIDUAL_MAX
 from pmtool.network.encoder import LOG_SCALE_MIN
 from pmtool.network.pixelminer import PixelMiner
+from pmtool.sampling.layout import COLUMNS, COMPONENT_MAX, LEVELS, RESIDUAL_MAX
 
 
 class PixelGraph(nn.Module):
@@ -21,7 +21,7 @@ class PixelGraph(nn.Module):
     States, inputs and outputs alike: ``previous`` ``(M, 1)``, the residual on the left; for every
     line of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
     columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>`` ``(n, M, S)``, ``mixture``
-    ``(4, M, 6 K + 2)``, ``tails`` ``(4, M, 1)``, see `pmtool.mixture.nearer_tail`, ``h<l>_carry``
+    ``(4, M, 6 K + 2)``, ``tails`` ``(4, M, 1)``, see `mixture.nearer_tail`, ``h<l>_carry``
     ``(n, M, C)`` where the level below is not touched. Outputs: ``pixels`` ``(4, M, 1)`` in
     [-1, 1] and their ``residuals``, ``parameters`` ``(4, M, 3 K)`` (logits, means and log-scales
     of the target components), ``<line>_last`` and ``h<l>_carry_next`` ``(n, M, C)``.

@@ -11,10 +11,10 @@ from torch.nn import functional as F
 
 from pmtool.graphs import ops
 from pmtool.graphs.kernels import parts
-from pmtool.layout import COMPONENT_MAX, LEVELS, Layout
 from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer, depths
 from pmtool.network.pixelminer import PixelMiner, Stack
+from pmtool.sampling.layout import COMPONENT_MAX, LEVELS, Layout
 
 T = TypeVar("T")
 Outer = tuple[Tensor, Tensor]

@@ -11,8 +11,8 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pmtool.layout import RESIDUAL_MAX
 from pmtool.network.layers import Layers
+from pmtool.sampling.layout import RESIDUAL_MAX
 
 MEAN_UNIT = 0.1
 LOG_SCALE_OFFSET = -4.0

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils import parametrize
 
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.pixelminer import PixelMiner
 
 

@@ -8,19 +8,19 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pmtool import mixture
-from pmtool.bundle import NETWORK, Bundle
 from pmtool.errors import ModelError
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.bundle import NETWORK, Bundle
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.folding import folded_network
 from pmtool.network.pixelminer import PixelMiner
+from pmtool.sampling import mixture
 
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ArrayNetwork:
-    """The network that `pmtool.reference` asks for."""
+    """The network that `pmtool.sampling.reference` asks for."""
 
     network: PixelMiner
 
@@ -31,7 +31,7 @@ class ArrayNetwork:
 
     @torch.inference_mode()
     def __call__(self, above: Floats, target: Floats, below: Floats) -> mixture.Mixture:
-        """See `pmtool.reference.Network`."""
+        """See `pmtool.sampling.reference.Network`."""
         device = next(self.network.parameters()).device
         slices = (
             torch.from_numpy(np.ascontiguousarray(x)).to(device)[None, None]

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.hyperparameters import Hyperparameters
-from pmtool.layout import COMPONENT_MAX
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.encoder import LOG_SCALE_MIN, Encoder, Midpoint, cropped, no_midpoint
 from pmtool.network.layers import (
     Block,
@@ -21,6 +20,7 @@ from pmtool.network.layers import (
     shift_down,
     shift_right,
 )
+from pmtool.sampling.layout import COMPONENT_MAX
 
 VERTICAL = (2, 3)
 HORIZONTAL = (2, 2)

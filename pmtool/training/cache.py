@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pmtool.errors import InputError, OutputError
-from pmtool.files import write_bytes
+from pmtool.system.files import write_bytes
 from pmtool.training.sources import BODY_HU, Scan, Source, read_source
 
 BLOCK = 16

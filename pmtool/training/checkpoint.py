@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pmtool.bundle import Bundle
 from pmtool.errors import InputError, OutputError, UsageError
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from pmtool.errors import OutputError
-from pmtool.files import write_bytes
+from pmtool.system.files import write_bytes
 
 LOG = "log.csv"
 COLUMNS = (

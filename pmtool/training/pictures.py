@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pmtool.backends.torch import TorchBackend
-from pmtool.levels import from_hounsfield, to_hounsfield
 from pmtool.network import PixelMiner
-from pmtool.pairs import PairGroup, SlicePair
-from pmtool.preview import grey
-from pmtool.windows import Window
+from pmtool.resampling.preview import grey
+from pmtool.sampling.levels import from_hounsfield, to_hounsfield
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.windows import Window
 
 Slices = NDArray[np.int16]
 _ZOOM, _GAP = 3, 4

@@ -24,9 +24,9 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from pmtool.errors import InputError, PmtoolError, UsageError
-from pmtool.files import write_bytes
-from pmtool.hyperparameters import PRESETS as NETWORKS
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import PRESETS as NETWORKS
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.system.files import write_bytes
 from pmtool.training.augment import Augmentation, Probability
 
 _STRICT = ConfigDict(extra="forbid")

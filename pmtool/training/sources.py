@@ -19,9 +19,9 @@ from pmtool.dicom.files import is_dicom
 from pmtool.dicom.load import read_series
 from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
-from pmtool.hounsfield import check_hounsfield, for_network
-from pmtool.image_file import image_suffix
-from pmtool.volume import Volume, load_volume
+from pmtool.images.hounsfield import check_hounsfield, for_network
+from pmtool.images.image_file import image_suffix
+from pmtool.images.volume import Volume, load_volume
 
 BODY_HU = -950
 """Lung is denser, the air around the body is not."""

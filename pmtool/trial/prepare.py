@@ -21,8 +21,8 @@ from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
-from pmtool.files import remove_leftovers
-from pmtool.hounsfield import padding
+from pmtool.images.hounsfield import padding
+from pmtool.system.files import remove_leftovers
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
 

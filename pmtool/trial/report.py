@@ -13,8 +13,8 @@ from typing import Any
 import pmtool
 from pmtool.evaluation.commands import make_folder
 from pmtool.evaluation.tables import aligned, label
-from pmtool.files import write_bytes
-from pmtool.report import write_json
+from pmtool.resampling.report import write_json
+from pmtool.system.files import write_bytes
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial

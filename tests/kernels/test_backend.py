@@ -12,11 +12,11 @@ from pmtool.backends.host import HostMemory
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.pixels import PixelKernel
 from pmtool.backends.tensorrt import TensorRTBackend
-from pmtool.buffers import Buffers
-from pmtool.bundle import Bundle
 from pmtool.export.accuracy import TOLERANCES
 from pmtool.export.check import differences
-from pmtool.layout import Layout
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.layout import Layout
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

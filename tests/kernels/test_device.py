@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from pmtool.backends.host import HostMemory
 from pmtool.errors import MemoryBudgetError, UsageError
-from pmtool.hyperparameters import Hyperparameters
 from pmtool.kernels import device
 from pmtool.kernels.device import CudaDevice, CudaMemory, DeviceArray
 from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 from pmtool.kernels.packing import pack
-from pmtool.noise import Places
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.noise import Places
 
 HOST = HostMemory()
 SMALL = Hyperparameters(channels=16, mixtures=4)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool import mixture, noise
+from pmtool.sampling import mixture, noise
 
 BITS = 12
 Floats = NDArray[np.float32]

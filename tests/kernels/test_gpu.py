@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pmtool.backends.host import HostMemory
 from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
-from pmtool.hyperparameters import Hyperparameters
 from pmtool.kernels import launch, reference
 from pmtool.kernels.device import CudaDevice, CudaMemory
 from pmtool.kernels.packing import pack
-from pmtool.noise import Places
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.noise import Places
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("one_thread")]
 

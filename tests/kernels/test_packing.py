@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from pmtool.backends.protocol import Precision
-from pmtool.bundle import NETWORK, WEIGHTS, Bundle
 from pmtool.errors import ModelError, UsageError
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.hyperparameters import COMPACT, PAPER, Hyperparameters
 from pmtool.kernels.packing import Packed, pack, to_bfloat16
 from pmtool.kernels.placement import place, threads, tile_lanes
 from pmtool.kernels.weights import bundle_weights
+from pmtool.models.bundle import NETWORK, WEIGHTS, Bundle
+from pmtool.models.hyperparameters import COMPACT, PAPER, Hyperparameters
 from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network
 

@@ -10,9 +10,9 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from pmtool.cli import cli
-from pmtool.console import run_command
-from pmtool.phantom import chest_phantom
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
+from pmtool.phantom.chest import chest_phantom
 from pmtool.training.checkpoint import load_state
 from pmtool.training.log import LOG
 

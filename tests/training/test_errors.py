@@ -12,8 +12,8 @@ import pytest
 import SimpleITK as sitk
 import torch
 
-from pmtool import commands
-from pmtool.phantom import chest_phantom
+from pmtool.phantom.chest import chest_phantom
+from pmtool.system import extras
 from pmtool.training.folder import SCANS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -124,7 +124,7 @@ def test_a_missing_package(
     capsys: pytest.CaptureFixture[str],
     train: Train,
 ) -> None:
-    monkeypatch.setattr(commands, "find_spec", lambda x: None if x == name else find_spec(x))
+    monkeypatch.setattr(extras, "find_spec", lambda x: None if x == name else find_spec(x))
     assert train(given, out) == 2
     assert capsys.readouterr().err == (
         f"pmtool: pmtool train needs {name}: pip install 'pmtool[train]'\n"

@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 
 from pmtool.errors import PmtoolError
-from pmtool.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.training.objective import Objective
 from pmtool.training.settings import load_settings

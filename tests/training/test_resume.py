@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from torch import Tensor
 
-from pmtool.console import INTERRUPTED
+from pmtool.cli.console import INTERRUPTED
 from pmtool.training.checkpoint import CHECKPOINT, load_state
 from pmtool.training.log import LOG
 from pmtool.training.trainer import Trainer

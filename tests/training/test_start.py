@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pmtool.bundle import DEFAULT, Bundle
+from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.network.inference import load_network
 from pmtool.training.checkpoint import CHECKPOINT, load_checkpoint
 from pmtool.training.trainer import Trainer

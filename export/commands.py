@@ -1,0 +1,107 @@
+"""What `pmtool export` does: checks before the work, a text to print after it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+from pmtool.backends.devices import find_devices
+from pmtool.backends.protocol import Precision
+from pmtool.errors import OutputError, UsageError
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
+from pmtool.system.extras import require
+
+PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
+EXTRAS = "pmtool[cpu,torch]"
+EXPORT_OPTIONS = {
+    "tensorrt": ("precision", "max-windows"),
+    "checkpoint": ("name", "trained-on", "licence", "spacing", "overwrite"),
+}
+"""Options that only have a meaning beside another one."""
+
+
+def export(
+    checkpoint: Path,
+    folder: Path,
+    overwrite: bool,
+    *,
+    name: str | None,
+    trained_on: str,
+    licence: str,
+    spacing: tuple[float, float],
+) -> str:
+    """Export a checkpoint and return the table of its graphs' errors."""
+    require("export", PACKAGES, EXTRAS)
+    low, high = spacing
+    if not 0 < low <= high:
+        raise UsageError(f"the spacings must be positive and in order, not {low:g} and {high:g}")
+    check_folder(folder, overwrite)
+    from pmtool.export.bundle import Description, export_bundle
+    from pmtool.training.checkpoint import load_checkpoint
+
+    network = load_checkpoint(checkpoint)
+    description = Description(name or folder.resolve().name, trained_on, licence, (low, high))
+    try:
+        bundle = export_bundle(network, folder, description)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
+    lines = [f"{graph:12} {error:.1e}" for graph, error in bundle.manifest.errors.items()]
+    return "\n".join([f"{'graph':12} largest difference from PyTorch", *lines])
+
+
+def check_export(given: Collection[str]) -> None:
+    """Raise `UsageError` unless the options of ``pmtool export`` ask for one thing.
+
+    Parameters
+    ----------
+    given
+        Names of the options on the command line.
+    """
+    if ("checkpoint" in given) != ("out" in given):
+        raise UsageError("a model bundle needs both --checkpoint and --out: give both")
+    if "checkpoint" not in given and "tensorrt" not in given:
+        raise UsageError(
+            "give --checkpoint and --out to make a model bundle, or --tensorrt to build engines"
+        )
+    if "model" in given and ("checkpoint" in given or "tensorrt" not in given):
+        raise UsageError("--model is for --tensorrt without --checkpoint: leave it out")
+    for needed, options in EXPORT_OPTIONS.items():
+        idle = [f"--{name}" for name in options if name in given and needed not in given]
+        if idle:
+            raise UsageError(
+                f"{' and '.join(idle)} would do nothing without --{needed}: leave out or give both"
+            )
+
+
+def check_tensorrt(precision: Precision) -> str:
+    """The first GPU; raises `UsageError` unless engines can be built for it."""
+    from pmtool.backends import tensorrt
+
+    device = find_devices("cuda")[0]
+    tensorrt.check((device,), precision)
+    return device
+
+
+def export_engines(
+    model: Path | None, device: str, precision: Precision, max_windows: int | None
+) -> str:
+    """Build the engines of a bundle for a GPU and return the table of their errors."""
+    from pmtool.backends import tensorrt
+    from pmtool.export.accuracy import error_table
+
+    engines = tensorrt.load(Bundle.load(model), device, precision, 1, max_windows).engines
+    known, target = engines.manifest(), engines.target
+    told = f"{target.gpu}, {target.tensorrt}, {known['max_windows']} windows: {engines.folder}"
+    return f"{error_table(known['errors'])}\n{told}"
+
+
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """Refuse a folder that holds something else; raises `OutputError`."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    if not overwrite:
+        raise OutputError(f"{folder} is not empty: give another --out or --overwrite")
+    if not (folder / MANIFEST).exists() and not (folder / WEIGHTS).exists():
+        raise OutputError(f"{folder} holds no model to replace: give another --out")

@@ -1,0 +1,40 @@
+"""What `pmtool bench` does: checks before the work, files and a text to print after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pmtool.system.extras import require
+
+PACKAGES = ("torch", "safetensors")
+EXTRAS = "pmtool[cpu,torch]"
+
+
+def bench(
+    outputs: Mapping[str, Path | None],
+    overwrite: bool,
+    tell: Callable[[str, float], None],
+    **options: Any,
+) -> str:
+    """Run a benchmark with the options of `BenchmarkOptions` and return its page.
+
+    Parameters
+    ----------
+    outputs
+        Where to write the figures: ``json``, ``page`` and ``picture``, each if it is wanted.
+    """
+    require("bench", PACKAGES, EXTRAS)
+    if outputs["picture"] is not None:
+        require("bench --picture", ("matplotlib",), "pmtool[evaluate]")
+    from pmtool.benchmark.options import BenchmarkOptions
+    from pmtool.benchmark.outputs import check_outputs, write_outputs
+    from pmtool.benchmark.page import page
+    from pmtool.benchmark.run import run_benchmark
+
+    check_outputs(outputs, overwrite)
+    report = run_benchmark(BenchmarkOptions(**options), tell)
+    values = report.to_json()  # once, for it tells the load of the moment
+    write_outputs(outputs, report, values)
+    return page(values)

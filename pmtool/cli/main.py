@@ -1,0 +1,57 @@
+"""The ``pmtool`` command: its subcommands, each from the folder of what it does."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+import click
+
+import pmtool
+from pmtool.benchmark.cli import bench
+from pmtool.cli.console import run_command
+from pmtool.cohort.cli import cohort
+from pmtool.evaluation.cli import compare, evaluate
+from pmtool.export.cli import export
+from pmtool.models.cli import info
+from pmtool.phantom.cli import phantom
+from pmtool.resampling.cli import resample
+from pmtool.training.cli import train
+from pmtool.trial.cli import trial
+
+_EPILOG = """\b
+Exit codes: 0 done; 1 anything not named here; 2 a request that cannot be met; 3 an input or model
+that cannot be read; 4 geometry; 5 content that is not CT; 6 an output that cannot be written; 7
+out of memory; 8 some cases of a batch failed; 130 interrupted (Ctrl-C or SIGTERM).
+
+Not a medical device; for research use.
+"""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version=pmtool.__version__, prog_name="pmtool")
+def cli() -> None:
+    """Texture-accurate slice interpolation of CT with PixelMiner.
+
+    Not a medical device; for research use.
+    """
+
+
+def main() -> None:
+    """The ``pmtool`` command."""
+    code = run_command(cli)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rest is tidying up
+    sys.exit(code)
+
+
+def _end_help(command: click.Command) -> None:
+    """Let the help of a command, and of those below it, end with `_EPILOG`."""
+    command.epilog = _EPILOG
+    if isinstance(command, click.Group):
+        for below in command.commands.values():
+            _end_help(below)
+
+
+for _command in (resample, phantom, bench, export, info, evaluate, compare, cohort, train, trial):
+    cli.add_command(_command)
+_end_help(cli)

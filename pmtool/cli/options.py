@@ -1,0 +1,98 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pmtool.cli import types as cli_types
+
+Function = Callable[..., Any]
+
+_ENGINE = (
+    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."),
+    click.option(
+        "--backend",
+        metavar="NAME",
+        help="torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu.  "
+        "[default: the first that works]",
+    ),
+    click.option(
+        "--precision",
+        metavar="TYPE",
+        help="float32, float16 or bfloat16, of the products.  [default: the backend's]",
+    ),
+)
+_SAMPLING = (
+    click.option(
+        "--spacing",
+        metavar="Z | X Y Z",
+        callback=cli_types.spacing,
+        help="Between slices, mm; of X Y Z, 0 keeps.",
+    ),
+    click.option(
+        "--grid",
+        type=click.Choice(["keep-slices", "ibsi", "corner", "origin"]),
+        default="keep-slices",
+        show_default=True,
+        help="Where the slices lie: on the acquired ones; or with the grids' centres, corners or "
+        "first slices aligned.",
+    ),
+    click.option(
+        "--interpolator",
+        type=click.Choice(["linear", "bspline"]),
+        default="linear",
+        show_default=True,
+        help="For slices that lie between generated ones.",
+    ),
+    click.option(
+        "--mode",
+        type=click.Choice(["sample", "median", "mean"]),
+        default="sample",
+        show_default=True,
+        help="Draw pixels, or take their distribution's median or mean.",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers."),
+    click.option(
+        "--model",
+        type=click.Path(path_type=Path),
+        help="Folder of a model bundle.  [default: the built-in one]",
+    ),
+    *_ENGINE,
+    click.option(
+        "--window",
+        metavar="N|full",
+        callback=cli_types.window,
+        help="Width of the windows.  [default: the device's]",
+    ),
+    click.option("--batch", type=int, help="Windows at once."),
+    click.option("--threads", type=int, help="Of the processor."),
+    click.option(
+        "--memory",
+        metavar="SIZE",
+        callback=cli_types.size,
+        help="Budget of the whole process, like 4G; not of a GPU's memory.",
+    ),
+    click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it."),
+    click.option("--allow-large", is_flag=True, help="Read more than 8 GiB of voxels."),
+    click.option(
+        "--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie."
+    ),
+)
+
+
+def engine_options(function: Function) -> Function:
+    """Add the options on what runs the model."""
+    for option in reversed(_ENGINE):
+        function = option(function)
+    return function
+
+
+def sampling_options(function: Function) -> Function:
+    """Add the options on what to generate and by which means; the command is a `SpacingCommand`."""
+    for option in reversed(_SAMPLING):
+        function = option(function)
+    return function

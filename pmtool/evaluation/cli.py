@@ -1,0 +1,101 @@
+"""``pmtool evaluate`` and ``pmtool compare``: options to a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pmtool.cli import types
+from pmtool.cli.console import narration, stages
+from pmtool.cli.options import engine_options
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("scans", metavar="SCAN...", type=_PATH, nargs=-1, required=True)
+@click.option("--out", "folder", type=_PATH, required=True, help="Folder of the report.")
+@click.option(
+    "--methods",
+    metavar="NAME,NAME...",
+    callback=types.names,
+    default="linear,nearest,bspline,windowed_sinc,pixelminer",
+    show_default=True,
+)
+@click.option(
+    "--external",
+    "externals",
+    metavar="NAME=FILE",
+    callback=types.named_files,
+    multiple=True,
+    help="Another tool's slices; once for every scan, in order.",
+)
+@click.option("--mask", "masks", type=_PATH, multiple=True, help="Own region instead of lungs.")
+@click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of slices and pixels."
+)
+@click.option(
+    "--mode",
+    "modes",
+    type=click.Choice(["sample", "median", "mean"]),
+    default=["sample"],
+    show_default=True,
+    multiple=True,
+    help="Of PixelMiner; each is a method.",
+)
+@click.option("--model", type=_PATH, help="Folder of a model bundle.  [default: the built-in one]")
+@engine_options
+@click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
+@click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that score.")
+@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def evaluate(
+    scans: tuple[Path, ...], folder: Path, quiet: bool, debug: bool, **options: Any
+) -> None:
+    """Measure slice interpolation on thin SCANs, as the PixelMiner paper does.
+
+    Drops every second slice, makes it again by every method, and scores edges, texture, noise and
+    pixels. Prints the tables and writes report.html, report.json and slices.csv. What was scored
+    is kept in the folder: a further method or more slices cost only themselves.
+
+    Example: pmtool evaluate thin.nrrd --out report --slices 8
+    """
+    from pmtool.evaluation.commands import EvaluationOptions
+    from pmtool.evaluation.commands import evaluate as run
+
+    with narration(quiet, False), stages(quiet) as tell:
+        told = run(scans, folder, EvaluationOptions(**options), tell)
+    click.echo(told)
+
+
+@click.command()
+@click.argument("volumes", metavar="A B", type=_PATH, nargs=2)
+@click.option("--reference", type=_PATH, required=True, help="The true volume.")
+@click.option("--out", "folder", type=_PATH, help="Folder of a report.")
+@click.option("--mask", type=_PATH, help="Own region instead of lungs.")
+@click.option("--workers", type=click.IntRange(1), help="Processes that score.")
+@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def compare(
+    volumes: tuple[Path, Path],
+    reference: Path,
+    folder: Path | None,
+    quiet: bool,
+    debug: bool,
+    **options: Any,
+) -> None:
+    """Score volumes A and B by a reference, with the measures of pmtool evaluate.
+
+    Slices that are the reference's in both are left out.
+    """
+    from pmtool.evaluation.compare import compare as run
+
+    with narration(quiet, False), stages(quiet) as tell:
+        told = run(volumes, reference, folder, tell, **options)
+    click.echo(told)

@@ -1,0 +1,248 @@
+"""Which slices a spacing asks for, and what each of them is made from.
+
+PixelMiner generates the slice midway between two others, so what can be generated from acquired
+slices in ``k`` rounds are the nodes of a dyadic stack (`pmtool.geometry.nodes`): node ``t`` lies
+``t / 2**k`` acquired slices after the first one, and every ``2**k``-th node is an acquired slice.
+The parents of a generated node are one lowest set bit of ``t`` before and after it. Grids differ
+in where their slices lie; slices that meet no node are interpolated between nodes. Uneven stacks
+differ from even ones in the lengths of their gaps, and in how often each is halved.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from pmtool.errors import GeometryError, UsageError
+from pmtool.geometry.interpolation import Interpolator, Weight
+from pmtool.geometry.nodes import NUMBER_BITS, SNAP, Nodes, Slices, Source
+
+GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
+GRIDS: tuple[GridName, ...] = ("keep-slices", "ibsi", "corner", "origin")
+Kind = Literal["acquired", "synthesised", "interpolated", "extrapolated"]
+
+_ROUNDING = 1e-6
+
+
+class OutputSlice(NamedTuple):
+    """One slice of the output.
+
+    Attributes
+    ----------
+    kind
+        ``extrapolated`` slices lie outside the acquired ones and repeat the first or last.
+    position
+        In acquired slices after the first one: the index of `pmtool.geometry.nodes`.
+    weights
+        The nodes that it is made from.
+    """
+
+    kind: Kind
+    position: float
+    weights: tuple[Weight, ...]
+
+    @property
+    def gap(self) -> tuple[int, int]:
+        """The acquired slices that enclose it."""
+        lower = max(math.ceil(self.position) - 1, 0)
+        return lower, lower + 1
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The output's slices.
+
+    Attributes
+    ----------
+    name
+        One of `GRIDS`, or ``reference``.
+    nodes
+        Acquired slices and what can be generated from them.
+    source_spacing, spacing
+        Of the acquired slices (the median where they are uneven) and of the output, mm.
+    first
+        Position of the output's first slice, in ``source_spacing`` after the first acquired one.
+    slices
+        Of the output, in order.
+    """
+
+    name: str
+    nodes: Nodes
+    source_spacing: float
+    spacing: float
+    first: float
+    slices: tuple[OutputSlice, ...]
+
+    @property
+    def count(self) -> int:
+        """Acquired slices."""
+        return len(self.nodes.positions)
+
+    @property
+    def rounds(self) -> int:
+        """How often gaps between slices are halved at most, *k*."""
+        return self.nodes.rounds
+
+    def number(self, node: int) -> int:
+        """What identifies a node for the random numbers, whatever the target spacing is.
+
+        Its index with 16 fractional bits, so that a finer grid extends a coarser one.
+        """
+        return node << (NUMBER_BITS - self.rounds)
+
+    def is_acquired(self, node: int) -> bool:
+        """Whether a node is an acquired slice, the one at ``node >> rounds``."""
+        return node % (1 << self.rounds) == 0
+
+    def generated_rounds(self) -> list[list[int]]:
+        """The nodes to generate, a list a round; each depends on earlier rounds alone."""
+        wanted = self._with_ancestors(w.node for s in self.slices for w in s.weights)
+        steps = [1 << (self.rounds - 1 - i) for i in range(self.rounds)]
+        return [sorted(node for node in wanted if node & -node == step) for step in steps]
+
+    def _with_ancestors(self, nodes: Iterable[int]) -> set[int]:
+        found: set[int] = set()
+        pending = [node for node in nodes if not self.is_acquired(node)]
+        while pending:
+            node = pending.pop()
+            if node not in found:
+                found.add(node)
+                pending += [p for p in parents(node) if not self.is_acquired(p)]
+        return found
+
+    def generated_spacings(self) -> set[float]:
+        """Distances, mm, of generated slices to the two that each was made from."""
+        nodes = self.nodes
+        return {
+            nodes.lengths[node >> nodes.rounds] * self.source_spacing / 2 ** (number + 1)
+            for number, generated in enumerate(self.generated_rounds())
+            for node in generated
+        }
+
+    def odd_gaps(self) -> list[int]:
+        """The gaps between acquired slices, by the first of both, that are not one distance."""
+        lengths = enumerate(self.nodes.lengths)
+        return [gap for gap, length in lengths if abs(length - 1) > self.nodes.snap]
+
+    def counts(self) -> dict[Kind, int]:
+        """Slices of every kind, those that occur."""
+        kinds = [s.kind for s in self.slices]
+        return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
+
+    def dyadic_spacings(self) -> tuple[float, float]:
+        """The next spacings, mm, that ``keep-slices`` meets without interpolation."""
+        rounds = max(math.floor(math.log2(self.source_spacing / self.spacing) + SNAP), 0)
+        return self.source_spacing / 2**rounds, self.source_spacing / 2 ** (rounds + 1)
+
+
+def parents(node: int) -> tuple[int, int]:
+    """The two nodes midway between which a generated node lies."""
+    step = node & -node
+    return node - step, node + step
+
+
+def make_grid(
+    slices: Slices,
+    source_spacing: float,
+    spacing: float,
+    name: GridName = "keep-slices",
+    interpolator: Interpolator = "linear",
+) -> Grid:
+    """The grid that a spacing asks for.
+
+    Parameters
+    ----------
+    slices
+        Acquired, at least two.
+    source_spacing, spacing
+        Of the acquired slices (the median where they are uneven) and the one wanted, mm.
+    name
+        ``keep-slices`` starts on the first acquired slice and ends on or before the last;
+        ``ibsi`` aligns the grids' centres [1]_; ``corner`` their corners, as pyradiomics does;
+        ``origin`` the centres of their first slices.
+    interpolator
+        For slices that meet no node; uneven stacks know ``linear`` alone.
+
+    Raises
+    ------
+    UsageError
+        If the spacing is not finite, not positive, coarser than the input's or below 1/256 of it;
+        if a gap is longer than 32,768 times it; or if splines are wanted in an uneven stack.
+
+    References
+    ----------
+    .. [1] Zwanenburg et al., IBSI reference manual, section 2.4 (interpolation grids).
+    """
+    source = Source.of(slices, source_spacing, spacing)
+    ratio = source.ratio
+    number = math.ceil((source.last + 1) / ratio - _ROUNDING)
+    first = 0.0
+    if name == "keep-slices":
+        number = math.floor((source.last + source.margin) / ratio) + 1
+    elif name == "ibsi":
+        first = (source.last - ratio * (number - 1)) / 2
+    elif name == "corner":
+        first = (ratio - 1) / 2
+    elif name != "origin":
+        raise UsageError(f"there is no grid {name!r}; choose one of {', '.join(GRIDS)}")
+    return _grid(name, source, spacing, first, number, interpolator)
+
+
+def reference_grid(
+    slices: Slices,
+    source_spacing: float,
+    spacing: float,
+    first: float,
+    number: int,
+    interpolator: Interpolator = "linear",
+) -> Grid:
+    """The grid of another image: ``number`` slices from ``first``, mm after the first acquired.
+
+    Raises
+    ------
+    GeometryError
+        If it reaches more than one slice distance beyond the first or the last acquired slice.
+    UsageError
+        As `make_grid`.
+    """
+    source = Source.of(slices, source_spacing, spacing)
+    first /= source_spacing
+    beyond = max(-first, first + (number - 1) * source.ratio - source.last)
+    if beyond > 1 + source.margin:
+        raise GeometryError(
+            f"the reference reaches {beyond * source_spacing:g} mm beyond the input's slices; "
+            f"crop it to at most {source_spacing:g} mm"
+        )
+    return _grid("reference", source, spacing, first, number, interpolator)
+
+
+def _grid(
+    name: str,
+    source: Source,
+    spacing: float,
+    first: float,
+    number: int,
+    interpolator: Interpolator,
+) -> Grid:
+    if interpolator != "linear" and not source.even:
+        raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
+    indices = [source.index(first + source.ratio * i) for i in range(number)]
+    nodes = source.halved([index for index in indices if source.encloses(index)])
+    slices = tuple(_output_slice(index, source, nodes, interpolator) for index in indices)
+    return Grid(name, nodes, source.spacing, spacing, first, slices)
+
+
+def _output_slice(
+    index: float, source: Source, nodes: Nodes, interpolator: Interpolator
+) -> OutputSlice:
+    if not source.encloses(index):
+        end = Weight(0 if index < 0 else nodes.last, 1.0)
+        return OutputSlice("extrapolated", index, (end,))
+    index = nodes.clamped(index)
+    node = nodes.at(index)
+    if node is None:
+        return OutputSlice("interpolated", index, nodes.around(index, interpolator))
+    kind: Kind = "synthesised" if node % (1 << nodes.rounds) else "acquired"
+    return OutputSlice(kind, node / 2**nodes.rounds, (Weight(node, 1.0),))

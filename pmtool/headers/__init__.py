@@ -1,6 +1,0 @@
-"""What image files claim in their headers, read and judged before ITK believes it."""
-
-from pmtool.headers.declared import Declared
-from pmtool.headers.formats import declared, voxel_files
-
-__all__ = ["Declared", "declared", "voxel_files"]

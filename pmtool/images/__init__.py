@@ -1,0 +1,1 @@
+"""CT volumes in memory and in files; DICOM has its own package."""

@@ -1,0 +1,53 @@
+"""Which files are read, by the ends of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from pmtool.errors import InputError
+from pmtool.images.headers.declared import Declared
+from pmtool.images.headers.meta import declared_meta
+from pmtool.images.headers.nifti import declared_nifti
+from pmtool.images.headers.nrrd import declared_nrrd
+
+_NRRD = ("NrrdImageIO", declared_nrrd)
+_NIFTI = ("NiftiImageIO", declared_nifti)
+_META = ("MetaImageIO", declared_meta)
+READERS = {
+    ".nrrd": _NRRD,
+    ".nhdr": _NRRD,
+    ".nii": _NIFTI,
+    ".nii.gz": _NIFTI,
+    ".mha": _META,
+    ".mhd": _META,
+}
+"""ITK's reader and ours of the header; no other of ITK's formats holds a CT in HU."""
+
+
+def declared(path: Path) -> tuple[str, Declared]:
+    """The name of ITK's reader of a file, and what its header claims; raises `InputError`."""
+    name = path.name.lower()
+    for suffix, (reader, claim) in READERS.items():
+        if name.endswith(suffix):
+            try:
+                return reader, claim(path)
+            except OSError as error:
+                raise InputError(
+                    f"{path} cannot be read ({error.strerror or error}): change its permissions or "
+                    "copy it again"
+                ) from error
+    raise InputError(
+        f"{path} is no CT volume that pmtool reads; give a file whose name ends with "
+        f"{', '.join(READERS)}"
+    )
+
+
+def voxel_files(paths: Iterable[Path]) -> list[Path]:
+    """Files beside image headers that hold their voxels."""
+    found = []
+    for path in filter(Path.is_file, paths):
+        with suppress(InputError):
+            found += [claim.data for _, claim in [declared(path)] if claim.data != path]
+    return found

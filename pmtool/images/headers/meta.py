@@ -1,0 +1,55 @@
+"""MetaImage: https://itk.org/Wiki/ITK/MetaIO/Documentation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pmtool.images.headers.declared import Declared, Encoding, damaged
+from pmtool.images.headers.text import beside, header_lines, whole_numbers
+
+_BYTES = {
+    **dict.fromkeys(("MET_CHAR", "MET_UCHAR"), 1),
+    **dict.fromkeys(("MET_SHORT", "MET_USHORT"), 2),
+    **dict.fromkeys(("MET_INT", "MET_UINT", "MET_LONG", "MET_ULONG", "MET_FLOAT"), 4),
+    **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
+}
+_LAST = "ElementDataFile"
+_LONGEST = 255
+"""Characters of a value: MetaIO copies some into arrays of this length."""
+
+
+def declared_meta(path: Path) -> Declared:
+    """The claim of a MetaImage file; raises `InputError`."""
+    lines, start = header_lines(path, lambda line: line.split("=")[0].strip() == _LAST)
+    fields = _fields(path, lines)
+    try:
+        dimensions, size = int(fields["NDims"]), whole_numbers(fields["DimSize"])
+        channels = int(fields.get("ElementNumberOfChannels", "1"))
+        value_bytes = _BYTES[fields["ElementType"]]
+        name, skip = fields[_LAST], int(fields.get("HeaderSize", "0"))
+    except (KeyError, ValueError) as error:
+        raise damaged(path, f"its header lacks or garbles {error}") from error
+    if dimensions != len(size) or not 1 <= dimensions <= 10:
+        raise damaged(path, f"{dimensions} dimensions and {len(size)} sizes")
+    data = path
+    if name.upper() != "LOCAL":
+        data, start = beside(path, name), 0
+    packed = _true(fields.get("CompressedData", "False"))
+    textual = not _true(fields.get("BinaryData", "True"))
+    encoding: Encoding = "deflate" if packed else "text" if textual else "raw"
+    skipped = None if skip == -1 else start + skip
+    return Declared(path, (channels, *size), value_bytes, data, skipped, encoding)
+
+
+def _fields(path: Path, lines: list[str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for line in lines:
+        name, equals, value = (part.strip() for part in line.partition("="))
+        if not equals or len(value) > _LONGEST or name in fields:
+            raise damaged(path, f"see the line {line[:40]!r}", "MetaImage")
+        fields[name] = value
+    return fields
+
+
+def _true(value: str) -> bool:
+    return value[:1].upper() in ("T", "1")

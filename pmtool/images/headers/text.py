@@ -1,0 +1,61 @@
+"""What the textual headers of NRRD and MetaImage have in common."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from pmtool.errors import InputError
+from pmtool.images.headers.declared import damaged
+
+_MOST = 1 << 20
+"""Bytes of a header; ours have some hundred."""
+
+
+def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str], int]:
+    """The lines of a header up to the last one, and where the bytes after it start.
+
+    Raises
+    ------
+    InputError
+        If it is longer than a header can be.
+    """
+    lines, length = [], 0
+    with path.open("rb") as file:
+        while length < _MOST and (line := file.readline(_MOST)):
+            length += len(line)
+            lines.append(os.fsdecode(line).rstrip("\r\n"))
+            if is_last(lines[-1]):
+                break
+        else:
+            if length >= _MOST:
+                raise damaged(path, "its header does not end")
+    return lines, length
+
+
+def beside(path: Path, name: str) -> Path:
+    """The file in a header's folder that it names for its voxels.
+
+    Raises
+    ------
+    InputError
+        If it is elsewhere, one of several, or missing.
+    """
+    name = name.removeprefix("./")
+    if not name or Path(name).name != name or "%" in name or name.split()[0] == "LIST":
+        raise InputError(
+            f"{path} takes its voxels from {name!r}; a single file in the same folder is read, no "
+            "other: convert it to a file that holds both"
+        )
+    data = path.with_name(name)
+    if not data.is_file() or data.resolve().parent != path.resolve().parent:
+        raise InputError(
+            f"{path} takes its voxels from {name}, which is not in its folder; put the file there"
+        )
+    return data
+
+
+def whole_numbers(text: str) -> tuple[int, ...]:
+    """Numbers between spaces; raises ValueError."""
+    return tuple(int(word) for word in text.split())

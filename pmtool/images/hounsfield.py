@@ -1,0 +1,92 @@
+"""What may be in a CT's voxels, and what of it the network sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.errors import ContentError
+from pmtool.images.volume import Volume
+
+_SOFTEST = -500
+"""A volume that ends above it holds no air, so that nothing bounds it below by nature."""
+_CUT_SHARE = 0.01
+
+
+def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
+    """Refuse voxels that are not HU.
+
+    Parameters
+    ----------
+    volume
+        The CT.
+    assume_hu
+        Take any finite numbers of more than 8 bits.
+
+    Raises
+    ------
+    ContentError
+        If voxels have 8 bits, are complex, NaN or infinite; and, unless ``assume_hu``, if the
+        range of the values shows another scale or a window already applied.
+    """
+    dtype = volume.dtype
+    if dtype.kind not in "iuf" or dtype.itemsize < 2:
+        raise ContentError(f"{volume.name} has {dtype} voxels, which cannot hold HU")
+    if dtype.kind == "f" and not all(np.isfinite(s).all() for s in volume.slices):
+        raise ContentError(f"{volume.name} has NaN or infinite voxels; replace them by -1024")
+    if not assume_hu:
+        _check_range(volume)
+
+
+def _check_range(volume: Volume) -> None:
+    low = min(s.min() for s in volume.slices)
+    high = max(s.max() for s in volume.slices)
+    advice = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
+    found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
+    if low >= 0 or high - low <= 2:
+        raise ContentError(found + advice)
+    if low > _SOFTEST:
+        cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)
+        if cut > _CUT_SHARE * volume.slices.size:
+            raise ContentError(f"{found} and are cut off at the lower end{advice}")
+
+
+def for_network(values: NDArray[Any], window: tuple[int, int]) -> NDArray[np.int16]:
+    """A slice ``(H, W)`` clipped to the window, rounded to integers and contiguous."""
+    if values.dtype != np.int16:
+        values = np.rint(np.clip(values, *window))
+    elif values.min() < window[0] or values.max() > window[1]:
+        values = np.clip(values, *window)
+    return np.ascontiguousarray(values, dtype=np.int16)
+
+
+def restore_padding(made: NDArray[Any], above: NDArray[Any], below: NDArray[Any], low: int) -> None:
+    """Put padding where both acquired neighbours have it, in place.
+
+    Where the neighbours differ the larger value is taken.
+    """
+    outside = padding(above, low) & padding(below, low)
+    made[outside] = np.maximum(above[outside], below[outside])
+
+
+def padding(values: NDArray[Any], low: int) -> NDArray[np.bool_]:
+    """What of a slice ``(H, W)`` lies outside the field of view.
+
+    It is lower than any HU, ``low``; or ``low`` itself, where scans were clipped, in pieces of 5x5
+    pixels and more.
+    """
+    lowest = sitk.GetImageFromArray((values <= low).astype(np.uint8))
+    solid = sitk.BinaryMorphologicalOpening(lowest, (2, 2), sitk.sitkBox, 0, 1)
+    return np.asarray((values < low) | sitk.GetArrayFromImage(solid).astype(np.bool_))
+
+
+def to_voxels(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """HU rounded to the nearest integer, in the type of a volume's voxels."""
+    values = np.rint(values)
+    if dtype.kind != "f":
+        limits = np.iinfo(dtype)
+        values = np.clip(values, limits.min, limits.max)
+    return values.astype(dtype)

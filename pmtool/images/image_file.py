@@ -1,0 +1,194 @@
+"""Reading and writing images through ITK, with errors in one sentence and no half-written files."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from pathlib import Path
+from threading import Lock
+
+import SimpleITK as sitk
+
+from pmtool.errors import (
+    ContentError,
+    GeometryError,
+    InputError,
+    OutputError,
+    UsageError,
+    is_memory_shortage,
+)
+from pmtool.images.headers import Declared, declared
+from pmtool.images.nifti import NIFTI, check_transforms, stored_values
+from pmtool.system.files import move_into_place, temporary_beside
+from pmtool.system.limits import check_input
+
+FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
+
+
+def image_suffix(path: Path) -> str | None:
+    """The suffix of a format that pmtool writes, with its dot, or None."""
+    name = path.name.lower()
+    return max((f".{f}" for f in FORMATS if name.endswith(f".{f}")), key=len, default=None)
+
+
+def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
+    """A scalar 3-D image from a NRRD, NIfTI or MetaImage file.
+
+    Parameters
+    ----------
+    allow_large
+        Lift the limit on its size, `pmtool.system.limits.MAX_INPUT`.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, truncated, not an image, or takes its voxels from elsewhere.
+    MemoryBudgetError
+        If it is too large; nothing is allocated before.
+    GeometryError
+        If it is not three-dimensional or its axes are sheared.
+    ContentError
+        If it has several values a voxel.
+    """
+    if not path.is_file():
+        problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
+        raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
+    library, claim = declared(path)
+    claim.check_plausible()
+    with quiet_itk():
+        reader = _opened(path, library)
+        _check_header(path, reader, claim)
+        check_input(str(path), claim.bytes, allow_large=allow_large)
+        claim.check_complete()
+        try:
+            image: sitk.Image = reader.Execute()
+        except RuntimeError as error:
+            if is_memory_shortage(error):
+                raise
+            raise _unreadable(path) from error
+    if library == NIFTI:
+        check_transforms(path, reader)
+        image = stored_values(image, reader)
+    while image.GetDimension() > 3:
+        image = image[..., 0]
+    return image
+
+
+def write_image(image: sitk.Image, path: Path) -> None:
+    """Write all of an image or nothing, compressed; raises `OutputError`.
+
+    The files are written to a folder beside their destination and moved into place, a header
+    after its data.
+    """
+    try:
+        with temporary_beside(path) as folder:
+            folder.mkdir()
+            with quiet_itk():
+                sitk.WriteImage(image, str(folder / path.name), useCompression=True)
+            _, claim = declared(folder / path.name)
+            claim.check_complete()
+            for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
+                move_into_place(file, path.parent / file.name)
+    except (OSError, RuntimeError, InputError) as error:
+        raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
+
+
+def _opened(path: Path, library: str) -> sitk.ImageFileReader:
+    """A reader that knows the header; NIfTI cosines that ITK refuses are repaired."""
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO(library)
+    reader.SetFileName(str(path))
+    try:
+        reader.ReadImageInformation()
+    except RuntimeError as error:
+        if "orthonormal" not in str(error):
+            raise _unreadable(path) from error
+        os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
+        try:
+            reader.ReadImageInformation()
+        except RuntimeError:
+            raise _unreadable(path) from error
+    return reader
+
+
+def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> None:
+    if reader.GetNumberOfComponents() > 1:
+        raise ContentError(
+            f"{path} holds {reader.GetNumberOfComponents()} values a voxel (colour or vectors); "
+            "a CT has one"
+        )
+    size = reader.GetSize()
+    if len(size) < 3 or any(n > 1 for n in size[3:]):
+        raise GeometryError(
+            f"{path} has {len(size)} dimensions ({' x '.join(map(str, size))}); "
+            "give one volume of three, such as image[:, :, :, 0] in SimpleITK"
+        )
+    if math.prod(size) != math.prod(claim.size):
+        raise _unreadable(path)
+
+
+def _unreadable(path: Path) -> InputError:
+    return InputError(
+        f"{path} is truncated, damaged or not an image that ITK can read; copy it again or write "
+        "it with another program"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """One line of an exception; ITK's span many."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return "ITK could not write it; is the disk full?"
+
+
+class _Silence:
+    """Of the whole process, while any of its threads wants it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._made = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._made.enter_context(_silenced())
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._made.close()
+
+
+_SILENCE = _Silence()
+
+
+def quiet_itk() -> AbstractContextManager[None]:
+    """Keep ITK's and its file libraries' own remarks off standard error."""
+    return _SILENCE
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    permissive = os.environ.get("ITK_NIFTI_SFORM_PERMISSIVE")
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if permissive is None:
+            os.environ.pop("ITK_NIFTI_SFORM_PERMISSIVE", None)
+
+
+def check_format(path: Path) -> None:
+    """Raise `UsageError` unless the suffix names a format that pmtool writes."""
+    if image_suffix(path) is None:
+        raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}")

@@ -1,0 +1,83 @@
+"""What a NIfTI header says and ITK passes over."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.errors import GeometryError
+from pmtool.geometry.directions import orthonormal
+
+NIFTI = "NiftiImageIO"
+"""ITK's reader."""
+_LPS = np.array([-1.0, -1.0, 1.0])
+"""Turns NIfTI's RAS into ITK's LPS."""
+_NEAR = 0.02
+"""Difference of transforms, in voxels, that repairs and rounding explain."""
+_INTEGERS = {2, 4, 8, 256, 512, 768}
+"""Codes of the integer types of up to 32 bits."""
+_FLOATS = (sitk.sitkFloat32, sitk.sitkFloat64)
+_EXACT = 2**24
+"""Largest integer up to which all are float32 numbers."""
+
+
+def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
+    """Compare the sform with what ITK makes of a header: pixdim, and one transform of two.
+
+    Raises
+    ------
+    GeometryError
+        If pixdim and sform give different spacings, or the axes are sheared.
+
+    Warns
+    -----
+    UserWarning
+        If slightly skewed axes were repaired, or qform and sform place the volume differently and
+        the qform was taken.
+    """
+    if int(reader.GetMetaData("sform_code")) <= 0:
+        return
+    sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
+    lengths = np.linalg.norm(sform[:, :3], axis=0)
+    if lengths.all() and reader.GetMetaData("ITK_sform_corrected") == "YES":
+        orthonormal(sform[:, :3] / lengths, str(path))
+    spacing = np.array(reader.GetSpacing()[:3])
+    if not np.allclose(lengths, spacing, rtol=1e-3):
+        told = (" x ".join(f"{x:g}" for x in values) for values in (spacing, lengths))
+        raise GeometryError(
+            f"{path} gives two spacings, {next(told)} mm as pixdim and {next(told)} mm in its "
+            "sform; mend its header"
+        )
+    dimensions = reader.GetDimension()
+    direction = np.array(reader.GetDirection()).reshape(dimensions, dimensions)[:3, :3]
+    taken = np.column_stack([direction * spacing, reader.GetOrigin()[:3]]) * _LPS[:, None]
+    if not np.allclose(taken, sform, rtol=1e-3, atol=_NEAR * spacing.min()):
+        warnings.warn(
+            f"the qform and the sform of {path} place it differently; the qform is taken",
+            stacklevel=2,
+        )
+
+
+def stored_values(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
+    """The image with the values that its header means, as integers where these are whole.
+
+    ITK makes float32 of all that is scaled, and adds the intercept where a slope of 0 says that
+    nothing is.
+    """
+    slope, intercept = (float(reader.GetMetaData(f"scl_{x}")) for x in ("slope", "inter"))
+    if int(reader.GetMetaData("datatype")) not in _INTEGERS or image.GetPixelID() not in _FLOATS:
+        return image
+    if slope == 0 or math.isnan(slope):
+        image, slope, intercept = image - intercept, 1, 0
+    extremes = sitk.MinimumMaximumImageFilter()
+    extremes.Execute(image)
+    low, high = extremes.GetMinimum(), extremes.GetMaximum()
+    if slope % 1 or intercept % 1 or not max(-low, high) <= _EXACT:
+        return image
+    small = max(-low - 1, high) < 2**15
+    integers: sitk.Image = sitk.Cast(image, sitk.sitkInt16 if small else sitk.sitkInt32)
+    return integers

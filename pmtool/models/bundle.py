@@ -1,0 +1,199 @@
+"""A model on disk: a folder with a manifest, the weights, and the graphs that refer to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pmtool.errors import ModelError
+from pmtool.models.hyperparameters import Hyperparameters
+
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+NETWORK = "network."
+"""Prefix of the network's own weights in the file; the others are derived from them."""
+CARD, TRAINING_LOG = "README.md", "training.csv"
+"""Texts on a model, which a bundle may lack; no hash covers them, as they decide no voxel."""
+_LONGEST = 1 << 20
+"""Bytes of a manifest."""
+_NOT_OURS = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    ModelError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+"""What comes of reading JSON that is not what we write."""
+DEFAULT = Path(__file__).parent / "default"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a bundle says of itself.
+
+    Attributes
+    ----------
+    spacing_mm
+        Least and greatest distance of a new slice to its neighbours in training.
+    files
+        SHA-256 of every other file of the bundle, by its name.
+    errors
+        Largest absolute difference of ONNX Runtime from PyTorch at export, by graph.
+    """
+
+    name: str
+    trained_on: str
+    licence: str
+    spacing_mm: tuple[float, float]
+    hyperparameters: Hyperparameters
+    files: dict[str, str]
+    errors: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            **asdict(self),
+            "spacing_mm": list(self.spacing_mm),
+            "hyperparameters": self.hyperparameters.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Manifest:
+        """The inverse of `to_json`; raises `ModelError` or one of Python's errors."""
+        low, high = (float(x) for x in values["spacing_mm"])
+        if not 0 < low <= high < math.inf:
+            raise ModelError(f"the spacings {low:g} to {high:g} mm are no range")
+        texts = {name: str(values[name]) for name in ("name", "trained_on", "licence")}
+        if not all(text.isprintable() for text in texts.values()):
+            raise ModelError("the manifest's texts hold control characters")
+        files = {str(name): str(digest) for name, digest in values["files"].items()}
+        if WEIGHTS not in files:
+            raise ModelError("the manifest names no weights")
+        typed = {
+            "spacing_mm": (low, high),
+            "hyperparameters": Hyperparameters.from_json(values["hyperparameters"]),
+            "files": files,
+            "errors": {str(name): float(error) for name, error in values["errors"].items()},
+        }
+        return cls(**{**values, **texts, **typed})
+
+
+class Bundle:
+    """A model whose files are there and unaltered."""
+
+    def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
+        self.folder, self.manifest, self.hash = folder, manifest, digest
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of the network."""
+        return self.manifest.hyperparameters
+
+    @property
+    def weights(self) -> Path:
+        """The safetensors file."""
+        return self.folder / WEIGHTS
+
+    def graph(self, name: str) -> Path:
+        """The ONNX file of a graph; raises `ModelError` if the bundle has none."""
+        if f"{name}.onnx" not in self.manifest.files:
+            raise ModelError(f"the model in {self.folder} has no graph {name}: export it again")
+        return self.folder / f"{name}.onnx"
+
+    @classmethod
+    def load(cls, folder: Path | None = None) -> Bundle:
+        """Read and check a bundle, by default the one that ships.
+
+        Raises
+        ------
+        ModelError
+            If a file is missing or altered, or the manifest is not one of ours.
+        """
+        folder = DEFAULT if folder is None else folder
+        path = folder / MANIFEST
+        try:
+            content = _read(path)
+            manifest = Manifest.from_json(json.loads(content))
+        except OSError as error:
+            raise ModelError(
+                f"no model was found in {folder}: {path.name} is missing; give another folder"
+            ) from error
+        except _NOT_OURS as error:
+            raise ModelError(
+                f"{path} is not the manifest of a pmtool model: export the model again"
+            ) from error
+        for name, expected in manifest.files.items():
+            _check(folder, name, expected)
+        tensor_places(folder / WEIGHTS)
+        return cls(folder, manifest, hashlib.sha256(content).hexdigest())
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
+    """Offset and length in bytes of every tensor of a safetensors file.
+
+    Raises
+    ------
+    ModelError
+        If the file is none.
+    """
+    try:
+        with path.open("rb") as file:
+            start = 8 + int.from_bytes(file.read(8), "little")
+            if start > path.stat().st_size:
+                raise ValueError("the header is longer than the file")
+            header = json.loads(file.read(start - 8))
+            length = os.fstat(file.fileno()).st_size - start
+        header.pop("__metadata__", None)
+        spans = {name: entry["data_offsets"] for name, entry in header.items()}
+        if not all(0 <= first <= last <= length for first, last in spans.values()):
+            raise ValueError("a tensor lies outside of the file")
+        return {name: (start + first, last - first) for name, (first, last) in spans.items()}
+    except (OSError, *_NOT_OURS) as error:
+        raise ModelError(f"{path} is no safetensors file: export the model again") from error
+
+
+def _check(folder: Path, name: str, expected: str) -> None:
+    """Raise `ModelError` unless a file of the bundle is what the manifest says."""
+    path = folder / name
+    if Path(name).name != name or name == ".." or _leads_away(path):
+        raise ModelError(
+            f"the model in {folder} names a file outside of its folder: {name}; copy the file there"
+        )
+    try:
+        if not path.is_file():
+            raise FileNotFoundError(name)
+        found = file_hash(path)
+    except OSError as error:
+        raise ModelError(
+            f"the model in {folder} is incomplete: {name} cannot be read; export it again"
+        ) from error
+    if found != expected:
+        raise ModelError(f"{path} is damaged or altered: install or export the model again")
+
+
+def _leads_away(path: Path) -> bool:
+    return path.resolve().parent != path.parent.resolve()
+
+
+def _read(path: Path) -> bytes:
+    """The content of a manifest; raises OSError and ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    with path.open("rb") as file:
+        content = file.read(_LONGEST + 1)
+    if len(content) > _LONGEST:
+        raise ValueError("no manifest is so long")
+    return content

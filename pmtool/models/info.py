@@ -1,0 +1,72 @@
+"""What `pmtool info` tells of a model: its card, its manifest and the end of its training log."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+from pmtool.models.bundle import CARD, NETWORK, TRAINING_LOG, Bundle, tensor_places
+
+_FLOAT_BYTES = 4
+
+
+def model_info(folder: Path | None = None) -> str:
+    """A text on a model, by default on the one that ships.
+
+    Raises
+    ------
+    ModelError
+        If the folder holds no model, or a damaged one.
+    """
+    bundle = Bundle.load(folder)
+    return "\n\n".join([_card(bundle), _facts(bundle), _training(bundle)])
+
+
+def _card(bundle: Bundle) -> str:
+    return _read(bundle, CARD) or f"No model card ({CARD})."
+
+
+def _facts(bundle: Bundle) -> str:
+    manifest = bundle.manifest
+    sizes = bundle.hyperparameters.to_json()
+    low, high = manifest.spacing_mm
+    rows = {
+        "name": manifest.name,
+        "folder": bundle.folder,
+        "hash": bundle.hash,
+        "licence": manifest.licence,
+        "trained on": manifest.trained_on,
+        "distance of slices": f"{low:g} to {high:g} mm, from a new slice to its neighbours",
+        **{name.replace("_", " "): value for name, value in sizes.items()},
+        "parameters": f"{_parameters(bundle):,}, weight normalisation folded in",
+        "graphs against PyTorch": ", ".join(f"{g} {e:.1e}" for g, e in manifest.errors.items()),
+    }
+    return _table("Manifest", rows)
+
+
+def _parameters(bundle: Bundle) -> int:
+    """Of the network, whose weights are float32; the graphs' derived ones do not count."""
+    places = tensor_places(bundle.weights)
+    own = (length for name, (_, length) in places.items() if name.startswith(NETWORK))
+    return sum(own) // _FLOAT_BYTES
+
+
+def _training(bundle: Bundle) -> str:
+    """The last figure of every column; some have one only now and then."""
+    rows = list(csv.DictReader(_read(bundle, TRAINING_LOG).splitlines()))
+    last = {name: value for row in rows for name, value in row.items() if name and value}
+    if not last:
+        return f"No training log ({TRAINING_LOG})."
+    return _table("End of the training log", last)
+
+
+def _table(title: str, rows: Mapping[str, object]) -> str:
+    width = max(map(len, rows))
+    return "\n".join([title, *(f"  {name:{width}}  {value}" for name, value in rows.items())])
+
+
+def _read(bundle: Bundle, name: str) -> str:
+    """The text of a file that a bundle may have or not."""
+    path = bundle.folder / name
+    return path.read_text("utf-8", "replace").strip() if path.is_file() else ""

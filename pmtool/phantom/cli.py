@@ -1,0 +1,33 @@
+"""``pmtool phantom``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("target", metavar="OUT", type=_PATH)
+@click.option("--slices", type=click.IntRange(2), default=40, show_default=True)
+@click.option("--size", type=click.IntRange(16), default=512, show_default=True, help="Pixels.")
+@click.option("--spacing", type=float, default=2.5, show_default=True, help="Of slices, mm.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def phantom(
+    target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool, debug: bool
+) -> None:
+    """Write a synthetic chest CT to OUT, to try pmtool with."""
+    from pmtool.images.image_file import write_image
+    from pmtool.phantom.chest import chest_phantom
+    from pmtool.resampling.options import check_output
+
+    check_output(target, overwrite)
+    in_plane = 0.7 * 512 / size
+    image = chest_phantom(
+        size=size, slices=slices, spacing=(in_plane, in_plane, spacing), seed=seed
+    )
+    write_image(image, target)

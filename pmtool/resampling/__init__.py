@@ -1,0 +1,1 @@
+"""`pmtool resample`: from a volume to one with more slices."""

@@ -1,0 +1,91 @@
+"""Putting the output together from acquired and generated slices."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.geometry.grid import Grid, OutputSlice
+from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
+from pmtool.images.volume import Volume
+from pmtool.resampling.journal import SliceKey, SliceStore
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The nodes of a grid: acquired slices of a volume, generated ones of a store.
+
+    Attributes
+    ----------
+    volume
+        The input.
+    grid
+        Of the output.
+    generated
+        Slices in HU within ``window``.
+    window
+        The lowest and highest HU that the network knows.
+    """
+
+    volume: Volume
+    grid: Grid
+    generated: SliceStore
+    window: tuple[int, int]
+
+    def node(self, node: int, sample: int = 0) -> NDArray[np.int16]:
+        """A node ``(H, W)`` as the network sees it, HU within the window."""
+        if self.grid.is_acquired(node):
+            return for_network(self.volume.slices[node >> self.grid.rounds], self.window)
+        return self.generated[self.key(node, sample)]
+
+    def key(self, node: int, sample: int) -> SliceKey:
+        """Where the store keeps a generated node."""
+        return SliceKey(self.grid.number(node), sample)
+
+    def render(self, output: OutputSlice, sample: int = 0) -> NDArray[Any]:
+        """A slice of the output ``(H, W)``, in the input's type.
+
+        Acquired slices, and extrapolated ones that repeat them, are taken as they are.
+        """
+        if output.kind in ("acquired", "extrapolated"):
+            index = output.weights[0].node >> self.grid.rounds
+            return np.ascontiguousarray(self.volume.slices[index])
+        made = self._made(output, sample)
+        above, below = (self.volume.slices[index] for index in output.gap)
+        restore_padding(made, above, below, self.window[0])
+        return made
+
+    def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
+        """Standard deviation of a slice over its samples; zero where it was acquired."""
+        if output.kind in ("acquired", "extrapolated"):
+            return np.zeros(self.volume.shape, np.float32)
+        stack = np.stack([self.render(output, sample) for sample in range(samples)])
+        return np.asarray(np.std(stack, axis=0, ddof=1, dtype=np.float64), dtype=np.float32)
+
+    def _made(self, output: OutputSlice, sample: int) -> NDArray[Any]:
+        if len(output.weights) == 1:
+            return to_voxels(self.node(output.weights[0].node, sample), self.volume.dtype)
+        total = np.zeros(self.volume.shape)
+        for weight in output.weights:
+            total += weight.share * self.node(weight.node, sample)
+        return to_voxels(np.clip(total, *self.window), self.volume.dtype)
+
+
+def assemble(stack: Stack) -> sitk.Image:
+    """The resampled volume."""
+    image = stack.volume.empty_on(stack.grid)
+    for index, output in enumerate(stack.grid.slices):
+        stack.volume.put_slice(image, index, stack.render(output))
+    return image
+
+
+def uncertainty(stack: Stack, samples: int) -> sitk.Image:
+    """The standard deviation over the samples, HU, float32."""
+    image = stack.volume.empty_on(stack.grid, sitk.sitkFloat32)
+    for index, output in enumerate(stack.grid.slices):
+        stack.volume.put_slice(image, index, stack.deviation(output, samples))
+    return image

@@ -1,0 +1,184 @@
+"""Where generated slices are kept until the output is put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.errors import OutputError, UsageError
+from pmtool.system.files import move_into_place, remove_leftovers, temporary_beside
+
+_KEY = "key.json"
+_OUTPUTS = "outputs.json"
+_SLICES = "????????-*.npy"
+T = TypeVar("T", dict[str, Any], list[str])
+
+
+class SliceKey(NamedTuple):
+    """Identifies a generated slice: its number (`Grid.number`) and which of several samples."""
+
+    number: int
+    sample: int
+
+
+class SliceStore(Protocol):
+    """A mapping of generated slices, HU; a plain dictionary is one in memory."""
+
+    def __contains__(self, key: object, /) -> bool: ...
+    def __getitem__(self, key: SliceKey, /) -> NDArray[np.int16]: ...
+    def __setitem__(self, key: SliceKey, values: NDArray[np.int16], /) -> None: ...
+
+
+class Journal:
+    """A store in a folder: one file a slice, and a file that says what they are slices of.
+
+    Every file appears whole or not at all, so that a run can be stopped at any moment.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    def open(cls, folder: Path, key: dict[str, Any], *, resume: bool, discard: bool) -> Journal:
+        """Start a journal, or go on with one that has the same key.
+
+        Parameters
+        ----------
+        folder
+            Its place.
+        key
+            Everything that decides the slices; plain JSON values.
+        resume
+            Go on with what is there.
+        discard
+            Unless ``resume``, delete what is there.
+
+        Raises
+        ------
+        UsageError
+            If there is a journal and neither is asked for, or if it has another key.
+        OutputError
+            If the folder cannot be written, or holds something else.
+        """
+        journal = cls(folder)
+        try:
+            folder.mkdir(exist_ok=True)
+            if discard and not resume:
+                journal._clear()
+            if (folder / _KEY).exists():
+                journal._check_resumable(key, resume)
+            else:
+                journal._clear()
+                journal._check_empty()
+                journal._write(_KEY, json.dumps(key, indent=1).encode())
+        except OSError as error:
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+        return journal
+
+    def matches(self, key: dict[str, Any]) -> bool:
+        """Whether there is a journal with this key."""
+        return self._key() == key
+
+    @property
+    def outputs(self) -> set[Path]:
+        """Files that the run has said it will write: they are its own, should it be killed."""
+        return {Path(str(name)) for name in self._read(_OUTPUTS, list)}
+
+    def expect(self, outputs: Iterable[Path]) -> None:
+        """Note files that the run will write, and remove what was left of earlier attempts."""
+        paths = {path.resolve() for path in outputs}
+        for path in paths:
+            remove_leftovers(path)
+        self._write(_OUTPUTS, json.dumps(sorted(map(str, paths | self.outputs))).encode())
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is one; its folder alone is none."""
+        return (self.folder / _KEY).exists()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is not a single slice."""
+        return not any(self.folder.glob(_SLICES))
+
+    def remove(self) -> None:
+        """Delete it with all its slices.
+
+        The key goes first: a journal without one is over.
+        """
+        try:
+            self._clear()
+            self.folder.rmdir()
+        except OSError as error:
+            raise OutputError(f"{self.folder} cannot be removed: {error.strerror}") from error
+
+    def __contains__(self, key: object) -> bool:
+        if not isinstance(key, SliceKey) or not self._path(key).exists():
+            return False
+        try:
+            np.load(self._path(key), mmap_mode="r")
+        except (ValueError, EOFError):  # damaged since it was written
+            return False
+        return True
+
+    def __getitem__(self, key: SliceKey) -> NDArray[np.int16]:
+        values: NDArray[np.int16] = np.load(self._path(key))
+        return values
+
+    def __setitem__(self, key: SliceKey, values: NDArray[np.int16]) -> None:
+        buffer = BytesIO()
+        np.save(buffer, values)
+        try:
+            self._write(self._path(key).name, buffer.getvalue())
+        except OSError as error:
+            raise OutputError(f"{self._path(key)} cannot be written: {error.strerror}") from error
+
+    def _path(self, key: SliceKey) -> Path:
+        return self.folder / f"{key.number:08x}-{key.sample}.npy"
+
+    def _write(self, name: str, content: bytes) -> None:
+        with temporary_beside(self.folder / name) as temporary:
+            temporary.write_bytes(content)
+            move_into_place(temporary, self.folder / name)
+
+    def _clear(self) -> None:
+        """Delete what a journal consists of, and nothing else."""
+        (self.folder / _KEY).unlink(missing_ok=True)
+        for pattern in (_SLICES, _OUTPUTS, ".*.tmp"):
+            for file in self.folder.glob(pattern):
+                file.unlink(missing_ok=True)
+
+    def _check_empty(self) -> None:
+        if any(self.folder.iterdir()):
+            raise OutputError(f"{self.folder} holds files that are not of a run: move them away")
+
+    def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
+        if not resume:
+            raise UsageError(
+                f"{self.folder} holds an interrupted run; go on with --resume or discard it with "
+                "--overwrite"
+            )
+        found = self._key()
+        different = sorted(name for name, value in key.items() if found.get(name) != value)
+        if different:
+            raise UsageError(
+                f"{self.folder} holds a run with another {', '.join(different)}; repeat the "
+                "options of that run or discard it with --overwrite and without --resume"
+            )
+
+    def _key(self) -> dict[str, Any]:
+        return self._read(_KEY, dict)
+
+    def _read(self, name: str, kind: type[T]) -> T:
+        """A file's content, empty where it is not what we write."""
+        try:
+            found = json.loads((self.folder / name).read_bytes())
+        except (FileNotFoundError, ValueError, RecursionError):
+            return kind()
+        return found if isinstance(found, kind) else kind()

@@ -1,0 +1,52 @@
+"""What a run needs of memory and disk, refused before the work where it is not there."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+
+from pmtool.errors import MemoryBudgetError
+from pmtool.geometry.grid import Grid
+from pmtool.images.volume import Volume
+from pmtool.resampling.options import Outputs
+from pmtool.system.limits import check_disk, check_memory, gibibytes
+
+_GENERATED = np.dtype(np.int16).itemsize
+_DEVIATION = np.dtype(np.float32).itemsize
+
+
+def check_memory_for(volume: Volume, grid: Grid, budget: int | None) -> None:
+    """Raise `MemoryBudgetError` if input and output exceed a budget or the output what is free."""
+    pixels = math.prod(volume.shape)
+    output = volume.dtype.itemsize * pixels * len(grid.slices)
+    needed = volume.dtype.itemsize * pixels * len(volume.slices) + output
+    if budget is not None and needed > budget:
+        raise MemoryBudgetError(
+            f"input and output alone take {gibibytes(needed)}; give a larger --memory"
+        )
+    check_memory(output, "the output")
+
+
+def check_disk_for(
+    volume: Volume, grid: Grid, mask: Volume | None, outputs: Outputs, generated: int
+) -> None:
+    """Raise `OutputError` if the outputs and the journal do not fit on their disks.
+
+    Parameters
+    ----------
+    mask
+        That will be written on the grid.
+    generated
+        Slices that the journal will hold.
+    """
+    pixels = math.prod(volume.shape)
+    whole = pixels * len(grid.slices)
+    needed: dict[Path | None, int] = {
+        outputs.image: whole * volume.dtype.itemsize,
+        outputs.uncertainty: whole * _DEVIATION,
+        outputs.segmentation_out: 0 if mask is None else whole * mask.dtype.itemsize,
+        outputs.journal: pixels * generated * _GENERATED,
+    }
+    check_disk({path: size for path, size in needed.items() if path is not None})

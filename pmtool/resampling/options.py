@@ -1,0 +1,273 @@
+"""What can be asked of `pmtool.resample`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from pmtool.backends.protocol import Precision
+from pmtool.dicom import require_pydicom
+from pmtool.errors import OutputError, UsageError
+from pmtool.geometry.grid import GRIDS, GridName
+from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
+from pmtool.images.image_file import check_format, image_suffix
+from pmtool.sampling.mixture import Mode
+
+if TYPE_CHECKING:
+    import SimpleITK as sitk
+
+MaskInterpolation = Literal["nearest", "linear"]
+_PATHS = {"uncertainty", "segmentation", "segmentation_out", "preview", "statistics"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What decides the slices of the output, and the means to make them.
+
+    Attributes
+    ----------
+    grid
+        Where the output's slices lie: one of `pmtool.geometry.grid.GRIDS`.
+    reference
+        A file or an image whose slices say where they lie instead.
+    interpolator
+        For slices that no round of generation meets: ``linear`` or ``bspline``.
+    model
+        A bundle's folder; the default model where it is None.
+    device, backend, precision
+        See `pmtool.backends.selection.choose_engine`.
+    seed
+        Of the random numbers, in [0, 2**64).
+    mode
+        ``sample`` draws pixels; ``median`` and ``mean`` take those of the distribution.
+    window
+        Width of the windows, or ``full``; the device's default where it is None.
+    batch
+        Windows at once.
+    threads
+        Of the processor.
+    memory
+        Budget of the whole process, bytes.
+    samples
+        Drawn of every slice for the uncertainty; the output is the first.
+    assume_hu
+        Take voxels for HU whose range says otherwise.
+    allow_large
+        Read an input beyond `pmtool.system.limits.MAX_INPUT`.
+    series_uid
+        Which series of several, in DICOM.
+    allow_uneven
+        Take slices whose distances differ, at their true positions.
+    """
+
+    grid: GridName = "keep-slices"
+    reference: str | Path | sitk.Image | None = None
+    interpolator: Interpolator = "linear"
+    model: str | Path | None = None
+    device: str = "auto"
+    backend: str | None = None
+    precision: Precision | None = None
+    seed: int = 0
+    mode: Mode = "sample"
+    window: int | Literal["full"] | None = None
+    batch: int | None = None
+    threads: int | None = None
+    memory: int | None = None
+    samples: int = 1
+    assume_hu: bool = False
+    allow_large: bool = False
+    series_uid: str | None = None
+    allow_uneven: bool = False
+
+    def __post_init__(self) -> None:
+        _check_choice("grid", self.grid, GRIDS)
+        _check_choice("interpolator", self.interpolator, INTERPOLATORS)
+        _check_choice("mode", self.mode, get_args(Mode))
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"the seed must lie in [0, 2**64), not {self.seed}")
+        for name in ("batch", "threads", "memory", "samples"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be positive, not {value}")
+        if self.reference is not None and self.grid != "keep-slices":
+            raise UsageError("a reference image is a grid of its own; give it or --grid, not both")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The files to write; all are checked before the work and each appears whole or not at all.
+
+    Attributes
+    ----------
+    image
+        The resampled volume; its suffix names the format. A sidecar ``<image>.json`` goes with
+        it, and a folder ``<image>.partial`` while the work goes on.
+    dicom
+        The volume is a DICOM series, and ``image`` its folder.
+    uncertainty
+        Standard deviation over the samples, HU, float32.
+    segmentation
+        A mask to read, on the input's grid.
+    segmentation_out
+        The mask on the output's grid.
+    segmentation_interpolation
+        ``nearest``, or ``linear`` with threshold 0.5.
+    preview
+        A PNG of the volume before and after.
+    statistics
+        JSON of every slice's mean, deviation and noise.
+    overwrite
+        Replace files, and discard an interrupted run unless ``resume``.
+    resume
+        Go on with an interrupted run.
+    repeatable
+        Whoever repeats the run goes on unasked, as `pmtool cohort` does.
+    """
+
+    image: Path
+    dicom: bool = False
+    uncertainty: Path | None = None
+    segmentation: Path | None = None
+    segmentation_out: Path | None = None
+    segmentation_interpolation: MaskInterpolation = "nearest"
+    preview: Path | None = None
+    statistics: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    repeatable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.image.name in ("", ".."):  # others would be named after it
+            raise UsageError(f"{self.image} is no name for an output; give one, as out.nrrd")
+        if (self.segmentation is None) != (self.segmentation_out is None):
+            raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
+        interpolations = get_args(MaskInterpolation)
+        _check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
+        for path in (None if self.dicom else self.image, self.uncertainty, self.segmentation_out):
+            if path is not None:
+                check_format(path)
+        if self.preview is not None and self.preview.suffix.lower() != ".png":
+            raise UsageError(f"the preview is a PNG; {self.preview} must end with .png")
+
+    @property
+    def sidecar(self) -> Path:
+        """What was done, as JSON."""
+        return self.image.with_name(f"{self.image.name}.json")
+
+    @property
+    def journal(self) -> Path:
+        """The folder of finished slices."""
+        return self.image.with_name(f"{self.image.name}.partial")
+
+    def files(self) -> list[Path]:
+        """All that will be written."""
+        optional = (self.uncertainty, self.segmentation_out, self.preview, self.statistics)
+        return [self.image, self.sidecar, *(path for path in optional if path is not None)]
+
+    def check_writable(self, inputs: list[Path]) -> None:
+        """Raise `OutputError` for what exists, has no folder, or would replace an input.
+
+        What exists when a run goes on is judged by `resumption`: its own files may.
+        """
+        files = [path for file in self.files() for path in (file, *_detached(file))]
+        taken = [path.resolve() for path in inputs]
+        for number, path in enumerate(files):
+            self.check(path, self.overwrite or self.resume)
+            if any(path.resolve() in (source, *source.parents) for source in taken):
+                raise OutputError(f"{path} is an input; write the output to another file")
+            if path.resolve() in [other.resolve() for other in files[:number]]:
+                raise OutputError(f"two outputs would be written to {path}; name another file")
+
+    def check(self, path: Path, overwrite: bool) -> None:
+        """Raise `OutputError` if one of the files cannot be written or must not be replaced."""
+        if not self.dicom or path != self.image:
+            check_output(path, overwrite)
+            return
+        require_pydicom()
+        from pmtool.dicom.folder import check_folder
+
+        check_place(path)
+        check_folder(path, overwrite)
+
+
+def _detached(path: Path) -> list[Path]:
+    """The file that ITK writes beside a header."""
+    return [path.with_suffix(".zraw")] if path.suffix.lower() == ".mhd" else []
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` for a file that exists or that has no folder to stand in."""
+    check_place(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def check_place(path: Path) -> None:
+    """Raise `OutputError` unless there is a folder that a file or folder can be written to."""
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def split_options(
+    output: str | Path | None, values: dict[str, Any]
+) -> tuple[Options, Outputs | None]:
+    """Sort keyword arguments into what is computed and what is written.
+
+    Parameters
+    ----------
+    output
+        The resampled volume's file or, as `names_folder` tells, the folder of its DICOM series;
+        None where nothing is written.
+    values
+        Fields of `Options` and of `Outputs`; paths may be strings.
+
+    Raises
+    ------
+    UsageError
+        If a value is not possible, or files are asked for without an output.
+    TypeError
+        If a name is unknown.
+    """
+    names = {field.name for field in fields(Outputs)}
+    kept = {name: value for name, value in values.items() if name not in names}
+    written = {name: value for name, value in values.items() if name in names}
+    if output is None:
+        if written:
+            raise UsageError(f"{', '.join(sorted(written))} need an output file; give output=")
+        return Options(**kept), None
+    for name in _PATHS & set(written):
+        written[name] = None if written[name] is None else Path(written[name])
+    written.setdefault("dicom", names_folder(output))
+    return Options(**kept), Outputs(Path(output), **written)
+
+
+def names_folder(output: str | Path) -> bool:
+    """Whether an output is meant to be a folder: it ends with a slash or is one already."""
+    return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
+
+
+def with_format(output: str, name: str | None) -> str:
+    """An output with the suffix of a format where it has none; raises `UsageError`.
+
+    A format may be ``dicom``, whose suffix is a slash.
+    """
+    suffix = "/" if names_folder(output) else image_suffix(Path(output))
+    wanted = "/" if name == "dicom" else f".{name}"
+    if name is None or suffix == wanted:
+        return output
+    if suffix is not None:
+        raise UsageError(
+            f"{output} does not end with {wanted}, the format asked for; change either"
+        )
+    return output + wanted
+
+
+def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"there is no {what} {value!r}; choose one of {', '.join(choices)}")

@@ -1,0 +1,268 @@
+"""`pmtool.resample`: from a volume to one with more slices."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import SimpleITK as sitk
+
+import pmtool
+from pmtool.errors import UsageError
+from pmtool.geometry.grid import Grid
+from pmtool.images.headers import voxel_files
+from pmtool.images.hounsfield import check_hounsfield
+from pmtool.images.image_file import write_image
+from pmtool.images.volume import Volume, load_volume
+from pmtool.models.bundle import Bundle
+from pmtool.resampling import report
+from pmtool.resampling.assembly import Stack, assemble, uncertainty
+from pmtool.resampling.needs import check_disk_for, check_memory_for
+from pmtool.resampling.options import Options, Outputs, split_options
+from pmtool.resampling.preview import preview_png
+from pmtool.resampling.resumption import resumable
+from pmtool.resampling.segmentation import load_mask, resample_mask
+from pmtool.resampling.synthesis import Progress, missing_jobs, synthesise
+from pmtool.resampling.target import target_grid
+from pmtool.sampling.sampler import Estimate, Sampler, SamplerOptions
+from pmtool.system.files import write_bytes
+
+_log = logging.getLogger("pmtool")
+
+
+def resample(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None = None,
+    output: str | Path | None = None,
+    *,
+    progress: Progress | None = None,
+    **options: Any,
+) -> sitk.Image:
+    """Refine the spacing between a CT's slices, generating new ones with PixelMiner.
+
+    Parameters
+    ----------
+    image
+        A CT in HU: a file (NRRD, NIfTI, MetaImage), a DICOM series as a folder, a zip or an
+        enhanced file, or an image.
+    spacing
+        Wanted between slices, mm: one number, or x, y, z with 0 for "keep". Left out where a
+        reference image says it.
+    output
+        A file to write or, ending with a slash, a folder for a DICOM series; with
+        a sidecar. Finished slices are then kept beside it until it is
+        complete, so that an interrupted run can go on.
+    progress
+        Called with the slices generated so far, a fraction, and their total.
+    **options
+        The fields of `Options` and, with an output, of `Outputs`.
+
+    Returns
+    -------
+    SimpleITK.Image
+        Of the input's voxel type, in-plane grid and direction; under the default grid with all
+        its acquired slices, bit for bit.
+
+    Raises
+    ------
+    PmtoolError
+        One of the errors of `pmtool.errors`, whose classes say what is wrong.
+
+    Warns
+    -----
+    UserWarning
+        Of repaired directions, interpolated slices, and spacings the model was not trained on.
+    """
+    chosen, outputs = split_options(output, options)
+    run = prepare(image, spacing, outputs, chosen)
+    return finish(run, progress)
+
+
+@dataclass
+class Run:
+    """A request that was checked, and all it takes to carry it out.
+
+    Attributes
+    ----------
+    key
+        Everything that decides the output's voxels, as plain JSON values.
+    """
+
+    stack: Stack
+    options: Options
+    outputs: Outputs | None
+    sampler: Sampler
+    mask: Volume | None
+    estimate: Estimate
+    key: dict[str, Any]
+
+    @property
+    def mask_key(self) -> dict[str, Any] | None:
+        """Everything but the grid that decides the mask; None where there is none."""
+        if self.mask is None or self.outputs is None:
+            return None
+        interpolation = self.outputs.segmentation_interpolation
+        digest = self.mask.digest()
+        return {"sha256_of_voxels_and_geometry": digest, "interpolation": interpolation}
+
+
+def load_sampler(options: Options) -> Sampler:
+    """The model on its device, which may serve many runs with these options."""
+    bundle = Bundle.load(None if options.model is None else Path(options.model))
+    return Sampler(bundle, _sampler_options(options))
+
+
+def prepare(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None,
+    outputs: Outputs | None,
+    options: Options,
+    sampler: Sampler | None = None,
+) -> Run:
+    """Everything that can be wrong with a request is found here, before the work.
+
+    Parameters and errors are those of `resample`; the sampler is that of `load_sampler`.
+    """
+    _check_samples(outputs, options)
+    if outputs is not None:
+        outputs.check_writable(_inputs(image, outputs, options))
+    volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
+    if outputs is not None and outputs.dicom:
+        from pmtool.dicom.derived import check_derivable
+
+        check_derivable(volume)
+    check_hounsfield(volume, options.assume_hu)
+    grid = target_grid(volume, spacing, options)
+    mask = None
+    if outputs is not None and outputs.segmentation is not None:
+        mask = load_mask(outputs.segmentation, volume, options.allow_large)
+    check_memory_for(volume, grid, options.memory)
+    sampler = load_sampler(options) if sampler is None else sampler
+    bundle = sampler.bundle
+    for text in (
+        report.made_text(volume),
+        report.uneven_text(grid),
+        report.interpolation_text(grid),
+        report.spacing_text(grid, bundle.manifest.spacing_mm),
+    ):
+        if text is not None:
+            warnings.warn(text, stacklevel=3)
+    stack = Stack(volume, grid, {}, bundle.hyperparameters.hu_window)
+    jobs = sum(map(len, missing_jobs(stack, options.samples)))
+    if outputs is not None:
+        check_disk_for(volume, grid, mask, outputs, jobs)
+    estimate = sampler.estimate(volume.shape, max(jobs, 1))
+    key = _key(volume, grid, options, sampler, estimate)
+    return Run(stack, options, outputs, sampler, mask, estimate, key)
+
+
+def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
+    """Generate what a run lacks, put its output together and write its files."""
+    if run.outputs is None:
+        return _generate(run, progress)
+    with resumable(run) as journal:
+        if journal is None:
+            return load_volume(run.outputs.image, allow_uneven=True, allow_large=True).image
+        run.stack = replace(run.stack, generated=journal)
+        image = _generate(run, progress)
+        write(run, image)
+        journal.remove()
+    return image
+
+
+def _generate(run: Run, progress: Progress | None) -> sitk.Image:
+    """Fill the stack and put the output together."""
+    missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
+    bundle, sampler = run.sampler.bundle, run.sampler
+    volume, grid = run.stack.volume, run.stack.grid
+    _log.info(report.plan_text(volume, grid, bundle, sampler, run.estimate, missing))
+    _log.debug("the model was trained on %s", bundle.manifest.trained_on)
+    synthesise(run.stack, sampler, run.options.samples, progress)
+    return assemble(run.stack)
+
+
+def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> None:
+    """Write the files of a run, all or some of them, and its sidecar.
+
+    The volume is written last but for the sidecar, which says that all is there.
+    """
+    stack, outputs = run.stack, run.outputs
+    assert outputs is not None
+    wanted = set(outputs.files() if files is None else files)
+    if outputs.image in wanted:
+        outputs.sidecar.unlink(missing_ok=True)  # it is not true any more
+    if run.mask is not None and outputs.segmentation_out in wanted:
+        labels = resample_mask(run.mask, stack.grid, outputs.segmentation_interpolation)
+        write_image(labels, outputs.segmentation_out)
+    if outputs.uncertainty in wanted:
+        write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
+    if outputs.preview in wanted:
+        write_bytes(preview_png(stack.volume, image), outputs.preview)
+    if outputs.statistics in wanted:
+        content = report.statistics(stack.volume, stack.grid, image)
+        report.write_json(content, outputs.statistics)
+    content = report.sidecar(stack.volume, stack.grid, run.options, run.key, run.sampler)
+    if outputs.image in wanted:
+        _write_volume(stack.volume, image, content, outputs)
+    beside = {name: getattr(outputs, name) is not None for name in ("preview", "statistics")}
+    report.write_json({**content, "segmentation": run.mask_key, **beside}, outputs.sidecar)
+
+
+def _write_volume(
+    source: Volume, image: sitk.Image, sidecar: dict[str, Any], outputs: Outputs
+) -> None:
+    if not outputs.dicom:
+        write_image(image, outputs.image)
+        return
+    from pmtool.dicom.derived import DerivedSeries
+    from pmtool.dicom.folder import write_series
+
+    write_series(DerivedSeries(source, image, sidecar), outputs.image)
+
+
+def _key(
+    volume: Volume,
+    grid: Grid,
+    options: Options,
+    sampler: Sampler,
+    estimate: Estimate,
+) -> dict[str, Any]:
+    """Everything that decides the output's voxels."""
+    return {
+        "version": pmtool.__version__,
+        "input": volume.digest(),
+        "model": sampler.bundle.hash,
+        "backend": sampler.backend,
+        "precision": sampler.precision,
+        "window": estimate.window,
+        "seed": options.seed,
+        "mode": options.mode,
+        "grid": grid.name,
+        "spacing": grid.spacing,
+        "slices": len(grid.slices),
+        "first position": grid.first,
+        "interpolator": options.interpolator,
+    }
+
+
+def _sampler_options(options: Options) -> SamplerOptions:
+    names = (field.name for field in fields(SamplerOptions))
+    return SamplerOptions(**{name: getattr(options, name) for name in names})
+
+
+def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> list[Path]:
+    named = (image, options.reference, outputs.segmentation)
+    paths = [Path(source) for source in named if isinstance(source, (str, Path))]
+    return paths + voxel_files(paths)
+
+
+def _check_samples(outputs: Outputs | None, options: Options) -> None:
+    wanted = outputs is not None and outputs.uncertainty is not None
+    if wanted != (options.samples > 1):
+        raise UsageError("an uncertainty needs both its file and at least two samples")
+    if wanted and options.mode != "sample":
+        raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")

@@ -1,0 +1,99 @@
+"""What a run leaves on disk while it lasts, so that it can be killed at any moment."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pmtool.errors import OutputError
+from pmtool.resampling.journal import Journal
+from pmtool.system.files import alone_in
+
+if TYPE_CHECKING:
+    from pmtool.resampling.resample import Run
+
+_log = logging.getLogger("pmtool")
+
+
+@contextmanager
+def resumable(run: Run) -> Iterator[Journal | None]:
+    """The journal of a run, for this process alone; None where the run is complete.
+
+    The journal stays if the run stops after its first slice; nothing stays of one that stops
+    before.
+
+    Parameters
+    ----------
+    run
+        One with outputs. Files that exist are refused unless they may be replaced, or are the
+        run's own from before it was killed.
+
+    Raises
+    ------
+    UsageError
+        If there is an interrupted run, and it is not asked for or another one.
+    OutputError
+        If another process is at it, or a file exists or cannot be written.
+    """
+    outputs = run.outputs
+    assert outputs is not None
+    with alone_in(outputs.journal):
+        if outputs.resume and not files_to_make(run):
+            _log.info("%s is complete", outputs.image)
+            Journal(outputs.journal).remove()
+            yield None
+            return
+        journal = Journal.open(
+            outputs.journal, run.key, resume=outputs.resume, discard=outputs.overwrite
+        )
+        try:
+            for path in outputs.files():
+                outputs.check(path, outputs.overwrite or path.resolve() in journal.outputs)
+            journal.expect(outputs.files())
+            yield journal
+        except BaseException:
+            if journal.is_empty:
+                with suppress(OutputError):
+                    journal.remove()
+            else:
+                remedy = (
+                    "repeat the command to go on" if outputs.repeatable else "go on with --resume"
+                )
+                _log.warning("finished slices are kept in %s; %s", journal.folder, remedy)
+            raise
+
+
+def files_to_make(run: Run) -> set[Path]:
+    """Files of a run that are not there, or not of these voxels, this model and these options.
+
+    The volume is among them if any voxel has to be generated. The sidecar tells of the others; it
+    is written last, and a run that has a journal is not over.
+    """
+    outputs = run.outputs
+    assert outputs is not None
+    told, every = _told(outputs.sidecar, run.key), set(outputs.files())
+    if told is None or Journal(outputs.journal).exists:
+        return every
+    missing = {path for path in every if not path.exists()}
+    if outputs.segmentation_out is not None and told.get("segmentation") != run.mask_key:
+        missing.add(outputs.segmentation_out)
+    for name in ("preview", "statistics"):
+        path = getattr(outputs, name)
+        if path is not None and not told.get(name):  # of a volume that was replaced, or not ours
+            missing.add(path)
+    if outputs.uncertainty is not None and told["options"].get("samples") != run.options.samples:
+        missing.add(outputs.uncertainty)
+    return every if missing & {outputs.image, outputs.uncertainty} else missing
+
+
+def _told(sidecar: Path, key: dict[str, Any]) -> dict[str, Any] | None:
+    """What a sidecar tells, None unless it is of a run with this key."""
+    try:
+        told: dict[str, Any] = json.loads(sidecar.read_bytes())
+        return told if all(told["options"][name] == value for name, value in key.items()) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None

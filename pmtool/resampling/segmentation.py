@@ -1,0 +1,99 @@
+"""A mask on the grid of its resampled volume."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from pmtool.errors import ContentError, GeometryError
+from pmtool.geometry.grid import Grid, OutputSlice
+from pmtool.images.volume import Volume, load_volume
+from pmtool.resampling.options import MaskInterpolation
+
+_HALF = 1e-6
+
+
+def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
+    """A mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
+
+    Slices of an uneven volume correspond one to one, whatever distance the mask's file gives.
+
+    Raises
+    ------
+    ContentError
+        If its voxels are not whole numbers.
+    GeometryError
+        If it lies on another grid than the volume.
+    """
+    image = load_volume(path, allow_uneven=True, allow_large=allow_large).image
+    if not _same_grid(image, volume):
+        raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
+    image.CopyInformation(volume.image)
+    mask = Volume(image, volume.axis, str(path), volume.positions)
+    if mask.dtype.kind not in "iu" and not all(map(_is_whole, mask.slices)):
+        raise ContentError(f"{path} has {mask.dtype} voxels; a mask has integers")
+    return mask
+
+
+def resample_mask(
+    mask: Volume, grid: Grid, interpolation: MaskInterpolation = "nearest"
+) -> sitk.Image:
+    """The mask's labels on another grid along its slices.
+
+    What 3D Slicer notes of its segments in NRRD, as their names, goes with them but for extents.
+
+    Parameters
+    ----------
+    mask
+        Labels.
+    grid
+        Of the resampled volume.
+    interpolation
+        Of labels along one axis: ``nearest``, and ``linear`` thresholded at 0.5, differ midway
+        between two slices alone. There ``nearest`` takes the first one, ``linear`` every voxel
+        that has a label in either, the first one's where both have.
+    """
+    image = mask.empty_on(grid)
+    for key in mask.image.GetMetaDataKeys():
+        if key.startswith("Segment") and not key.endswith("_Extent"):
+            image.SetMetaData(key, mask.image.GetMetaData(key))
+    for index, output in enumerate(grid.slices):
+        mask.put_slice(image, index, _labels(mask, output, interpolation))
+    return image
+
+
+def _labels(mask: Volume, output: OutputSlice, interpolation: MaskInterpolation) -> NDArray[Any]:
+    last = len(mask.slices) - 1
+    position = min(max(output.position, 0.0), float(last))
+    lower = math.floor(position)
+    share = position - lower
+    if abs(share - 0.5) > _HALF:
+        return np.ascontiguousarray(mask.slices[round(position)])
+    one, other = mask.slices[lower], mask.slices[lower + 1]
+    if interpolation == "linear":
+        return np.asarray(np.where(one != 0, one, other))
+    return np.ascontiguousarray(one)
+
+
+def _is_whole(values: NDArray[Any]) -> bool:
+    return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
+
+
+def _same_grid(mask: sitk.Image, volume: Volume) -> bool:
+    """Whether a mask's geometry is the volume's up to rounding."""
+    spacing = np.array([mask.GetSpacing(), volume.image.GetSpacing()])
+    if volume.positions is not None:
+        spacing[:, volume.axis] = 0
+    return mask.GetSize() == volume.image.GetSize() and all(
+        np.allclose(a, b, rtol=1e-4, atol=1e-3)
+        for a, b in (
+            spacing,
+            (mask.GetOrigin(), volume.image.GetOrigin()),
+            (mask.GetDirection(), volume.image.GetDirection()),
+        )
+    )

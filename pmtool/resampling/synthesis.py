@@ -1,0 +1,113 @@
+"""Generating the slices that a grid asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, Protocol, overload
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.geometry.grid import parents
+from pmtool.resampling.assembly import Stack
+from pmtool.sampling.sampler import Estimate, SlicePair
+
+Progress = Callable[[float, int], None]
+"""Is told of the slices done so far, a fraction, and of all that are to do."""
+
+
+class SliceSampler(Protocol):
+    """What is asked of `pmtool.sampling.sampler.Sampler`."""
+
+    @property
+    def backend(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate: ...
+    def generate(
+        self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
+    ) -> Iterator[tuple[int, NDArray[np.int16]]]: ...
+
+
+class Job(NamedTuple):
+    """A slice to generate."""
+
+    node: int
+    sample: int
+
+
+class Pairs(Sequence[SlicePair]):
+    """The neighbours of slices to generate, fetched when they are asked for."""
+
+    def __init__(self, stack: Stack, jobs: Sequence[Job]) -> None:
+        self.stack = stack
+        self.jobs = jobs
+
+    def __len__(self) -> int:
+        return len(self.jobs)
+
+    @overload
+    def __getitem__(self, index: int) -> SlicePair: ...
+    @overload
+    def __getitem__(self, index: slice) -> Pairs: ...
+    def __getitem__(self, index: int | slice) -> SlicePair | Pairs:
+        if isinstance(index, slice):
+            return Pairs(self.stack, self.jobs[index])
+        node, sample = self.jobs[index]
+        above, below = (self.stack.node(parent, sample) for parent in parents(node))
+        return SlicePair(above, below, self.stack.grid.number(node), sample)
+
+
+def missing_jobs(stack: Stack, samples: int = 1) -> list[list[Job]]:
+    """The slices that the store lacks, a list a round."""
+    return [
+        [
+            Job(node, sample)
+            for sample in range(samples)
+            for node in nodes
+            if stack.key(node, sample) not in stack.generated
+        ]
+        for nodes in stack.grid.generated_rounds()
+    ]
+
+
+def synthesise(
+    stack: Stack, sampler: SliceSampler, samples: int = 1, progress: Progress | None = None
+) -> None:
+    """Fill the stack's store, round by round.
+
+    Parameters
+    ----------
+    stack
+        Its store may hold slices of an earlier run.
+    sampler
+        Generates the middle one of three slices.
+    samples
+        Of every slice.
+    progress
+        Told of what is done, with what an earlier run did.
+    """
+    rounds = missing_jobs(stack, samples)
+    total = samples * sum(len(nodes) for nodes in stack.grid.generated_rounds())
+    done = total - sum(len(jobs) for jobs in rounds)
+    for jobs in rounds:
+        told = None if progress is None else _shifted(progress, done, total)
+        generate(stack, sampler, jobs, told)
+        done += len(jobs)
+
+
+def generate(
+    stack: Stack,
+    sampler: SliceSampler,
+    jobs: Sequence[Job],
+    progress: Callable[[float], None] | None = None,
+) -> None:
+    """Put the slices of jobs of one round into the stack's store, each as soon as it is there."""
+    for index, values in sampler.generate(Pairs(stack, jobs), progress) if jobs else ():
+        stack.generated[stack.key(*jobs[index])] = values
+
+
+def _shifted(progress: Progress, done: int, total: int) -> Callable[[float], None]:
+    return lambda slices: progress(done + slices, total)

@@ -1,0 +1,88 @@
+"""From what is asked for to the grid of the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.errors import GeometryError, UsageError
+from pmtool.geometry.grid import Grid, make_grid, reference_grid
+from pmtool.images.volume import Volume, load_volume, same_spacing
+from pmtool.resampling.options import Options
+
+
+def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options: Options) -> Grid:
+    """The slices that a spacing or ``options.reference`` asks for.
+
+    Parameters
+    ----------
+    volume
+        The input.
+    spacing
+        Between slices, mm; or x, y, z with 0 for "keep".
+    options
+        Its grid, reference and interpolator are used.
+
+    Raises
+    ------
+    UsageError
+        If neither or both are given, or the spacing cannot be met.
+    GeometryError
+        If the reference differs from the input in more than its slices.
+    """
+    if (spacing is None) == (options.reference is None):
+        raise UsageError("give either a spacing between slices or a reference image")
+    slices = volume.positions or len(volume.slices)
+    if spacing is not None:
+        wanted = _through_plane(volume, spacing)
+        return make_grid(slices, volume.spacing, wanted, options.grid, options.interpolator)
+    assert options.reference is not None
+    first, wanted, number = _reference_slices(volume, options.reference, options.allow_large)
+    return reference_grid(slices, volume.spacing, wanted, first, number, options.interpolator)
+
+
+def _reference_slices(
+    volume: Volume, reference: str | Path | sitk.Image, allow_large: bool
+) -> tuple[float, float, int]:
+    """First position and spacing, mm, and number of a reference's slices."""
+    other = replace(load_volume(reference, allow_large=allow_large), axis=volume.axis)
+    name = "the reference" if isinstance(reference, sitk.Image) else str(reference)
+    if not np.allclose(other.direction, volume.direction, atol=1e-4):
+        raise GeometryError(
+            f"{name} has other directions than {volume.name}, as a flipped, sagittal or oblique "
+            "image has; turn it to those of the input"
+        )
+    offset = np.array(other.image.GetOrigin()) - np.array(volume.image.GetOrigin())
+    along = volume.direction.T @ offset
+    in_plane = [axis for axis in range(3) if axis != volume.axis]
+    pixels = np.array([volume.image.GetSpacing(), other.image.GetSpacing()])[:, in_plane]
+    if not (
+        other.shape == volume.shape
+        and np.allclose(pixels[0], pixels[1], rtol=1e-3)
+        and np.all(np.abs(along[in_plane]) <= 0.01 * pixels[0])
+    ):
+        raise GeometryError(
+            f"{name} has another in-plane grid than {volume.name}, in pixels, their spacing or "
+            "their place; only the slices may differ"
+        )
+    return float(along[volume.axis]), other.spacing, len(other.slices)
+
+
+def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
+    """The spacing wanted between slices, mm."""
+    values = np.ravel(spacing).tolist()
+    if len(values) == 1:
+        return float(values[0])
+    if len(values) != 3:
+        raise UsageError(f"a spacing is one number or three (x y z), not {len(values)}")
+    for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
+        if axis != volume.axis and wanted != 0 and not same_spacing(wanted, present):
+            raise UsageError(
+                f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
+                f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
+            )
+    return float(values[volume.axis])

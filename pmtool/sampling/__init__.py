@@ -1,0 +1,1 @@
+"""PixelMiner's sampling: the specification, and the cached sampler in batches."""

@@ -1,0 +1,190 @@
+"""What the graphs of the cached sampler read and write."""
+
+from __future__ import annotations
+
+import math
+
+from pmtool.backends.protocol import Array, Memory
+from pmtool.sampling.layout import COLUMNS, LEVELS, Layout
+
+MARGIN = 2
+"""Columns of zeros on the left of a line of the horizontal stack: what its first column sees."""
+
+
+class Buffers:
+    """A backend's memory for ``lanes`` windows, allocated once.
+
+    Programs are bound to it for good; what belongs to a row is brought to and from one place.
+
+    Attributes
+    ----------
+    above, below
+        The neighbours of ``windows`` lanes, which the window graph takes in one call,
+        ``(windows, 1, H + 2 margin, W + 2 margin)``.
+    pixels
+        ``(H, W, M)`` in [-1, 1], what is generated.
+    tails
+        ``(H, W, M)``: uniform numbers, see `nearer_tail`.
+    planes
+        The window graph's outputs for all lanes, ``(M, H, W, channels)`` of their level.
+    rows
+        One row of everything else, ``(W, M, channels)``, by the names that the graphs use.
+    row_pixels, row_tails
+        ``(W, M)``.
+    residuals
+        Pixels relative to the midpoint, ``(1 + W, M)``, a column of zeros on the left.
+    history
+        Residuals of the three rows above, ``(3, 1 + W, M)``.
+    """
+
+    def __init__(
+        self, memory: Memory, layout: Layout, height: int, width: int, lanes: int, windows: int = 1
+    ) -> None:
+        self.memory, self.layout = memory, layout
+        self.height, self.width, self.lanes = height, width, lanes
+        margin = 2 * layout.hyperparameters.margin
+        outer = min(windows, lanes), 1, height + margin, width + margin
+        self.above, self.below = memory.zeros(*outer), memory.zeros(*outer)
+        self.pixels = memory.zeros(height, width, lanes)
+        self.tails = memory.zeros(height, width, lanes)
+        self.row_pixels, self.row_tails = memory.zeros(width, lanes), memory.zeros(width, lanes)
+        self.residuals = memory.zeros(1 + width, lanes)
+        self.history = memory.zeros(3, 1 + width, lanes)
+        self.levels: dict[str, int] = {}
+        self.rows: dict[str, Array] = {}
+        self.planes: dict[str, Array] = {}
+        self._add_rows()
+
+    def _add_rows(self) -> None:
+        layout = self.layout
+        shares = [sum(layout.shares(level)) for level in range(LEVELS)]
+        self._add_plane("mixture", 0, layout.mixture)
+        for level, channels in enumerate(shares):
+            self._add_plane(f"shares{level}", level, 2 * channels)
+        self._add("parameters", 0, 3 * layout.hyperparameters.mixtures)
+        for level, channels in enumerate(shares):
+            self._add(f"h_shares{level}", level, channels)
+        for line in layout.lines("v"):
+            self._add(f"{line.name}_cache", line.level, 2 * line.channels)
+        for line in layout.lines("h"):
+            self._add(f"{line.name}_cache", line.level, line.channels)
+            self._add(f"{line.name}_last", line.level, line.channels, MARGIN)
+        for carry in (layout.carry(stack, level) for stack in "vh" for level in range(LEVELS - 1)):
+            self._add(carry.name, carry.level, carry.channels)
+
+    def _add(self, name: str, level: int, channels: int, margin: int = 0) -> None:
+        self.levels[name] = level
+        width = margin + (self.width >> level)
+        self.rows[name] = self.memory.zeros(width, self.lanes, channels)
+
+    def _add_plane(self, name: str, level: int, channels: int) -> None:
+        shape = self.height >> level, self.width >> level
+        self.planes[name] = self.memory.zeros(self.lanes, *shape, channels)
+        self._add(name, level, channels)
+
+    @staticmethod
+    def size(layout: Layout, height: int, width: int, lanes: int) -> int:
+        """Bytes that such buffers take; rows are neglected beside planes of a whole window."""
+        lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
+        return math.ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
+
+    def reset(self) -> None:
+        """Forget the windows before."""
+        for array in (self.residuals, self.history, *self.rows.values()):
+            self.memory.clear(array)
+
+    def load(self, row: int, depth: int) -> None:
+        """Bring a row to where the graphs read it."""
+        for name, plane in self.planes.items():
+            level = self.levels[name]
+            if level < depth:
+                self.memory.load_row(plane, row >> level, self.rows[name])
+        self.memory.copy(self.row_pixels, self.pixels[row])
+        self.memory.copy(self.row_tails, self.tails[row])
+
+    def give(self, columns: int) -> None:
+        """The residuals of the loaded row's first pixels, which are known."""
+        mixture = self.rows["mixture"][:columns]
+        self.memory.give(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
+
+    def keep(self, row: int) -> None:
+        """Keep the row that has been generated for those that follow."""
+        self.memory.copy(self.pixels[row], self.row_pixels)
+        for target, source in (
+            (self.history[0], self.history[1]),
+            (self.history[1], self.history[2]),
+            (self.history[2], self.residuals),
+        ):
+            self.memory.copy(target, source)
+
+    def window(self, first: int) -> dict[str, Array]:
+        """Arrays of the window graph for the lanes from ``first`` on, as many as it takes."""
+        last = min(first + len(self.above), self.lanes)
+        planes = {name: plane[first:last] for name, plane in self.planes.items()}
+        count = last - first
+        return {"above": self.above[:count], "below": self.below[:count], **planes}
+
+    def row(self, depth: int) -> dict[str, Array]:
+        """Arrays of the row graph.
+
+        A cache is moved on in place: the graph reads it whole before it writes it.
+        """
+        lines = {s: [line.name for line in self.layout.lines(s, depth)] for s in "vh"}
+        names = [*(f"{name}_last" for name in lines["h"]), *self._shares(depth)]
+        names += [f"shares{level}" for level in range(depth)]
+        arrays = {name: self._columns(name) for name in names} | {"residuals": self.history}
+        for name in lines["v"] + lines["h"]:
+            cache = self._columns(f"{name}_cache")
+            arrays |= {f"{name}_cache": cache, f"{name}_cache_next": cache}
+        return arrays | self._carries("v", depth, 0, self.width)
+
+    def known(self, depth: int, columns: int) -> dict[str, Array]:
+        """Arrays of the known graph for the first columns."""
+        lasts = [f"{line.name}_last" for line in self.layout.lines("h", depth)]
+        names = [*self._shares(depth), *lasts]
+        arrays = {name: self._columns(name, 0, columns) for name in names}
+        arrays["residuals"] = self.residuals[:columns]
+        return arrays | self._carries("h", depth, 0, columns)
+
+    def pixel(self, depth: int, first: int) -> dict[str, Array]:
+        """Arrays of the pixel graph from column ``first`` on."""
+        lines = self.layout.lines("h", depth)
+        lasts = [f"{line.name}_last" for line in lines]
+        names = ["mixture", "parameters", *self._shares(depth), *lasts]
+        arrays = {name: self._columns(name, first) for name in names}
+        arrays |= self._carries("h", depth, first, self.width)
+        arrays |= {
+            "pixels": self.row_pixels[first:],
+            "tails": self.row_tails[first:],
+            "residuals": self.residuals[1 + first :],
+        }
+        arrays = {name: self._grouped(array, first) for name, array in arrays.items()}
+        for line in lines:
+            row, column = self.rows[f"{line.name}_last"], MARGIN + (first >> line.level)
+            arrays[f"{line.name}_before2"] = row[column - 2]
+            arrays[f"{line.name}_before1"] = row[column - 1]
+        arrays["previous"] = self.residuals[first].reshape((self.lanes, 1))
+        return arrays
+
+    def _grouped(self, columns: Array, first: int) -> Array:
+        """Columns from ``first`` on in the pixel graph's groups: ``(groups, n, M, channels)``."""
+        groups = (self.width - first) // COLUMNS
+        count, lanes, *channels = columns.shape
+        return columns.reshape((groups, count // groups, lanes, *(channels or [1])))
+
+    def _shares(self, depth: int) -> list[str]:
+        return [f"h_shares{level}" for level in range(depth)]
+
+    def _carries(self, stack: str, depth: int, first: int, last: int) -> dict[str, Array]:
+        """The carry that a depth reads, and those that it writes."""
+        names = {f"{stack}{x}_carry_next": f"{stack}{x}_carry" for x in range(depth - 1)}
+        if depth < LEVELS:
+            names[f"{stack}{depth - 1}_carry"] = f"{stack}{depth - 1}_carry"
+        return {name: self._columns(carry, first, last) for name, carry in names.items()}
+
+    def _columns(self, name: str, first: int = 0, last: int | None = None) -> Array:
+        """Columns ``first`` to ``last`` of the finest level, at the level of the array."""
+        level, array = self.levels[name], self.rows[name]
+        margin = len(array) - (self.width >> level)
+        last = self.width if last is None else last
+        return array[margin + (first >> level) : margin + (last >> level)]

@@ -1,0 +1,127 @@
+"""A batch of windows generated together, row by row.
+
+A lane is one window of one slice pair. All lanes of a batch share their window's size and how many
+of its first rows and columns are known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.backends.protocol import Backend, Floats, Program
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.layout import LEVELS, depth_of_row
+from pmtool.sampling.mixture import Mode, nearer_tail
+from pmtool.sampling.noise import Places
+
+DEPTHS = range(1, LEVELS + 1)
+
+
+class Lanes:
+    """Buffers bound to their graphs, for windows of which so many columns are known.
+
+    `prepare`, then `draw` or `take`, then `generate`.
+    """
+
+    def __init__(
+        self, backend: Backend, buffers: Buffers, known_columns: int, chooser: str
+    ) -> None:
+        self.backend, self.buffers, self.known_columns = backend, buffers, known_columns
+        self.windows = {
+            first: backend.bind("window", buffers.window(first))
+            for first in range(0, buffers.lanes, len(buffers.above))
+        }
+        self.rows = {d: backend.bind(f"row{d}", buffers.row(d)) for d in DEPTHS}
+        self.given = self._known(buffers.width)
+        self.known = self._known(known_columns)
+        self.pixels = {
+            d: backend.bind(f"{chooser}{d}", buffers.pixel(d, known_columns)) for d in DEPTHS
+        }
+
+    def _known(self, columns: int) -> dict[int, Program]:
+        if not columns:
+            return {}
+        return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
+
+    def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
+        """Run the window graph on `PairGroup.neighbours` of the lanes; the last ones may lack."""
+        buffers, memory = self.buffers, self.buffers.memory
+        for first, program in self.windows.items():
+            outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))
+            for target, slices in zip((buffers.above, buffers.below), outer, strict=False):
+                memory.upload(target[: len(slices)], np.stack(slices)[:, None])
+            if outer:
+                program.run()
+
+    def draw(self, places: Places, seed: int, mode: Mode) -> None:
+        """Draw the lanes' uniform numbers; 1/2 everywhere gives the median."""
+        buffers = self.buffers
+        if mode == "sample":
+            filled = Places(*(self._filled(values) for values in places))
+            buffers.memory.tails(buffers.tails, seed, filled)
+        else:
+            self.take(np.full(buffers.tails.shape, 0.5, np.float32))
+
+    def take(self, uniforms: Floats) -> None:
+        """Use these uniform numbers in (0, 1), ``(H, W, M)``."""
+        self.buffers.memory.upload(self.buffers.tails, self._filled(nearer_tail(uniforms)))
+
+    def generate(
+        self, known: Floats, known_rows: int = 0, on_row: Callable[[int], None] | None = None
+    ) -> Floats:
+        """Generate the windows.
+
+        Parameters
+        ----------
+        known
+            ``(H, W, M)`` in [-1, 1], of as many lanes as are wanted; only the known rows and
+            columns are read.
+        known_rows
+            Of the windows.
+        on_row
+            Called with every row that was generated.
+
+        Returns
+        -------
+        array
+            ``(H, W, M)`` in [-1, 1].
+        """
+        buffers = self.buffers
+        buffers.reset()
+        buffers.memory.upload(buffers.pixels, self._filled(known))
+        for row in range(buffers.height):
+            self._row(row, given=row < known_rows)
+            if on_row is not None and row >= known_rows:
+                on_row(row)
+        return buffers.memory.download(buffers.pixels)[..., : known.shape[-1]]
+
+    def parameters(self) -> Floats:
+        """Of the target components in the last row's new columns.
+
+        ``(columns, M, 3 K)``: logits, means, log-scales.
+        """
+        buffers = self.buffers
+        return buffers.memory.download(buffers.rows["parameters"][self.known_columns :])
+
+    def _filled(self, values: NDArray[Any]) -> NDArray[Any]:
+        """The last lane repeated for all that are there but not wanted."""
+        lacking = self.buffers.lanes - values.shape[-1]
+        return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)], mode="edge")
+
+    def _row(self, row: int, *, given: bool) -> None:
+        buffers, depth = self.buffers, depth_of_row(row)
+        buffers.load(row, depth)
+        self.rows[depth].run()
+        if given:
+            buffers.give(buffers.width)
+            self.given[depth].run()
+        else:
+            if self.known_columns:
+                buffers.give(self.known_columns)
+                self.known[depth].run()
+            self.pixels[depth].run()
+        buffers.keep(row)

@@ -1,0 +1,116 @@
+"""Slice pairs as the network sees them, and the slices that grow between them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.backends.protocol import Backend, Floats
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.levels import from_hounsfield, to_hounsfield
+from pmtool.sampling.noise import Places
+from pmtool.sampling.windows import Window
+
+
+class SlicePair(NamedTuple):
+    """Two neighbours of a slice to generate.
+
+    Attributes
+    ----------
+    above, below
+        ``(H, W)`` HU; clipped to the model's window where they leave it.
+    number
+        Tells the slice from others to the random numbers, under ``2**32``.
+    sample
+        Which of several samples of the same slice.
+    """
+
+    above: NDArray[np.int16]
+    below: NDArray[np.int16]
+    number: int
+    sample: int = 0
+
+
+class PairGroup:
+    """Slice pairs that are generated together, on slices padded to what windows can cover."""
+
+    def __init__(
+        self, hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], shape: tuple[int, int]
+    ) -> None:
+        self.hyperparameters, self.pairs = hyperparameters, pairs
+        self.size = pairs[0].above.shape
+        self.height, self.width = shape
+        self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
+        self._buffers: dict[int, Buffers] = {}
+        self._lanes: dict[tuple[int, int, str], Lanes] = {}
+
+    def lanes(self, backend: Backend, window: Window, count: int, chooser: str) -> Lanes:
+        """Buffers for ``count`` windows like ``window`` or more, bound to their graphs.
+
+        Those of other counts are forgotten, unless the backend keeps its programs.
+        """
+        if backend.keeps:
+            count = 1 << (count - 1).bit_length()
+        elif count not in self._buffers:
+            self.forget_lanes()
+        if count not in self._buffers:
+            self._buffers[count] = Buffers(
+                backend.memory,
+                Layout(self.hyperparameters),
+                window.height,
+                window.width,
+                count,
+                backend.windows,
+            )
+        key = count, window.known_columns, chooser
+        if key not in self._lanes:
+            self._lanes[key] = Lanes(backend, self._buffers[count], window.known_columns, chooser)
+        return self._lanes[key]
+
+    def forget_lanes(self) -> None:
+        """Free their memory."""
+        self._lanes.clear()
+        self._buffers.clear()
+
+    def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
+        """The window's part of above and below in [-1, 1], with a margin on every side.
+
+        ``(H + 2 margin, W + 2 margin)``; beyond the slice its last pixels are repeated.
+        """
+        above, below = self.pairs[pair].above, self.pairs[pair].below
+        return self._crop(above, window), self._crop(below, window)
+
+    def _crop(self, values: NDArray[np.int16], window: Window) -> Floats:
+        margin = self.hyperparameters.margin
+        rows = np.arange(-margin, window.height + margin) + window.top
+        columns = np.arange(-margin, window.width + margin) + window.left
+        inside = np.ix_(rows.clip(0, self.size[0] - 1), columns.clip(0, self.size[1] - 1))
+        return from_hounsfield(values[inside], self.hyperparameters)
+
+    def target(self, pair: int, window: Window) -> Floats:
+        """A view of the window's part of the slice that grows, ``(H, W)`` in [-1, 1]."""
+        rows = slice(window.top, window.top + window.height)
+        columns = slice(window.left, window.left + window.width)
+        return self.targets[pair, rows, columns]
+
+    def places(self, lanes: Sequence[tuple[int, Window]]) -> Places:
+        """Where windows of pairs lie, for their random numbers."""
+        pairs = [self.pairs[pair] for pair, _ in lanes]
+        values = (
+            [pair.number for pair in pairs],
+            [pair.sample for pair in pairs],
+            [window.top for _, window in lanes],
+            [window.left for _, window in lanes],
+        )
+        return Places(*(np.array(x, np.uint64) for x in values))
+
+    def slices(self) -> list[NDArray[np.int16]]:
+        """The generated slices in HU, without padding."""
+        height, width = self.size
+        return [to_hounsfield(t[:height, :width], self.hyperparameters) for t in self.targets]

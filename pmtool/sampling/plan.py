@@ -1,0 +1,192 @@
+"""How much of a job runs at once: windows, workers, lanes and the memory they take."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import psutil
+
+from pmtool.backends.protocol import Precision
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.mixture import Mode
+from pmtool.sampling.windows import balanced, padded_size, wavefronts
+from pmtool.system.limits import free_memory, gibibytes, total_memory
+
+DEFAULT_WINDOW = 192
+"""Edges are kept as with the paper's 64, in less time: benchmarks/results/cpu-2-cores.json."""
+MOST_LANES = 16
+"""More windows at once gain nothing on a CPU."""
+GPU_WINDOW, MOST_GPU_LANES = 64, 4096
+"""The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
+GPU_SHARE = 0.8
+"""Of a GPU's free memory, for the buffers; the engine takes the rest."""
+SCRATCH = 5.0
+"""Memory of the window graph's run in units of its outputs."""
+OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
+"""Of one forward pass, for every pixel and squared channel of the stacks or the encoder."""
+OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 25e9, 10e12
+"""That a core or a GPU reaches over a whole job; a guess for the time to come, no more."""
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """What a user may ask of the sampler.
+
+    Attributes
+    ----------
+    window
+        Height and width of the windows, ``"full"`` for the whole slice, or the device's default.
+    batch
+        Windows at once.
+    threads
+        Of the processor; all of them by default.
+    memory
+        Bytes for the whole process; half of the machine's by default, and never more than is free.
+    seed
+        Of the random numbers, ``0 <= seed < 2**64``.
+    mode
+        ``sample`` draws every pixel; ``median`` and ``mean`` take those of its distribution.
+    device, backend, precision
+        See `pmtool.backends.selection.choose_engine`.
+    """
+
+    window: int | Literal["full"] | None = None
+    batch: int | None = None
+    threads: int | None = None
+    memory: int | None = None
+    seed: int = 0
+    mode: Mode = "sample"
+    device: str = "auto"
+    backend: str | None = None
+    precision: Precision | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("batch", "threads", "memory"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name} must be positive, not {value}")
+
+
+class Estimate(NamedTuple):
+    """What a job will take: bytes, the window's size, lanes, workers, a guess of the time."""
+
+    memory: int
+    window: int
+    batch: int
+    workers: int
+    seconds_per_slice: float
+
+
+class Plan(NamedTuple):
+    """How a job runs. Only ``shape`` and ``window`` have an influence on the result.
+
+    ``memory`` is the processor's or, where the model runs there, a GPU's; ``speed`` a guess, in
+    operations a second.
+    """
+
+    shape: tuple[int, int]
+    window: tuple[int, int]
+    batch: int
+    workers: int
+    threads: int
+    memory: int
+    speed: float
+
+
+def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
+    """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
+
+    Raises
+    ------
+    MemoryBudgetError
+        If not even a single window fits.
+    UsageError
+        If the window is not possible.
+    """
+    padded, window = _window(options, shape, DEFAULT_WINDOW)
+    threads = options.threads or processors()
+    speed = threads * OPERATIONS_PER_SECOND
+    resident = psutil.Process().memory_info().rss
+    free = resident + free_memory()
+    budget = min(options.memory or total_memory() // 2, free)
+    lane = Buffers.size(layout, *window, 1)
+    scratch = int(SCRATCH * lane)
+    wanted = options.batch or MOST_LANES
+    for workers in range(min(threads, pairs), 0, -1):
+        lanes = ((budget - resident) // workers - scratch) // lane
+        if lanes >= (1 if workers == 1 else 2):
+            batch = min(wanted, int(lanes))
+            memory = resident + workers * (scratch + batch * lane)
+            return Plan(padded, window, batch, workers, threads, memory, speed)
+    needed, held = (gibibytes(size) for size in (resident + scratch + lane, budget))
+    raise MemoryBudgetError(
+        f"a window of {window[0]}x{window[1]} pixels needs {needed} of memory and {held} may be "
+        "used: allow more with --memory or take a smaller --window"
+    )
+
+
+def make_gpu_plan(
+    layout: Layout,
+    options: SamplerOptions,
+    shape: tuple[int, int],
+    pairs: int,
+    gpus: int,
+    free: int,
+) -> Plan:
+    """Divide the generation of ``pairs`` slices among GPUs with so many bytes free each.
+
+    Buffers are kept for batches of every power of two, in all twice as many as for the largest.
+
+    Raises
+    ------
+    UsageError
+        If the window is not possible.
+    """
+    padded, window = _window(options, shape, GPU_WINDOW)
+    lane = Buffers.size(layout, *window, 1)
+    lanes = int(GPU_SHARE * free / (2 * lane))
+    batch = min(options.batch or MOST_GPU_LANES, 1 << max(lanes.bit_length() - 1, 0))
+    workers, threads = min(gpus, pairs), options.threads or processors()
+    speed = workers * GPU_OPERATIONS_PER_SECOND
+    return Plan(padded, window, batch, workers, threads, 2 * batch * lane, speed)
+
+
+def estimate(layout: Layout, plan: Plan) -> Estimate:
+    """What the plan will take."""
+    windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
+    pixels = sum(window.height * window.width for window in windows)
+    seconds = operations(layout.hyperparameters, pixels) / plan.speed
+    return Estimate(plan.memory, max(plan.window), plan.batch, plan.workers, seconds)
+
+
+def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
+    """Of one forward pass of the network on so many pixels."""
+    stacks = OPERATIONS * hyperparameters.channels**2
+    return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
+
+
+def _window(
+    options: SamplerOptions, shape: tuple[int, int], usual: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Height and width of a padded slice and of a window; raises `UsageError`."""
+    padded = padded_size(shape[0]), padded_size(shape[1])
+    if options.window == "full":
+        window = padded
+    elif options.window is None:
+        window = balanced(padded[0], usual), balanced(padded[1], usual)
+    else:
+        window = min(options.window, padded[0]), min(options.window, padded[1])
+    wavefronts(padded, window)
+    return padded, window
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,88 @@
+"""The naive sampler: one forward pass of the whole network for every pixel.
+
+The specification of the cached sampler, kept for good (paper, section 2.3): same windows, same
+uniform numbers, nothing remembered from one pixel to the next.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.levels import to_pixels
+from pmtool.sampling.mixture import Mixture, Mode, choose
+from pmtool.sampling.noise import window_uniforms
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.windows import Window, padded_size, wavefronts
+
+Floats = NDArray[np.float32]
+
+
+class Network(Protocol):
+    """A network as the naive sampler sees it."""
+
+    @property
+    def hyperparameters(self) -> Hyperparameters:
+        """Of the network."""
+
+    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+        """Mixtures ``(H, W, 3 K)`` of all pixels of ``target``; slices ``(H, W)`` in [-1, 1].
+
+        The neighbours come with the margin of the hyper-parameters on every side.
+        """
+
+
+def generate_window(
+    network: Network,
+    above: Floats,
+    below: Floats,
+    known: Floats,
+    window: Window,
+    uniforms: Floats,
+    mode: Mode = "sample",
+) -> Floats:
+    """Generate a window in raster order.
+
+    Parameters
+    ----------
+    above, below
+        The acquired neighbours in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
+    known
+        ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
+    uniforms
+        ``(H, W)`` in (0, 1).
+
+    Returns
+    -------
+    NDArray[np.float32]
+        ``(H, W)`` in [-1, 1].
+    """
+    bits = network.hyperparameters.bits
+    target = np.zeros_like(known)
+    target[: window.known_rows] = known[: window.known_rows]
+    target[:, : window.known_columns] = known[:, : window.known_columns]
+    for row in range(window.known_rows, window.height):
+        for column in range(window.known_columns, window.width):
+            mixtures = network(above, target, below)
+            pixel = Mixture(*(values[row, column] for values in mixtures))
+            target[row, column] = to_pixels(choose(pixel, uniforms[row, column], bits, mode), bits)
+    return target
+
+
+def generate_slice(
+    network: Network, pair: SlicePair, window: int = 64, seed: int = 0, mode: Mode = "sample"
+) -> NDArray[np.int16]:
+    """Generate the slice of a pair, ``(H, W)`` HU, with windows of ``window`` pixels."""
+    height, width = pair.above.shape
+    shape = padded_size(height), padded_size(width)
+    group = PairGroup(network.hyperparameters, [pair], shape)
+    for front in wavefronts(shape, (min(window, shape[0]), min(window, shape[1]))):
+        for place in front:
+            above, below = group.neighbours(0, place)
+            target = group.target(0, place)
+            uniforms = window_uniforms(seed, group.places([(0, place)]), *place[2:4])[..., 0]
+            target[:] = generate_window(network, above, below, target, place, uniforms, mode)
+    return group.slices()[0]

@@ -1,0 +1,217 @@
+"""The cached sampler: slices between slices, window by window, for many slice pairs at once."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cached_property
+from itertools import cycle, groupby, islice, pairwise
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.backends import Backend
+from pmtool.backends.devices import CPU, free_gpu_memory
+from pmtool.backends.selection import choose_engine
+from pmtool.errors import MemoryBudgetError
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.plan import Estimate, Plan, SamplerOptions, estimate, make_gpu_plan, make_plan
+from pmtool.sampling.windows import Window, wavefronts
+
+__all__ = ["Estimate", "Sampler", "SamplerOptions", "SlicePair"]
+
+Slice = NDArray[np.int16]
+Lot = Sequence[tuple[int, Window]]
+"""Windows of one kind, each of a pair, for one batch."""
+
+
+class Sampler:
+    """Generates slices with a model on a device.
+
+    Attributes
+    ----------
+    backend, device, precision
+        That the options have led to; several devices are separated by commas.
+
+    Raises
+    ------
+    UsageError
+        If the device or its engine is not there.
+    """
+
+    def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:
+        self.engine = choose_engine(options.backend, options.device, options.precision)
+        self.backend, self.precision = self.engine.backend, self.engine.precision
+        self.device = ",".join(self.engine.devices)
+        self.bundle, self.options = bundle, options
+        self.layout = Layout(bundle.hyperparameters)
+        self._loaded: dict[tuple[str, int], Backend] = {}
+
+    def load(self, device: str, threads: int) -> Backend:
+        """The model on a device, loaded once, for calls that may use so many threads each."""
+        key = device, threads
+        if key not in self._loaded:
+            self._loaded[key] = self.engine.load(self.bundle, device, threads)
+        return self._loaded[key]
+
+    def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
+        """How ``pairs`` slices are generated; raises `MemoryBudgetError` and `UsageError`."""
+        devices = self.engine.devices
+        if devices == (CPU,):
+            return make_plan(self.layout, self.options, shape, pairs)
+        return make_gpu_plan(
+            self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
+        )
+
+    @cached_property
+    def _free_gpu_memory(self) -> int:
+        """Of the GPU with the least, before the work: an engine may keep what it has used."""
+        return min(map(free_gpu_memory, self.engine.devices))
+
+    def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
+        """What generating ``pairs`` slices will take; raises `MemoryBudgetError`, `UsageError`."""
+        return estimate(self.layout, self.plan(shape, pairs))
+
+    def generate(
+        self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
+    ) -> Iterator[tuple[int, Slice]]:
+        """Generate the slice of every pair.
+
+        Parameters
+        ----------
+        pairs
+            All of one shape.
+        progress
+            Told of the slices done so far, counting pixels, in the calling thread.
+
+        Yields
+        ------
+        tuple
+            The pair's index and its slice, ``(H, W)`` HU, in the order in which they are finished.
+
+        Raises
+        ------
+        MemoryBudgetError
+            If not even a single window fits into the memory.
+        """
+        shape = pairs[0].above.shape
+        plan = self.plan((shape[0], shape[1]), len(pairs))
+        yield from _Run(self, plan, pairs).results(progress)
+
+
+class _Progress(NamedTuple):
+    slices: float
+
+
+class _Finished(NamedTuple):
+    pair: int
+    values: Slice
+
+
+class _Stopped(Exception):
+    """The consumer of the slices is gone."""
+
+
+class _Run:
+    """One call of `Sampler.generate`: workers with a group of pairs each, and their results."""
+
+    def __init__(self, sampler: Sampler, plan: Plan, pairs: Sequence[SlicePair]) -> None:
+        self.sampler, self.plan, self.pairs = sampler, plan, pairs
+        threads = max(1, plan.threads // plan.workers)
+        devices = islice(cycle(sampler.engine.devices), plan.workers)
+        self.backends = [sampler.load(device, threads) for device in devices]
+        self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self.fronts, self.most = wavefronts(plan.shape, plan.window), plan.batch
+
+    def results(self, progress: Callable[[float], None] | None) -> Iterator[tuple[int, Slice]]:
+        done = 0.0
+        with ThreadPoolExecutor(self.plan.workers) as pool:
+            groups = queue.SimpleQueue[range]()
+            for indices in self._groups():
+                groups.put(indices)
+            futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
+            try:
+                while not self.events.empty() or not all(f.done() for f in futures):
+                    for failed in (f for f in futures if f.done() and f.exception()):
+                        failed.result()
+                    try:
+                        event = self.events.get(timeout=0.2)
+                    except queue.Empty:
+                        continue
+                    if isinstance(event, _Finished):
+                        yield event.pair, event.values
+                    else:
+                        done += event.slices
+                        if progress is not None:
+                            progress(done)
+                for future in futures:
+                    future.result()
+            finally:
+                self.stop.set()
+                pool.shutdown(cancel_futures=True)
+
+    def _groups(self) -> list[range]:
+        """Pairs divided evenly among workers, a batch or fewer at once."""
+        count, workers = len(self.pairs), self.plan.workers
+        rounds = -(-count // (self.plan.batch * workers))
+        bounds = np.linspace(0, count, min(count, rounds * workers) + 1).round().astype(int)
+        return [range(a, b) for a, b in pairwise(bounds)]
+
+    def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
+        with suppress(queue.Empty):
+            while True:
+                self._group(groups.get_nowait(), backend)
+
+    def _group(self, indices: range, backend: Backend) -> None:
+        pairs = [self.pairs[i] for i in indices]
+        group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
+        for front in self.fronts:
+            for _, windows in groupby(sorted(front, key=_kind), key=_kind):
+                lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
+                self._lanes(backend, group, lanes)
+        for index, values in zip(indices, group.slices(), strict=True):
+            self.events.put(_Finished(index, values))
+
+    def _lanes(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
+        """Windows of one kind in even batches, smaller ones from when the memory has run out."""
+        while lanes:
+            size = -(-len(lanes) // -(-len(lanes) // self.most))
+            try:
+                self._batch(backend, group, lanes[:size])
+            except MemoryBudgetError:
+                if size == 1:
+                    raise
+                group.forget_lanes()
+                self.most = size // 2
+            else:
+                lanes = lanes[size:]
+
+    def _batch(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
+        options, window = self.sampler.options, lanes[0][1]
+        chooser = "mean" if options.mode == "mean" else "quantile"
+        batch = group.lanes(backend, window, len(lanes), chooser)
+        batch.prepare([group.neighbours(pair, w) for pair, w in lanes])
+        batch.draw(group.places(lanes), options.seed, options.mode)
+        share = 1 / (group.height * group.width)
+        pixels = len(lanes) * (window.width - window.known_columns) * share
+
+        def on_row(row: int) -> None:
+            if self.stop.is_set():
+                raise _Stopped
+            self.events.put(_Progress(pixels))
+
+        known = np.stack([group.target(pair, w) for pair, w in lanes], axis=-1)
+        generated = batch.generate(known, window.known_rows, on_row)
+        for lane, (pair, w) in enumerate(lanes):
+            group.target(pair, w)[:] = generated[..., lane]
+
+
+def _kind(window: Window) -> tuple[int, int]:
+    return window.known_rows, window.known_columns

@@ -1,0 +1,1 @@
+"""What pmtool asks of the operating system: memory, disk, files that appear whole."""
