@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
+from onnx import ModelProto
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.errors import ModelError
@@ -19,6 +21,7 @@ from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 
 TOLERANCE = 1e-4
+Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,15 @@ class Description:
     spacing_mm: tuple[float, float] = (1.0, 1.25)
 
 
-def export_bundle(network: PixelMiner, folder: Path, description: Description) -> Bundle:
+def export_bundle(
+    network: PixelMiner, folder: Path, description: Description, tell: Tell
+) -> Bundle:
     """Write a bundle and check that ONNX Runtime agrees with PyTorch.
+
+    Parameters
+    ----------
+    tell
+        Called with what is under way and the share of the graphs that are done.
 
     Raises
     ------
@@ -44,8 +54,7 @@ def export_bundle(network: PixelMiner, folder: Path, description: Description) -
     store = WeightStore()
     for name, tensor in folded_state(network).items():
         store.keep(NETWORK + name, tensor.numpy())
-    suite = graph_suite(network)
-    models = {name: export_graph(graph, network.hyperparameters) for name, graph in suite.items()}
+    models = _models(network, tell)
     names = {name: take_out(model, name, store) for name, model in models.items()}
     store.save(folder / WEIGHTS)
     for name, model in models.items():
@@ -61,12 +70,23 @@ def export_bundle(network: PixelMiner, folder: Path, description: Description) -
         files={name: file_hash(folder / name) for name in written},
         errors={},
     )
+    tell("comparing the graphs with PyTorch", 1)
     errors = graph_errors(network, OnnxRuntimeBackend(Bundle(folder, manifest, "")))
     for name, error in errors.items():
         if not error <= TOLERANCE:  # nor if it is NaN
             raise ModelError(f"the graph {name} differs from PyTorch by {error:.2g}")
     _write(folder, manifest, errors)
     return Bundle.load(folder)
+
+
+def _models(network: PixelMiner, tell: Tell) -> dict[str, ModelProto]:
+    """All graphs of a network by name."""
+    suite, models = graph_suite(network), {}
+    for name, graph in suite.items():
+        label = f"exporting the graph {name}, {len(models) + 1} of {len(suite)}"
+        tell(label, len(models) / len(suite))
+        models[name] = export_graph(graph, network.hyperparameters)
+    return models
 
 
 def _write(folder: Path, manifest: Manifest, errors: dict[str, float]) -> None:

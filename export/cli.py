@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from pmtool.cli.console import narration
+from pmtool.cli.console import narration, stages
 
 _PATH = click.Path(path_type=Path)
 
@@ -69,7 +69,9 @@ def export(
     check_export(_given(click.get_current_context()))
     gpu = check_tensorrt(precision) if tensorrt else ""
     if checkpoint is not None and folder is not None:
-        click.echo(run(checkpoint, folder, overwrite, **description))
+        with stages(quiet=False) as tell:
+            told = run(checkpoint, folder, overwrite, tell, **description)
+        click.echo(told)
     if tensorrt:
         with narration(False, False):
             click.echo(export_engines(model or folder, gpu, precision, max_windows))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from pmtool.backends.devices import find_devices
@@ -24,13 +24,14 @@ def export(
     checkpoint: Path,
     folder: Path,
     overwrite: bool,
+    tell: Callable[[str, float], None],
     *,
     name: str | None,
     trained_on: str,
     licence: str,
     spacing: tuple[float, float],
 ) -> str:
-    """Export a checkpoint and return the table of its graphs' errors."""
+    """Export a checkpoint and return the table of its graphs' errors; tells what is under way."""
     require("export", PACKAGES, EXTRAS)
     low, high = spacing
     if not 0 < low <= high:
@@ -42,7 +43,7 @@ def export(
     network = load_checkpoint(checkpoint)
     description = Description(name or folder.resolve().name, trained_on, licence, (low, high))
     try:
-        bundle = export_bundle(network, folder, description)
+        bundle = export_bundle(network, folder, description, tell)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     lines = [f"{graph:12} {error:.1e}" for graph, error in bundle.manifest.errors.items()]

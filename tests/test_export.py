@@ -12,6 +12,8 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
 from pmtool.errors import ModelError
 from pmtool.export import bundle as export
 from pmtool.export.weights import WeightStore, refer, take_out
@@ -35,11 +37,12 @@ def network() -> PixelMiner:
 
 @pytest.fixture(scope="module")
 def bundle(network: PixelMiner, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bundle]:
-    """Takes a minute or two: fifteen graphs are traced."""
+    """Takes a minute or two: thirteen graphs are traced."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("export") / "new" / "bundle"
-    yield export.export_bundle(network, folder, export.Description("tiny", "nothing"))
+    description = export.Description("tiny", "nothing")
+    yield export.export_bundle(network, folder, description, lambda *_: None)
     torch.set_num_threads(threads)
 
 
@@ -96,8 +99,30 @@ def test_a_graph_that_differs_is_no_bundle(
     monkeypatch.setattr(export, "graph_errors", lambda *_: {"window": 1e-7, "row1": np.nan})
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(ModelError, match="the graph row1 differs from PyTorch by nan"):
-        export.export_bundle(network, tmp_path, export.Description("wrong"))
+        export.export_bundle(network, tmp_path, export.Description("wrong"), lambda *_: None)
     assert not (tmp_path / MANIFEST).exists()
+
+
+def test_every_graph_is_told_before_it_is_exported(
+    network: PixelMiner,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    told: list[str] = []
+
+    def exported(*_: object) -> onnx.ModelProto:
+        told.extend(capsys.readouterr().err.splitlines())
+        return model_of(p=len(told))
+
+    monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: network)
+    monkeypatch.setattr(export, "export_graph", exported)
+    monkeypatch.setattr(export, "graph_errors", lambda *_: dict.fromkeys(GRAPHS, 0.0))
+    arguments = ["export", "--checkpoint", "any.pt", "--out", str(tmp_path / "model")]
+    assert run_command(cli, arguments) == 0
+    assert told[0] == "exporting the graph window, 1 of 13"
+    assert sorted(line.split()[3].rstrip(",") for line in told) == sorted(GRAPHS)
+    assert capsys.readouterr().err == "comparing the graphs with PyTorch\n"
 
 
 def model_of(**weights: float) -> onnx.ModelProto:
