@@ -31,12 +31,11 @@ from pmtool.cli.console import run_command
 from pmtool.errors import InputError, ModelError
 from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
 from pmtool.images.image_file import check_format, write_image
-from pmtool.images.volume import load_volume
+from pmtool.images.load import load_volume
 from pmtool.models.hyperparameters import COMPACT
 from pmtool.network.encoder import Encoder
-from pmtool.resampling.options import check_output
-from pmtool.resampling.report import write_bytes
-from pmtool.sampling.levels import from_hounsfield, to_hounsfield
+from pmtool.pixels.levels import from_hounsfield, to_hounsfield
+from pmtool.system.files import check_output, write_bytes
 from pmtool.training.cache import Cache
 from pmtool.training.crops import Crops
 from pmtool.training.selection import usable

@@ -30,14 +30,14 @@ from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError
 from pmtool.images.image_file import image_suffix, write_image
-from pmtool.images.volume import Volume, load_volume
+from pmtool.images.load import load_volume
+from pmtool.images.volume import Volume
 from pmtool.models.bundle import Bundle, file_hash
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.network.inference import load_network
-from pmtool.resampling.options import check_output
-from pmtool.resampling.report import write_json
-from pmtool.sampling.levels import from_hounsfield
+from pmtool.pixels.levels import from_hounsfield
+from pmtool.system.files import check_output, write_json
 from pmtool.training.checkpoint import load_checkpoint
 
 SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8

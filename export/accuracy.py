@@ -19,8 +19,8 @@ from pmtool.errors import UsageError
 from pmtool.export.check import differences
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import WIDTHS
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.models.bundle import Bundle
-from pmtool.sampling.layout import LEVELS, Layout
 
 if TYPE_CHECKING:
     from pmtool.backends.tensorrt import TensorRTBackend

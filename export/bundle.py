@@ -81,7 +81,8 @@ def export_bundle(
 
 def _models(network: PixelMiner, tell: Tell) -> dict[str, ModelProto]:
     """All graphs of a network by name."""
-    suite, models = graph_suite(network), {}
+    suite = graph_suite(network)
+    models: dict[str, ModelProto] = {}
     for name, graph in suite.items():
         label = f"exporting the graph {name}, {len(models) + 1} of {len(suite)}"
         tell(label, len(models) / len(suite))

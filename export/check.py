@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Array, Backend, Floats, Memory
+from pmtool.graphs.layout import Layout
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import Layout
 
 if TYPE_CHECKING:
     from pmtool.network import PixelMiner

@@ -15,13 +15,13 @@ from torch.export import Dim
 from pmtool.backends.host import HostMemory
 from pmtool.backends.protocol import Floats
 from pmtool.graphs.horizontal import KnownGraph
+from pmtool.graphs.layout import COLUMNS, Layout
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.row import RowGraph
 from pmtool.graphs.suite import Graph
 from pmtool.graphs.window import WindowGraph
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import COLUMNS, Layout
 
 OPSET = 20
 LANES = 3

@@ -10,8 +10,8 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
+from pmtool.graphs.layout import COLUMNS
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.layout import COLUMNS
 
 if TYPE_CHECKING:
     from onnx import ValueInfoProto

@@ -23,7 +23,7 @@ from pmtool.backends.protocol import Floats
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.kernels import launch
 from pmtool.kernels.compile import SOURCES, architecture, machine_code
-from pmtool.sampling.noise import Places
+from pmtool.pixels.uniforms import Places
 
 ITEM = 4
 

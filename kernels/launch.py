@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.errors import UsageError
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
-from pmtool.sampling.layout import LEVELS, Layout
-from pmtool.sampling.noise import Places
+from pmtool.pixels.uniforms import Places
 
 Array = Any
 Arrays = dict[str, Array]

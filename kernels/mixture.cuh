@@ -1,13 +1,13 @@
-// The discretised logistic mixture of a pixel, after pmtool/sampling/mixture.py, the specification.
+// The discretised logistic mixture of a pixel, after pmtool/pixels/mixture.py, the specification.
 // Sums run over the components in their order, whatever else is in the batch.
 #pragma once
 
 #include "portable.cuh"
 
 static const int SEARCH_BITS = 4;  // decided at once, as in pmtool/graphs/choose.py
-static const float RESIDUAL_MAX = 16;    // pmtool/sampling/layout.py
-static const float COMPONENT_MAX = 4;    // pmtool/sampling/layout.py
-static const float LOG_SCALE_MIN = -7;   // pmtool/network/encoder.py
+static const float RESIDUAL_MAX = 16;    // pmtool/models/hyperparameters.py
+static const float COMPONENT_MAX = 4;    // pmtool/models/hyperparameters.py
+static const float LOG_SCALE_MIN = -7;   // pmtool/models/hyperparameters.py
 
 DEVICE float clip(float x, float limit) { return fmin(fmax(x, -limit), limit); }
 

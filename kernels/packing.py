@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.layout import LEVELS, Layout
 
 Floats = NDArray[np.float32]
 Weights = Mapping[str, Floats]

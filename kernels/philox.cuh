@@ -1,5 +1,5 @@
-// Uniform random numbers as in pmtool/sampling/noise.py, bit by bit, and their nearer tails as in
-// pmtool/sampling/mixture.py. Philox4x32-10: Salmon et al., SC 2011, doi:10.1145/2063384.2063405.
+// Uniform random numbers as in pmtool/pixels/uniforms.py, bit by bit, and their nearer tails as in
+// pmtool/pixels/mixture.py. Philox4x32-10: Salmon et al., SC 2011, doi:10.1145/2063384.2063405.
 #pragma once
 
 #include "portable.cuh"

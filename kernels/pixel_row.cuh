@@ -1,7 +1,7 @@
 // What a row of pixels reads and writes, in words of 64 bits: launch.py writes them down.
 #pragma once
 
-static const int LEVELS = 3;      // pmtool/sampling/layout.py
+static const int LEVELS = 3;      // pmtool/graphs/layout.py
 static const int GROUP = 16;      // channels of a warp
 static const int LINE_COLUMNS = 3;  // that are kept of a line: this one and two before it
 
@@ -18,7 +18,7 @@ struct Place {
 };
 
 struct Level {
-    const float* shares;   // (columns, lanes, ...), see Layout.shares in pmtool/sampling/layout.py
+    const float* shares;   // (columns, lanes, ...), see Layout.shares in pmtool/graphs/layout.py
     float* carry_next;     // (columns, lanes, channels), where the level below is touched
     const Line* lines;     // first and second of every gated layer, then the strided block's
     Place state;           // of the lines: shared memory or the block's workspace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pmtool.errors import UsageError
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.kernels.packing import FORMATS, GROUP, Packed
-from pmtool.sampling.layout import LEVELS, Layout
 
 LINE_COLUMNS = 3
 ALIGNMENT = 16

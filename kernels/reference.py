@@ -1,7 +1,7 @@
 """The pixel loop in NumPy, layer by layer: what `pixel_row` has to compute.
 
 `pmtool.graphs.pixel` is the same in PyTorch. The other kernels' references are older than they:
-`pmtool.backends.host`, `pmtool.sampling.noise` and `pmtool.sampling.mixture`.
+`pmtool.backends.host`, `pmtool.pixels.uniforms` and `pmtool.pixels.mixture`.
 """
 
 from __future__ import annotations
@@ -11,16 +11,20 @@ from typing import cast
 import numpy as np
 
 from pmtool.backends.protocol import Floats, Precision
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.kernels.launch import parse_graph
 from pmtool.kernels.packing import FORMATS, Weights
-from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling import mixture
-from pmtool.sampling.layout import COMPONENT_MAX, LEVELS, RESIDUAL_MAX, Layout
-from pmtool.sampling.levels import to_pixels
-from pmtool.sampling.mixture import Real
+from pmtool.models.hyperparameters import (
+    COMPONENT_MAX,
+    LOG_SCALE_MIN,
+    RESIDUAL_MAX,
+    Hyperparameters,
+)
+from pmtool.pixels import mixture
+from pmtool.pixels.levels import to_pixels
+from pmtool.pixels.mixture import Real
 
 Arrays = dict[str, Floats]
-LOG_SCALE_MIN = -7.0
 """As in `pmtool.network.encoder`, which needs PyTorch."""
 
 

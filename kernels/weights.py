@@ -10,9 +10,9 @@ import numpy as np
 
 from pmtool.backends.protocol import Floats
 from pmtool.errors import ModelError
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.kernels.packing import Weights
 from pmtool.models.bundle import NETWORK, Bundle, tensor_places
-from pmtool.sampling.layout import LEVELS, Layout
 
 
 def bundle_weights(bundle: Bundle) -> Weights:

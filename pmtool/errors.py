@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 
 class PmtoolError(Exception):
     """Base of all errors that a user can mend; the message is one sentence naming the remedy."""
@@ -72,3 +74,33 @@ def is_memory_shortage(error: BaseException) -> bool:
         return isinstance(error, MemoryBudgetError)
     text = str(error).lower()
     return isinstance(error, MemoryError) or any(words in text for words in _SHORTAGE)
+
+
+def sentence(error: Exception) -> str:
+    """What is told of an error."""
+    if isinstance(error, PmtoolError):
+        return one_line(str(error))
+    if is_memory_shortage(error):
+        return "out of memory; give a smaller --memory, --batch or --window, or a larger machine"
+    if _is_unwritable(error):
+        return f"the output cannot be written: {one_line(str(error))}; make room for it"
+    return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)"
+
+
+def exit_code(error: Exception) -> int:
+    """Of the process that an error ends."""
+    if isinstance(error, PmtoolError):
+        return error.exit_code
+    if is_memory_shortage(error):
+        return MemoryBudgetError.exit_code
+    return OutputError.exit_code if _is_unwritable(error) else PmtoolError.exit_code
+
+
+def _is_unwritable(error: Exception) -> bool:
+    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+    return isinstance(error, OSError) and error.errno in full
+
+
+def one_line(text: str) -> str:
+    """A text without its line breaks."""
+    return " ".join(text.split("\n"))

@@ -16,12 +16,12 @@ from pmtool.errors import UsageError
 from pmtool.export import precision
 from pmtool.export.accuracy import GRAPHS, TOLERANCES, RoundingBackend, rounding_errors
 from pmtool.export.check import differences
+from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import ENCODER_MARGIN
 from pmtool.phantom.chest import chest_phantom
+from pmtool.pixels.levels import from_hounsfield
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import Layout
-from pmtool.sampling.levels import from_hounsfield
 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])

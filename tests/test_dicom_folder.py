@@ -180,7 +180,7 @@ class TestFaults:
             def stop(*_: object) -> None:
                 raise KeyboardInterrupt
 
-            patch.setattr("pmtool.resampling.report.write_json", stop)
+            patch.setattr("pmtool.resampling.resample.write_json", stop)
             assert run(source, f"{out}/") == INTERRUPTED
         before = contents(out)
         assert run(source, f"{out}/", "--resume") == 0

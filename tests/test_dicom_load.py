@@ -22,7 +22,7 @@ import pmtool
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
-from pmtool.images.volume import load_volume
+from pmtool.images.load import load_volume
 
 Writer = Callable[..., list[Path]]
 ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"

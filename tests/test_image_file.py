@@ -9,7 +9,7 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError
 from pmtool.images.image_file import FORMATS, image_suffix, quiet_itk, read_image, write_image
-from pmtool.images.volume import load_volume
+from pmtool.images.load import load_volume
 
 SUFFIXES = [f".{f}" for f in FORMATS]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.levels import from_hounsfield, to_hounsfield, to_levels, to_pixels
+from pmtool.pixels.levels import from_hounsfield, to_hounsfield, to_levels, to_pixels
 
 MODEL = Hyperparameters(channels=1)
 

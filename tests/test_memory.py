@@ -9,8 +9,8 @@ import torch
 from pmtool.backends.host import HostMemory
 from pmtool.backends.protocol import Array, Floats, Memory
 from pmtool.backends.torch import TorchMemory
-from pmtool.sampling.layout import RESIDUAL_MAX
-from pmtool.sampling.noise import Places, uniforms
+from pmtool.models.hyperparameters import RESIDUAL_MAX
+from pmtool.pixels.uniforms import Places, uniforms
 
 ON_GPU = pytest.param(
     lambda: TorchMemory(torch.device("cuda:0")),

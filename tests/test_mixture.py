@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pmtool.network.likelihood import log_probability as torch_log_probability
 from pmtool.network.pixelminer import Mixture as TorchMixture
-from pmtool.sampling.levels import to_pixels
-from pmtool.sampling.mixture import (
+from pmtool.pixels.levels import to_pixels
+from pmtool.pixels.mixture import (
     Mixture,
     Mode,
     choose,

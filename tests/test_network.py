@@ -10,11 +10,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from pmtool.models.hyperparameters import PAPER, Hyperparameters
+from pmtool.models.hyperparameters import (
+    COMPONENT_MAX,
+    LOG_SCALE_MAX,
+    LOG_SCALE_MIN,
+    PAPER,
+    RESIDUAL_MAX,
+    Hyperparameters,
+)
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
-from pmtool.network.encoder import LOG_SCALE_MAX, LOG_SCALE_MIN, Encoder
+from pmtool.network.encoder import Encoder
 from pmtool.network.layers import Block, concat_elu, depths
-from pmtool.sampling.layout import COMPONENT_MAX, RESIDUAL_MAX
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

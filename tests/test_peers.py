@@ -13,8 +13,8 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.pixelminer import Mixture
-from pmtool.sampling import mixture
-from pmtool.sampling.levels import to_levels
+from pmtool.pixels import mixture
+from pmtool.pixels.levels import to_levels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -12,9 +12,9 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
-from pmtool.sampling.levels import to_pixels
-from pmtool.sampling.mixture import Mixture, Mode
-from pmtool.sampling.noise import window_uniforms
+from pmtool.pixels.levels import to_pixels
+from pmtool.pixels.mixture import Mixture, Mode
+from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.reference import generate_slice, generate_window
 from pmtool.sampling.windows import Window

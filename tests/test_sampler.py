@@ -18,14 +18,14 @@ from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.protocol import Floats
 from pmtool.backends.selection import Engine
 from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
+from pmtool.pixels.levels import from_hounsfield
 from pmtool.sampling import sampler
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.layout import Layout
-from pmtool.sampling.levels import from_hounsfield
 from pmtool.sampling.pairs import PairGroup
 from pmtool.sampling.plan import Plan, make_gpu_plan
 from pmtool.sampling.sampler import Sampler, SamplerOptions, SlicePair

@@ -28,10 +28,10 @@ from pmtool.export.check import differences
 from pmtool.export.engines import Engines
 from pmtool.export.profiles import LEAST_WINDOWS, shapes
 from pmtool.export.tensorrt import Build
+from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.layout import Layout
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
 STREAM = 77

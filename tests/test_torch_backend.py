@@ -11,12 +11,12 @@ import torch
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.torch import CapturedProgram, TorchBackend
 from pmtool.export.check import graph_arrays, graph_errors
+from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
-from pmtool.sampling.layout import Layout
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.sampler import Sampler, SamplerOptions
 

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError
-from pmtool.images.volume import load_volume
+from pmtool.images.load import load_volume
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
-from pmtool.sampling import mixture
-from pmtool.sampling.levels import from_hounsfield, to_levels
+from pmtool.pixels import mixture
+from pmtool.pixels.levels import from_hounsfield, to_levels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -6,9 +6,9 @@ import numpy as np
 
 from pmtool.backends.protocol import Floats
 from pmtool.errors import MemoryBudgetError
-from pmtool.sampling.layout import RESIDUAL_MAX
-from pmtool.sampling.mixture import nearer_tail
-from pmtool.sampling.noise import Places, window_uniforms
+from pmtool.models.hyperparameters import RESIDUAL_MAX
+from pmtool.pixels.mixture import nearer_tail
+from pmtool.pixels.uniforms import Places, window_uniforms
 
 
 class HostMemory:

@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.sampling.noise import Places
+from pmtool.pixels.uniforms import Places
 
 Array = Any
 """Float32, C-contiguous, on a backend's device: a NumPy array, a tensor, a device array.

@@ -18,11 +18,11 @@ from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
 from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import RESIDUAL_MAX
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
-from pmtool.sampling.layout import RESIDUAL_MAX
-from pmtool.sampling.mixture import nearer_tail
-from pmtool.sampling.noise import Places, window_uniforms
+from pmtool.pixels.mixture import nearer_tail
+from pmtool.pixels.uniforms import Places, window_uniforms
 
 
 class TorchBackend:

@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pmtool.graphs.layout import LEVELS
 from pmtool.network.encoder import Midpoint
 from pmtool.network.layers import Block, GatedLayer, concat_elu
 from pmtool.network.pixelminer import Mixture, PixelMiner, Stack
-from pmtool.sampling.layout import LEVELS
 
 Columns = slice
 

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.layout import LEVELS, Layout
 from pmtool.sampling.windows import wavefronts
 
 GRAPHS = ("window", "row", "pixel")

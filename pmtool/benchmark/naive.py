@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pmtool.benchmark.timing import full_float32, repeat, torch_threads
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
-from pmtool.sampling.mixture import Mixture
+from pmtool.pixels.mixture import Mixture
 
 WINDOW = 64
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}

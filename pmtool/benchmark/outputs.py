@@ -10,8 +10,7 @@ from typing import Any
 from pmtool.benchmark.page import page
 from pmtool.benchmark.report import Report
 from pmtool.errors import OutputError, UsageError
-from pmtool.resampling.options import check_output
-from pmtool.system.files import write_bytes
+from pmtool.system.files import check_output, write_bytes
 
 Outputs = Mapping[str, Path | None]
 """``json``, ``page`` and ``picture``: where each is written, if it is."""

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pmtool.backends import Backend
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.levels import from_hounsfield, to_hounsfield
-from pmtool.sampling.noise import window_uniforms
+from pmtool.pixels.levels import from_hounsfield, to_hounsfield
+from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.reference import Floats, Network, generate_window
 from pmtool.sampling.windows import Window, padded_size, wavefronts

@@ -14,8 +14,8 @@ from pmtool.benchmark.peers import Forward, PeerRun, Windows, generate_cached, g
 from pmtool.benchmark.report import Run
 from pmtool.benchmark.scene import Scene
 from pmtool.network import PixelMiner
-from pmtool.sampling.levels import to_hounsfield
-from pmtool.sampling.noise import uniforms
+from pmtool.pixels.levels import to_hounsfield
+from pmtool.pixels.uniforms import uniforms
 from pmtool.sampling.windows import padded_size, wavefronts
 
 NAIVE_ROWS = 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from pmtool.benchmark.peaks import Peak
 from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.scaling import Scaling
 from pmtool.errors import UsageError
-from pmtool.sampling.plan import processors
+from pmtool.system.limits import processors
+from pmtool.system.versions import package_version
 
 PACKAGES = (
     "pmtool",
@@ -219,14 +219,7 @@ def machine(device: str = CPU) -> dict[str, Any]:
 
 def versions() -> dict[str, str | None]:
     """Of the packages that decide the speed."""
-    return {name: _version(name) for name in PACKAGES}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return {name: package_version(name) for name in PACKAGES}
 
 
 def _processor() -> str:

@@ -73,7 +73,7 @@ def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
 
 def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
     from pmtool.evaluation.scan import Scan
-    from pmtool.images.volume import load_volume
+    from pmtool.images.load import load_volume
 
     scan = Scan(load_volume(source))
     slices = scan.volume.slices

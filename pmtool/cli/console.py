@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import signal
@@ -15,7 +14,7 @@ from typing import Any
 
 import click
 
-from pmtool.errors import MemoryBudgetError, OutputError, PmtoolError, is_memory_shortage
+from pmtool.errors import exit_code, one_line, sentence
 
 INTERRUPTED = 130
 
@@ -32,7 +31,7 @@ def run_command(command: click.Command, arguments: list[str] | None = None) -> i
         say(error.format_message())
         return error.exit_code
     except click.ClickException as error:
-        say(f"pmtool: {_one_line(error.format_message())} (--help shows what can be given)")
+        say(f"pmtool: {one_line(error.format_message())} (--help shows what can be given)")
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         say("pmtool: interrupted")
@@ -136,32 +135,3 @@ def _open_standard_streams() -> None:
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
-
-
-def sentence(error: Exception) -> str:
-    """What is told of an error."""
-    if isinstance(error, PmtoolError):
-        return _one_line(str(error))
-    if is_memory_shortage(error):
-        return "out of memory; give a smaller --memory, --batch or --window, or a larger machine"
-    if _is_unwritable(error):
-        return f"the output cannot be written: {_one_line(str(error))}; make room for it"
-    return f"{type(error).__name__}: {_one_line(str(error))} (--debug shows where)"
-
-
-def exit_code(error: Exception) -> int:
-    """Of the process that an error ends."""
-    if isinstance(error, PmtoolError):
-        return error.exit_code
-    if is_memory_shortage(error):
-        return MemoryBudgetError.exit_code
-    return OutputError.exit_code if _is_unwritable(error) else PmtoolError.exit_code
-
-
-def _is_unwritable(error: Exception) -> bool:
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-    return isinstance(error, OSError) and error.errno in full
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split("\n"))

@@ -15,13 +15,12 @@ from typing import Any
 
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed, get_worker
 
-from pmtool.cli.console import exit_code, sentence
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.cohort.work import Tell, generate_part, open_case, resample_case
-from pmtool.errors import BatchError
+from pmtool.errors import BatchError, exit_code, sentence
 
 TOPIC = "pmtool"
 _log = logging.getLogger("pmtool.cohort")

@@ -9,9 +9,8 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
 from pmtool.geometry.grid import make_grid
-from pmtool.resampling.report import duration
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.limits import gibibytes
+from pmtool.system.units import duration, gibibytes
 
 _USED = 0.8
 """Share of the free memory that workers get."""

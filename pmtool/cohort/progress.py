@@ -10,7 +10,7 @@ from typing import Any
 
 from pmtool.cohort.plan import Size
 from pmtool.cohort.result import Result
-from pmtool.resampling.report import duration
+from pmtool.system.units import duration
 
 
 class Progress:

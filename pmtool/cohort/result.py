@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pmtool
 from pmtool.errors import BatchError
-from pmtool.resampling.report import write_json
-from pmtool.system.files import write_bytes
+from pmtool.system.files import write_bytes, write_json
 
 if TYPE_CHECKING:
     from pmtool.cohort.cases import Case

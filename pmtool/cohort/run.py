@@ -16,11 +16,11 @@ from pmtool.cohort.progress import Progress
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result, write_summary
 from pmtool.cohort.work import Tell, resample_case
-from pmtool.errors import OutputError, UsageError
+from pmtool.errors import UsageError
 from pmtool.resampling.resample import load_sampler
-from pmtool.sampling.plan import processors
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.limits import free_memory, total_memory
+from pmtool.system.files import make_folder
+from pmtool.system.limits import free_memory, processors, total_memory
 
 _log = logging.getLogger("pmtool.cohort")
 
@@ -77,7 +77,7 @@ def run_cohort(
     request.check_names(cases)
     sampler = _estimator(request, means)
     sizes = {case.name: size_of(case, request, sampler) for case in cases}
-    _make(request.folder)
+    make_folder(request.folder)
     progress = Progress(sizes)
 
     def tell(name: str, slices: float) -> None:
@@ -173,13 +173,6 @@ def _estimator(request: Request, means: Means) -> Sampler:
     if means.scheduler is not None:
         options = replace(options, device="cpu", backend=None, precision=None)
     return load_sampler(options)
-
-
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
 
 
 def _plain(request: Request) -> dict[str, Any]:

@@ -10,20 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from pmtool.cli.console import exit_code, sentence
 from pmtool.cohort.cases import Case
 from pmtool.cohort.evaluation import evaluate_case
 from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
-from pmtool.errors import OutputError
-from pmtool.images.volume import load_volume
+from pmtool.errors import exit_code, sentence
+from pmtool.images.load import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
 from pmtool.resampling.resample import Run, finish, load_sampler, prepare, write
 from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.files import make_folder
 
 Tell = Callable[[str, float], None]
 """Told of a case and of slices that were generated since it was told last."""
@@ -149,10 +149,7 @@ def _result(
 def _prepared(case: Case, request: Request) -> Run:
     """A checked run, which goes on with its journal if there is one with the same key."""
     outputs = request.outputs(case)
-    try:
-        outputs.image.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{outputs.image.parent} cannot be made: {error.strerror}") from error
+    make_folder(outputs.image.parent)
     check_own(outputs)
     sampler = _sampler(request.options)
     run = prepare(case.path, request.spacing, outputs, request.case_options(case), sampler)

@@ -26,11 +26,12 @@ from pmtool.evaluation.scan import Scan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.models.bundle import Bundle
-from pmtool.sampling.mixture import Mode
-from pmtool.sampling.plan import SamplerOptions, processors
+from pmtool.pixels.mixture import Mode
+from pmtool.sampling.plan import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.extras import require
-from pmtool.system.files import remove_leftovers
+from pmtool.system.files import make_folder, remove_leftovers
+from pmtool.system.limits import processors
 
 METHODS = (*CLASSICAL, PIXELMINER)
 PACKAGES = ("cv2", "jinja2", "matplotlib", "scipy", "skimage")
@@ -125,14 +126,6 @@ def check_folder(folder: Path) -> None:
     others = sorted(set(others) - {JSON, CSV, PAGE, CACHE})
     if others:
         raise OutputError(f"{folder} holds {others[0]}, which is no report: give another --out")
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder and those above it; raises `OutputError`."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[Scan]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pmtool.errors import UsageError
-from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder, make_folder
+from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder
 from pmtool.evaluation.methods import External, load_external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
@@ -20,8 +20,9 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.images.image_file import image_suffix
 from pmtool.images.volume import Volume
-from pmtool.sampling.plan import processors
 from pmtool.system.extras import require
+from pmtool.system.files import make_folder
+from pmtool.system.limits import processors
 
 
 def compare(

@@ -18,7 +18,8 @@ from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import Scan, Slice, hounsfield
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
-from pmtool.images.volume import Volume, load_volume
+from pmtool.images.load import load_volume
+from pmtool.images.volume import Volume
 from pmtool.resampling.assembly import Stack
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.synthesis import Job, Pairs

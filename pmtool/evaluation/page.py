@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from pmtool.evaluation.pictures import DIFFERENCES, LUNG_WINDOW, examples
+from pmtool.evaluation.pictures import DIFFERENCES, examples
 from pmtool.evaluation.plots import feature_plot, noise_power_plot
 from pmtool.evaluation.report import MEASURE_NAMES, Report, figure, left_out_lines, missing
 from pmtool.evaluation.run import Case
 from pmtool.evaluation.tables import label
 from pmtool.evaluation.verdict import verdict
-from pmtool.resampling.report import write_json
-from pmtool.system.files import write_bytes
+from pmtool.images.display import LUNG_WINDOW
+from pmtool.system.files import write_bytes, write_json
 
 JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 

@@ -14,12 +14,11 @@ from pmtool.evaluation.run import Case
 from pmtool.evaluation.scan import Scan, Slice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
+from pmtool.images.display import LUNG_WINDOW, grey
 
 if TYPE_CHECKING:
     from PIL import Image
 
-LUNG_WINDOW = (-1350.0, 150.0)
-"""HU from black to white."""
 DIFFERENCES = (-300.0, 300.0)
 """HU from black to white of a difference; equal pixels are grey."""
 CROP = 96
@@ -63,11 +62,11 @@ def _example(case: Case, index: int) -> Example:
         values = case.makers[name](index)[piece].astype(np.float64)
         difference = values - truth[piece]
         shown = (
-            _png(_grey(values, LUNG_WINDOW), _ZOOM),
-            _png(_grey(difference, DIFFERENCES), _ZOOM),
+            _png(grey(values), _ZOOM),
+            _png(grey(difference, DIFFERENCES), _ZOOM),
         )
         panels.append(Panel("Truth" if name == REFERENCE else label(name), *shown))
-    overview = _framed(_grey(truth, LUNG_WINDOW), top, left)
+    overview = _framed(grey(truth), top, left)
     return Example(f"{case.scan.name}, slice {index}", overview, panels)
 
 
@@ -84,25 +83,19 @@ def _busiest(truth: Slice, scan: Scan, index: int) -> tuple[int, int]:
     return top, left
 
 
-def _grey(values: NDArray[np.generic], window: tuple[float, float]) -> NDArray[np.uint8]:
-    low, high = window
-    scaled = (values.astype(np.float64) - low) * (255 / (high - low))
-    return np.asarray(np.rint(scaled.clip(0, 255)), np.uint8)
-
-
-def _framed(grey: NDArray[np.uint8], top: int, left: int) -> str:
+def _framed(values: NDArray[np.uint8], top: int, left: int) -> str:
     from PIL import Image, ImageDraw
 
-    picture = Image.fromarray(grey).convert("RGB")
+    picture = Image.fromarray(values).convert("RGB")
     ImageDraw.Draw(picture).rectangle((left, top, left + CROP, top + CROP), outline="red", width=2)
     picture.thumbnail((_OVERVIEW_WIDTH, _OVERVIEW_WIDTH))
     return _uri(picture)
 
 
-def _png(grey: NDArray[np.uint8], zoom: int) -> str:
+def _png(values: NDArray[np.uint8], zoom: int) -> str:
     from PIL import Image
 
-    return _uri(Image.fromarray(grey.repeat(zoom, axis=0).repeat(zoom, axis=1)))
+    return _uri(Image.fromarray(values.repeat(zoom, axis=0).repeat(zoom, axis=1)))
 
 
 def _uri(picture: Image.Image) -> str:

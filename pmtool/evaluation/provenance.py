@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pmtool.evaluation.run import Case
+from pmtool.system.versions import package_version
 
 PACKAGES = (
     "pmtool",
@@ -33,12 +33,6 @@ def provenance(cases: Sequence[Case]) -> dict[str, Any]:
             }
             for case in cases
         ],
-        "versions": {"python": platform.python_version()} | {x: _version(x) for x in PACKAGES},
+        "versions": {"python": platform.python_version()}
+        | {x: package_version(x) for x in PACKAGES},
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

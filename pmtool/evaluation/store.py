@@ -10,7 +10,7 @@ from typing import Any
 from pmtool.evaluation import texture
 from pmtool.evaluation.scan import Scan
 from pmtool.evaluation.scoring import VERSION, Scores
-from pmtool.resampling.report import write_json
+from pmtool.system.files import write_json
 
 
 class Store:

@@ -1,6 +1,6 @@
 """Choosing a pixel's grey level from its mixture, as part of the pixel graph.
 
-`pmtool.sampling.mixture` is the specification; here a bisection asks for several thresholds at
+`pmtool.pixels.mixture` is the specification; here a bisection asks for several thresholds at
 once. Sums over components are matrix products: an engine's plain sum may take its terms in an order
 that depends on where in memory a lane lies, and the choice would depend on the batch.
 """
@@ -43,7 +43,7 @@ def quantile(mixture: Components, tails: Tensor, edges: Sequence[Tensor]) -> Ten
     Parameters
     ----------
     tails
-        ``(M, 1)``: the numbers by their nearer tail, see `pmtool.sampling.mixture.nearer_tail`, so
+        ``(M, 1)``: the numbers by their nearer tail, see `pmtool.pixels.mixture.nearer_tail`, so
         that float32 is as exact near 1 as near 0.
     edges
         `upper_edges` of the grey levels' bits.

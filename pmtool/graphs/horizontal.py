@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.graphs import ops
-from pmtool.graphs.kernels import column_matrix, target_kernel, upsample_matrix
+from pmtool.graphs.composition import column_matrix, target_kernel, upsample_matrix
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.row import gated_layers, shortcut_matrix
 from pmtool.network.layers import Block, GatedLayer, Layers
 from pmtool.network.pixelminer import PixelMiner
-from pmtool.sampling.layout import LEVELS, Layout
 
 
 def current_row(block: Block) -> Tensor:

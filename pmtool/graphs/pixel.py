@@ -8,9 +8,9 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.network.encoder import LOG_SCALE_MIN
+from pmtool.graphs.layout import COLUMNS, LEVELS
+from pmtool.models.hyperparameters import COMPONENT_MAX, LOG_SCALE_MIN, RESIDUAL_MAX
 from pmtool.network.pixelminer import PixelMiner
-from pmtool.sampling.layout import COLUMNS, COMPONENT_MAX, LEVELS, RESIDUAL_MAX
 
 
 class PixelGraph(nn.Module):

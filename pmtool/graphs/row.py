@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.graphs import ops
-from pmtool.graphs.kernels import as_matrix, edge_kernel, target_kernel, upsample_matrix
+from pmtool.graphs.composition import as_matrix, edge_kernel, target_kernel, upsample_matrix
+from pmtool.graphs.layout import LEVELS, Layout, Line
 from pmtool.network.layers import Block, GatedLayer, Layers, Upsample
 from pmtool.network.pixelminer import PixelMiner
-from pmtool.sampling.layout import LEVELS, Layout, Line
 
 
 class VerticalConvolution(nn.Module):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pmtool.graphs.horizontal import KnownGraph
+from pmtool.graphs.layout import LEVELS
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.row import RowGraph
 from pmtool.graphs.window import WindowGraph
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
-from pmtool.sampling.layout import LEVELS
 
 Graph = WindowGraph | RowGraph | KnownGraph | PixelGraph
 CHOOSERS = ("quantile", "mean")

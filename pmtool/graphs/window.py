@@ -10,11 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmtool.graphs import ops
-from pmtool.graphs.kernels import parts
-from pmtool.network.encoder import LOG_SCALE_MIN, Midpoint, cropped
+from pmtool.graphs.composition import parts
+from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.models.hyperparameters import COMPONENT_MAX, LOG_SCALE_MIN
+from pmtool.network.encoder import Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer, depths
 from pmtool.network.pixelminer import PixelMiner, Stack
-from pmtool.sampling.layout import COMPONENT_MAX, LEVELS, Layout
 
 T = TypeVar("T")
 Outer = tuple[Tensor, Tensor]

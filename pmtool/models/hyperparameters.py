@@ -8,6 +8,16 @@ from typing import Any
 from pmtool.errors import ModelError
 
 ENCODER_MARGIN = 16
+"""Pixels around a window that the encoder sees."""
+RESIDUAL_MAX = 16.0
+"""Limit of a pixel's distance from the midpoint, as the stacks see it, in the midpoint's scale."""
+COMPONENT_MAX = 4.0
+"""Limit of a component mean's distance from the midpoint, in the midpoint's scale.
+
+Without it samples can drift away in streaks and coarse noise, each pixel led on by those before.
+"""
+LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
+"""Limits of the midpoint's log-scale; the lower one is that of the components too."""
 _LARGEST = 1 << 15
 """Of any hyper-parameter: HU are kept in 16 bits, and no network is so wide."""
 

@@ -11,12 +11,11 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from pmtool.models.hyperparameters import LOG_SCALE_MAX, LOG_SCALE_MIN, RESIDUAL_MAX
 from pmtool.network.layers import Layers
-from pmtool.sampling.layout import RESIDUAL_MAX
 
 MEAN_UNIT = 0.1
 LOG_SCALE_OFFSET = -4.0
-LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
 DIFFERENCE_GAIN = 16.0
 
 

@@ -13,7 +13,7 @@ from pmtool.models.bundle import NETWORK, Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.folding import folded_network
 from pmtool.network.pixelminer import PixelMiner
-from pmtool.sampling import mixture
+from pmtool.pixels import mixture
 
 Floats = NDArray[np.float32]
 

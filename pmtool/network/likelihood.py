@@ -1,4 +1,4 @@
-"""Likelihood of the discretised logistic mixture (as `pmtool.sampling.mixture`), in PyTorch."""
+"""Likelihood of the discretised logistic mixture (as `pmtool.pixels.mixture`), in PyTorch."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
     Returns
     -------
     Tensor
-        ``(N, H, W)``; see `pmtool.sampling.mixture.log_probability` for the form.
+        ``(N, H, W)``; see `pmtool.pixels.mixture.log_probability` for the form.
     """
     half_bin = 1.0 / (2**bits - 1)
     inverse_scale = torch.exp(-mixture.log_scales)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.network.encoder import LOG_SCALE_MIN, Encoder, Midpoint, cropped, no_midpoint
+from pmtool.models.hyperparameters import COMPONENT_MAX, LOG_SCALE_MIN, Hyperparameters
+from pmtool.network.encoder import Encoder, Midpoint, cropped, no_midpoint
 from pmtool.network.layers import (
     Block,
     GatedLayer,
@@ -20,7 +20,6 @@ from pmtool.network.layers import (
     shift_down,
     shift_right,
 )
-from pmtool.sampling.layout import COMPONENT_MAX
 
 VERTICAL = (2, 3)
 HORIZONTAL = (2, 2)

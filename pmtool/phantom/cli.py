@@ -23,7 +23,7 @@ def phantom(
     """Write a synthetic chest CT to OUT, to try pmtool with."""
     from pmtool.images.image_file import write_image
     from pmtool.phantom.chest import chest_phantom
-    from pmtool.resampling.options import check_output
+    from pmtool.system.files import check_output
 
     check_output(target, overwrite)
     in_plane = 0.7 * 512 / size

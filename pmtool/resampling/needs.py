@@ -11,7 +11,8 @@ from pmtool.errors import MemoryBudgetError
 from pmtool.geometry.grid import Grid
 from pmtool.images.volume import Volume
 from pmtool.resampling.options import Outputs
-from pmtool.system.limits import check_disk, check_memory, gibibytes
+from pmtool.system.limits import check_disk, check_memory
+from pmtool.system.units import gibibytes
 
 _GENERATED = np.dtype(np.int16).itemsize
 _DEVIATION = np.dtype(np.float32).itemsize

@@ -13,7 +13,8 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
-from pmtool.sampling.mixture import Mode
+from pmtool.pixels.mixture import Mode
+from pmtool.system.files import check_output, check_place
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -195,23 +196,6 @@ class Outputs:
 def _detached(path: Path) -> list[Path]:
     """The file that ITK writes beside a header."""
     return [path.with_suffix(".zraw")] if path.suffix.lower() == ".mhd" else []
-
-
-def check_output(path: Path, overwrite: bool) -> None:
-    """Raise `OutputError` for a file that exists or that has no folder to stand in."""
-    check_place(path)
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
-        raise OutputError(f"{path} exists; replace it with --overwrite")
-
-
-def check_place(path: Path) -> None:
-    """Raise `OutputError` unless there is a folder that a file or folder can be written to."""
-    if not path.parent.is_dir():
-        raise OutputError(f"the folder of {path} does not exist; create it first")
-    if not os.access(path.parent, os.W_OK):
-        raise OutputError(f"{path.parent} is not writable; choose another folder")
 
 
 def split_options(

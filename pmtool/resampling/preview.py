@@ -9,13 +9,12 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.images.display import grey
 from pmtool.images.volume import Volume, plane_name
 
 if TYPE_CHECKING:
     from PIL import Image
 
-_DISPLAY_WINDOW = (-1350.0, 150.0)
-"""HU shown from black to white: the usual lung window."""
 _MARGIN = 8
 _CAPTION = 16
 
@@ -75,13 +74,6 @@ def _size_in_pixels(volume: Volume, axis: int, width: int) -> tuple[int, int]:
     last = volume.positions[-1] if volume.positions else (len(volume.slices) - 1) * volume.spacing
     height = (last + volume.spacing) / pixel
     return width * zoom, max(round(height * zoom), 1)
-
-
-def grey(plane: NDArray[Any]) -> NDArray[np.uint8]:
-    """HU as grey values: the usual lung window."""
-    low, high = _DISPLAY_WINDOW
-    scaled = (plane.astype(np.float64) - low) * (255 / (high - low))
-    return np.asarray(np.clip(np.rint(scaled), 0, 255), dtype=np.uint8)
 
 
 def _tiled(rows: list[list[Image.Image]]) -> Image.Image:

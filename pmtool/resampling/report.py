@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 import pmtool
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.volume import Volume
-from pmtool.system.files import write_bytes
+from pmtool.system.units import duration, gibibytes
 
 if TYPE_CHECKING:
     from pmtool.models.bundle import Bundle
@@ -45,7 +44,7 @@ def plan_text(
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
         f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
         f"({sampler.backend}, {sampler.precision}), window {estimate.window}, {estimate.batch} "
-        f"windows at once; about {estimate.memory / 2**30:.1f} GiB of memory and "
+        f"windows at once; about {gibibytes(estimate.memory)} of memory and "
         f"{duration(missing * estimate.seconds_per_slice)}."
     )
 
@@ -174,11 +173,6 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
     return {"unit": "HU", "by_kind": by_kind, "slices": rows}
 
 
-def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write all of a file or nothing; raises `OutputError`."""
-    write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
-
-
 def _made_before(volume: Volume) -> list[int]:
     """The slices of a DICOM series that pmtool made, as the last value of ImageType says."""
     types = [header.get("ImageType") or [""] for header in volume.headers or ()]
@@ -220,10 +214,3 @@ def _moments(values: NDArray[Any]) -> dict[str, float]:
         "maximum": float(values.max()),
         "noise": float(np.median(np.abs(detail)) * 1.4826 / np.sqrt(1.5)),
     }
-
-
-def duration(seconds: float) -> str:
-    """A time in the unit that suits it."""
-    if seconds < 90:
-        return f"{max(round(seconds), 1)} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -17,7 +17,8 @@ from pmtool.geometry.grid import Grid
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield
 from pmtool.images.image_file import write_image
-from pmtool.images.volume import Volume, load_volume
+from pmtool.images.load import load_volume
+from pmtool.images.volume import Volume
 from pmtool.models.bundle import Bundle
 from pmtool.resampling import report
 from pmtool.resampling.assembly import Stack, assemble, uncertainty
@@ -29,7 +30,7 @@ from pmtool.resampling.segmentation import load_mask, resample_mask
 from pmtool.resampling.synthesis import Progress, missing_jobs, synthesise
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.sampler import Estimate, Sampler, SamplerOptions
-from pmtool.system.files import write_bytes
+from pmtool.system.files import write_bytes, write_json
 
 _log = logging.getLogger("pmtool")
 
@@ -204,12 +205,12 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
         write_bytes(preview_png(stack.volume, image), outputs.preview)
     if outputs.statistics in wanted:
         content = report.statistics(stack.volume, stack.grid, image)
-        report.write_json(content, outputs.statistics)
+        write_json(content, outputs.statistics)
     content = report.sidecar(stack.volume, stack.grid, run.options, run.key, run.sampler)
     if outputs.image in wanted:
         _write_volume(stack.volume, image, content, outputs)
     beside = {name: getattr(outputs, name) is not None for name in ("preview", "statistics")}
-    report.write_json({**content, "segmentation": run.mask_key, **beside}, outputs.sidecar)
+    write_json({**content, "segmentation": run.mask_key, **beside}, outputs.sidecar)
 
 
 def _write_volume(

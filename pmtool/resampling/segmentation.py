@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
-from pmtool.images.volume import Volume, load_volume
+from pmtool.images.load import load_volume
+from pmtool.images.volume import Volume
 from pmtool.resampling.options import MaskInterpolation
 
 _HALF = 1e-6

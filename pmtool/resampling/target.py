@@ -11,7 +11,8 @@ import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.grid import Grid, make_grid, reference_grid
-from pmtool.images.volume import Volume, load_volume, same_spacing
+from pmtool.images.load import load_volume
+from pmtool.images.volume import Volume, same_spacing
 from pmtool.resampling.options import Options
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from pmtool.backends.protocol import Array, Memory
-from pmtool.sampling.layout import COLUMNS, LEVELS, Layout
+from pmtool.graphs.layout import COLUMNS, LEVELS, Layout
 
 MARGIN = 2
 """Columns of zeros on the left of a line of the horizontal stack: what its first column sees."""

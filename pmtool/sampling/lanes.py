@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Backend, Floats, Program
+from pmtool.graphs.layout import LEVELS, depth_of_row
+from pmtool.pixels.mixture import Mode, nearer_tail
+from pmtool.pixels.uniforms import Places
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import LEVELS, depth_of_row
-from pmtool.sampling.mixture import Mode, nearer_tail
-from pmtool.sampling.noise import Places
 
 DEPTHS = range(1, LEVELS + 1)
 

@@ -9,12 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Backend, Floats
+from pmtool.graphs.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.pixels.levels import from_hounsfield, to_hounsfield
+from pmtool.pixels.uniforms import Places
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.layout import Layout
-from pmtool.sampling.levels import from_hounsfield, to_hounsfield
-from pmtool.sampling.noise import Places
 from pmtool.sampling.windows import Window
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -10,12 +9,13 @@ import psutil
 
 from pmtool.backends.protocol import Precision
 from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.graphs.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.pixels.mixture import Mode
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import Layout
-from pmtool.sampling.mixture import Mode
 from pmtool.sampling.windows import balanced, padded_size, wavefronts
-from pmtool.system.limits import free_memory, gibibytes, total_memory
+from pmtool.system.limits import free_memory, processors, total_memory
+from pmtool.system.units import gibibytes
 
 DEFAULT_WINDOW = 192
 """Edges are kept as with the paper's 64, in less time: benchmarks/results/cpu-2-cores.json."""
@@ -183,10 +183,3 @@ def _window(
         window = min(options.window, padded[0]), min(options.window, padded[1])
     wavefronts(padded, window)
     return padded, window
-
-
-def processors() -> int:
-    """Processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

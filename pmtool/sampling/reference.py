@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.levels import to_pixels
-from pmtool.sampling.mixture import Mixture, Mode, choose
-from pmtool.sampling.noise import window_uniforms
+from pmtool.pixels.levels import to_pixels
+from pmtool.pixels.mixture import Mixture, Mode, choose
+from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import Window, padded_size, wavefronts
 

@@ -18,8 +18,8 @@ from pmtool.backends import Backend
 from pmtool.backends.devices import CPU, free_gpu_memory
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import MemoryBudgetError
+from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
-from pmtool.sampling.layout import Layout
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.plan import Estimate, Plan, SamplerOptions, estimate, make_gpu_plan, make_plan
 from pmtool.sampling.windows import Window, wavefronts

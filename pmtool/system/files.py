@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import re
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pmtool.errors import OutputError
 
@@ -111,3 +113,33 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write all of a file or nothing; raises `OutputError`."""
+    write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` for a file that exists or that has no folder to stand in."""
+    check_place(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if path.exists() and not overwrite:
+        raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def check_place(path: Path) -> None:
+    """Raise `OutputError` unless there is a folder that a file or folder can be written to."""
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, which may be there, and those above it; raises `OutputError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error

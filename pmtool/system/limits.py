@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,7 @@ import psutil
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.cgroups import memory_grant
+from pmtool.system.units import gibibytes
 
 MAX_INPUT = 8 * 2**30
 """Bytes of an input's voxels, unpacked, that are read unless large inputs are allowed."""
@@ -95,6 +97,8 @@ def free_memory() -> int:
     return min(free, max(0, limit - process.memory_info().vms))
 
 
-def gibibytes(size: int) -> str:
-    """A size for messages."""
-    return f"{size / 2**30:.3g} GiB"
+def processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

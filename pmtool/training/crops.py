@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from pmtool.sampling.levels import from_hounsfield
+from pmtool.pixels.levels import from_hounsfield
 from pmtool.training.augment import MARGIN, Floats
 from pmtool.training.cache import BLOCK, CachedScan
 from pmtool.training.selection import strides

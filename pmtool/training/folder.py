@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pmtool.errors import InputError, OutputError, UsageError
-from pmtool.resampling.report import write_json
+from pmtool.system.files import write_json
 from pmtool.training.selection import Split
 from pmtool.training.settings import Settings, differences, load_settings, save_settings
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pmtool.network import PixelMiner
-from pmtool.resampling.report import duration
+from pmtool.system.units import duration
 from pmtool.training.cache import Tell
 from pmtool.training.checkpoint import save_checkpoint
 from pmtool.training.crops import Crops

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pmtool.backends.torch import TorchBackend
+from pmtool.images.display import grey
 from pmtool.network import PixelMiner
-from pmtool.resampling.preview import grey
-from pmtool.sampling.levels import from_hounsfield, to_hounsfield
+from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import Window
 

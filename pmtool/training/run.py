@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from pmtool.errors import InputError, MemoryBudgetError, OutputError, UsageError
+from pmtool.errors import InputError, MemoryBudgetError, UsageError
+from pmtool.system.files import make_folder
 from pmtool.training.cache import Cache, CachedScan, Tell
 from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
@@ -118,7 +119,7 @@ def train(
     fabric = _launched(machine, settings)
     if not fabric.is_global_zero:
         tell = _nothing
-    _make(out)
+    make_folder(out)
     state = load_state(out)
     fresh = start if state is None else None
     weights = starting_weights(fresh, settings.network) if fresh else None
@@ -174,19 +175,12 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
     return fabric
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
-
-
 def _scans(
     fabric: Fabric, data: Data, out: Path, settings: Settings, tell: Tell
 ) -> tuple[Split, list[str]]:
     """Read what is not in the cache, every process a part, and divide the patients."""
     cache = Cache(data.cache or out / CACHE)
-    _make(cache.folder)
+    make_folder(cache.folder)
     parts = [find_sources(folders) for folders in (data.training, data.validation)]
     everything = [source for part in parts for source in part]
     cache.build(everything[fabric.global_rank :: fabric.world_size], tell)

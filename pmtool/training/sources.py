@@ -21,7 +21,8 @@ from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.image_file import image_suffix
-from pmtool.images.volume import Volume, load_volume
+from pmtool.images.load import load_volume
+from pmtool.images.volume import Volume
 
 BODY_HU = -950
 """Lung is denser, the air around the body is not."""

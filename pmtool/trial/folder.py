@@ -16,7 +16,7 @@ from pmtool.errors import InputError, OutputError
 from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.scan import Slice
 from pmtool.evaluation.scoring import REFERENCE
-from pmtool.resampling.report import write_json
+from pmtool.system.files import write_json
 from pmtool.trial.design import Item, Plan
 
 TRIAL, IMAGES, SECRETS, DATABASE = "trial.json", "images", "secrets.json", "answers.sqlite"

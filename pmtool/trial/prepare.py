@@ -10,19 +10,13 @@ import numpy as np
 
 import pmtool
 from pmtool.errors import OutputError
-from pmtool.evaluation.commands import (
-    CACHE,
-    EvaluationOptions,
-    check_distinct,
-    chosen_methods,
-    make_folder,
-)
+from pmtool.evaluation.commands import CACHE, EvaluationOptions, check_distinct, chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
 from pmtool.images.hounsfield import padding
-from pmtool.system.files import remove_leftovers
+from pmtool.system.files import make_folder, remove_leftovers
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
 

@@ -11,10 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pmtool
-from pmtool.evaluation.commands import make_folder
 from pmtool.evaluation.tables import aligned, label
-from pmtool.resampling.report import write_json
-from pmtool.system.files import write_bytes
+from pmtool.system.files import make_folder, write_bytes, write_json
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial

@@ -17,12 +17,12 @@ import torch
 from numpy.typing import NDArray
 
 from pmtool.backends.torch import TorchProgram
+from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.kernels.packing import Weights
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
-from pmtool.sampling.layout import LEVELS, Layout
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "kernels"

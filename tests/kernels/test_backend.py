@@ -14,9 +14,9 @@ from pmtool.backends.pixels import PixelKernel
 from pmtool.backends.tensorrt import TensorRTBackend
 from pmtool.export.accuracy import TOLERANCES
 from pmtool.export.check import differences
+from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import Layout
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

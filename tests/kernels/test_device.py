@@ -20,7 +20,7 @@ from pmtool.kernels.device import CudaDevice, CudaMemory, DeviceArray
 from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 from pmtool.kernels.packing import pack
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.noise import Places
+from pmtool.pixels.uniforms import Places
 
 HOST = HostMemory()
 SMALL = Hyperparameters(channels=16, mixtures=4)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.sampling import mixture, noise
+from pmtool.pixels import mixture
+from pmtool.pixels import uniforms as noise
 
 BITS = 12
 Floats = NDArray[np.float32]

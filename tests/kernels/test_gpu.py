@@ -17,7 +17,7 @@ from pmtool.kernels import launch, reference
 from pmtool.kernels.device import CudaDevice, CudaMemory
 from pmtool.kernels.packing import pack
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.noise import Places
+from pmtool.pixels.uniforms import Places
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("one_thread")]
 

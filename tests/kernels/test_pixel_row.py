@@ -12,16 +12,16 @@ from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Precision
 from pmtool.backends.torch import TorchBackend
+from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.kernels import reference
 from pmtool.kernels.launch import Launcher, PixelRowProgram, PixelWeights
 from pmtool.kernels.packing import Packed, pack
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
+from pmtool.pixels.levels import to_pixels
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.layout import Layout
-from pmtool.sampling.levels import to_pixels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

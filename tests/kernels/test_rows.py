@@ -9,7 +9,7 @@ import pytest
 
 from pmtool.backends.host import HostMemory
 from pmtool.kernels import launch
-from pmtool.sampling.noise import Places
+from pmtool.pixels.uniforms import Places
 
 HOST = HostMemory()
 

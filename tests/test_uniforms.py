@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pmtool.errors import UsageError
-from pmtool.sampling.noise import philox, to_unit_interval, uniforms
+from pmtool.pixels.uniforms import philox, to_unit_interval, uniforms
 
 WORDS = st.integers(0, 2**32 - 1)
 

@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pmtool.sampling.levels import Levels, to_levels
+from pmtool.pixels.levels import Levels, to_levels
 
 Real = NDArray[np.floating[Any]]
 Mode = Literal["sample", "median", "mean"]

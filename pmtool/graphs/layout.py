@@ -15,13 +15,6 @@ from pmtool.models.hyperparameters import Hyperparameters
 LEVELS = 3
 COLUMNS = 4
 """Columns that one pass of the pixel graph generates: one column of the coarsest level."""
-RESIDUAL_MAX = 16.0
-"""Limit of a pixel's distance from the midpoint, as the stacks see it, in the midpoint's scale."""
-COMPONENT_MAX = 4.0
-"""Limit of a component mean's distance from the midpoint, in the midpoint's scale.
-
-Without it samples can drift away in streaks and coarse noise, each pixel led on by those before.
-"""
 
 
 def depth_of_row(row: int) -> int:

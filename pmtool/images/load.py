@@ -1,0 +1,113 @@
+"""A volume from whatever a user has: an image file, DICOM, an image in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.dicom import require_pydicom
+from pmtool.dicom.files import is_dicom
+from pmtool.errors import ContentError, GeometryError, UsageError
+from pmtool.geometry.directions import orthonormal
+from pmtool.images.image_file import image_suffix, read_image
+from pmtool.images.volume import Volume, through_plane_axis
+
+_UNEVEN = "ITK_non_uniform_sampling_deviation"
+_UNEVEN_SHARE = 0.1
+"""Of a slice distance: as little unevenness is passed over, as in DICOM."""
+
+
+def load_volume(
+    source: str | Path | sitk.Image,
+    series_uid: str | None = None,
+    allow_uneven: bool = False,
+    allow_large: bool = False,
+) -> Volume:
+    """A volume from a file, a folder or zip of DICOM files, or an image.
+
+    Parameters
+    ----------
+    source
+        See docs/formats.md.
+    series_uid
+        Which series of several, in DICOM.
+    allow_uneven
+        Take slices whose distances differ: where they lie in DICOM, as even in other images.
+    allow_large
+        Read more than `pmtool.system.limits.MAX_INPUT`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such series, or pydicom is missing.
+    InputError
+        If a file cannot be read.
+    GeometryError
+        If it is not three-dimensional, has a single slice or sheared axes; if DICOM files are
+        several series, or no stack of slices.
+    ContentError
+        If it has several values a voxel.
+    """
+    if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):
+        require_pydicom()
+        from pmtool.dicom.load import load_series
+
+        return load_series(Path(source), series_uid, allow_uneven, allow_large)
+    if series_uid is not None:
+        raise UsageError("only DICOM has series; leave --series-uid out")
+    if isinstance(source, sitk.Image):
+        image, name = source, "the image"
+    else:
+        image, name = read_image(Path(source), allow_large=allow_large), str(source)
+    _check_shape(image, name)
+    axis = through_plane_axis(image.GetSpacing())
+    if not allow_uneven:
+        _check_even(image, axis, name)
+    return Volume(_with_right_angles(image, name), axis, name)
+
+
+def _is_dicom(path: Path) -> bool:
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return True
+    return image_suffix(path) is None and path.is_file() and is_dicom(path)
+
+
+def _check_shape(image: sitk.Image, name: str) -> None:
+    if image.GetDimension() != 3:
+        raise GeometryError(f"{name} has {image.GetDimension()} dimensions; give a volume of three")
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise ContentError(f"{name} has several values a voxel (colour or vectors); a CT has one")
+    spacing, size = image.GetSpacing(), image.GetSize()
+    if not all(np.isfinite(s) and s > 0 for s in spacing):
+        raise GeometryError(f"the spacing of {name} is {spacing} mm; it must be positive")
+    if min(size) < 2:
+        raise GeometryError(
+            f"{name} has a single slice ({' x '.join(map(str, size))}); "
+            "slices can only be made between two others"
+        )
+
+
+def _check_even(image: sitk.Image, axis: int, name: str) -> None:
+    """ITK makes even stacks of uneven DICOM series and leaves a note in the image."""
+    try:
+        off = float(image.GetMetaData(_UNEVEN)) if image.HasMetaDataKey(_UNEVEN) else 0.0
+    except ValueError:  # a note of another kind
+        return
+    if off > _UNEVEN_SHARE * image.GetSpacing()[axis]:
+        raise GeometryError(
+            f"{name} was made of slices at uneven distances ({off:.3g} mm off); give their DICOM "
+            "files, or take them as even by --allow-uneven"
+        )
+
+
+def _with_right_angles(image: sitk.Image, name: str) -> sitk.Image:
+    """The image, or a copy (of the header: ITK shares the voxels) with repaired directions."""
+    direction = np.array(image.GetDirection()).reshape(3, 3)
+    repaired = orthonormal(direction, name)
+    if repaired is direction:
+        return image
+    image = sitk.Image(image)
+    image.SetDirection(repaired.ravel().tolist())
+    return image
