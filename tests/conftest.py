@@ -33,7 +33,7 @@ class AveragingSampler:
     interrupt_after: ClassVar[int | None] = None
     signal: ClassVar[int] = signal.SIGINT
 
-    def __init__(self, bundle: Any, options: SamplerOptions) -> None:
+    def __init__(self, bundle: Any, options: SamplerOptions, *, started: bool = True) -> None:
         self.bundle, self.options = bundle, options
         self.window = bundle.hyperparameters.hu_window
 

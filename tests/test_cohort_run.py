@@ -183,7 +183,8 @@ def test_the_device_is_that_of_the_workers(
     """A login node without a GPU submits to machines that have one."""
 
     class Processor(fake_sampler):  # type: ignore[misc]
-        def __init__(self, bundle: Any, options: Any) -> None:
+        def __init__(self, bundle: Any, options: Any, *, started: bool) -> None:
+            assert not started  # estimates do not take hold of a GPU
             if options.device.startswith("cuda"):
                 raise UsageError("there is no GPU")
             super().__init__(bundle, options)

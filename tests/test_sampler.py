@@ -240,7 +240,7 @@ def test_several_devices_share_the_pairs(
             return OnnxRuntimeBackend(bundle, 1)
 
     engine = TwoDevices("tensorrt", ("cuda:0", "cuda:1"), "float32")
-    monkeypatch.setattr(sampler, "choose_engine", lambda *_: engine)
+    monkeypatch.setattr(sampler, "working_engines", lambda *_: iter([engine]))
     monkeypatch.setattr(sampler, "free_gpu_memory", {"cuda:0": 2**30, "cuda:1": 2**28}.__getitem__)
     made = Sampler(bundle, SamplerOptions())
     assert made.device == "cuda:0,cuda:1"

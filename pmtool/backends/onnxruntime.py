@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -55,7 +56,8 @@ class OnnxRuntimeBackend:
             if graph not in self._sessions:
                 self._sessions[graph] = self._load(graph)
         session, options = self._sessions[graph], self._run_options()
-        return OnnxRuntimeProgram(graph, session, arrays, self._place, options)
+        failure = partial(self._failure, graph)
+        return OnnxRuntimeProgram(graph, session, arrays, self._place, options, failure)
 
     def _load(self, graph: str) -> Any:
         options = self.runtime.SessionOptions()
@@ -81,6 +83,10 @@ class OnnxRuntimeBackend:
     def _run_options(self) -> Any:
         return None
 
+    def _failure(self, graph: str, error: Exception) -> PmtoolError:
+        """What an error of a loaded graph means: it is not for the arrays that we bind."""
+        return _failure(error, f"the model's graph {graph} is not ours")
+
     def _place(self, array: Array) -> tuple[Any, ...]:
         """Where an array lies, as a binding wants it."""
         assert array.flags.c_contiguous
@@ -97,6 +103,8 @@ class OnnxRuntimeProgram:
         Tells where an array lies.
     options
         Of every run.
+    failure
+        Makes an error of ours of one of ONNX Runtime's.
     """
 
     def __init__(
@@ -106,9 +114,10 @@ class OnnxRuntimeProgram:
         arrays: Arrays,
         place: Callable[[Array], tuple[Any, ...]],
         options: Any,
+        failure: Callable[[Exception], PmtoolError],
     ) -> None:
         self.graph, self.session, self.binding = graph, session, session.io_binding()
-        self.place, self.options = place, options
+        self.place, self.options, self.failure = place, options, failure
         self.inputs = {value.name for value in session.get_inputs()}
         self.outputs = {value.name for value in session.get_outputs()}
         self.arrays = dict(arrays)
@@ -117,17 +126,14 @@ class OnnxRuntimeProgram:
         except ModelError:
             raise
         except Exception as error:
-            raise self._failure(error) from error
+            raise self.failure(error) from error
 
     def run(self) -> None:
         """See `Program.run`."""
         try:
             self.session.run_with_iobinding(self.binding, self.options)
         except Exception as error:
-            raise self._failure(error) from error
-
-    def _failure(self, error: Exception) -> PmtoolError:
-        return _failure(error, f"the model's graph {self.graph} is not ours")
+            raise self.failure(error) from error
 
     def _bind(self, arrays: Arrays) -> None:
         for name, array in arrays.items():

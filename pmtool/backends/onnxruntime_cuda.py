@@ -14,7 +14,7 @@ from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
-from pmtool.errors import ModelError, UsageError
+from pmtool.errors import MemoryBudgetError, ModelError, PmtoolError, UsageError
 from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
 
@@ -70,10 +70,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         try:
             session = super()._load(graph)
         except ModelError as error:
-            raise UsageError(
-                f"ONNX Runtime cannot run the graph {graph} in {self.precision} on {self.device}: "
-                "use another --precision or --backend"
-            ) from error
+            raise self._failure(graph, error) from error
         if session.get_providers()[0] != PROVIDER:
             raise UsageError(
                 f"ONNX Runtime cannot use {self.device} and would run on the processor: install "
@@ -107,6 +104,16 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         options = self.runtime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
+
+    def _failure(self, graph: str, error: Exception) -> PmtoolError:
+        """The graph runs on the processor; what does not run it is the GPU, or what it needs."""
+        found = super()._failure(graph, error)
+        if isinstance(found, MemoryBudgetError):
+            return found
+        return UsageError(
+            f"ONNX Runtime cannot run the graph {graph} in {self.precision} on {self.device}: use "
+            "another --precision or --backend"
+        )
 
     def _place(self, array: Array) -> tuple[Any, ...]:
         return "cuda", gpu_index(self.device), np.float32, array.shape, address(array)

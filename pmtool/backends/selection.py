@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from pmtool.backends.devices import CPU, find_devices, has_bfloat16
 from pmtool.backends.protocol import Backend, Precision
-from pmtool.errors import UsageError
+from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.models.bundle import Bundle
 
 _log = logging.getLogger("pmtool")
@@ -57,7 +58,14 @@ class Engine(NamedTuple):
 def choose_engine(
     backend: str | None = None, device: str = "auto", precision: Precision | None = None
 ) -> Engine:
-    """The fastest engine that works, or the one that is asked for.
+    """The first of `working_engines`."""
+    return next(working_engines(backend, device, precision))
+
+
+def working_engines(
+    backend: str | None = None, device: str = "auto", precision: Precision | None = None
+) -> Iterator[Engine]:
+    """The engines that pass their check and are what is asked for, the fastest first.
 
     Parameters
     ----------
@@ -72,28 +80,33 @@ def choose_engine(
     Raises
     ------
     UsageError
-        If what is asked for is not there, or does not work.
+        If there is none.
     """
     if backend is not None and backend not in BACKENDS:
         raise UsageError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
     if precision is not None and precision not in PRECISIONS:
         raise UsageError(f"there is no precision {precision!r}: choose {', '.join(PRECISIONS)}")
-    failures: list[str] = []
+    found, failures = False, list[UsageError]()
     for devices in _in_turn(backend, device):
-        names = ON_CPU if devices == (CPU,) else ON_GPU
-        for name in names if backend is None else (backend,):
-            if name not in names:
-                failures.append(f"{name} does not run on {devices[0]}: choose another --device")
-                continue
-            engine = Engine(name, devices, precision or _usual_precision(name, devices))
+        for name in (ON_CPU if devices == (CPU,) else ON_GPU) if backend is None else (backend,):
             try:
-                _module(name).check(devices, engine.precision)
+                engine = _checked(name, devices, precision)
             except UsageError as error:
-                failures.append(str(error))
+                failures.append(error)
                 _log.debug("not %s on %s: %s", name, devices[0], error)
             else:
-                return engine
-    raise UsageError(failures[0])
+                found = True
+                yield engine
+    if not found:
+        raise failures[0]
+
+
+def _checked(backend: str, devices: tuple[str, ...], precision: Precision | None) -> Engine:
+    if backend not in (ON_CPU if devices == (CPU,) else ON_GPU):
+        raise UsageError(f"{backend} does not run on {devices[0]}: choose another --device")
+    engine = Engine(backend, devices, precision or _usual_precision(backend, devices))
+    _module(backend).check(devices, engine.precision)
+    return engine
 
 
 def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
@@ -120,5 +133,13 @@ def _module(backend: str) -> _Module:
         raise UsageError(
             f"the backend {backend} needs {', '.join(missing)}: pip install 'pmtool[torch]'"
         )
-    module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")
+    try:
+        module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")
+    except (ImportError, OSError) as error:
+        if is_memory_shortage(error):
+            raise
+        raise UsageError(
+            f"the backend {backend} cannot be imported ({error}): install its packages again, or "
+            "use another --backend"
+        ) from error
     return module

@@ -96,7 +96,7 @@ class CachedRun(NamedTuple):
     sampler
         That did it.
     start
-        Seconds to load the graphs, before the clock of all else.
+        Seconds to load the engine and its graphs, before the clock of all else.
     seconds
         From the call to the last slice.
     shares
@@ -149,12 +149,15 @@ def run_cached(
     On a GPU, where programs are to be launched ahead of their turn, all is generated again for the
     shares, with a clock that waits for the end of each.
     """
+    begun = time.perf_counter()
     sampler = TimedSampler(bundle, options, Clock())
     on_cpu = sampler.engine.devices == (CPU,)
     sampler.clock.running = shares and on_cpu
     height, width = pairs[0].above.shape
     plan = sampler.plan((height, width), len(pairs))
-    start = _load(sampler, plan)
+    for device in sampler.engine.devices[: plan.workers]:
+        sampler.load(device, max(1, plan.threads // plan.workers))
+    start = time.perf_counter() - begun
     seconds, slices = _generate(sampler, pairs, progress)
     if not shares:
         return CachedRun(sampler, plan, start, seconds, None, slices)
@@ -164,14 +167,6 @@ def run_cached(
         clocked, _ = _generate(sampler, pairs, progress)
     found = _shares(sampler.clock, clocked * plan.workers)
     return CachedRun(sampler, plan, start, seconds, found, slices)
-
-
-def _load(sampler: Sampler, plan: Plan) -> float:
-    """Load the model on all devices, which may build engines; the seconds that takes."""
-    start = time.perf_counter()
-    for device in sampler.engine.devices[: plan.workers]:
-        sampler.load(device, max(1, plan.threads // plan.workers))
-    return time.perf_counter() - start
 
 
 def _shares(clock: Clock, worked: float) -> dict[str, float]:

@@ -129,11 +129,12 @@ def _workers(
     else:
         free, cores, there = free_memory(), processors(), gpus()
         seen = [there[gpu_index(name)] for name in sampler.device.split(",") if name != CPU]
+        asked = request.options.device  # a worker sees its own GPUs alone
         workers = means.workers or room(cases, sampler, free, cores, len(seen))
         memory = total_memory() // workers
         request = _with(
             request,
-            device="cuda" if seen else request.options.device,
+            device="cuda" if seen and asked != "auto" else asked,
             threads=request.options.threads or max(1, cores // workers),
             memory=request.options.memory or memory // 2,
         )
@@ -172,7 +173,7 @@ def _estimator(request: Request, means: Means) -> Sampler:
     options = replace(request.options, threads=1)
     if means.scheduler is not None:
         options = replace(options, device="cpu", backend=None, precision=None)
-    return load_sampler(options)
+    return load_sampler(options, started=False)
 
 
 def _plain(request: Request) -> dict[str, Any]:

@@ -111,10 +111,10 @@ class Run:
         return {"sha256_of_voxels_and_geometry": digest, "interpolation": interpolation}
 
 
-def load_sampler(options: Options) -> Sampler:
-    """The model on its device, which may serve many runs with these options."""
+def load_sampler(options: Options, *, started: bool = True) -> Sampler:
+    """The model on its device, which may serve many runs with these options; see `Sampler`."""
     bundle = Bundle.load(None if options.model is None else Path(options.model))
-    return Sampler(bundle, _sampler_options(options))
+    return Sampler(bundle, _sampler_options(options), started=started)
 
 
 def prepare(

@@ -16,12 +16,21 @@ from numpy.typing import NDArray
 
 from pmtool.backends import Backend
 from pmtool.backends.devices import CPU, free_gpu_memory
-from pmtool.backends.selection import choose_engine
+from pmtool.backends.selection import working_engines
 from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.pairs import PairGroup, SlicePair
-from pmtool.sampling.plan import Estimate, Plan, SamplerOptions, estimate, make_gpu_plan, make_plan
+from pmtool.sampling.plan import (
+    Estimate,
+    Plan,
+    SamplerOptions,
+    estimate,
+    make_gpu_plan,
+    make_plan,
+    processors,
+)
+from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
 
 __all__ = ["Estimate", "Sampler", "SamplerOptions", "SlicePair"]
@@ -34,6 +43,12 @@ Lot = Sequence[tuple[int, Window]]
 class Sampler:
     """Generates slices with a model on a device.
 
+    Parameters
+    ----------
+    started
+        Whether GPUs are put to use now, see `start`; otherwise the first engine that passes its
+        check is believed to work, for an estimate.
+
     Attributes
     ----------
     backend, device, precision
@@ -42,23 +57,30 @@ class Sampler:
     Raises
     ------
     UsageError
-        If the device or its engine is not there.
+        If the device or its engine is not there, or does not work.
     """
 
-    def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:
-        self.engine = choose_engine(options.backend, options.device, options.precision)
+    def __init__(self, bundle: Bundle, options: SamplerOptions, *, started: bool = True) -> None:
+        engines = working_engines(options.backend, options.device, options.precision)
+        self._on_gpus: Loaded = {}
+        if started:
+            threads = options.threads or processors()
+            self.engine, self._on_gpus = start(engines, bundle, threads)
+        else:
+            self.engine = next(engines)
         self.backend, self.precision = self.engine.backend, self.engine.precision
         self.device = ",".join(self.engine.devices)
         self.bundle, self.options = bundle, options
         self.layout = Layout(bundle.hyperparameters)
-        self._loaded: dict[tuple[str, int], Backend] = {}
+        self._on_processor: dict[int, Backend] = {}
 
     def load(self, device: str, threads: int) -> Backend:
-        """The model on a device, loaded once, for calls that may use so many threads each."""
-        key = device, threads
-        if key not in self._loaded:
-            self._loaded[key] = self.engine.load(self.bundle, device, threads)
-        return self._loaded[key]
+        """The model on a device, loaded once; on the processor for calls of so many threads."""
+        if device != CPU:
+            return self._on_gpus[device]
+        if threads not in self._on_processor:
+            self._on_processor[threads] = self.engine.load(self.bundle, CPU, threads)
+        return self._on_processor[threads]
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """How ``pairs`` slices are generated; raises `MemoryBudgetError` and `UsageError`."""
@@ -71,7 +93,7 @@ class Sampler:
 
     @cached_property
     def _free_gpu_memory(self) -> int:
-        """Of the GPU with the least, before the work: an engine may keep what it has used."""
+        """Of the GPU with the least, before the work: an engine may keep what it has used then."""
         return min(map(free_gpu_memory, self.engine.devices))
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:

@@ -1,0 +1,102 @@
+"""Engines are loaded and tried before the work; where one fails, the next takes its place."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+
+import numpy as np
+
+from pmtool.backends import Backend
+from pmtool.backends.devices import CPU
+from pmtool.backends.selection import Engine
+from pmtool.errors import (
+    MemoryBudgetError,
+    OutputError,
+    PmtoolError,
+    UsageError,
+    is_memory_shortage,
+)
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.layout import Layout
+from pmtool.sampling.noise import Places
+from pmtool.sampling.windows import SMALLEST, SUB_PATCH
+
+Loaded = dict[str, Backend]
+"""The model on every GPU of an engine; on the processor it is loaded for so many threads."""
+
+
+def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engine, Loaded]:
+    """The first engine that generates a window on all its GPUs, or that is the processor's.
+
+    Raises
+    ------
+    UsageError, OutputError
+        The first engine's, if none does.
+    MemoryBudgetError
+        If a GPU has no memory for even one window.
+    ModelError
+        If the bundle lacks what an engine needs.
+
+    Warns
+    -----
+    UserWarning
+        Once, of the engines before it and why they failed.
+    """
+    failures: list[tuple[str, PmtoolError]] = []
+    for engine in engines:
+        try:
+            loaded = {d: _load(engine, bundle, d, threads) for d in engine.devices if d != CPU}
+        except (UsageError, OutputError) as error:
+            failures.append((engine.backend, error))
+        else:
+            if failures:
+                reasons = " and ".join(f"{name} cannot be used ({why})" for name, why in failures)
+                place = f"{engine.backend} on {', '.join(engine.devices)}"
+                warnings.warn(f"{reasons}, so that {place} is taken", stacklevel=3)
+            return engine, loaded
+    raise failures[0][1]
+
+
+def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
+    """The model on a GPU, where it has generated a window; raises one of our errors."""
+    try:
+        backend = engine.load(bundle, device, threads)
+        generate_window(backend, Layout(bundle.hyperparameters))
+    except PmtoolError:
+        raise
+    except Exception as error:  # of the libraries, which have no common base
+        if is_memory_shortage(error):
+            raise MemoryBudgetError(
+                f"{device} has no memory for the model: end other programs there, or use "
+                "--device cpu"
+            ) from error
+        reason = str(error).partition("\n")[0]
+        raise UsageError(
+            f"{engine.backend} does not work on {device}, {type(error).__name__}: {reason}; use "
+            "another --backend, or --device cpu"
+        ) from error
+    return backend
+
+
+def generate_window(backend: Backend, layout: Layout) -> None:
+    """Run every graph, more than once as it may be captured then, through a window of zeros.
+
+    Raises
+    ------
+    UsageError
+        If that does not give numbers.
+    """
+    buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows)
+    lanes = Lanes(backend, buffers, SUB_PATCH, "quantile")
+    outer = np.zeros(buffers.above.shape[2:], np.float32)
+    lanes.prepare([(outer, outer)])
+    lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, "sample")
+    lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
+    if not np.isfinite(lanes.parameters()).all():
+        raise UsageError(
+            f"{backend.name} computes no numbers on {backend.device} in {backend.precision}: use "
+            "another --precision or --backend"
+        )
