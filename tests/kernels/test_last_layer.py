@@ -1,0 +1,50 @@
+"""The pixel kernel's last layer takes its factors in half types: what that alone does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from pmtool.backends.host import HostMemory
+from pmtool.export.accuracy import TOLERANCES
+from pmtool.export.check import graph_arrays
+from pmtool.kernels import reference
+from pmtool.kernels.weights import bundle_weights
+from pmtool.models.bundle import DEFAULT, Bundle
+from pmtool.sampling.layout import Layout
+
+
+class LastLayerRounded(reference._PixelRow):
+    """All other products in float32."""
+
+    def _product(self, columns: list[Any], weight: str) -> Any:
+        if weight == "output.matrix":
+            return super()._product(columns, weight)
+        return np.concatenate(columns, axis=1) @ self.weights[weight]
+
+
+@pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there")
+@pytest.mark.parametrize("graph", ["quantile1", "quantile3"])
+def test_the_last_layer_in_half_types(graph: str) -> None:
+    """A 25th of an engine's tolerance; in the first column, before a pixel can lead elsewhere."""
+    bundle = Bundle.load()
+    weights, layout = bundle_weights(bundle), Layout(bundle.hyperparameters)
+
+    def parameters(row: type[reference._PixelRow], precision: Any) -> NDArray[np.float32]:
+        arrays = dict(graph_arrays(graph, layout, HostMemory(), lanes=64))
+        row(bundle.hyperparameters, weights, graph, arrays, precision).run()
+        found: NDArray[np.float32] = arrays["parameters"][0, 0]
+        return found
+
+    exact = parameters(reference._PixelRow, "float32")
+    np.testing.assert_array_equal(parameters(LastLayerRounded, "float32"), exact)
+    errors = {
+        precision: float(np.abs(parameters(LastLayerRounded, precision) - exact).max())
+        for precision in ("float16", "bfloat16")
+    }
+    assert 0 < errors["float16"] < TOLERANCES["float16"] / 25
+    assert 0 < errors["bfloat16"] < TOLERANCES["bfloat16"] / 25
+    assert errors["float16"] < errors["bfloat16"] / 4
