@@ -192,28 +192,31 @@ def test_a_batch_is_halved_where_memory_is_short(
 
 
 def test_batches_of_engines_that_keep_their_programs(bundle: Bundle) -> None:
-    """They are rounded up to powers of two and made once; spare lanes change nothing."""
-    pairs, shape = make_pairs((64, 64), 3), (64, 64)
+    """They are rounded up, made once, and lie in one memory; spare lanes change nothing."""
+    pairs, shape = make_pairs((64, 64), 9), (64, 64)
     window, backend = Window(0, 0, *shape, 60, 0), OnnxRuntimeBackend(bundle)
     found = []
     for backend.keeps in (False, True):
-        group = PairGroup(bundle.hyperparameters, pairs, shape)
-        lots = [[(0, window)], [(0, window), (1, window), (2, window)]]
+        group = PairGroup(bundle.hyperparameters, pairs, shape, most=12)
+        lots = [[(0, window)], [(pair, window) for pair in range(9)]]
         for lot in (*lots, *lots):
             batch = group.lanes(backend, window, len(lot), "quantile")
             batch.prepare([group.neighbours(*lane) for lane in lot])
             batch.draw(group.places(lot), 0, "sample")
             known = np.stack([group.target(*lane) for lane in lot], axis=-1)
             found.append(batch.generate(known, window.known_rows))
-        assert batch.buffers.lanes == (4 if backend.keeps else 3)
+        assert batch.buffers.lanes == (10 if backend.keeps else 9)
         assert group.lanes(backend, window, len(lots[-1]), "quantile") is batch
+        few = group.lanes(backend, window, 1, "quantile").buffers
+        for one, other in zip(few.arrays, batch.buffers.arrays, strict=True):
+            assert np.shares_memory(one, other) == backend.keeps
     for plain, kept in zip(found[:4], found[4:], strict=True):
         assert plain.shape == kept.shape
         np.testing.assert_array_equal(plain, kept)
 
 
 def test_plan_for_gpus(bundle: Bundle) -> None:
-    """A worker a GPU, and a batch that each holds twice."""
+    """A worker a GPU, and as large a batch as a share of its memory holds."""
     layout = Layout(bundle.hyperparameters)
     lane = Buffers.size(layout, 64, 64, 1)
 
@@ -221,11 +224,12 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
         asked = SamplerOptions(**options)
         return make_gpu_plan(layout, asked, (512, 512), pairs, gpus=2, free=free)
 
-    assert (planned().workers, planned().batch, max(planned().window)) == (2, 16, 64)
+    assert (planned().workers, planned().batch, max(planned().window)) == (2, 30, 64)
     assert planned(pairs=1).workers == 1
     assert planned(batch=3).batch == 3
-    assert planned(window=128).batch == 4
+    assert planned(window=128).batch == 7
     assert planned(free=0).batch == 1
+    assert planned(batch=3).memory == 3 * lane
 
 
 def test_several_devices_share_the_pairs(

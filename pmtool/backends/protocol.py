@@ -81,8 +81,8 @@ class Backend(Protocol):
     windows
         That the window graph takes in one call.
     keeps
-        Whether programs are dear to make, and shall be kept; batches are then rounded up to powers
-        of two, so that there are few of them.
+        Whether programs are dear to make, and shall be kept; batches are then rounded up, see
+        `pmtool.sampling.pairs.kept_lanes`, so that there are few of them.
     """
 
     name: str

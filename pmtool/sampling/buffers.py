@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from math import ceil, prod
 
 from pmtool.backends.protocol import Array, Memory
 from pmtool.graphs.layout import COLUMNS, LEVELS, Layout
@@ -15,6 +15,11 @@ class Buffers:
     """A backend's memory for ``lanes`` windows, allocated once.
 
     Programs are bound to it for good; what belongs to a row is brought to and from one place.
+
+    Parameters
+    ----------
+    source
+        Buffers of as many lanes or more, whose memory is used again: only one of both at a time.
 
     Attributes
     ----------
@@ -38,22 +43,41 @@ class Buffers:
     """
 
     def __init__(
-        self, memory: Memory, layout: Layout, height: int, width: int, lanes: int, windows: int = 1
+        self,
+        memory: Memory,
+        layout: Layout,
+        height: int,
+        width: int,
+        lanes: int,
+        windows: int = 1,
+        source: Buffers | None = None,
     ) -> None:
         self.memory, self.layout = memory, layout
+        self.arrays: list[Array] = []
+        self._lent = None if source is None else iter(source.arrays)
         self.height, self.width, self.lanes = height, width, lanes
         margin = 2 * layout.hyperparameters.margin
         outer = min(windows, lanes), 1, height + margin, width + margin
-        self.above, self.below = memory.zeros(*outer), memory.zeros(*outer)
-        self.pixels = memory.zeros(height, width, lanes)
-        self.tails = memory.zeros(height, width, lanes)
-        self.row_pixels, self.row_tails = memory.zeros(width, lanes), memory.zeros(width, lanes)
-        self.residuals = memory.zeros(1 + width, lanes)
-        self.history = memory.zeros(3, 1 + width, lanes)
+        self.above, self.below = self._zeros(*outer), self._zeros(*outer)
+        self.pixels = self._zeros(height, width, lanes)
+        self.tails = self._zeros(height, width, lanes)
+        self.row_pixels, self.row_tails = self._zeros(width, lanes), self._zeros(width, lanes)
+        self.residuals = self._zeros(1 + width, lanes)
+        self.history = self._zeros(3, 1 + width, lanes)
         self.levels: dict[str, int] = {}
         self.rows: dict[str, Array] = {}
         self.planes: dict[str, Array] = {}
         self._add_rows()
+
+    def _zeros(self, *shape: int) -> Array:
+        """A new array, or the beginning of the one that the source has in its place."""
+        if self._lent is None:
+            self.arrays.append(self.memory.zeros(*shape))
+        else:
+            whole, count = next(self._lent), prod(shape)
+            flat = whole.reshape((prod(whole.shape),))
+            self.arrays.append(flat[:count].reshape(shape))
+        return self.arrays[-1]
 
     def _add_rows(self) -> None:
         layout = self.layout
@@ -75,18 +99,18 @@ class Buffers:
     def _add(self, name: str, level: int, channels: int, margin: int = 0) -> None:
         self.levels[name] = level
         width = margin + (self.width >> level)
-        self.rows[name] = self.memory.zeros(width, self.lanes, channels)
+        self.rows[name] = self._zeros(width, self.lanes, channels)
 
     def _add_plane(self, name: str, level: int, channels: int) -> None:
         shape = self.height >> level, self.width >> level
-        self.planes[name] = self.memory.zeros(self.lanes, *shape, channels)
+        self.planes[name] = self._zeros(self.lanes, *shape, channels)
         self._add(name, level, channels)
 
     @staticmethod
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
         """Bytes that such buffers take; rows are neglected beside planes of a whole window."""
         lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
-        return math.ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
+        return ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
 
     def reset(self) -> None:
         """Forget the windows before."""

@@ -37,13 +37,32 @@ class SlicePair(NamedTuple):
     sample: int = 0
 
 
+def kept_lanes(count: int, most: int) -> int:
+    """The next of 1, 1.25, 1.5 and 1.75 times the powers of two, up to ``most``.
+
+    Programs are made for few counts so, and fewer than a fifth of a batch's lanes are spare.
+    """
+    step = max(1, (1 << count.bit_length()) // 8)
+    return min(-(-count // step) * step, most)
+
+
 class PairGroup:
-    """Slice pairs that are generated together, on slices padded to what windows can cover."""
+    """Slice pairs that are generated together, on slices padded to what windows can cover.
+
+    Parameters
+    ----------
+    most
+        Lanes of the largest batch to come.
+    """
 
     def __init__(
-        self, hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], shape: tuple[int, int]
+        self,
+        hyperparameters: Hyperparameters,
+        pairs: Sequence[SlicePair],
+        shape: tuple[int, int],
+        most: int = 1,
     ) -> None:
-        self.hyperparameters, self.pairs = hyperparameters, pairs
+        self.hyperparameters, self.pairs, self.most = hyperparameters, pairs, most
         self.size = pairs[0].above.shape
         self.height, self.width = shape
         self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
@@ -53,21 +72,26 @@ class PairGroup:
     def lanes(self, backend: Backend, window: Window, count: int, chooser: str) -> Lanes:
         """Buffers for ``count`` windows like ``window`` or more, bound to their graphs.
 
-        Those of other counts are forgotten, unless the backend keeps its programs.
+        Those of other counts are forgotten, unless the backend keeps its programs; all of them
+        then share the memory of the largest.
         """
+        most = count
         if backend.keeps:
-            count = 1 << (count - 1).bit_length()
+            most = max(count, self.most)
+            count = kept_lanes(count, most)
         elif count not in self._buffers:
             self.forget_lanes()
-        if count not in self._buffers:
-            self._buffers[count] = Buffers(
-                backend.memory,
-                Layout(self.hyperparameters),
-                window.height,
-                window.width,
-                count,
-                backend.windows,
-            )
+        for lanes in (most, count):
+            if lanes not in self._buffers:
+                self._buffers[lanes] = Buffers(
+                    backend.memory,
+                    Layout(self.hyperparameters),
+                    window.height,
+                    window.width,
+                    lanes,
+                    backend.windows,
+                    self._buffers.get(most),
+                )
         key = count, window.known_columns, chooser
         if key not in self._lanes:
             self._lanes[key] = Lanes(backend, self._buffers[count], window.known_columns, chooser)

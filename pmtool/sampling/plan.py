@@ -23,8 +23,8 @@ MOST_LANES = 16
 """More windows at once gain nothing on a CPU."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
-GPU_SHARE = 0.8
-"""Of a GPU's free memory, for the buffers; the engine takes the rest."""
+GPU_SHARE = 0.6
+"""Of a GPU's free memory, for the buffers; the engine takes the rest, for what it computes."""
 SCRATCH = 5.0
 """Memory of the window graph's run in units of its outputs."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
@@ -140,7 +140,7 @@ def make_gpu_plan(
 ) -> Plan:
     """Divide the generation of ``pairs`` slices among GPUs with so many bytes free each.
 
-    Buffers are kept for batches of every power of two, in all twice as many as for the largest.
+    Smaller batches share the memory of the largest.
 
     Raises
     ------
@@ -149,11 +149,10 @@ def make_gpu_plan(
     """
     padded, window = _window(options, shape, GPU_WINDOW)
     lane = Buffers.size(layout, *window, 1)
-    lanes = int(GPU_SHARE * free / (2 * lane))
-    batch = min(options.batch or MOST_GPU_LANES, 1 << max(lanes.bit_length() - 1, 0))
+    batch = min(options.batch or MOST_GPU_LANES, max(1, int(GPU_SHARE * free / lane)))
     workers, threads = min(gpus, pairs), options.threads or processors()
     speed = workers * GPU_OPERATIONS_PER_SECOND
-    return Plan(padded, window, batch, workers, threads, 2 * batch * lane, speed)
+    return Plan(padded, window, batch, workers, threads, batch * lane, speed)
 
 
 def estimate(layout: Layout, plan: Plan) -> Estimate:

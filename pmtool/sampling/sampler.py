@@ -193,11 +193,15 @@ class _Run:
 
     def _group(self, indices: range, backend: Backend) -> None:
         pairs = [self.pairs[i] for i in indices]
-        group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
-        for front in self.fronts:
-            for _, windows in groupby(sorted(front, key=_kind), key=_kind):
-                lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
-                self._lanes(backend, group, lanes)
+        lots = [
+            [(pair, window) for window in windows for pair in range(len(pairs))]
+            for front in self.fronts
+            for _, windows in groupby(sorted(front, key=_kind), key=_kind)
+        ]
+        most = min(self.most, max(map(len, lots)))
+        group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape, most)
+        for lanes in lots:
+            self._lanes(backend, group, lanes)
         for index, values in zip(indices, group.slices(), strict=True):
             self.events.put(_Finished(index, values))
 
@@ -211,7 +215,7 @@ class _Run:
                 if size == 1:
                     raise
                 group.forget_lanes()
-                self.most = size // 2
+                self.most = group.most = size // 2
             else:
                 lanes = lanes[size:]
 
