@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from pmtool.graphs.layout import Layout
 from pmtool.models.hyperparameters import COMPACT
 from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.layout import Layout
 from pmtool.sampling.pairs import kept_lanes
 from pmtool.sampling.plan import GPU_SHARE, MOST_GPU_LANES, SamplerOptions, make_gpu_plan
 

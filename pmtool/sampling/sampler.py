@@ -28,10 +28,10 @@ from pmtool.sampling.plan import (
     estimate,
     make_gpu_plan,
     make_plan,
-    processors,
 )
 from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
+from pmtool.system.limits import processors
 
 __all__ = ["Estimate", "Sampler", "SamplerOptions", "SlicePair"]
 

@@ -17,11 +17,11 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
+from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
+from pmtool.pixels.uniforms import Places
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.layout import Layout
-from pmtool.sampling.noise import Places
 from pmtool.sampling.windows import SMALLEST, SUB_PATCH
 
 Loaded = dict[str, Backend]

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from pmtool.backends.host import HostMemory
 from pmtool.export.accuracy import TOLERANCES
 from pmtool.export.check import graph_arrays
+from pmtool.graphs.layout import Layout
 from pmtool.kernels import reference
 from pmtool.kernels.weights import bundle_weights
 from pmtool.models.bundle import DEFAULT, Bundle
-from pmtool.sampling.layout import Layout
 
 
 class LastLayerRounded(reference._PixelRow):
