@@ -9,13 +9,14 @@ import click
 from click.core import ParameterSource
 
 from pmtool.cli.console import narration, stages
-
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option
+from pmtool.cli.types import PATH
+from pmtool.export.profiles import LEAST_WINDOWS
 
 
 @click.command()
-@click.option("--checkpoint", type=_PATH, help="Of pmtool's training, to make a bundle of.")
-@click.option("--out", "folder", type=_PATH, help="Folder of the bundle.")
+@click.option("--checkpoint", type=PATH, help="Of pmtool's training, to make a bundle of.")
+@click.option("--out", "folder", type=PATH, help="Folder of the bundle.")
 @click.option("--name", help="Of the model.  [default: the folder's]")
 @click.option("--trained-on", default="unknown data", show_default=True)
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights.")
@@ -29,7 +30,7 @@ _PATH = click.Path(path_type=Path)
     help="Of a new slice to its neighbours in training, mm.",
 )
 @click.option("--tensorrt", is_flag=True, help="Build engines for the GPU of this machine.")
-@click.option("--model", type=_PATH, help="Bundle to build them of.  [default: the built-in one]")
+@click.option("--model", type=PATH, help="Bundle to build them of.  [default: the built-in one]")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "bfloat16"]),
@@ -39,11 +40,11 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option(
     "--max-windows",
-    type=click.IntRange(16),
+    type=click.IntRange(LEAST_WINDOWS),
     help="Of 64 pixels, that the engines take at once.  [default: as those built before, or 4096]",
 )
 @click.option("--overwrite", is_flag=True, help="Replace a bundle in the folder.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def export(
     checkpoint: Path | None,
     folder: Path | None,
@@ -52,7 +53,6 @@ def export(
     model: Path | None,
     precision: Any,
     max_windows: int | None,
-    debug: bool,
     **description: Any,
 ) -> None:
     """Make a model bundle of a training checkpoint, or TensorRT engines of a bundle.
@@ -61,7 +61,7 @@ def export(
     difference that matters is an error. Engines are for this machine alone; they are kept, and
     built again when the model, the GPU, its driver or TensorRT change.
 
-    Examples: pmtool export --checkpoint last.pt --out model; pmtool export --tensorrt
+    Examples: pmtool export --checkpoint run/checkpoint.pt --out model; pmtool export --tensorrt
     """
     from pmtool.export.commands import check_export, check_tensorrt, export_engines
     from pmtool.export.commands import export as run

@@ -9,15 +9,15 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import stages
-
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option, model_option
+from pmtool.cli.types import PATH
 
 
 @click.command()
-@click.option("--json", "json_", type=_PATH, help="Write the figures as JSON.")
-@click.option("--page", type=_PATH, help="Write what is printed, in Markdown.")
-@click.option("--picture", type=_PATH, help="Write a PNG of the times.")
-@click.option("--model", type=_PATH, help="Folder of a model bundle.  [default: the built-in one]")
+@click.option("--json", "json_", type=PATH, help="Write the figures as JSON.")
+@click.option("--page", type=PATH, help="Write what is printed, in Markdown.")
+@click.option("--picture", type=PATH, help="Write a PNG of the times.")
+@model_option
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
 @click.option(
     "--backend",
@@ -51,7 +51,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--threads", type=click.IntRange(1), help="Of the processor.")
 @click.option("--size", type=int, default=512, show_default=True, help="Pixels of the phantom.")
 @click.option("--pairs", type=int, default=8, show_default=True, help="Slices to generate.")
-@click.option("--input", "source", type=_PATH, help="A thin scan to use instead of the phantom.")
+@click.option("--input", "source", type=PATH, help="A thin scan to use instead of the phantom.")
 @click.option(
     "--passes",
     type=int,
@@ -64,14 +64,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--budget", type=float, default=300, show_default=True, help="Of --scaling, seconds.")
 @click.option("--overwrite", is_flag=True, help="Replace files.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def bench(
     json_: Path | None,
     page: Path | None,
     picture: Path | None,
     overwrite: bool,
     quiet: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
     """Measure the cached sampler against the naive one, on this machine.

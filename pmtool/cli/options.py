@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from pmtool.cli import types as cli_types
+from pmtool.cli import types
 
 Function = Callable[..., Any]
+
+debug_option = click.option(
+    "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+)
+"""`pmtool.cli.console.run_command` looks for it."""
+model_option = click.option(
+    "--model", type=types.PATH, help="Folder of a model bundle.  [default: the built-in one]"
+)
 
 _ENGINE = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."),
@@ -30,7 +37,7 @@ _SAMPLING = (
     click.option(
         "--spacing",
         metavar="Z | X Y Z",
-        callback=cli_types.spacing,
+        callback=types.spacing,
         help="Between slices, mm; of X Y Z, 0 keeps.",
     ),
     click.option(
@@ -56,16 +63,12 @@ _SAMPLING = (
         help="Draw pixels, or take their distribution's median or mean.",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers."),
-    click.option(
-        "--model",
-        type=click.Path(path_type=Path),
-        help="Folder of a model bundle.  [default: the built-in one]",
-    ),
+    model_option,
     *_ENGINE,
     click.option(
         "--window",
         metavar="N|full",
-        callback=cli_types.window,
+        callback=types.window,
         help="Width of the windows.  [default: the device's]",
     ),
     click.option("--batch", type=int, help="Windows at once."),
@@ -73,7 +76,7 @@ _SAMPLING = (
     click.option(
         "--memory",
         metavar="SIZE",
-        callback=cli_types.size,
+        callback=types.size,
         help="Budget of the whole process, like 4G; not of a GPU's memory.",
     ),
     click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it."),

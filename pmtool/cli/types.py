@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+PATH = click.Path(path_type=Path)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -9,15 +9,13 @@ from typing import Any
 import click
 
 from pmtool.cli.console import narration
-from pmtool.cli.options import sampling_options
-from pmtool.cli.types import SpacingCommand
-
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option, sampling_options
+from pmtool.cli.types import PATH, SpacingCommand
 
 
 @click.command(cls=SpacingCommand)
-@click.argument("source", metavar="IN", type=_PATH)
-@click.argument("folder", metavar="OUT", type=_PATH)
+@click.argument("source", metavar="IN", type=PATH)
+@click.argument("folder", metavar="OUT", type=PATH)
 @sampling_options
 @click.option("--samples", type=int, default=1, help="Of every slice; more give an uncertainty.")
 @click.option(
@@ -57,10 +55,10 @@ _PATH = click.Path(path_type=Path)
     help="Processes here; 0 for this very one.  [default: by cores, memory and GPUs]",
 )
 @click.option("--dry-run", is_flag=True, help="Tell what would be done, with sizes and hours.")
-@click.option("--log-json", type=_PATH, help="Append the log to a file, a JSON object a line.")
+@click.option("--log-json", type=PATH, help="Append the log to a file, a JSON object a line.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell more.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def cohort(
     source: Path,
     folder: Path,
@@ -72,7 +70,6 @@ def cohort(
     log_json: Path | None,
     quiet: bool,
     verbose: bool,
-    debug: bool,
     **asked: Any,
 ) -> None:
     """Resample all CTs of IN into the folder OUT.

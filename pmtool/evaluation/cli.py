@@ -9,14 +9,13 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import engine_options
-
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option, engine_options, model_option
+from pmtool.cli.types import PATH
 
 
 @click.command()
-@click.argument("scans", metavar="SCAN...", type=_PATH, nargs=-1, required=True)
-@click.option("--out", "folder", type=_PATH, required=True, help="Folder of the report.")
+@click.argument("scans", metavar="SCAN...", type=PATH, nargs=-1, required=True)
+@click.option("--out", "folder", type=PATH, required=True, help="Folder of the report.")
 @click.option(
     "--methods",
     metavar="NAME,NAME...",
@@ -32,7 +31,7 @@ _PATH = click.Path(path_type=Path)
     multiple=True,
     help="Another tool's slices; once for every scan, in order.",
 )
-@click.option("--mask", "masks", type=_PATH, multiple=True, help="Own region instead of lungs.")
+@click.option("--mask", "masks", type=PATH, multiple=True, help="Own region instead of lungs.")
 @click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of slices and pixels."
@@ -46,17 +45,15 @@ _PATH = click.Path(path_type=Path)
     multiple=True,
     help="Of PixelMiner; each is a method.",
 )
-@click.option("--model", type=_PATH, help="Folder of a model bundle.  [default: the built-in one]")
+@model_option
 @engine_options
 @click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def evaluate(
-    scans: tuple[Path, ...], folder: Path, quiet: bool, debug: bool, **options: Any
-) -> None:
+@debug_option
+def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any) -> None:
     """Measure slice interpolation on thin SCANs, as the PixelMiner paper does.
 
     Drops every second slice, makes it again by every method, and scores edges, texture, noise and
@@ -74,20 +71,19 @@ def evaluate(
 
 
 @click.command()
-@click.argument("volumes", metavar="A B", type=_PATH, nargs=2)
-@click.option("--reference", type=_PATH, required=True, help="The true volume.")
-@click.option("--out", "folder", type=_PATH, help="Folder of a report.")
-@click.option("--mask", type=_PATH, help="Own region instead of lungs.")
+@click.argument("volumes", metavar="A B", type=PATH, nargs=2)
+@click.option("--reference", type=PATH, required=True, help="The true volume.")
+@click.option("--out", "folder", type=PATH, help="Folder of a report.")
+@click.option("--mask", type=PATH, help="Own region instead of lungs.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def compare(
     volumes: tuple[Path, Path],
     reference: Path,
     folder: Path | None,
     quiet: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
     """Score volumes A and B by a reference, with the measures of pmtool evaluate.

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option
+from pmtool.cli.types import PATH
 
 
 @click.command()
-@click.argument("model", type=_PATH, required=False)
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def info(model: Path | None, debug: bool) -> None:
+@click.argument("model", type=PATH, required=False)
+@debug_option
+def info(model: Path | None) -> None:
     """Show a model's card, manifest and training log.
 
     MODEL is the folder of a bundle, by default of the built-in one.

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import click
 
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option
+from pmtool.cli.types import PATH
 
 
 @click.command()
-@click.argument("target", metavar="OUT", type=_PATH)
+@click.argument("target", metavar="OUT", type=PATH)
 @click.option("--slices", type=click.IntRange(2), default=40, show_default=True)
 @click.option("--size", type=click.IntRange(16), default=512, show_default=True, help="Pixels.")
 @click.option("--spacing", type=float, default=2.5, show_default=True, help="Of slices, mm.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the noise.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of vessels and noise.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def phantom(
-    target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool, debug: bool
+    target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool
 ) -> None:
     """Write a synthetic chest CT to OUT, to try pmtool with."""
     from pmtool.images.image_file import write_image

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from pmtool.cli.console import narration, progress_bar
-from pmtool.cli.options import sampling_options
-from pmtool.cli.types import SpacingCommand
-
-_PATH = click.Path(path_type=Path)
+from pmtool.cli.options import debug_option, sampling_options
+from pmtool.cli.types import PATH, SpacingCommand
 
 
 @click.command(cls=SpacingCommand)
@@ -20,7 +17,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("-i", "--input", "source_option", metavar="IN", help="Instead of IN.")
 @click.option("-o", "--output", "target_option", metavar="OUT", help="Instead of OUT.")
 @sampling_options
-@click.option("--reference", type=_PATH, help="An image whose slices to meet instead.")
+@click.option("--reference", type=PATH, help="An image whose slices to meet instead.")
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option(
     "--format",
@@ -29,9 +26,9 @@ _PATH = click.Path(path_type=Path)
     help="Of OUT, where its suffix does not say it: a folder, ending with a slash, is for DICOM.",
 )
 @click.option("--samples", type=int, default=1, help="Of every slice, for --uncertainty.")
-@click.option("--uncertainty", type=_PATH, help="Write the samples' standard deviation, HU.")
-@click.option("--seg", "segmentation", type=_PATH, help="A mask to bring along.")
-@click.option("--seg-out", "segmentation_out", type=_PATH, help="Where to write it.")
+@click.option("--uncertainty", type=PATH, help="Write the samples' standard deviation, HU.")
+@click.option("--seg", "segmentation", type=PATH, help="A mask to bring along.")
+@click.option("--seg-out", "segmentation_out", type=PATH, help="Where to write it.")
 @click.option(
     "--seg-interpolation",
     "segmentation_interpolation",
@@ -40,13 +37,13 @@ _PATH = click.Path(path_type=Path)
     show_default=True,
     help="Of the mask; linear has the threshold 0.5.",
 )
-@click.option("--preview", type=_PATH, help="Write a PNG: before and after.")
-@click.option("--statistics", type=_PATH, help="Write JSON: mean and noise of every slice.")
+@click.option("--preview", type=PATH, help="Write a PNG: before and after.")
+@click.option("--statistics", type=PATH, help="Write JSON: mean and noise of every slice.")
 @click.option("--overwrite", is_flag=True, help="Replace files and discard an interrupted run.")
 @click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell more.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def resample(
     source: str | None,
     target: str | None,
@@ -56,7 +53,6 @@ def resample(
     file_format: str | None,
     quiet: bool,
     verbose: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
     """Refine the spacing between a CT's slices: IN to OUT.

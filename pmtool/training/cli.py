@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pmtool.cli.console import narration, stages
+from pmtool.cli.options import debug_option
+from pmtool.cli.types import PATH
 
 if TYPE_CHECKING:
     from pmtool.training.settings import Settings
@@ -24,29 +26,28 @@ NEEDED = (
     "scipy",
     "yaml",
 )
-_FOLDERS = click.Path(path_type=Path)
 
 
 @click.command()
 @click.option(
-    "--data", type=_FOLDERS, multiple=True, required=True, help="Folder of scans; repeatable."
+    "--data", type=PATH, multiple=True, required=True, help="Folder of scans; repeatable."
 )
-@click.option("--out", type=_FOLDERS, required=True, help="Folder of the run.")
+@click.option("--out", type=PATH, required=True, help="Folder of the run.")
 @click.option(
     "--validation",
-    type=_FOLDERS,
+    type=PATH,
     multiple=True,
     help="Folder of scans to hold back.  [default: a tenth of the patients]",
 )
 @click.option(
-    "--cache", type=_FOLDERS, help="For decoded scans; runs may share it.  [default: in --out]"
+    "--cache", type=PATH, help="For decoded scans; runs may share it.  [default: in --out]"
 )
 @click.option(
     "--preset",
     type=click.Choice(["compact", "paper"]),
     help="Settings to start from.  [default: compact]",
 )
-@click.option("--config", type=_FOLDERS, help="YAML of settings to change.")
+@click.option("--config", type=PATH, help="YAML of settings to change.")
 @click.option(
     "--set",
     "changes",
@@ -56,7 +57,7 @@ _FOLDERS = click.Path(path_type=Path)
 )
 @click.option(
     "--start",
-    type=_FOLDERS,
+    type=PATH,
     help="Model folder or checkpoint whose weights to begin with.  [default: random weights]",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder, if there is one.")
@@ -70,7 +71,7 @@ _FOLDERS = click.Path(path_type=Path)
 @click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
 @click.option("--workers", type=click.IntRange(0), help="Processes that draw crops, by device.")
 @click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@debug_option
 def train(
     data: tuple[Path, ...],
     out: Path,
@@ -82,7 +83,6 @@ def train(
     start: Path | None,
     resume: bool,
     quiet: bool,
-    debug: bool,
     **machine: Any,
 ) -> None:
     """Train a model on folders of thin-slice CT.

@@ -7,16 +7,16 @@ from typing import Any
 
 import click
 
-from pmtool.cli import types as cli_types
+from pmtool.cli import types
 from pmtool.cli.console import narration, stages
+from pmtool.cli.options import debug_option, engine_options, model_option
+from pmtool.cli.types import PATH
 
 FOR_PREPARE = ("onnxruntime", "scipy")
 FOR_SERVE = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
 FOR_REPORT = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
-_PATH = click.Path(path_type=Path)
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-_debug = click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 
 
 @click.group()
@@ -29,8 +29,8 @@ def trial() -> None:
 
 
 @trial.command()
-@click.argument("scans", metavar="SCAN...", type=_PATH, nargs=-1, required=True)
-@click.option("--out", "folder", type=_PATH, required=True, help="Folder of the trial.")
+@click.argument("scans", metavar="SCAN...", type=PATH, nargs=-1, required=True)
+@click.option("--out", "folder", type=PATH, required=True, help="Folder of the trial.")
 @click.option(
     "--participants",
     type=click.IntRange(1),
@@ -48,7 +48,7 @@ def trial() -> None:
 @click.option(
     "--methods",
     metavar="NAME,NAME...",
-    callback=cli_types.names,
+    callback=types.names,
     default="linear,nearest,bspline,windowed_sinc",
     show_default=True,
     help="Beside PixelMiner.",
@@ -57,22 +57,22 @@ def trial() -> None:
     "--external",
     "externals",
     metavar="NAME=FILE",
-    callback=cli_types.named_files,
+    callback=types.named_files,
     multiple=True,
     help="Another tool's slices; once for every scan, in order.",
 )
 @click.option(
-    "--cache", type=_PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
+    "--cache", type=PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
 )
 @click.option(
     "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of plans and pixels."
 )
-@click.option("--model", type=_PATH, help="Folder of a model bundle.  [default: the built-in one]")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
+@model_option
+@engine_options
 @click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@_debug
+@debug_option
 def prepare(
     scans: tuple[Path, ...],
     folder: Path,
@@ -81,7 +81,6 @@ def prepare(
     methods: tuple[str, ...],
     cache: Path | None,
     quiet: bool,
-    debug: bool,
     **options: Any,
 ) -> None:
     """Make a trial of thin SCANs.
@@ -106,15 +105,15 @@ def prepare(
 
 
 @trial.command()
-@click.argument("folder", metavar="TRIAL", type=_PATH)
+@click.argument("folder", metavar="TRIAL", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="IPv4 address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
     "--name", "names", multiple=True, help="Name of the host that browsers use; repeatable."
 )
 @click.option("--https", is_flag=True, help="Browsers reach it by HTTPS, through a proxy.")
-@_debug
-def serve(folder: Path, debug: bool, **options: Any) -> None:
+@debug_option
+def serve(folder: Path, **options: Any) -> None:
     """Serve TRIAL to participants and to its administrator.
 
     Answers are on disk before they are acknowledged; the server may be stopped and started again
@@ -129,10 +128,10 @@ def serve(folder: Path, debug: bool, **options: Any) -> None:
 
 
 @trial.command()
-@click.argument("folder", metavar="TRIAL", type=_PATH)
-@click.option("--out", type=_PATH, help="Folder of the report.  [default: TRIAL/report]")
-@_debug
-def report(folder: Path, out: Path | None, debug: bool) -> None:
+@click.argument("folder", metavar="TRIAL", type=PATH)
+@click.option("--out", type=PATH, help="Folder of the report.  [default: TRIAL/report]")
+@debug_option
+def report(folder: Path, out: Path | None) -> None:
     """Report the answers to TRIAL, also while it is served.
 
     Prints the tables and writes report.html, report.json and answers.csv.
@@ -146,7 +145,7 @@ def report(folder: Path, out: Path | None, debug: bool) -> None:
 
 
 @trial.command()
-@click.argument("folder", metavar="[TRIAL]", type=_PATH, required=False)
+@click.argument("folder", metavar="[TRIAL]", type=PATH, required=False)
 @click.option(
     "--preference",
     type=_SHARE,
@@ -170,9 +169,9 @@ def report(folder: Path, out: Path | None, debug: bool) -> None:
 )
 @click.option("--participants", type=click.IntRange(1), default=16, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--out", type=_PATH, help="Folder of a report on simulated answers to TRIAL.")
-@_debug
-def simulate(folder: Path | None, out: Path | None, debug: bool, **options: Any) -> None:
+@click.option("--out", type=PATH, help="Folder of a report on simulated answers to TRIAL.")
+@debug_option
+def simulate(folder: Path | None, out: Path | None, **options: Any) -> None:
     """Tell the power of a trial, or report simulated answers.
 
     How many participants it takes to see a preference, and how probable it is that as many as are
