@@ -15,6 +15,7 @@ from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import Mixture, Mode
 from pmtool.pixels.uniforms import window_uniforms
+from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.reference import generate_slice, generate_window
 from pmtool.sampling.windows import Window
@@ -92,7 +93,7 @@ def test_equals_the_cached_sampler(network: PixelMiner, mode: Mode, known: tuple
     uniforms = window_uniforms(5, places, 64, 64)[..., 0]
     slow = generate_window(ArrayNetwork(network), above, below, target, window, uniforms, mode)
     chooser = "mean" if mode == "mean" else "quantile"
-    lanes = group.lanes(TorchBackend(network), window, 1, chooser)
+    lanes = LaneCache(TorchBackend(network), SMALL, (64, 64)).lanes(1, known[1], chooser)
     lanes.prepare([(above, below)])
     lanes.draw(places, 5, mode)
     fast = lanes.generate(target[..., None], known[0])[..., 0]

@@ -25,6 +25,7 @@ from pmtool.phantom.chest import chest_phantom
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.sampling import sampler
 from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.pairs import PairGroup
 from pmtool.sampling.plan import Plan, make_gpu_plan
@@ -174,15 +175,15 @@ def test_a_batch_is_halved_where_memory_is_short(
     bundle: Bundle, expected: dict[int, Slice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As often as it takes, with the same slices; a single window that does not fit is an error."""
-    counts, room, lanes = list[int](), 2, PairGroup.lanes
+    counts, room, lanes = list[int](), 2, LaneCache.lanes
 
-    def short(group: PairGroup, backend: Any, window: Window, count: int, chooser: str) -> Lanes:
+    def short(cache: LaneCache, count: int, known_columns: int, chooser: str) -> Lanes:
         counts.append(count)
         if count > room:
             raise MemoryBudgetError("out of memory")
-        return lanes(group, backend, window, count, chooser)
+        return lanes(cache, count, known_columns, chooser)
 
-    monkeypatch.setattr(PairGroup, "lanes", short)
+    monkeypatch.setattr(LaneCache, "lanes", short)
     assert_same(generate(bundle, make_pairs(SHAPE, 3), window=64, threads=1), expected)
     assert counts[0] == 3
     assert set(counts[1:]) == {1}  # what has failed is not tried again
@@ -197,17 +198,18 @@ def test_batches_of_engines_that_keep_their_programs(bundle: Bundle) -> None:
     window, backend = Window(0, 0, *shape, 60, 0), OnnxRuntimeBackend(bundle)
     found = []
     for backend.keeps in (False, True):
-        group = PairGroup(bundle.hyperparameters, pairs, shape, most=12)
+        group = PairGroup(bundle.hyperparameters, pairs, shape)
+        cache = LaneCache(backend, bundle.hyperparameters, shape, most=12)
         lots = [[(0, window)], [(pair, window) for pair in range(9)]]
         for lot in (*lots, *lots):
-            batch = group.lanes(backend, window, len(lot), "quantile")
+            batch = cache.lanes(len(lot), 0, "quantile")
             batch.prepare([group.neighbours(*lane) for lane in lot])
             batch.draw(group.places(lot), 0, "sample")
             known = np.stack([group.target(*lane) for lane in lot], axis=-1)
             found.append(batch.generate(known, window.known_rows))
         assert batch.buffers.lanes == (10 if backend.keeps else 9)
-        assert group.lanes(backend, window, len(lots[-1]), "quantile") is batch
-        few = group.lanes(backend, window, 1, "quantile").buffers
+        assert cache.lanes(len(lots[-1]), 0, "quantile") is batch
+        few = cache.lanes(1, 0, "quantile").buffers
         for one, other in zip(few.arrays, batch.buffers.arrays, strict=True):
             assert np.shares_memory(one, other) == backend.keeps
     for plain, kept in zip(found[:4], found[4:], strict=True):

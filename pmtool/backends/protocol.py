@@ -82,7 +82,7 @@ class Backend(Protocol):
         That the window graph takes in one call.
     keeps
         Whether programs are dear to make, and shall be kept; batches are then rounded up, see
-        `pmtool.sampling.pairs.kept_lanes`, so that there are few of them.
+        `pmtool.sampling.lane_cache.kept_lanes`, so that there are few of them.
     """
 
     name: str

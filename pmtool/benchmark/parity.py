@@ -12,6 +12,7 @@ from pmtool.backends import Backend
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import window_uniforms
+from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.reference import Floats, Network, generate_window
 from pmtool.sampling.windows import Window, padded_size, wavefronts
@@ -20,7 +21,7 @@ Slice = NDArray[np.int16]
 
 
 def generate_cached(
-    backend: Backend, group: PairGroup, window: Window, seed: int
+    cache: LaneCache, group: PairGroup, window: Window, seed: int
 ) -> tuple[Floats, Floats]:
     """Generate one window of a group's only pair, in sample mode, in place.
 
@@ -31,7 +32,7 @@ def generate_cached(
         ``(h, w, 3 K)`` at its ``h`` new rows and ``w`` new columns.
     """
     parameters: list[Floats] = []
-    lanes = group.lanes(backend, window, 1, "quantile")
+    lanes = cache.lanes(1, window.known_columns, "quantile")
     lanes.prepare([group.neighbours(0, window)])
     lanes.draw(group.places([(0, window)]), seed, "sample")
     target = group.target(0, window)
@@ -55,10 +56,12 @@ def largest_difference(
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
     group = PairGroup(network.hyperparameters, [pair], shape)
+    size = min(window, shape[0]), min(window, shape[1])
+    cache = LaneCache(backend, network.hyperparameters, size)
     k, worst = network.hyperparameters.mixtures, 0.0
-    for front in wavefronts(shape, (min(window, shape[0]), min(window, shape[1]))):
+    for front in wavefronts(shape, size):
         for place in front:
-            target, found = generate_cached(backend, group, place, seed)
+            target, found = generate_cached(cache, group, place, seed)
             above, below = group.neighbours(0, place)
             mixture = network(above, target, below)
             expected = np.concatenate([values[..., k : 2 * k] for values in mixture], axis=-1)
@@ -105,7 +108,8 @@ def generate_strip(
     above, below = group.neighbours(0, window)
     uniforms = window_uniforms(seed, group.places([(0, window)]), *window[2:4])[..., 0]
     naive = generate_window(network, above, below, target, window, uniforms)
-    cached, _ = generate_cached(backend, group, window, seed)
+    cache = LaneCache(backend, network.hyperparameters, (window.height, window.width))
+    cached, _ = generate_cached(cache, group, window, seed)
     naive_hu, cached_hu = (to_hounsfield(x, network.hyperparameters) for x in (naive, cached))
     return Strip(pair, window, naive_hu, cached_hu, truth)
 

@@ -8,13 +8,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Backend, Floats
-from pmtool.graphs.layout import Layout
+from pmtool.backends.protocol import Floats
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import Places
-from pmtool.sampling.buffers import Buffers
-from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.windows import Window
 
 
@@ -37,70 +34,16 @@ class SlicePair(NamedTuple):
     sample: int = 0
 
 
-def kept_lanes(count: int, most: int) -> int:
-    """The next of 1, 1.25, 1.5 and 1.75 times the powers of two, up to ``most``.
-
-    Programs are made for few counts so, and fewer than a fifth of a batch's lanes are spare.
-    """
-    step = max(1, (1 << count.bit_length()) // 8)
-    return min(-(-count // step) * step, most)
-
-
 class PairGroup:
-    """Slice pairs that are generated together, on slices padded to what windows can cover.
-
-    Parameters
-    ----------
-    most
-        Lanes of the largest batch to come.
-    """
+    """Slice pairs that are generated together, on slices padded to what windows can cover."""
 
     def __init__(
-        self,
-        hyperparameters: Hyperparameters,
-        pairs: Sequence[SlicePair],
-        shape: tuple[int, int],
-        most: int = 1,
+        self, hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], shape: tuple[int, int]
     ) -> None:
-        self.hyperparameters, self.pairs, self.most = hyperparameters, pairs, most
+        self.hyperparameters, self.pairs = hyperparameters, pairs
         self.size = pairs[0].above.shape
         self.height, self.width = shape
         self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
-        self._buffers: dict[int, Buffers] = {}
-        self._lanes: dict[tuple[int, int, str], Lanes] = {}
-
-    def lanes(self, backend: Backend, window: Window, count: int, chooser: str) -> Lanes:
-        """Buffers for ``count`` windows like ``window`` or more, bound to their graphs.
-
-        Those of other counts are forgotten, unless the backend keeps its programs; all of them
-        then share the memory of the largest.
-        """
-        most = count
-        if backend.keeps:
-            most = max(count, self.most)
-            count = kept_lanes(count, most)
-        elif count not in self._buffers:
-            self.forget_lanes()
-        for lanes in (most, count):
-            if lanes not in self._buffers:
-                self._buffers[lanes] = Buffers(
-                    backend.memory,
-                    Layout(self.hyperparameters),
-                    window.height,
-                    window.width,
-                    lanes,
-                    backend.windows,
-                    self._buffers.get(most),
-                )
-        key = count, window.known_columns, chooser
-        if key not in self._lanes:
-            self._lanes[key] = Lanes(backend, self._buffers[count], window.known_columns, chooser)
-        return self._lanes[key]
-
-    def forget_lanes(self) -> None:
-        """Free their memory."""
-        self._lanes.clear()
-        self._buffers.clear()
 
     def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
         """The window's part of above and below in [-1, 1], with a margin on every side.

@@ -20,6 +20,7 @@ from pmtool.backends.selection import working_engines
 from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
+from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.plan import (
     Estimate,
@@ -150,13 +151,21 @@ class _Run:
         self.backends = [sampler.load(device, threads) for device in devices]
         self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
-        self.fronts, self.most = wavefronts(plan.shape, plan.window), plan.batch
+        fronts = wavefronts(plan.shape, plan.window)
+        self.kinds = [
+            list(windows)
+            for front in fronts
+            for _, windows in groupby(sorted(front, key=_kind), key=_kind)
+        ]
+        self.groups = self._groups()
+        largest = max(map(len, self.kinds)) * max(map(len, self.groups))
+        self.most = min(plan.batch, largest)
 
     def results(self, progress: Callable[[float], None] | None) -> Iterator[tuple[int, Slice]]:
         done = 0.0
         with ThreadPoolExecutor(self.plan.workers) as pool:
             groups = queue.SimpleQueue[range]()
-            for indices in self._groups():
+            for indices in self.groups:
                 groups.put(indices)
             futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
             try:
@@ -187,42 +196,39 @@ class _Run:
         return [range(a, b) for a, b in pairwise(bounds)]
 
     def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
+        hyperparameters = self.sampler.bundle.hyperparameters
+        cache = LaneCache(backend, hyperparameters, self.plan.window, self.most)
         with suppress(queue.Empty):
             while True:
-                self._group(groups.get_nowait(), backend)
+                self._group(groups.get_nowait(), cache)
 
-    def _group(self, indices: range, backend: Backend) -> None:
+    def _group(self, indices: range, cache: LaneCache) -> None:
         pairs = [self.pairs[i] for i in indices]
-        lots = [
-            [(pair, window) for window in windows for pair in range(len(pairs))]
-            for front in self.fronts
-            for _, windows in groupby(sorted(front, key=_kind), key=_kind)
-        ]
-        most = min(self.most, max(map(len, lots)))
-        group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape, most)
-        for lanes in lots:
-            self._lanes(backend, group, lanes)
+        group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
+        for windows in self.kinds:
+            lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
+            self._lanes(cache, group, lanes)
         for index, values in zip(indices, group.slices(), strict=True):
             self.events.put(_Finished(index, values))
 
-    def _lanes(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
+    def _lanes(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
         """Windows of one kind in even batches, smaller ones from when the memory has run out."""
         while lanes:
             size = -(-len(lanes) // -(-len(lanes) // self.most))
             try:
-                self._batch(backend, group, lanes[:size])
+                self._batch(cache, group, lanes[:size])
             except MemoryBudgetError:
                 if size == 1:
                     raise
-                group.forget_lanes()
-                self.most = group.most = size // 2
+                cache.clear()
+                self.most = cache.most = size // 2
             else:
                 lanes = lanes[size:]
 
-    def _batch(self, backend: Backend, group: PairGroup, lanes: Lot) -> None:
+    def _batch(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
         options, window = self.sampler.options, lanes[0][1]
         chooser = "mean" if options.mode == "mean" else "quantile"
-        batch = group.lanes(backend, window, len(lanes), chooser)
+        batch = cache.lanes(len(lanes), window.known_columns, chooser)
         batch.prepare([group.neighbours(pair, w) for pair, w in lanes])
         batch.draw(group.places(lanes), options.seed, options.mode)
         share = 1 / (group.height * group.width)

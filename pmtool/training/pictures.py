@@ -11,6 +11,7 @@ from pmtool.backends.torch import TorchBackend
 from pmtool.images.display import grey
 from pmtool.network import PixelMiner
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
+from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import Window
 
@@ -24,7 +25,8 @@ def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
     pairs = [SlicePair(above, below, number) for number, (above, _, below) in enumerate(crops)]
     group = PairGroup(network.hyperparameters, pairs, (height, width))
     window = Window(0, 0, height, width, 0, 0)
-    lanes = group.lanes(TorchBackend(network), window, count, "quantile")
+    cache = LaneCache(TorchBackend(network), network.hyperparameters, (height, width), count)
+    lanes = cache.lanes(count, 0, "quantile")
     lanes.prepare([group.neighbours(number, window) for number in range(count)])
     lanes.draw(group.places([(number, window) for number in range(count)]), 0, "sample")
     found = lanes.generate(group.targets.transpose(1, 2, 0))

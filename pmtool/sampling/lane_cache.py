@@ -1,0 +1,74 @@
+"""Lanes of several counts and kinds, made when they are first wanted."""
+
+from __future__ import annotations
+
+from pmtool.backends.protocol import Backend
+from pmtool.graphs.layout import Layout
+from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
+
+
+def kept_lanes(count: int, most: int) -> int:
+    """The next of 1, 1.25, 1.5 and 1.75 times the powers of two, up to ``most``.
+
+    Programs are made for few counts so, and fewer than a fifth of a batch's lanes are spare.
+    """
+    step = max(1, (1 << count.bit_length()) // 8)
+    return min(-(-count // step) * step, most)
+
+
+class LaneCache:
+    """Buffers on a backend for windows of one size, bound to their graphs.
+
+    Parameters
+    ----------
+    size
+        ``(H, W)`` of the windows.
+    most
+        Lanes of the largest batch to come.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        hyperparameters: Hyperparameters,
+        size: tuple[int, int],
+        most: int = 1,
+    ) -> None:
+        self.backend, self.layout, self.size = backend, Layout(hyperparameters), size
+        self.most = most
+        self._buffers: dict[int, Buffers] = {}
+        self._lanes: dict[tuple[int, int, str], Lanes] = {}
+
+    def lanes(self, count: int, known_columns: int, chooser: str) -> Lanes:
+        """Lanes for ``count`` windows or more, of which so many columns are known.
+
+        Those of other counts are forgotten, unless the backend keeps its programs; all of them
+        then share the memory of the largest.
+        """
+        most = count
+        if self.backend.keeps:
+            most = max(count, self.most)
+            count = kept_lanes(count, most)
+        elif count not in self._buffers:
+            self.clear()
+        for lanes in (most, count):
+            if lanes not in self._buffers:
+                self._buffers[lanes] = Buffers(
+                    self.backend.memory,
+                    self.layout,
+                    *self.size,
+                    lanes,
+                    self.backend.windows,
+                    self._buffers.get(most),
+                )
+        key = count, known_columns, chooser
+        if key not in self._lanes:
+            self._lanes[key] = Lanes(self.backend, self._buffers[count], known_columns, chooser)
+        return self._lanes[key]
+
+    def clear(self) -> None:
+        """Free the memory."""
+        self._lanes.clear()
+        self._buffers.clear()
