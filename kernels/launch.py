@@ -1,4 +1,4 @@
-"""What the kernels do, from arrays on the device; `reference` has the same in NumPy.
+"""What the kernels do, from arrays on the device; in NumPy: `reference` and `pmtool.backends.host`.
 
 An array is whatever says where it lies by ``__cuda_array_interface__`` (or, for the kernels on a
 CPU, by ``__array_interface__``): C-contiguous float32.

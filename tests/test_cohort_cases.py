@@ -44,6 +44,14 @@ def test_images_of_all_formats(ct: sitk.Image, tmp_path: Path) -> None:
     assert outputs == [tmp_path / "out" / x for x in ("one.nrrd", "b/two.nii.gz", "b/deep/x.y.mhd")]
 
 
+def test_a_detached_header_is_a_case(ct: sitk.Image, tmp_path: Path) -> None:
+    """Read as NRRD, and written as one file."""
+    put(ct, tmp_path / "in" / "ct.nhdr")
+    (case,) = find_cases(tmp_path / "in")
+    request = Request(tmp_path / "out", (1.25,))
+    assert request.outputs(case).image == tmp_path / "out" / "ct.nrrd"
+
+
 def test_an_output_folder_within_is_not_searched(ct: sitk.Image, tmp_path: Path) -> None:
     put(ct, tmp_path / "ct.nrrd", tmp_path / "out" / "ct.nrrd")
     assert names(find_cases(tmp_path, out=tmp_path / "out")) == ["ct"]

@@ -11,9 +11,6 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.errors import ModelError
-from pmtool.models.bundle import Bundle
-
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli.main import main; main()"
 
@@ -26,10 +23,6 @@ def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedPr
 @pytest.fixture(autouse=True)
 def _model() -> None:
     pytest.importorskip("onnxruntime")
-    try:
-        Bundle.load()
-    except ModelError as error:
-        pytest.skip(f"no default model: {error}")
 
 
 def check(before: Path, after: Path) -> None:

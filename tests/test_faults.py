@@ -16,8 +16,6 @@ from typing import Any
 import pytest
 import SimpleITK as sitk
 
-from pmtool.errors import ModelError
-from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
 
 PATIENCE = 60.0
@@ -72,10 +70,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 @pytest.fixture(autouse=True)
 def _model() -> None:
     pytest.importorskip("onnxruntime")
-    try:
-        Bundle.load()
-    except ModelError as error:
-        pytest.skip(f"no default model: {error}")
 
 
 @pytest.fixture

@@ -8,7 +8,14 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError
-from pmtool.images.image_file import FORMATS, image_suffix, quiet_itk, read_image, write_image
+from pmtool.images.image_file import (
+    FORMATS,
+    image_suffix,
+    is_written,
+    quiet_itk,
+    read_image,
+    write_image,
+)
 from pmtool.images.load import load_volume
 
 SUFFIXES = [f".{f}" for f in FORMATS]
@@ -145,7 +152,9 @@ def test_a_failed_write_leaves_nothing(ct: sitk.Image, tmp_path: Path) -> None:
 
 def test_suffixes() -> None:
     assert image_suffix(Path("a.b.NII.GZ")) == ".nii.gz"
+    assert image_suffix(Path("a.nhdr")) == ".nhdr"
     assert image_suffix(Path("a.gz")) is None
+    assert [is_written(Path(f"a.{x}")) for x in ("nii.gz", "nhdr", "gz")] == [True, False, False]
 
 
 def test_threads_that_want_quiet_at_once(capfd: pytest.CaptureFixture[str]) -> None:

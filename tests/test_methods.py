@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool.errors import GeometryError, ModelError
+from pmtool.errors import GeometryError
 from pmtool.evaluation.methods import (
     CLASSICAL,
     Classical,
@@ -78,10 +78,7 @@ def test_external_volumes(thin: sitk.Image, tmp_path: Path) -> None:
 
 def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
-    try:
-        bundle = Bundle.load()
-    except ModelError as error:
-        pytest.skip(f"no default model: {error}")
+    bundle = Bundle.load()
     image = chest_phantom(size=64, slices=5, spacing=(5.6, 5.6, 1.25))
     scan = scan_of(image)
     method = PixelMiner("pixelminer", Sampler(bundle, SamplerOptions(seed=4, threads=1)), tmp_path)

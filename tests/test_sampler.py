@@ -19,7 +19,7 @@ from pmtool.backends.protocol import Floats
 from pmtool.backends.selection import Engine
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.graphs.layout import Layout
-from pmtool.models.bundle import DEFAULT, Bundle
+from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
 from pmtool.pixels.levels import from_hounsfield
@@ -32,10 +32,7 @@ from pmtool.sampling.plan import Plan, make_gpu_plan
 from pmtool.sampling.sampler import Sampler, SamplerOptions, SlicePair
 from pmtool.sampling.windows import Window
 
-pytestmark = [
-    pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 Slice = NDArray[np.int16]
 SHAPE = (100, 132)

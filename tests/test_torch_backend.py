@@ -13,17 +13,14 @@ from pmtool.backends.torch import CapturedProgram, TorchBackend
 from pmtool.export.check import graph_arrays, graph_errors
 from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.models.bundle import DEFAULT, Bundle
+from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.sampler import Sampler, SamplerOptions
 
-pytestmark = [
-    pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there"),
-    pytest.mark.usefixtures("one_thread"),
-]
+pytestmark = pytest.mark.usefixtures("one_thread")
 gpu = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU"),

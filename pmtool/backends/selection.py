@@ -65,7 +65,7 @@ def choose_engine(
 def working_engines(
     backend: str | None = None, device: str = "auto", precision: Precision | None = None
 ) -> Iterator[Engine]:
-    """The engines that pass their check and are what is asked for, the fastest first.
+    """The engines that pass their check and are what is asked for, as `ON_GPU` and `ON_CPU` rank.
 
     Parameters
     ----------

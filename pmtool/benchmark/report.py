@@ -171,7 +171,7 @@ class Report:
         return [self.naive, *cached, *self.peers]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, in the form that all files of benchmarks/results have."""
+        """Plain values: the form of the JSON of `pmtool bench`."""
         return {
             "speedup": self.naive.seconds / self.default.seconds,
             "speedup_window_64": self.naive.seconds / self.window_64.seconds,

@@ -11,7 +11,7 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
 from pmtool.images.headers import voxel_files
-from pmtool.images.image_file import image_suffix
+from pmtool.images.image_file import image_suffix, is_written
 from pmtool.resampling.options import MaskInterpolation, Options, Outputs
 
 
@@ -61,7 +61,7 @@ class Request:
 
     def outputs(self, case: Case) -> Outputs:
         """The files of a case; they replace those that are there."""
-        suffix = image_suffix(case.path) or ".nrrd"
+        suffix = image_suffix(case.path) if is_written(case.path) else ".nrrd"
         if self.file_format not in (None, "dicom"):
             suffix = f".{self.file_format}"
         dicom = self.file_format == "dicom"

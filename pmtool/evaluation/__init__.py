@@ -1,1 +1,1 @@
-"""The paper's measures of a result against the slices that were dropped."""
+"""`pmtool evaluate` and `pmtool compare`: the paper's measures of slices against the true ones."""

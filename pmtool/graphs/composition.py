@@ -1,6 +1,6 @@
 """Weights of the graphs: a block's two causal convolutions on the target composed into one.
 
-Source: design of the cached sampler; the target's own share of a block has no bias, so that
+Between the two there is no activation and the target's own share has no bias, so that
 ``merge o pair`` is a single convolution, (2, 3) o (2, 3) -> 3x5 and (2, 2) o (2, 2) -> 3x3.
 """
 

@@ -19,18 +19,24 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
-from pmtool.images.headers import Declared, declared
+from pmtool.images.headers import READERS, Declared, declared
 from pmtool.images.nifti import NIFTI, check_transforms, stored_values
 from pmtool.system.files import move_into_place, temporary_beside
 from pmtool.system.limits import check_input
 
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
+"""That are written; `READERS` has those that are read."""
 
 
 def image_suffix(path: Path) -> str | None:
-    """The suffix of a format that pmtool writes, with its dot, or None."""
+    """The suffix of a format that pmtool reads, with its dot, or None."""
     name = path.name.lower()
-    return max((f".{f}" for f in FORMATS if name.endswith(f".{f}")), key=len, default=None)
+    return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
+
+
+def is_written(path: Path) -> bool:
+    """Whether the suffix is that of a format that pmtool writes."""
+    return (image_suffix(path) or "").removeprefix(".") in FORMATS
 
 
 def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
@@ -190,5 +196,5 @@ def _silenced() -> Iterator[None]:
 
 def check_format(path: Path) -> None:
     """Raise `UsageError` unless the suffix names a format that pmtool writes."""
-    if image_suffix(path) is None:
+    if not is_written(path):
         raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}")

@@ -76,7 +76,8 @@ def resample(
     Warns
     -----
     UserWarning
-        Of repaired directions, interpolated slices, and spacings the model was not trained on.
+        Of repaired directions, uneven gaps, interpolated slices, slices that pmtool made before,
+        spacings the model was not trained on, and engines that failed.
     """
     chosen, outputs = split_options(output, options)
     run = prepare(image, spacing, outputs, chosen)

@@ -1,1 +1,1 @@
-"""What pmtool asks of the operating system: memory, disk, files that appear whole."""
+"""What pmtool asks of its surroundings: memory, disk, files that appear whole, packages."""

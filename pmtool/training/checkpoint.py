@@ -14,6 +14,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network
+from pmtool.system.files import move_into_place, temporary_beside
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -21,12 +22,11 @@ CHECKPOINT = "checkpoint.pt"
 def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
     """Write plain values and tensors; raises `OutputError`, with the last checkpoint intact."""
     path = folder / CHECKPOINT
-    partial = path.with_name(f".{CHECKPOINT}.partial")
     try:
-        torch.save(state, partial)
-        partial.replace(path)
+        with temporary_beside(path) as temporary:
+            torch.save(state, temporary)
+            move_into_place(temporary, path)
     except (OSError, RuntimeError) as error:  # torch's own writer knows no OSError
-        partial.unlink(missing_ok=True)
         raise OutputError(
             f"{path} cannot be written, is the disk full? Make room and go on with --resume; the "
             "last checkpoint is intact"

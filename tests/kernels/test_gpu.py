@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pmtool.backends.devices import gpus
 from pmtool.backends.host import HostMemory
 from pmtool.backends.protocol import Precision
-from pmtool.errors import UsageError
 from pmtool.kernels import launch, reference
 from pmtool.kernels.device import CudaDevice, CudaMemory
 from pmtool.kernels.packing import pack
@@ -28,10 +28,10 @@ PAPER = Hyperparameters(channels=128)
 
 @pytest.fixture(scope="module")
 def memory() -> CudaMemory:
-    try:
-        return CudaMemory(CudaDevice())
-    except UsageError as error:
-        pytest.skip(str(error))
+    pytest.importorskip("pycuda")
+    if not gpus():
+        pytest.skip("no NVIDIA GPU")
+    return CudaMemory(CudaDevice())
 
 
 def kept(memory: CudaMemory, values: NDArray[Any]) -> Any:
