@@ -18,7 +18,7 @@ from pmtool.cli.main import cli
 from pmtool.errors import OutputError
 from pmtool.evaluation import texture
 from pmtool.evaluation.commands import check_folder
-from pmtool.evaluation.summary import KEYS
+from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.phantom.chest import chest_phantom
 from pmtool.system.files import temporary_beside
 
@@ -83,7 +83,7 @@ def test_report(
     report = report_of(folder)
     summary = report["summary"]
     assert list(summary) == ["linear", "nearest", "truth", "soft"]
-    assert all(tuple(sorted(row)) == tuple(sorted(KEYS)) for row in summary.values())
+    assert all(tuple(sorted(row)) == tuple(sorted(MEASURE_NAMES)) for row in summary.values())
     assert summary["truth"]["epr"] == 1
     assert summary["truth"]["edge_share"] == 0.5
     assert summary["truth"]["mae_hu"] == 0

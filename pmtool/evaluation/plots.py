@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pmtool.evaluation.agreement import REPRODUCIBLE, concordance
+from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.noise_power import BINS
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.scoring import REFERENCE
@@ -17,9 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#999999", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#d55e00")
+COLOURS = ("#999999", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#0072b2", "#f0e442")
 """Okabe and Ito's, which colour-blind readers can tell apart."""
-PIXELMINER = "#d55e00"
+PIXELMINER_COLOUR = "#d55e00"
 
 
 def noise_power_plot(results: Results) -> str:
@@ -64,7 +65,7 @@ def feature_plot(results: Results) -> str:
 
 def _colours(results: Results) -> dict[str, str]:
     others = iter(COLOURS * len(results.methods))
-    return {m: PIXELMINER if m == "pixelminer" else next(others) for m in results.methods}
+    return {m: PIXELMINER_COLOUR if m == PIXELMINER else next(others) for m in results.methods}
 
 
 def _figure(width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:

@@ -12,22 +12,9 @@ from typing import Any
 import pmtool
 from pmtool.evaluation import texture
 from pmtool.evaluation.results import Results
-from pmtool.evaluation.summary import intervals, known_mean, left_out, summary
+from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, summary
 from pmtool.evaluation.tables import Table, aligned, label, tables, text
 from pmtool.evaluation.verdict import verdict
-
-MEASURE_NAMES = {
-    "edge_share": "Edge share (0.5 is best)",
-    "epr": "EPR",
-    "texture_nrmse": "Texture NRMSE",
-    "ccc_mean": "Mean CCC of texture",
-    "ccc_share": "Features with CCC >= 0.85",
-    "msmfe": "MSMFE",
-    "psnr": "PSNR, dB",
-    "ssim": "SSIM",
-    "mae_hu": "MAE, HU",
-    "odd_even_noise": "Noise, made / acquired (1 is best)",
-}
 
 
 @dataclass(frozen=True)
@@ -59,7 +46,7 @@ class Report:
         return tables(self.results)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; ``summary`` has `pmtool.evaluation.summary.KEYS` of every method."""
+        """Plain values; ``summary`` has `MEASURE_NAMES` of every method."""
         results = self.results
         return {
             "pmtool": pmtool.__version__,

@@ -14,18 +14,18 @@ from pmtool.evaluation.agreement import REPRODUCIBLE, concordance, is_constant
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import bootstrap_interval
 
-KEYS = (
-    "edge_share",
-    "epr",
-    "texture_nrmse",
-    "ccc_mean",
-    "ccc_share",
-    "msmfe",
-    "psnr",
-    "ssim",
-    "mae_hu",
-    "odd_even_noise",
-)
+MEASURE_NAMES = {
+    "edge_share": "Edge share (0.5 is best)",
+    "epr": "EPR",
+    "texture_nrmse": "Texture NRMSE",
+    "ccc_mean": "Mean CCC of texture",
+    "ccc_share": "Features with CCC >= 0.85",
+    "msmfe": "MSMFE",
+    "psnr": "PSNR, dB",
+    "ssim": "SSIM",
+    "mae_hu": "MAE, HU",
+    "odd_even_noise": "Noise, made / acquired (1 is best)",
+}
 BOOTSTRAP_SEED = 0
 
 Floats = NDArray[np.float64]
@@ -33,7 +33,7 @@ Indices = NDArray[np.intp]
 
 
 def summary(results: Results) -> dict[str, dict[str, float | None]]:
-    """The measures of every method, by `KEYS`; None where they are not known.
+    """The measures of every method, by `MEASURE_NAMES`; None where they are not known.
 
     Means over slices; of texture and feature maps, over slices and features. ``ccc_share`` is the
     share of features with a concordance of at least 0.85.
@@ -83,7 +83,11 @@ def _statistics(results: Results) -> dict[str, dict[str, Callable[[Indices], flo
     texture, maps = results.texture_errors, results.map_errors
     return {
         method: {
-            **{key: _mean_of(results.values[key][row]) for key in KEYS if key in results.values},
+            **{
+                key: _mean_of(results.values[key][row])
+                for key in MEASURE_NAMES
+                if key in results.values
+            },
             "texture_nrmse": _mean_of(texture[row]),
             "msmfe": _mean_of(maps[row]),
             "ccc_mean": _concordance(results, row, lambda values: float(np.nanmean(values))),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.tables import label
 
 Figures = dict[str, dict[str, float | None]]
@@ -35,7 +36,7 @@ def _clause(
     if not known:
         return None
     order = sorted(known, key=lambda method: error(known[method]))
-    shown = order[:2] + [m for m in order[2:] if m == "pixelminer"]
+    shown = order[:2] + [m for m in order[2:] if m == PIXELMINER]
     places = [f"{label(m)} {known[m]:.3g}{_place(order.index(m) + 1)}" for m in shown]
     return f"in {what} ({name}): {', '.join(places)}"
 
