@@ -107,7 +107,8 @@ def test_clock_on_a_gpu(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
         yield from ((index, pair.above) for index, pair in enumerate(pairs))
 
     engine = Built("tensorrt", ("cuda:0", "cuda:1"), "float32")
-    monkeypatch.setattr("pmtool.sampling.sampler.choose_engine", lambda *asked: engine)
+    monkeypatch.setattr("pmtool.sampling.sampler.working_engines", lambda *asked: iter([engine]))
+    monkeypatch.setattr("pmtool.sampling.startup.generate_window", lambda *made: None)
     monkeypatch.setattr("pmtool.sampling.sampler.free_gpu_memory", lambda device: 1 << 30)
     monkeypatch.setattr(Sampler, "generate", generate)
     pairs = make_scene(None, 2, 64).pairs

@@ -18,6 +18,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 import pmtool
+from pmtool.images.load import load_volume
 from pmtool.phantom.chest import chest_phantom
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
@@ -135,7 +136,7 @@ def test_simpleitk_reads_the_same(source: Path, derived: Path) -> None:
 
 
 def test_pmtool_reads_the_same(derived: Path) -> None:
-    volume, expected = pmtool.images.volume.load_volume(derived), itk(derived)
+    volume, expected = load_volume(derived), itk(derived)
     assert volume.image.GetSpacing() == pytest.approx(expected.GetSpacing())
     assert volume.image.GetOrigin() == expected.GetOrigin()
     np.testing.assert_array_equal(volume.slices, sitk.GetArrayFromImage(expected))
