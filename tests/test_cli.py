@@ -7,15 +7,22 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import click
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from pmtool.backends.protocol import Precision
 from pmtool.cli.console import INTERRUPTED, run_command
 from pmtool.cli.main import cli
+from pmtool.geometry.grid import GridName
+from pmtool.geometry.interpolation import Interpolator
+from pmtool.images.image_file import FORMATS
+from pmtool.pixels.mixture import Mode
+from pmtool.resampling.options import MaskInterpolation
+from pmtool.training.settings import PRESETS
 
 
 def run(*arguments: object) -> int:
@@ -119,6 +126,28 @@ def helps(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
             yield from helps(below, *names, name)
+
+
+CHOICES = {
+    "file_format": {*FORMATS, "dicom"},
+    "grid": set(get_args(GridName)),
+    "interpolator": set(get_args(Interpolator)),
+    "mode": set(get_args(Mode)),
+    "modes": set(get_args(Mode)),
+    "precision": set(get_args(Precision)),
+    "preset": set(PRESETS),
+    "segmentation_interpolation": set(get_args(MaskInterpolation)),
+    "mask_interpolation": set(get_args(MaskInterpolation)),
+}
+"""What the library takes; the command line repeats it, so that ``--help`` is quick."""
+
+
+def test_choices_are_those_of_the_library() -> None:
+    options = [x for command in cli.commands.values() for x in command.params]
+    offered = {(x.name, *x.type.choices) for x in options if isinstance(x.type, click.Choice)}
+    found = {(name, frozenset(choices)) for name, *choices in offered if name in CHOICES}
+    assert found == {(name, frozenset(choices)) for name, choices in CHOICES.items()}
+    assert {name for name, *_ in offered} - set(CHOICES) == {"accelerator"}
 
 
 @pytest.mark.parametrize("arguments", list(helps(cli)), ids=" ".join)
