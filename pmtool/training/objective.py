@@ -41,11 +41,28 @@ class Objective(nn.Module):
 
     Bits alone would make little of the errors at edges, where the scale is large. Where both are
     trained jointly, the total is the sum, so that the midpoint stays one.
+
+    Parameters
+    ----------
+    encoder
+        Of the encoder alone.
+    joint
+        Of both.
+    context_noise
+        See `OptimiserSettings`; in training alone.
     """
 
-    def __init__(self, network: PixelMiner, *, encoder: bool, joint: bool = False) -> None:
+    def __init__(
+        self,
+        network: PixelMiner,
+        *,
+        encoder: bool,
+        joint: bool = False,
+        context_noise: float = 0.0,
+    ) -> None:
         super().__init__()
         self.network, self.encoder, self.joint = network, encoder, joint
+        self.context_noise = context_noise
 
     def forward(self, triplets: Tensor) -> Losses:
         """Losses of ``(N, 3, H, W)`` pixels in [-1, 1]."""
@@ -56,10 +73,18 @@ class Objective(nn.Module):
         if self.encoder:
             bits, total = midpoint_bits, of_midpoint
         else:
-            mixture = self.network.mixture(midpoint, above, target, below)
+            context = self._context(target, midpoint)
+            mixture = self.network.mixture(midpoint, above, context, below)
             bits = bits_per_pixel(mixture, target, self.network.hyperparameters.bits)
             total = bits + of_midpoint if self.joint else bits
         return Losses(total, *(x.detach() for x in (bits, midpoint_bits, error)))
+
+    def _context(self, target: Tensor, midpoint: Midpoint) -> Tensor:
+        """The pixels that the network sees before each one: of every crop with noise of its own."""
+        if not self.training or not self.context_noise:
+            return target
+        strength = self.context_noise * torch.rand_like(target[:, :1, :1, :1])
+        return target + strength * torch.randn_like(target) * midpoint.log_scale.detach().exp()
 
     def _of_midpoint(self, midpoint: Midpoint, target: Tensor) -> tuple[Tensor, Tensor]:
         """Bits per pixel and mean absolute error in HU."""

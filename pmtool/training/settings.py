@@ -15,6 +15,7 @@ import yaml
 from pydantic import (
     ConfigDict,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
@@ -105,6 +106,9 @@ class OptimiserSettings(PhaseSettings):
         Train the encoder too, by the bits of the whole network.
     dropout
         Probability in the gated layers.
+    context_noise
+        Most noise on the pixels that come before, in units of the midpoint's scale: the network
+        gets used to pixels that are not the true ones, as its own are not.
     precision
         ``bf16-mixed`` or ``32-true``; validation is in float32 always.
     compile
@@ -113,6 +117,7 @@ class OptimiserSettings(PhaseSettings):
 
     joint: bool = False
     dropout: _Decay = 0.0
+    context_noise: NonNegativeFloat = 0.0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
     compile: bool = True
 

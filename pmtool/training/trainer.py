@@ -77,7 +77,12 @@ class Trainer:
             parameter.requires_grad_()
         self.averaged.multi_avg_fn = get_ema_multi_avg_fn(wanted.averaging)
         self._adam = torch.optim.Adam(trained, wanted.learning_rate, wanted.betas, fused=cuda)
-        objective = Objective(self.network, encoder=phase.encoder, joint=phase.joint)
+        objective = Objective(
+            self.network,
+            encoder=phase.encoder,
+            joint=phase.joint,
+            context_noise=self.settings.optimiser.context_noise,
+        )
         if cuda and self.settings.optimiser.compile:
             objective.compile()
         self._objective, self._optimiser = self.fabric.setup(objective, self._adam)

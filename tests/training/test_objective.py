@@ -44,6 +44,25 @@ def test_losses(encoder: int) -> None:
     torch.testing.assert_close(both.total, losses.total + alone.total)
 
 
+def test_noise_on_the_pixels_before() -> None:
+    """The network sees other pixels than it is to predict, in training alone."""
+    network = PixelMiner(Hyperparameters(channels=2, mixtures=1, encoder=4))
+    triplets = torch.randint(0, 4096, (2, 3, 16, 16)) / 4095 * 2 - 1
+    above, target, below = triplets.split(1, dim=1)
+    objective = Objective(network, encoder=False, context_noise=0.3)
+    torch.manual_seed(1)
+    found = objective(triplets)
+    torch.manual_seed(1)
+    strength, noise = torch.rand(2, 1, 1, 1), torch.randn(2, 1, 16, 16)
+    scale = network.midpoint(above, below).log_scale.exp()
+    mixture = network(above, target + 0.3 * strength * noise * scale, below)
+    torch.testing.assert_close(found.bits, bits_per_pixel(mixture, target, 12).detach())
+    plain = Objective(network, encoder=False)(triplets)
+    assert found.bits != plain.bits
+    assert found.midpoint_bits == plain.midpoint_bits
+    assert objective.eval()(triplets).bits == plain.bits
+
+
 def test_a_loss_that_is_not_finite() -> None:
     settings = load_settings("compact", None, ["network.channels=2", "network.encoder=0"])
     fabric = Fabric(accelerator="cpu", devices=1)
