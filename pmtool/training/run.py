@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from pmtool.errors import InputError, MemoryBudgetError, UsageError
-from pmtool.system.files import make_folder
+from pmtool.system.files import make_folder, remove_leftovers
 from pmtool.training.cache import Cache, CachedScan, Tell
 from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
@@ -120,6 +120,8 @@ def train(
     if not fabric.is_global_zero:
         tell = _nothing
     make_folder(out)
+    if fabric.is_global_zero:
+        remove_leftovers(out / CHECKPOINT)
     state = load_state(out)
     fresh = start if state is None else None
     weights = starting_weights(fresh, settings.network) if fresh else None

@@ -17,7 +17,8 @@ import pytest
 from torch import Tensor
 
 from pmtool.cli.console import INTERRUPTED
-from pmtool.training.checkpoint import CHECKPOINT, load_state
+from pmtool.errors import OutputError
+from pmtool.training.checkpoint import CHECKPOINT, load_state, save_checkpoint
 from pmtool.training.log import LOG
 from pmtool.training.trainer import Trainer
 
@@ -104,6 +105,30 @@ def test_before_the_first_checkpoint(
     (out / CHECKPOINT).unlink()
     assert train(given, out, "--resume") == 0
     assert_equal_runs(out, whole)
+
+
+def test_what_a_killed_process_left_is_removed(
+    given: list[str], out: Path, whole: Path, train: Train
+) -> None:
+    shutil.copytree(whole, out)
+    left = out / f".{CHECKPOINT}.1@elsewhere.tmp"
+    left.write_bytes(b"half a checkpoint")
+    assert train(given, out, "--resume") == 0
+    assert not left.exists()
+
+
+def test_a_disk_that_fails_at_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint is replaced only once the disk has the new one."""
+
+    def failing(descriptor: int) -> None:
+        raise OSError("no disk")
+
+    save_checkpoint({"step": 1}, tmp_path)
+    monkeypatch.setattr(os, "fsync", failing)
+    with pytest.raises(OutputError, match="the last checkpoint is intact"):
+        save_checkpoint({"step": 2}, tmp_path)
+    assert load_state(tmp_path) == {"step": 1}
+    assert [path.name for path in tmp_path.iterdir()] == [CHECKPOINT]
 
 
 def test_refusals(

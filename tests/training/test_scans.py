@@ -15,6 +15,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, InputError, OutputError, UsageError
+from pmtool.images.headers import READERS
 from pmtool.training import cache as cache_module
 from pmtool.training.cache import BLOCK, Cache, CachedScan
 from pmtool.training.selection import (
@@ -58,7 +59,7 @@ def nothing(label: str, share: float) -> None:
 
 
 class TestSources:
-    @pytest.mark.parametrize("suffix", ["nrrd", "nii", "nii.gz", "mha", "mhd"])
+    @pytest.mark.parametrize("suffix", [suffix.removeprefix(".") for suffix in READERS])
     def test_formats(self, suffix: str, tmp_path: Path) -> None:
         write(noise(), tmp_path / f"a.{suffix}")
         (scan,), skipped = scans(tmp_path)
