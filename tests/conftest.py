@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
+    from pmtool.pixels.mixture import Mixture
     from pmtool.sampling.sampler import Estimate, SamplerOptions, SlicePair
 
 
@@ -74,6 +75,34 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     monkeypatch.setattr("pmtool.resampling.resample.Bundle.load", lambda folder: bundle)
     monkeypatch.setattr("pmtool.resampling.resample.Sampler", Fresh)
     return Fresh
+
+
+@pytest.fixture
+def fresh_worker(fake_sampler: type[AveragingSampler]) -> None:
+    """A worker of a cohort that has loaded no model yet; it will be averages."""
+    from pmtool.cohort import work
+
+    work._sampler.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def random_mixture() -> Callable[..., Mixture]:
+    """`_random_mixture`."""
+    return _random_mixture
+
+
+def _random_mixture(count: int, *, narrow: bool = False) -> Mixture:
+    """Mixtures of 12 logistics; narrow ones are close together."""
+    from pmtool.pixels.mixture import Mixture
+
+    rng = np.random.default_rng(count)
+    shape = (count, 12)
+    parts = (
+        rng.normal(0, 2, shape),
+        rng.normal(0, 0.1 if narrow else 0.6, shape),
+        rng.uniform(-7, -4 if narrow else 0, shape),
+    )
+    return Mixture(*(part.astype(np.float32) for part in parts))
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool.cohort import work
 from pmtool.cohort.cases import Case
 from pmtool.cohort.extent import Extent
 from pmtool.cohort.plan import Size, room
@@ -23,16 +22,13 @@ from pmtool.cohort.result import Result
 from pmtool.cohort.work import generate_part, open_case, resample_case
 from pmtool.resampling.options import Options
 
+pytestmark = pytest.mark.usefixtures("fresh_worker")
+
 CASE = Case("ct", Path("ct.nrrd"))
 
 
 def silent(name: str, slices: float) -> None:
     """Tell nobody."""
-
-
-@pytest.fixture(autouse=True)
-def _fresh_worker(fake_sampler: Any) -> None:
-    work._sampler.cache_clear()
 
 
 @pytest.fixture

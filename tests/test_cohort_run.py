@@ -23,6 +23,8 @@ from pmtool.resampling import resample as resampling
 from pmtool.resampling.options import Options
 from pmtool.sampling.sampler import Sampler
 
+pytestmark = pytest.mark.usefixtures("fresh_worker")
+
 ENDINGS = {"--preview": "ct.png", "--statistics": "ct.statistics.json"}
 
 
@@ -39,11 +41,6 @@ def statuses(out: Path) -> dict[str, str]:
 def content(folder: Path) -> dict[str, bytes]:
     files = [file for file in sorted(folder.rglob("*")) if file.is_file()]
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
-
-
-@pytest.fixture(autouse=True)
-def _fresh_worker(fake_sampler: Any) -> None:
-    work._sampler.cache_clear()
 
 
 @pytest.fixture

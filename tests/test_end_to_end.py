@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+pytest.importorskip("onnxruntime")
+
 SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli.main import main; main()"
 
@@ -18,11 +20,6 @@ WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli.main 
 def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", WITHOUT.format(without.split()), *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-@pytest.fixture(autouse=True)
-def _model() -> None:
-    pytest.importorskip("onnxruntime")
 
 
 def check(before: Path, after: Path) -> None:

@@ -18,6 +18,8 @@ import SimpleITK as sitk
 
 from pmtool.phantom.chest import chest_phantom
 
+pytest.importorskip("onnxruntime")
+
 PATIENCE = 60.0
 
 
@@ -65,11 +67,6 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     assert "Traceback" not in (told or "")
     lines = [line for line in (told or "").splitlines() if line]
     return process.returncode, [line for line in lines if not line.startswith("warning: ")]
-
-
-@pytest.fixture(autouse=True)
-def _model() -> None:
-    pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -32,6 +33,7 @@ TINY = Hyperparameters(channels=4, mixtures=2, encoder=4)
 LANES = 2
 KINDS = [(0, 0), (0, 12), (16, 0), (16, 12)]
 BITS = 12
+RandomMixture = Callable[..., mixture.Mixture]
 
 
 def random_network(hyperparameters: Hyperparameters) -> PixelMiner:
@@ -203,17 +205,6 @@ def test_as_matrix_gives_every_column_tap() -> None:
     torch.testing.assert_close(taps, expected)
 
 
-def random_mixture(count: int, *, narrow: bool = False) -> mixture.Mixture:
-    rng = np.random.default_rng(count)
-    shape = (count, 12)
-    parts = (
-        rng.normal(0, 2, shape),
-        rng.normal(0, 0.1 if narrow else 0.6, shape),
-        rng.uniform(-7, -4 if narrow else 0, shape),
-    )
-    return mixture.Mixture(*(part.astype(np.float32) for part in parts))
-
-
 def components(source: mixture.Mixture) -> choose.Components:
     logits, means, log_scales = (torch.from_numpy(part) for part in source)
     return choose.Components(torch.softmax(logits, dim=1), means, torch.exp(-log_scales))
@@ -226,7 +217,7 @@ def chosen_quantile(source: mixture.Mixture, u: NDArray[np.float32], bits: int) 
 
 
 @pytest.mark.parametrize("bits", [1, 6, 8, 12])
-def test_quantile(bits: int) -> None:
+def test_quantile(bits: int, random_mixture: RandomMixture) -> None:
     source = random_mixture(3000)
     u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, 3000).astype(np.float32)
     difference = np.abs(chosen_quantile(source, u, bits) - mixture.quantile(source, u, bits))
@@ -235,14 +226,14 @@ def test_quantile(bits: int) -> None:
 
 
 @pytest.mark.parametrize("u", [2**-24, 0.5, 1 - 2**-24])
-def test_quantile_of_extreme_uniforms(u: float) -> None:
+def test_quantile_of_extreme_uniforms(u: float, random_mixture: RandomMixture) -> None:
     source = random_mixture(1000, narrow=True)
     uniforms = np.full(1000, u, np.float32)
     expected = mixture.quantile(source, uniforms, BITS)
     np.testing.assert_allclose(chosen_quantile(source, uniforms, BITS), expected, atol=2)
 
 
-def test_mean() -> None:
+def test_mean(random_mixture: RandomMixture) -> None:
     source = random_mixture(3000)
     found = choose.mean(components(source), BITS).numpy()[:, 0]
     difference = np.abs(found - mixture.mean(source, BITS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pmtool.pixels import uniforms as noise
 
 BITS = 12
 Floats = NDArray[np.float32]
+RandomMixture = Callable[..., mixture.Mixture]
 
 
 def pointer(array: NDArray[np.generic]) -> ctypes.c_void_p:
@@ -29,17 +31,6 @@ def test_philox_is_equal_to_the_last_bit(library: ctypes.CDLL, seed: int) -> Non
         key = seed & noise.WORD, seed >> 32
         expected = noise.philox(tuple(counter.astype(np.uint64)), key)
         assert words.tolist() == [int(word) for word in expected]
-
-
-def random_mixture(count: int, *, narrow: bool = False) -> mixture.Mixture:
-    rng = np.random.default_rng(count)
-    shape = (count, 12)
-    parts = (
-        rng.normal(0, 2, shape),
-        rng.normal(0, 0.1 if narrow else 0.6, shape),
-        rng.uniform(-7, -4 if narrow else 0, shape),
-    )
-    return mixture.Mixture(*(part.astype(np.float32) for part in parts))
 
 
 def components(source: mixture.Mixture) -> Floats:
@@ -60,7 +51,7 @@ def quantiles(
 
 
 @pytest.mark.parametrize("bits", [1, 6, 8, 12, 16])
-def test_quantile(library: ctypes.CDLL, bits: int) -> None:
+def test_quantile(library: ctypes.CDLL, bits: int, random_mixture: RandomMixture) -> None:
     """Levels differ by one where float32 sums on either side of a threshold: 1 in 1,000 at most."""
     source = random_mixture(5000)
     u = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, 5000).astype(np.float32)
@@ -72,7 +63,9 @@ def test_quantile(library: ctypes.CDLL, bits: int) -> None:
 
 
 @pytest.mark.parametrize("u", [2**-24, 0.5, 1 - 2**-24])
-def test_quantile_of_extreme_uniforms(library: ctypes.CDLL, u: float) -> None:
+def test_quantile_of_extreme_uniforms(
+    library: ctypes.CDLL, u: float, random_mixture: RandomMixture
+) -> None:
     source, uniforms = random_mixture(2000, narrow=True), np.full(2000, u, np.float32)
     expected = mixture.quantile(source, uniforms, BITS)
     difference = np.abs(quantiles(library, source, uniforms, BITS) - expected)
@@ -88,7 +81,7 @@ def means(library: ctypes.CDLL, source: mixture.Mixture, bits: int) -> NDArray[n
 
 
 @pytest.mark.parametrize("bits", [8, 12])
-def test_mean(library: ctypes.CDLL, bits: int) -> None:
+def test_mean(library: ctypes.CDLL, bits: int, random_mixture: RandomMixture) -> None:
     source = random_mixture(5000)
     difference = np.abs(means(library, source, bits) - mixture.mean(source, bits))
     assert difference.max() <= 1
