@@ -17,6 +17,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import distributed
 import psutil
@@ -26,6 +27,7 @@ from pmtool.cohort import dispatch
 from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
+from pmtool.system.versions import package_version
 
 WORKERS = (1, 4, 16, 64)
 COUNTS = (1, 10, 100, 1000, 10_000)
@@ -62,12 +64,12 @@ def measure(client: distributed.Client, workers: int, count: int, seconds: float
         time.sleep(seconds)
         return Result.of(case, "done")
 
-    dispatch.resample_case = sleep  # type: ignore[assignment]
     cases = [Case(f"case-{number}", Path("scan.nrrd")) for number in range(count)]
     sizes = dict.fromkeys([case.name for case in cases])
     request = Request(Path("out"), (1.25,))
     start, start_core = time.perf_counter(), time.process_time()
-    done = sum(1 for _ in dispatch.dispatch(client, cases, request, sizes, lambda *_: None))
+    with patch.object(dispatch, "resample_case", sleep):
+        done = sum(1 for _ in dispatch.dispatch(client, cases, request, sizes, lambda *_: None))
     took, core = time.perf_counter() - start, time.process_time() - start_core
     print(f"{workers} workers, {count} cases of {seconds:g} s: {took:.2f} s", file=sys.stderr)
     assert done == count
@@ -131,7 +133,7 @@ def machine() -> dict[str, Any]:
         "cores": psutil.cpu_count(),
         "load": psutil.getloadavg()[0],
         "python": platform.python_version(),
-        "distributed": distributed.__version__,
+        "distributed": package_version("distributed"),
         "pmtool": pmtool.__version__,
     }
 
