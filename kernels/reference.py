@@ -25,7 +25,6 @@ from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import Real
 
 Arrays = dict[str, Floats]
-"""As in `pmtool.network.encoder`, which needs PyTorch."""
 
 
 def pixel_row(

@@ -18,6 +18,14 @@ debug_option = click.option(
 model_option = click.option(
     "--model", type=types.PATH, help="Folder of a model bundle.  [default: the built-in one]"
 )
+external_option = click.option(
+    "--external",
+    "externals",
+    metavar="NAME=FILE",
+    callback=types.named_files,
+    multiple=True,
+    help="Another tool's slices; once for every scan, in order.",
+)
 
 _ENGINE = (
     click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."),
@@ -57,7 +65,7 @@ _SAMPLING = (
     ),
     click.option(
         "--mode",
-        type=click.Choice(["sample", "median", "mean"]),
+        type=types.MODE,
         default="sample",
         show_default=True,
         help="Draw pixels, or take their distribution's median or mean.",

@@ -9,6 +9,9 @@ from typing import Literal
 import click
 
 PATH = click.Path(path_type=Path)
+FORMAT = click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"])
+MODE = click.Choice(["sample", "median", "mean"])
+MASK_INTERPOLATION = click.Choice(["nearest", "linear"])
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

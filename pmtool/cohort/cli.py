@@ -10,7 +10,7 @@ import click
 
 from pmtool.cli.console import narration
 from pmtool.cli.options import debug_option, sampling_options
-from pmtool.cli.types import PATH, SpacingCommand
+from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 
 
 @click.command(cls=SpacingCommand)
@@ -21,7 +21,7 @@ from pmtool.cli.types import PATH, SpacingCommand
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"]),
+    type=FORMAT,
     help="Of the outputs.  [default: the scan's; NRRD for DICOM]",
 )
 @click.option(
@@ -33,7 +33,7 @@ from pmtool.cli.types import PATH, SpacingCommand
 @click.option(
     "--seg-interpolation",
     "mask_interpolation",
-    type=click.Choice(["nearest", "linear"]),
+    type=MASK_INTERPOLATION,
     default="nearest",
     show_default=True,
     help="Of the table's masks; linear has the threshold 0.5.",

@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, engine_options, model_option
+from pmtool.cli.options import debug_option, engine_options, external_option, model_option
 from pmtool.cli.types import PATH
 
 
@@ -23,14 +23,7 @@ from pmtool.cli.types import PATH
     default="linear,nearest,bspline,windowed_sinc,pixelminer",
     show_default=True,
 )
-@click.option(
-    "--external",
-    "externals",
-    metavar="NAME=FILE",
-    callback=types.named_files,
-    multiple=True,
-    help="Another tool's slices; once for every scan, in order.",
-)
+@external_option
 @click.option("--mask", "masks", type=PATH, multiple=True, help="Own region instead of lungs.")
 @click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
 @click.option(
@@ -39,7 +32,7 @@ from pmtool.cli.types import PATH
 @click.option(
     "--mode",
     "modes",
-    type=click.Choice(["sample", "median", "mean"]),
+    type=types.MODE,
     default=["sample"],
     show_default=True,
     multiple=True,

@@ -8,7 +8,7 @@ import click
 
 from pmtool.cli.console import narration, progress_bar
 from pmtool.cli.options import debug_option, sampling_options
-from pmtool.cli.types import PATH, SpacingCommand
+from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 
 
 @click.command(cls=SpacingCommand)
@@ -22,7 +22,7 @@ from pmtool.cli.types import PATH, SpacingCommand
 @click.option(
     "--format",
     "file_format",
-    type=click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"]),
+    type=FORMAT,
     help="Of OUT, where its suffix does not say it: a folder, ending with a slash, is for DICOM.",
 )
 @click.option("--samples", type=int, default=1, help="Of every slice, for --uncertainty.")
@@ -32,7 +32,7 @@ from pmtool.cli.types import PATH, SpacingCommand
 @click.option(
     "--seg-interpolation",
     "segmentation_interpolation",
-    type=click.Choice(["nearest", "linear"]),
+    type=MASK_INTERPOLATION,
     default="nearest",
     show_default=True,
     help="Of the mask; linear has the threshold 0.5.",

@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, engine_options, model_option
+from pmtool.cli.options import debug_option, engine_options, external_option, model_option
 from pmtool.cli.types import PATH
 
 FOR_PREPARE = ("onnxruntime", "scipy")
@@ -53,14 +53,7 @@ def trial() -> None:
     show_default=True,
     help="Beside PixelMiner.",
 )
-@click.option(
-    "--external",
-    "externals",
-    metavar="NAME=FILE",
-    callback=types.named_files,
-    multiple=True,
-    help="Another tool's slices; once for every scan, in order.",
-)
+@external_option
 @click.option(
     "--cache", type=PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
 )
