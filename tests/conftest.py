@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,6 +20,9 @@ from pmtool.models.hyperparameters import Hyperparameters
 if TYPE_CHECKING:
     from pmtool.pixels.mixture import Mixture
     from pmtool.sampling.sampler import Estimate, SamplerOptions, SlicePair
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 class AveragingSampler:
@@ -77,14 +78,6 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     return Fresh
 
 
-@pytest.fixture
-def fresh_worker(fake_sampler: type[AveragingSampler]) -> None:
-    """A worker of a cohort that has loaded no model yet; it will be averages."""
-    from pmtool.cohort import work
-
-    work._sampler.cache_clear()
-
-
 @pytest.fixture(scope="session")
 def random_mixture() -> Callable[..., Mixture]:
     """`_random_mixture`."""
@@ -105,6 +98,19 @@ def _random_mixture(count: int, *, narrow: bool = False) -> Mixture:
     return Mixture(*(part.astype(np.float32) for part in parts))
 
 
+@pytest.fixture(scope="session")
+def shared() -> Callable[[str], Path]:
+    """``shared(path)``: one of the real scans beside the checkout, or a skip."""
+
+    def find(path: str) -> Path:
+        found = SHARED / path
+        if not found.exists():
+            pytest.skip(f"{found.name} is not there")
+        return found
+
+    return find
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """PyTorch is slower on several threads for small tensors, much slower on a busy machine."""
@@ -114,105 +120,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def trial_folder(tmp_path: Path) -> Path:
-    """A human trial of 14 slices of 40x48 noise, prepared for 16 participants."""
-    from pmtool.evaluation.methods import CLASSICAL, PIXELMINER
-    from pmtool.evaluation.scoring import REFERENCE
-    from pmtool.trial.design import make_plans
-    from pmtool.trial.folder import IMAGES, PoolSlice, Trial
-
-    folder, rng = tmp_path / "trial", np.random.default_rng(0)
-    (folder / IMAGES).mkdir(parents=True)
-    slices = [PoolSlice("scan.nrrd", 2 * number + 1) for number in range(14)]
-    plans = make_plans(len(slices), list(CLASSICAL), 16, 0)
-    trial = Trial(folder, list(CLASSICAL), slices, plans, {})
-    for number in range(len(slices)):
-        for method in (REFERENCE, PIXELMINER, *CLASSICAL):
-            values = rng.integers(-1024, 400, (40, 48)).astype(np.int16)
-            np.save(trial.image_path(number, method), values)
-    trial.save()
-    return folder
-
-
-@pytest.fixture
-def serve_trial() -> Iterator[Callable[[Path], tuple[str, subprocess.Popen[str]]]]:
-    """Serves a human trial by the real command: its address and process, killed at the end."""
-    servers: list[subprocess.Popen[str]] = []
-
-    def serve(folder: Path) -> tuple[str, subprocess.Popen[str]]:
-        command = (sys.executable, "-m", "pmtool", "trial", "serve", str(folder), "--port", "0")
-        server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        servers.append(server)
-        assert server.stderr is not None
-        address = server.stderr.readline().removeprefix("participants: ").strip()
-        assert address.startswith("http://127.0.0.1:")
-        return address, server
-
-    yield serve
-    for server in servers:
-        server.kill()
-        server.communicate()
-
-
-class Person:
-    """A participant of the human trial, by HTTP."""
-
-    def __init__(self, address: str) -> None:
-        import httpx
-
-        self.client = httpx.Client(base_url=address, timeout=60)
-        self.token = ""
-
-    def get(self, path: str) -> Any:
-        return self.client.get(path)
-
-    def post(self, path: str, **values: object) -> Any:
-        return self.client.post(path, data={"form_token": self.token, **values})
-
-    def open(self, path: str) -> Any:
-        """A page; its token is kept for what is sent next."""
-        page = self.client.get(path, follow_redirects=True)
-        (self.token,) = set(re.findall(r'form[-_]token" (?:value|content)="([^"]+)"', page.text))
-        return page
-
-    def consent(self, **changes: object) -> Any:
-        self.open("/")
-        values = {"speciality": "Radiology", "years": 3, "consent": "yes", **changes}
-        answer = self.post("/", **values)
-        if answer.status_code == 303:
-            self.open("/trial")
-        return answer
-
-    def link(self) -> str:
-        (found,) = re.findall(r"/resume/[\w-]+", self.open("/trial").text)
-        return str(found)
-
-    def answer(self, item: int, side: str, **changes: object) -> int:
-        values = {"item": item, "side": side, "milliseconds": 1500, **changes}
-        return int(self.post("/trial/answers", **values).status_code)
-
-    def undo(self, item: int) -> int:
-        return int(self.post("/trial/undo", item=item).status_code)
-
-    def answered(self) -> int:
-        return int(self.get("/trial/state").json()["answered"])
-
-
-@pytest.fixture
-def visit() -> Iterator[Callable[[str], Person]]:
-    """Makes persons who have opened no page yet."""
-    people: list[Person] = []
-
-    def come(address: str) -> Person:
-        people.append(Person(address))
-        return people[-1]
-
-    yield come
-    for person in people:
-        person.client.close()
 
 
 @pytest.fixture
@@ -301,7 +208,7 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
     from pmtool.cli.console import run_command
     from pmtool.cli.main import cli
 
-    explained = (Path(__file__).parents[1] / "docs" / "errors.md").read_text()
+    explained = (ROOT / "docs" / "errors.md").read_text()
 
     def check(code: int, message: str, *arguments: object) -> None:
         before = sorted(tmp_path.rglob("*"))

@@ -32,7 +32,6 @@ from pmtool.training.sources import Scan, Source, find_sources, read_source
 Voxels = NDArray[np.int16]
 Writer = Callable[..., list[Path]]
 SHAPE = (5, 20, 24)
-ARCHIVE = Path(__file__).parents[3] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
 
 
 def noise(seed: int = 0, shape: tuple[int, int, int] = SHAPE) -> Voxels:
@@ -180,10 +179,9 @@ class TestDicom:
         assert len(said) == 2
         assert all("copy it again" in sentence for sentence in said)
 
-    @pytest.mark.skipif(not ARCHIVE.exists(), reason="the real DICOM folder is not there")
-    def test_real_folder(self, tmp_path: Path) -> None:
+    def test_real_folder(self, tmp_path: Path, shared: Callable[[str], Path]) -> None:
         """Two series of one scan, in a folder each and then in one folder."""
-        with tarfile.open(ARCHIVE) as archive:
+        with tarfile.open(shared("dicom/Lung_Dx-A0001.tar.xz")) as archive:
             archive.extractall(tmp_path, filter="data")
         soft, lung = sorted(tmp_path.glob("*/kernel-*"))
         apart = [*read_source(Source(soft, "")), *read_source(Source(lung, ""))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,6 @@ from pmtool.evaluation.commands import check_folder
 from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.phantom.chest import chest_phantom
 from pmtool.system.files import temporary_beside
-
-SCAN = Path(__file__).parents[2] / "shared" / "data" / "validation" / "RICORD-000082.nrrd"
 
 pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")
@@ -251,12 +250,14 @@ def test_compare(
     assert run(*arguments) == 4
 
 
-@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
-def test_direction_of_the_paper_on_a_real_scan(tmp_path: Path) -> None:
+def test_direction_of_the_paper_on_a_real_scan(
+    tmp_path: Path, shared: Callable[[str], Path]
+) -> None:
     """Linear has the fewest edges, too little noise and the worst texture of the paper's four."""
     pytest.importorskip("radiomics")
     slab = tmp_path / "slab.nrrd"
-    sitk.WriteImage(sitk.ReadImage(str(SCAN))[:, :, 50:71], str(slab))
+    scan = sitk.ReadImage(str(shared("validation/RICORD-000082.nrrd")))
+    sitk.WriteImage(scan[:, :, 50:71], str(slab))
     methods = "linear,nearest,bspline,windowed_sinc"
     arguments = ("--out", tmp_path / "report", "--methods", methods, "--slices", 4, "-q")
     assert run("evaluate", slab, *arguments) == 0

@@ -23,7 +23,6 @@ import pmtool
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 
 Floats = NDArray[np.float64]
-SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -149,11 +148,10 @@ def test_slices_of_any_size(tmp_path: Path, size: tuple[int, int], suffix: str) 
     assert np.array_equal(found.voxels[:, :, ::2], voxels.transpose(2, 1, 0))
 
 
-@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not there")
 @pytest.mark.parametrize("suffix", SEE)
-def test_a_real_scan(tmp_path: Path, suffix: str) -> None:
+def test_a_real_scan(tmp_path: Path, suffix: str, shared: Callable[[str], Path]) -> None:
     reader = sitk.ImageFileReader()
-    reader.SetFileName(str(SCAN))
+    reader.SetFileName(str(shared("scans/LIDC-0001.nrrd")))
     reader.SetExtractIndex((200, 180, 60))
     reader.SetExtractSize((48, 40, 5))
     image = reader.Execute()

@@ -45,7 +45,7 @@ from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 
-RESULTS = Path(__file__).parents[1] / "benchmarks" / "results"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 SMALL = Hyperparameters(channels=2, mixtures=2)
 
 

@@ -1,13 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 import SimpleITK as sitk
 
 from pmtool.evaluation.lungs import air_in_lungs, lung_region
 from pmtool.phantom.chest import chest_phantom
-
-SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 
 
 def body() -> np.ndarray[tuple[int, int, int], np.dtype[np.int16]]:
@@ -45,9 +43,8 @@ def test_phantom() -> None:
     assert 0.15 < lung_region(air[1], (2.8, 2.8)).mean() < 0.3
 
 
-@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
-def test_real_scan() -> None:
-    image = sitk.ReadImage(str(SCAN))[:, :, :81:8]
+def test_real_scan(shared: Callable[[str], Path]) -> None:
+    image = sitk.ReadImage(str(shared("scans/LIDC-0001.nrrd")))[:, :, :81:8]
     spacing = image.GetSpacing()[1::-1]
     air = air_in_lungs(sitk.GetArrayViewFromImage(image), spacing)
     shares = [float(lung_region(plane, spacing).mean()) for plane in air]

@@ -38,9 +38,8 @@ class Folder:
         arguments = ("resample", "ct.nrrd", "out.nrrd", "--spacing", 0.625, "--threads", 1)
         command = (sys.executable, "-m", "pmtool", *arguments, *wanted.split(), *more)
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **settings}
-        environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
         words = list(map(str, command))
-        return subprocess.Popen(words, cwd=self.path, env=environment, text=True, **streams)
+        return subprocess.Popen(words, cwd=self.path, text=True, **streams)
 
     def run(self, *more: object, **settings: Any) -> tuple[int, list[str]]:
         """Resample; the exit code and the lines on standard error but for warnings."""
@@ -287,9 +286,6 @@ def test_closed_streams(
     process.kill()
     process.communicate()
     words = " ".join(map(str, process.args))  # type: ignore[arg-type]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    done = subprocess.run(
-        f"{words} {closed}", shell=True, cwd=folder.path, env=environment, check=False
-    )
+    done = subprocess.run(f"{words} {closed}", shell=True, cwd=folder.path, check=False)
     assert done.returncode == 0
     assert folder.files() == undisturbed[0]

@@ -25,7 +25,6 @@ from pmtool.errors import ContentError, GeometryError, InputError, UsageError
 from pmtool.images.load import load_volume
 
 Writer = Callable[..., list[Path]]
-ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
 B = "1.3.6.1.4.1.14519.5.2.1.6655.2359.213534032021332276911485641315"
 L = "1.3.6.1.4.1.14519.5.2.1.6655.2359.257508444832901632590301540805"
 
@@ -230,14 +229,13 @@ class TestCommand:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def real(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
-    with tarfile.open(ARCHIVE) as archive:
+    with tarfile.open(shared("dicom/Lung_Dx-A0001.tar.xz")) as archive:
         archive.extractall(folder, filter="data")
     return folder
 
 
-@pytest.mark.skipif(not ARCHIVE.exists(), reason="the real DICOM folder is not there")
 class TestReal:
     def test_two_series(self, real: Path, tmp_path: Path) -> None:
         """As another reader reads them, in folders of their own and in one."""

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 NEEDED = {"dicom": "pydicom", "archive": "pydicom", "settings": "pydantic"}
 
 
 @pytest.fixture(scope="module")
-def fuzz() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("fuzz")
+def fuzz(script: Callable[[str], Any]) -> Any:
+    return script("fuzz")
 
 
 def damage(content: bytes, edits: list[tuple[float, int, bytes]]) -> bytes:

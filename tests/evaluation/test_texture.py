@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,6 @@ from pmtool.errors import UsageError
 from pmtool.evaluation import texture
 from pmtool.evaluation.lungs import air_in_lungs, lung_region
 from pmtool.evaluation.texture import slice_texture, texture_features
-
-SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 
 PHANTOM = np.array(
     [
@@ -100,10 +99,9 @@ def test_values_of_the_ibsi() -> None:
         assert float(f"{found[name]:.3g}") == float(expected), name
 
 
-@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
-def test_equal_to_pyradiomics_called_by_hand() -> None:
+def test_equal_to_pyradiomics_called_by_hand(shared: Callable[[str], Path]) -> None:
     extractor = pytest.importorskip("radiomics.featureextractor")
-    scan = sitk.ReadImage(str(SCAN))[:, :, 70:73]
+    scan = sitk.ReadImage(str(shared("scans/LIDC-0001.nrrd")))[:, :, 70:73]
     values, spacing = sitk.GetArrayFromImage(scan), scan.GetSpacing()[1::-1]
     region = lung_region(air_in_lungs(values, spacing)[1], spacing)
     assert 0.1 < region.mean() < 0.5

@@ -25,7 +25,7 @@ from pmtool.phantom.chest import chest_phantom
 pytest.importorskip("distributed")
 pytest.importorskip("onnxruntime")
 
-SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
+SCAN = Path(__file__).parents[3] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 SECONDS = 120
 POISON = """
 import os, signal

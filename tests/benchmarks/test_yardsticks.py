@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,21 +26,18 @@ from pmtool.pixels.levels import from_hounsfield, to_levels
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 STEPS = 600
 TINY = Hyperparameters(channels=2, mixtures=1, encoder=4)
 
 
 @pytest.fixture(scope="module")
-def yardsticks() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("yardsticks")
+def yardsticks(script: Callable[[str], Any]) -> Any:
+    return script("yardsticks")
 
 
 @pytest.fixture(scope="module")
-def simple(yardsticks: Any) -> Any:
-    return importlib.import_module("simple_models")
+def simple(script: Callable[[str], Any]) -> Any:
+    return script("simple_models")
 
 
 def crops_of(difference: Tensor, noise: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -20,8 +19,7 @@ PATIENCE = 60.0
 
 def start(folder: Path, *more: str) -> subprocess.Popen[str]:
     command = (sys.executable, "-m", "pmtool", "resample", "in", "--spacing", "1.25", "-q", *more)
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    return subprocess.Popen(command, cwd=folder, env=environment, text=True, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, cwd=folder, text=True, stderr=subprocess.PIPE)
 
 
 def finish(folder: Path, *more: str) -> None:

@@ -22,7 +22,6 @@ from pmtool.images.load import load_volume
 from pmtool.phantom.chest import chest_phantom
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
-ARCHIVE = Path(__file__).parents[2] / "shared" / "data" / "dicom" / "Lung_Dx-A0001.tar.xz"
 MIDDLE, LAST = slice(240, 272), "027.dcm"
 
 
@@ -35,12 +34,10 @@ def phantom(tmp_path: Path, write_dicom: Callable[..., list[Path]]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def crop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def crop(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The middle of four slices of a real scan, with their whole headers."""
-    if not ARCHIVE.exists():
-        pytest.skip(f"{ARCHIVE.name} is not there")
     folder = tmp_path_factory.mktemp("crop")
-    with tarfile.open(ARCHIVE, "r|xz") as archive:
+    with tarfile.open(shared("dicom/Lung_Dx-A0001.tar.xz"), "r|xz") as archive:
         for member in archive:
             path = Path(member.name)
             file = archive.extractfile(member) if path.parent.name == "kernel-L" else None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +21,10 @@ from pmtool.phantom.chest import chest_phantom
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def peer() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("deep_peer")
+def peer(script: Callable[[str], Any]) -> Any:
+    return script("deep_peer")
 
 
 class EdgeCrops(Dataset[Tensor]):

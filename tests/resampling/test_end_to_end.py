@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,6 @@ import SimpleITK as sitk
 
 pytest.importorskip("onnxruntime")
 
-SCAN = Path(__file__).parents[2] / "shared" / "data" / "scans" / "LIDC-0001.nrrd"
 WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli.main import main; main()"
 
 
@@ -72,10 +72,10 @@ def test_pytorch_takes_the_place_of_onnx_runtime(tmp_path: Path) -> None:
     assert (told["backend"], told["precision"], told["device"]) == ("torch", "float32", "cpu")
 
 
-@pytest.mark.skipif(not SCAN.exists(), reason=f"{SCAN.name} is not here")
-def test_piece_of_a_scan(tmp_path: Path) -> None:
+def test_piece_of_a_scan(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     before, after = tmp_path / "piece.nii.gz", tmp_path / "fine.nii.gz"
-    sitk.WriteImage(sitk.ReadImage(str(SCAN))[150:214, 200:264, 60:63], str(before))
+    scan = sitk.ReadImage(str(shared("scans/LIDC-0001.nrrd")))
+    sitk.WriteImage(scan[150:214, 200:264, 60:63], str(before))
     done = pmtool("resample", "--spacing", 1.25, before, after)
     assert done.returncode == 0, done.stderr
     check(before, after)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import math
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,16 +13,13 @@ from torch import Tensor
 
 from pmtool.network import Mixture
 
-BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 BITS = 12
 SCALE = 0.02
 
 
 @pytest.fixture(scope="module")
-def calibration() -> Iterator[Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(str(BENCHMARKS))
-        yield importlib.import_module("calibration")
+def calibration(script: Callable[[str], Any]) -> Any:
+    return script("calibration")
 
 
 @pytest.fixture(scope="module")

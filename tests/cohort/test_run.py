@@ -1,0 +1,200 @@
+"""A cohort in the calling process, with averages in place of a network."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import SimpleITK as sitk
+
+import pmtool
+from pmtool.cli.console import run_command
+from pmtool.cli.main import cli
+from pmtool.cohort import work
+from pmtool.cohort.result import CSV, JSON
+from pmtool.errors import UsageError
+from pmtool.resampling import resample as resampling
+from pmtool.resampling.options import Options
+from pmtool.sampling.sampler import Sampler
+
+pytestmark = pytest.mark.usefixtures("fresh_worker")
+
+Cohort = Callable[..., int]
+Content = Callable[[Path], dict[str, bytes]]
+
+
+def test_every_case_is_that_of_a_single_run(
+    cohort: Cohort,
+    content: Content,
+    scans: Path,
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cohort(scans, out, "-q") == 8
+    told = capsys.readouterr()
+    assert told.out == ""
+    cut, mask, last = told.err.splitlines()
+    assert cut.startswith(f"3/5 cut failed: {scans / 'cut.nrrd'} is truncated")
+    assert mask.startswith(f"4/5 mask failed: {scans / 'mask.nrrd'} has uint8 voxels")
+    assert last == f"pmtool: 2 of 5 cases are not done; {out / CSV} tells which and why"
+    single = tmp_path / "single"
+    (single / "deep").mkdir(parents=True)
+    for name in ("a.nrrd", "b.nii.gz", "deep/c.mha"):
+        pmtool.resample(scans / name, 1.25, single / name)
+    made = content(out)
+    del made[CSV], made[JSON]
+    assert made == content(single)
+
+
+def test_summaries(cohort: Cohort, scans: Path, out: Path) -> None:
+    cohort(scans, out)
+    summary = json.loads((out / JSON).read_text())
+    assert summary["counts"] == {"done": 3, "failed": 2}
+    assert summary["generated"] == 12
+    assert summary["request"]["spacing"] == [1.25]
+    assert summary["request"]["options"]["seed"] == 0
+    with (out / CSV).open(newline="") as file:
+        rows = {row["name"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["a", "b", "cut", "mask", "deep/c"]
+    assert rows["cut"]["exit_code"] == "3"
+    assert rows["mask"]["exit_code"] == "5"
+    assert rows["deep/c"]["output"] == str(out / "deep" / "c.mha")
+    assert rows["deep/c"]["generated"] == "4"
+    assert rows["deep/c"]["error"] == ""
+
+
+def test_the_model_is_loaded_once(
+    cohort: Cohort, scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = []
+    load = resampling.load_sampler
+
+    def counted(options: Options) -> Sampler:
+        loaded.append(options)
+        return load(options)
+
+    monkeypatch.setattr(work, "load_sampler", counted)
+    cohort(scans, out)
+    assert len(loaded) == 1
+
+
+def test_no_spacing_fits_all(cohort: Cohort, ct: sitk.Image, scans: Path, out: Path) -> None:
+    ct.SetSpacing((0.7, 0.7, 1.0))
+    sitk.WriteImage(ct, str(scans / "thin.nrrd"))
+    assert cohort(scans, out) == 8
+    row = next(x for x in json.loads((out / JSON).read_text())["cases"] if x["name"] == "thin")
+    assert row["exit_code"] == 2
+    assert "coarser" in row["error"]
+
+
+def test_warnings_are_told_in_the_summary(scans: Path, out: Path) -> None:
+    assert run_command(cli, ["cohort", str(scans), str(out), "--spacing=2", "--workers=0"]) == 8
+    rows = json.loads((out / JSON).read_text())["cases"]
+    assert "interpolated" in rows[0]["warnings"][0]
+
+
+def test_dry_run(
+    cohort: Cohort, scans: Path, out: Path, fake_sampler: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cohort(scans, out, "--dry-run", workers=2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["case", "scan", "output", "to", "generate", "hours", "there"]
+    assert lines[1].split() == ["a", "5x12x10", "9", "4", "0.00", "no"]
+    assert lines[-1].startswith(
+        "cases: 5 (1 left out, whose headers do not tell); slices: 36, 16 of them to generate; "
+    )
+    assert lines[-1].endswith("about 1 s on 2 cores like these.")
+    assert not out.exists()
+    assert fake_sampler.calls == []
+
+
+def test_log_in_json(cohort: Cohort, scans: Path, out: Path, tmp_path: Path) -> None:
+    log = tmp_path / "log.jsonl"
+    cohort(scans, out, "--log-json", log, "-q")
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    cases = [line for line in lines if line.get("event") == "case"]
+    assert [line["name"] for line in cases] == ["a", "b", "cut", "mask", "deep/c"]
+    assert [line["level"] for line in cases] == ["info", "info", "warning", "warning", "info"]
+    assert cases[-1]["progress"]["finished"] == 5
+    assert cases[-1]["progress"]["failed"] == 2
+    assert cases[-1]["time"].endswith("+00:00")
+
+
+@pytest.mark.parametrize(
+    ("code", "arguments"),
+    [
+        (2, ("--scheduler=tcp://127.0.0.1:1",)),
+        (2, ("--samples=0",)),
+        (2, ("--name={nothing}",)),
+        (2, ("--evaluate", "--allow-large")),
+        (2, ("--evaluate", "--allow-uneven")),
+        (3, ("--model=none",)),
+        (6, ("--log-json=none/log",)),
+    ],
+)
+def test_requests_that_cannot_be_met(
+    cohort: Cohort,
+    ct_path: Path,
+    out: Path,
+    code: int,
+    arguments: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    if code == 3:
+        monkeypatch.undo()
+    assert cohort(ct_path.parent, out, *arguments) == code
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("means", "code"), [("--workers=1", 2), ("--scheduler=tcp://h:1", 0)])
+def test_the_device_is_that_of_the_workers(
+    ct_path: Path, out: Path, fake_sampler: Any, means: str, code: int
+) -> None:
+    """A login node without a GPU submits to machines that have one."""
+
+    class Processor(fake_sampler):  # type: ignore[misc]
+        def __init__(self, bundle: Any, options: Any, *, started: bool) -> None:
+            assert not started  # estimates do not take hold of a GPU
+            if options.device.startswith("cuda"):
+                raise UsageError("there is no GPU")
+            super().__init__(bundle, options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(resampling, "Sampler", Processor)
+        asked = ["cohort", str(ct_path.parent), str(out), "--spacing=1.25", "--device=cuda"]
+        assert run_command(cli, [*asked, "--dry-run", means]) == code
+
+
+@pytest.mark.parametrize("spacing", [("0",), ("-1",), ("nan",), ("0", "0", "0"), ("thin",)])
+def test_spacings_that_cannot_be(ct_path: Path, out: Path, spacing: tuple[str, ...]) -> None:
+    asked = ["cohort", str(ct_path.parent), str(out), "--workers=0", "--spacing", *spacing]
+    assert run_command(cli, asked) == 2
+    assert not out.exists()
+
+
+def test_a_file_in_place_of_the_folder(cohort: Cohort, ct_path: Path, out: Path) -> None:
+    out.touch()
+    assert cohort(ct_path.parent, out) == 6
+    assert run_command(cli, ["cohort", str(ct_path.parent), str(out)]) == 2
+
+
+def test_the_calling_process_needs_no_dask(ct_path: Path, out: Path) -> None:
+    code = (
+        "import sys; sys.modules['distributed'] = sys.modules['dask'] = None\n"
+        "from pmtool.cli.main import main; main()"
+    )
+    arguments = ["cohort", ct_path.parent, out, "--spacing=1.25"]
+    run = [sys.executable, "-c", code, *map(str, arguments)]
+    told = subprocess.run(run, capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "pmtool[cohort]" in told.stderr
+    told = subprocess.run([*run, "--workers=0", "-q"], capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout == f"cases done: 1, all of them now; see {out / CSV}\n"
