@@ -32,7 +32,7 @@ def export(
     spacing: tuple[float, float],
 ) -> str:
     """Export a checkpoint and return the table of its graphs' errors; tells what is under way."""
-    require("export", PACKAGES, EXTRAS)
+    require("pmtool export", PACKAGES, EXTRAS)
     low, high = spacing
     if not 0 < low <= high:
         raise UsageError(f"the spacings must be positive and in order, not {low:g} and {high:g}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +16,7 @@ from pmtool.backends.protocol import Array, Arrays, Precision, Program
 from pmtool.errors import MemoryBudgetError, ModelError, PmtoolError, UsageError
 from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
+from pmtool.system.extras import require
 
 PROVIDER = "CUDAExecutionProvider"
 PACKAGES = ("onnx", "pycuda")
@@ -126,11 +126,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
             "the installed ONNX Runtime is for the processor alone: pip uninstall onnxruntime and "
             "pip install 'pmtool[gpu]', or use another --backend"
         )
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"onnxruntime-cuda needs {', '.join(missing)} too: pip install 'pmtool[gpu]'"
-        )
+    require("onnxruntime-cuda", PACKAGES, "pmtool[gpu]")
     for device in devices:
         find_gpu(device)
 

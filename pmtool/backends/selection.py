@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.util import find_spec
 from typing import NamedTuple, Protocol
 
 from pmtool.backends.devices import CPU, find_devices, has_bfloat16
 from pmtool.backends.protocol import Backend, Precision
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.models.bundle import Bundle
+from pmtool.system.extras import require
 
 _log = logging.getLogger("pmtool")
 ON_GPU = ("torch", "tensorrt", "onnxruntime-cuda")
@@ -128,11 +128,7 @@ def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
 
 
 def _module(backend: str) -> _Module:
-    missing = [name for name in _PACKAGES.get(backend, ()) if find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"the backend {backend} needs {', '.join(missing)}: pip install 'pmtool[torch]'"
-        )
+    require(f"the backend {backend}", _PACKAGES.get(backend, ()), "pmtool[torch]")
     try:
         module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")
     except (ImportError, OSError) as error:

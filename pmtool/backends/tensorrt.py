@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import Any
 
 from pmtool.backends.devices import find_gpu, gpu_index
@@ -14,6 +13,7 @@ from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_s
 from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
+from pmtool.system.extras import require
 
 PACKAGES = ("onnx", "onnxruntime", "pycuda")
 
@@ -243,9 +243,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
     found = [find_gpu(device) for device in devices]
     trt = tensorrt()
-    missing = [name for name in PACKAGES if find_spec(name) is None]
-    if missing:
-        raise UsageError(f"TensorRT needs {', '.join(missing)} too: pip install 'pmtool[gpu]'")
+    require("TensorRT", PACKAGES, "pmtool[gpu]")
     for gpu in found:
         check_driver(trt, gpu)
 

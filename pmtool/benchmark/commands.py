@@ -25,9 +25,9 @@ def bench(
     outputs
         Where to write the figures: ``json``, ``page`` and ``picture``, each if it is wanted.
     """
-    require("bench", PACKAGES, EXTRAS)
+    require("pmtool bench", PACKAGES, EXTRAS)
     if outputs["picture"] is not None:
-        require("bench --picture", ("matplotlib",), "pmtool[evaluate]")
+        require("pmtool bench --picture", ("matplotlib",), "pmtool[evaluate]")
     from pmtool.benchmark.options import BenchmarkOptions
     from pmtool.benchmark.outputs import check_outputs, write_outputs
     from pmtool.benchmark.page import page

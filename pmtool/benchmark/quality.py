@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ from pmtool.evaluation.lungs import air_in_lungs, lung_region
 from pmtool.evaluation.scoring import CT_RANGE
 from pmtool.evaluation.statistics import bootstrap_interval
 from pmtool.evaluation.summary import known_mean
+from pmtool.system.extras import require
 
 SEED = 0
 Floats = NDArray[np.float64]
@@ -83,7 +83,6 @@ def _interval(values: Floats) -> Interval:
 
 def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
     """By measure, a row of every run's slices; raises `UsageError` without OpenCV."""
-    _require("cv2", "OpenCV")
     truths = [edge_map(truth) for truth in scene.truths]
     maps = [[edge_map(values) for values in slices] for slices in results.values()]
     return {
@@ -98,7 +97,7 @@ def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, 
         return {}
     if not texture.is_available():
         raise UsageError(texture.MISSING)
-    _require("skimage", "scikit-image")
+    require("finding lungs", ("skimage",), "pmtool[evaluate]")
     air = air_in_lungs(np.stack(scene.truths), scene.pixel)
     regions = [lung_region(values, scene.pixel) for values in air]
     if not any(region.any() for region in regions):
@@ -118,8 +117,3 @@ def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, 
     )
     errors = scaled_errors(np.abs(np.stack(found) - expected))
     return {"texture_nrmse": [np.array([known_mean(x) for x in run]) for run in errors]}
-
-
-def _require(module: str, name: str) -> None:
-    if find_spec(module) is None:
-        raise UsageError(f"{name} is not installed (pip install 'pmtool[evaluate]')")

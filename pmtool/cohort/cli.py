@@ -92,11 +92,11 @@ def cohort(
     if spacing is None:
         raise click.UsageError("give --spacing, the distance of slices that is wanted")
     if workers != 0 and not dry_run:
-        require("cohort", ("distributed",), "pmtool[cohort]")
+        require("pmtool cohort", ("distributed",), "pmtool[cohort]")
     if asked["evaluate"]:
         from pmtool.evaluation.commands import EXTRAS, PACKAGES
 
-        require("cohort --evaluate", PACKAGES, EXTRAS)
+        require("pmtool cohort --evaluate", PACKAGES, EXTRAS)
     names = {field.name for field in fields(Options)} & set(asked)
     options = Options(**{name: asked.pop(name) for name in names})
     request = Request(folder, spacing, options, **asked)

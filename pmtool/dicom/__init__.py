@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-
-from pmtool.errors import UsageError
+from pmtool.system.extras import require
 
 
 def require_pydicom() -> None:
     """Raise `UsageError` where pydicom is missing, which all but a few modules here import."""
-    if find_spec("pydicom") is None:
-        raise UsageError("DICOM needs pydicom: pip install 'pmtool[dicom]'")
+    require("DICOM", ("pydicom",), "pmtool[dicom]")

@@ -97,7 +97,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     PmtoolError
         One of the errors of `pmtool.errors`; all but that of a method at work before the work.
     """
-    require("evaluate", PACKAGES, EXTRAS)
+    require("pmtool evaluate", PACKAGES, EXTRAS)
     check_folder(folder)
     tell("reading", 0)
     scans = _scans(paths, options)

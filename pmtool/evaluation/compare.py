@@ -44,7 +44,7 @@ def compare(
     PmtoolError
         One of the errors of `pmtool.errors`.
     """
-    require("compare", PACKAGES, EXTRAS)
+    require("pmtool compare", PACKAGES, EXTRAS)
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError(f"{paths[0]} is given twice; name two volumes to compare")
     if folder is not None:

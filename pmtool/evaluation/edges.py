@@ -7,12 +7,10 @@ is `edge_share`. Both are here, each by its own name.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.errors import UsageError
+from pmtool.system.extras import require
 
 HU_WINDOW = (-1000, 400)
 THRESHOLDS = (100, 200)
@@ -36,9 +34,12 @@ def edge_map(values: NDArray[np.int16], window: tuple[int, int] = HU_WINDOW) -> 
     UsageError
         If OpenCV is not installed.
     """
+    require("Canny", ("cv2",), "pmtool[evaluate]")
+    import cv2
+
     low, high = window
     grey = (values.clip(low, high).astype(np.float32) - low) * (255 / (high - low))
-    edges = _opencv().Canny(np.rint(grey).astype(np.uint8), *THRESHOLDS)
+    edges = cv2.Canny(np.rint(grey).astype(np.uint8), *THRESHOLDS)
     return np.asarray(edges > 0)
 
 
@@ -58,13 +59,3 @@ def edge_share(result: Edges, reference: Edges) -> float:
     """
     found, expected = np.count_nonzero(result), np.count_nonzero(reference)
     return found / (found + expected) if found + expected else 0.5
-
-
-def _opencv() -> Any:
-    try:
-        import cv2
-    except ImportError as error:
-        raise UsageError(
-            "OpenCV is not installed, edges need it: pip install 'pmtool[evaluate]'"
-        ) from error
-    return cv2

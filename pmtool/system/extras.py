@@ -1,4 +1,4 @@
-"""Packages that a command needs beyond pmtool's own."""
+"""Packages that something needs beyond pmtool's own."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from pmtool.errors import UsageError
 
 
-def require(command: str, packages: Iterable[str], extras: str) -> None:
-    """Raise `UsageError`, naming the extra, unless the packages are installed."""
+def require(what: str, packages: Iterable[str], extras: str) -> None:
+    """Raise `UsageError`, naming what needs them and the extra, unless all are installed."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
-        raise UsageError(f"pmtool {command} needs {', '.join(missing)}: pip install '{extras}'")
+        raise UsageError(f"{what} needs {', '.join(missing)}: pip install '{extras}'")

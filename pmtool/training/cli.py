@@ -96,7 +96,7 @@ def train(
     """
     from pmtool.system.extras import require
 
-    require("train", NEEDED, "pmtool[train]")
+    require("pmtool train", NEEDED, "pmtool[train]")
     from pmtool.training.folder import agreed_settings
     from pmtool.training.run import Data, Machine
     from pmtool.training.run import train as run

@@ -85,7 +85,7 @@ def prepare(
     """
     from pmtool.system.extras import require
 
-    require("trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
+    require("pmtool trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.trial.prepare import Size
@@ -114,7 +114,7 @@ def serve(folder: Path, **options: Any) -> None:
     """
     from pmtool.system.extras import require
 
-    require("trial serve", FOR_SERVE, _EXTRA)
+    require("pmtool trial serve", FOR_SERVE, _EXTRA)
     from pmtool.trial.server import serve as run
 
     run(folder, **options, tell=lambda text: click.echo(text, err=True))
@@ -131,7 +131,7 @@ def report(folder: Path, out: Path | None) -> None:
     """
     from pmtool.system.extras import require
 
-    require("trial report", FOR_REPORT, _EXTRA)
+    require("pmtool trial report", FOR_REPORT, _EXTRA)
     from pmtool.trial.commands import report as run
 
     click.echo(run(folder, out or folder / "report"))
@@ -174,7 +174,7 @@ def simulate(folder: Path | None, out: Path | None, **options: Any) -> None:
     """
     from pmtool.system.extras import require
 
-    require("trial simulate", FOR_REPORT, _EXTRA)
+    require("pmtool trial simulate", FOR_REPORT, _EXTRA)
     from pmtool.trial.commands import simulate as run
 
     click.echo(run(folder, out, **options))

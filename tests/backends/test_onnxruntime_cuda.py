@@ -18,6 +18,7 @@ from pmtool.backends.protocol import Precision
 from pmtool.backends.tensorrt import InTurn
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.models.bundle import Bundle
+from pmtool.system import extras
 
 
 class Session:
@@ -136,15 +137,15 @@ def test_a_runtime_for_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("missing", onnxruntime_cuda.PACKAGES)
 def test_a_missing_package(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(onnxruntime.runtime(), "get_available_providers", lambda: [PROVIDER])
-    monkeypatch.setattr(onnxruntime_cuda, "find_spec", lambda x: None if x == missing else 1)
-    with pytest.raises(UsageError, match=rf"needs {missing} too: pip install 'pmtool\[gpu\]'"):
+    monkeypatch.setattr(extras, "find_spec", lambda x: None if x == missing else 1)
+    with pytest.raises(UsageError, match=rf"needs {missing}: pip install 'pmtool\[gpu\]'"):
         check(("cuda:0",), "float32")
 
 
 def test_all_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
     monkeypatch.setattr(onnxruntime.runtime(), "get_available_providers", lambda: [PROVIDER])
-    monkeypatch.setattr(onnxruntime_cuda, "find_spec", lambda name: name)
+    monkeypatch.setattr(extras, "find_spec", lambda name: name)
     monkeypatch.setattr(onnxruntime_cuda, "find_gpu", asked.append)
     check(("cuda:0", "cuda:3"), "float32")
     assert asked == ["cuda:0", "cuda:3"]

@@ -21,6 +21,7 @@ from pmtool.backends.devices import (
 from pmtool.backends.protocol import Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import UsageError
+from pmtool.system import extras
 
 
 @pytest.fixture
@@ -182,7 +183,7 @@ def test_the_command_refuses(
 
 
 def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"torch needs torch, safetensors: pip install 'pmtool\["):
         choose_engine("torch", "cpu")
 

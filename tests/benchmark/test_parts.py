@@ -341,9 +341,9 @@ def test_quality() -> None:
     ("missing", "why"),
     [
         ("radiomics", {"texture": texture.MISSING}),
-        ("skimage", {"texture": "scikit-image is not installed (pip install 'pmtool[evaluate]')"}),
+        ("skimage", {"texture": "finding lungs needs skimage: pip install 'pmtool[evaluate]'"}),
         ("none", {"texture": "there are no lungs in these slices"}),
-        ("cv2", {"edges": "OpenCV is not installed (pip install 'pmtool[evaluate]')"}),
+        ("cv2", {"edges": "Canny needs cv2: pip install 'pmtool[evaluate]'"}),
     ],
 )
 def test_quality_left_out(
@@ -354,7 +354,7 @@ def test_quality_left_out(
     def find_spec(name: str) -> object:
         return None if name == missing else name
 
-    monkeypatch.setattr("pmtool.benchmark.quality.find_spec", find_spec)
+    monkeypatch.setattr("pmtool.system.extras.find_spec", find_spec)
     monkeypatch.setattr("pmtool.evaluation.texture.find_spec", find_spec)
     scene = make_scene(None, 1, 64)._replace(real=missing != "cv2")
     scene = scene._replace(truths=[np.zeros_like(values) for values in scene.truths])

@@ -96,7 +96,7 @@ def test_input_that_is_not_dicom(
 def test_without_pydicom(
     source: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("pmtool.dicom.find_spec", lambda name: None)
+    monkeypatch.setattr("pmtool.system.extras.find_spec", lambda name: None)
     assert run(source, f"{out}/") == 2
     assert told(capsys) == "pmtool: DICOM needs pydicom: pip install 'pmtool[dicom]'"
 

@@ -183,7 +183,7 @@ def test_without_pydicom(
     voxels: Any, tmp_path: Path, write_dicom: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_dicom(tmp_path, voxels)
-    monkeypatch.setattr("pmtool.dicom.find_spec", lambda name: None)
+    monkeypatch.setattr("pmtool.system.extras.find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"DICOM needs pydicom: pip install 'pmtool\[dicom\]'"):
         load_volume(tmp_path)
 

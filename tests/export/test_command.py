@@ -152,10 +152,10 @@ def test_engines_without_onnx(
     """As if it were not installed: it cannot be imported either."""
     _with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt_backend, "PACKAGES", ("onnx",))
-    monkeypatch.setattr(tensorrt_backend, "find_spec", lambda name: None)
+    _without(monkeypatch, "onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
     monkeypatch.delitem(sys.modules, "pmtool.export.accuracy", raising=False)
-    refused(2, "too: pip install 'pmtool[gpu]'", "export", "--tensorrt")
+    refused(2, "pip install 'pmtool[gpu]'", "export", "--tensorrt")
 
 
 @pytest.mark.usefixtures("one_gpu")
@@ -172,7 +172,7 @@ def test_engines_without_another_package(
 ) -> None:
     _with_tensorrt(monkeypatch)
     monkeypatch.setattr(tensorrt_backend, "PACKAGES", ("no_such_package",))
-    refused(2, "too: pip install 'pmtool[gpu]'", "export", "--tensorrt")
+    refused(2, "pip install 'pmtool[gpu]'", "export", "--tensorrt")
 
 
 @pytest.mark.usefixtures("one_gpu")
