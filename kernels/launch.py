@@ -158,7 +158,7 @@ class PixelRowProgram:
         return [
             *(lanes, columns, self.depth, int(self.chooser == "mean")),
             *(hp.channels, hp.blocks, hp.mixtures, hp.bits),
-            *(placement.scratch, placement.workspace_bytes),
+            placement.workspace_bytes,
             *(address(self.weights.matrices), address(self.workspace)),
             *vectors,
             *(self._at(name) for name in names),

@@ -29,7 +29,6 @@ struct Level {
 struct Row {
     long long lanes, columns, depth, chooses_mean;
     long long channels, blocks, mixtures, bits;
-    long long scratch;          // offset into shared memory
     long long workspace_bytes;  // of a block
     const unsigned char* weights;
     unsigned char* workspace;

@@ -30,8 +30,6 @@ class Placement(NamedTuple):
         Lanes of a block.
     shared_bytes, workspace_bytes
         That a block needs.
-    scratch
-        Offset into shared memory.
     states, weights
         By level; weights that are not in shared memory are read where they are.
     """
@@ -39,7 +37,6 @@ class Placement(NamedTuple):
     tile: int
     shared_bytes: int
     workspace_bytes: int
-    scratch: int
     states: list[Place]
     weights: list[Place]
 
@@ -71,7 +68,7 @@ def place(packed: Packed, depth: int, tile: int, limit: int) -> Placement:
             states[level], workspace = Place(False, workspace), workspace + size
         if used + packed.sizes[level] <= limit:
             weights[level], used = Place(True, used), used + _aligned(packed.sizes[level])
-    return Placement(tile, used, workspace, 0, states, weights)
+    return Placement(tile, used, workspace, states, weights)
 
 
 def tile_lanes(packed: Packed, lanes: int, processors: int, limit: int) -> int:
@@ -92,7 +89,7 @@ def threads(packed: Packed) -> int:
 
 
 def scratch_bytes(packed: Packed, tile: int) -> int:
-    """One operand, the output's parameters, the mixtures' components, the last residuals."""
+    """What comes first: an operand, the output's parameters, the components, the last residuals."""
     kept, mixtures = FORMATS[packed.precision], packed.hyperparameters.mixtures
     operand = kept.bytes * (GROUP * packed.groups + kept.pad)
     parameters = -(-3 * mixtures // GROUP) * GROUP

@@ -22,7 +22,7 @@ struct Walk {
 
     const Row& row;
     const Tile<T> tile;
-    unsigned char *shared, *workspace;
+    unsigned char *shared, *workspace;  // shared memory begins with what the next pointers name
     int groups, output_tiles;
     bool owner;         // of a group of channels; other warps help with the output and the choice
     Operand* plain;     // (LANES, 16 G): what the upsampling and the output multiply
@@ -36,7 +36,7 @@ struct Walk {
         output_tiles = int((3 * row.mixtures + GROUP - 1) / GROUP);
         owner = tile.warp < groups;
         workspace = row.workspace + blockIdx.x * row.workspace_bytes;
-        plain = reinterpret_cast<Operand*>(shared + row.scratch);
+        plain = reinterpret_cast<Operand*>(shared);
         parameters = reinterpret_cast<float*>(plain + LANES * plain_stride());
         components = parameters + LANES * GROUP * output_tiles;
         previous = components + LANES * 4 * 3 * row.mixtures;

@@ -121,18 +121,13 @@ def load_external(path: Path, reference: Volume) -> Volume:
         If it lies on another grid.
     """
     volume = Volume(load_volume(path).image, reference.axis, str(path))
-    one, other = volume.image, reference.image
     lacks = len(reference.slices) - len(volume.slices)
-    near = (
-        np.allclose(a, b, rtol=1e-4, atol=1e-3)
-        for a, b in (
-            (one.GetSpacing(), other.GetSpacing()),
-            (one.GetOrigin(), other.GetOrigin()),
-            (one.GetDirection(), other.GetDirection()),
-        )
-    )
     even = len(reference.slices) % 2 == 0
-    if volume.shape != reference.shape or lacks not in (0, int(even)) or not all(near):
+    if (
+        volume.shape != reference.shape
+        or lacks not in (0, int(even))
+        or not reference.has_axes_of(volume.image)
+    ):
         raise GeometryError(
             f"{path} lies on another grid than {reference.name}; it must have that scan's slices, "
             "made from every second one of them"

@@ -80,6 +80,23 @@ class Volume:
         """``(3, 3)``, a unit vector of every axis in a column."""
         return np.array(self.image.GetDirection()).reshape(3, 3)
 
+    def has_axes_of(self, image: sitk.Image) -> bool:
+        """Whether spacing, origin and direction are an image's, up to rounding.
+
+        The spacing of slices that are uneven is not compared.
+        """
+        spacing = np.array([self.image.GetSpacing(), image.GetSpacing()])
+        if self.positions is not None:
+            spacing[:, self.axis] = 0
+        return all(
+            np.allclose(a, b, rtol=1e-4, atol=1e-3)
+            for a, b in (
+                spacing,
+                (self.image.GetOrigin(), image.GetOrigin()),
+                (self.image.GetDirection(), image.GetDirection()),
+            )
+        )
+
     def digest(self) -> str:
         """SHA-256 of type, geometry and voxels: the same for every file format."""
         hasher = hashlib.sha256(self.dtype.str.encode())

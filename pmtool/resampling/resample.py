@@ -246,7 +246,7 @@ def _key(
         "grid": grid.name,
         "spacing": grid.spacing,
         "slices": len(grid.slices),
-        "first position": grid.first,
+        "first_position": grid.first,
         "interpolator": options.interpolator,
     }
 

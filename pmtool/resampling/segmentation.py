@@ -32,7 +32,7 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
         If it lies on another grid than the volume.
     """
     image = load_volume(path, allow_uneven=True, allow_large=allow_large).image
-    if not _same_grid(image, volume):
+    if image.GetSize() != volume.image.GetSize() or not volume.has_axes_of(image):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
     image.CopyInformation(volume.image)
     mask = Volume(image, volume.axis, str(path), volume.positions)
@@ -83,18 +83,3 @@ def _labels(mask: Volume, output: OutputSlice, interpolation: MaskInterpolation)
 
 def _is_whole(values: NDArray[Any]) -> bool:
     return bool(np.isfinite(values).all() and (values == np.rint(values)).all())
-
-
-def _same_grid(mask: sitk.Image, volume: Volume) -> bool:
-    """Whether a mask's geometry is the volume's up to rounding."""
-    spacing = np.array([mask.GetSpacing(), volume.image.GetSpacing()])
-    if volume.positions is not None:
-        spacing[:, volume.axis] = 0
-    return mask.GetSize() == volume.image.GetSize() and all(
-        np.allclose(a, b, rtol=1e-4, atol=1e-3)
-        for a, b in (
-            spacing,
-            (mask.GetOrigin(), volume.image.GetOrigin()),
-            (mask.GetDirection(), volume.image.GetDirection()),
-        )
-    )
