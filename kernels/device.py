@@ -130,7 +130,7 @@ class CudaDevice:
             yield
         except self.driver.MemoryError as error:
             raise MemoryBudgetError(
-                "out of GPU memory; give a smaller --memory, --batch or --window"
+                "out of GPU memory; give a smaller --batch or --window"
             ) from error
         except self.driver.Error as error:
             raise UsageError(f"the GPU failed ({error}): use --device cpu") from error
@@ -262,9 +262,7 @@ def _driver() -> ModuleType:
     try:
         driver = import_module("pycuda.driver")
     except ModuleNotFoundError as error:
-        raise UsageError(
-            "pycuda is not installed: pip install 'pmtool[gpu]', or use --device cpu"
-        ) from error
+        raise UsageError("the CUDA kernels need pycuda: pip install 'pmtool[gpu]'") from error
     except ImportError as error:
         raise UsageError("there is no NVIDIA driver: install one, or use --device cpu") from error
     try:

@@ -239,11 +239,11 @@ def failure(engines: Any, what: str) -> Exception:
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless TensorRT can run on the devices."""
-    from pmtool.export.tensorrt import check_driver, tensorrt
+    from pmtool.export.tensorrt import check_driver, is_rtx, tensorrt
 
     found = [find_gpu(device) for device in devices]
     trt = tensorrt()
-    require("TensorRT", PACKAGES, "pmtool[gpu]")
+    require("TensorRT", PACKAGES, "pmtool[rtx]" if is_rtx(trt) else "pmtool[gpu]")
     for gpu in found:
         check_driver(trt, gpu)
 
