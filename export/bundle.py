@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,19 @@ from pmtool.export.check import graph_errors
 from pmtool.export.graphs import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import graph_suite
-from pmtool.models.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, Manifest, file_hash
+from pmtool.models.bundle import (
+    CARD,
+    MANIFEST,
+    NETWORK,
+    TRAINING_LOG,
+    WEIGHTS,
+    Bundle,
+    Manifest,
+    file_hash,
+)
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
+from pmtool.system.files import write_json
 
 TOLERANCE = 1e-4
 Tell = Callable[[str, float], None]
@@ -49,12 +58,13 @@ def export_bundle(
     ModelError
         If a graph differs by more than `TOLERANCE`; the folder then has no manifest.
     """
+    models = _models(network, tell)
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / MANIFEST).unlink(missing_ok=True)
+    for of_another in (MANIFEST, CARD, TRAINING_LOG):
+        (folder / of_another).unlink(missing_ok=True)
     store = WeightStore()
     for name, tensor in folded_state(network).items():
         store.keep(NETWORK + name, tensor.numpy())
-    models = _models(network, tell)
     names = {name: take_out(model, name, store) for name, model in models.items()}
     store.save(folder / WEIGHTS)
     for name, model in models.items():
@@ -74,7 +84,9 @@ def export_bundle(
     errors = graph_errors(network, OnnxRuntimeBackend(Bundle(folder, manifest, "")))
     for name, error in errors.items():
         if not error <= TOLERANCE:  # nor if it is NaN
-            raise ModelError(f"the graph {name} differs from PyTorch by {error:.2g}")
+            raise ModelError(
+                f"the graph {name} differs from PyTorch by {error:.2g}: please report it"
+            )
     _write(folder, manifest, errors)
     return Bundle.load(folder)
 
@@ -96,4 +108,4 @@ def _write(folder: Path, manifest: Manifest, errors: dict[str, float]) -> None:
         **manifest.to_json(),
         "errors": {name: float(f"{e:.2g}") for name, e in errors.items()},
     }
-    (folder / MANIFEST).write_text(json.dumps(values, indent=2) + "\n")
+    write_json(values, folder / MANIFEST)

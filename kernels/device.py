@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Floats
-from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError
 from pmtool.kernels import launch
 from pmtool.kernels.compile import SOURCES, architecture, machine_code
 from pmtool.pixels.uniforms import Places
@@ -129,9 +129,7 @@ class CudaDevice:
         try:
             yield
         except self.driver.MemoryError as error:
-            raise MemoryBudgetError(
-                "out of GPU memory; give a smaller --batch or --window"
-            ) from error
+            raise MemoryBudgetError(OUT_OF_GPU_MEMORY) from error
         except self.driver.Error as error:
             raise UsageError(f"the GPU failed ({error}): use --device cpu") from error
         finally:

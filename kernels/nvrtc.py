@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,8 +20,14 @@ def find_library() -> str | None:
     spec = find_spec("nvidia")
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     found = [path for folder in folders for place in _PLACES for path in Path(folder).glob(place)]
-    libraries = sorted(str(path) for path in found if "builtins" not in path.name)
-    return libraries[-1] if libraries else ctypes.util.find_library("nvrtc")
+    libraries = sorted((path for path in found if "builtins" not in path.name), key=_release)
+    return str(libraries[-1]) if libraries else ctypes.util.find_library("nvrtc")
+
+
+def _release(library: Path) -> int:
+    """12 of libnvrtc.so.12, 130 of nvrtc64_130_0.dll."""
+    found = re.search(r"(?:\.so\.|nvrtc64_)(\d+)", library.name)
+    return int(found[1]) if found else 0
 
 
 def version(library: str) -> str:

@@ -57,6 +57,8 @@ class BatchError(PmtoolError):
     exit_code = 8
 
 
+OUT_OF_MEMORY = "out of memory; give a smaller --memory, --batch or --window"
+OUT_OF_GPU_MEMORY = "out of GPU memory; give a smaller --batch or --window"
 _SHORTAGE = (
     "bad_alloc",
     "bad allocation",
@@ -81,7 +83,7 @@ def sentence(error: Exception) -> str:
     if isinstance(error, PmtoolError):
         return one_line(str(error))
     if is_memory_shortage(error):
-        return "out of memory; give a smaller --memory, --batch or --window, or a larger machine"
+        return f"{OUT_OF_MEMORY}, or a larger machine"
     if _is_unwritable(error):
         return f"the output cannot be written: {one_line(str(error))}; make room for it"
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)"

@@ -42,7 +42,7 @@ class AveragingSampler:
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
         from pmtool.sampling.sampler import Estimate
 
-        return Estimate(memory=2**20, window=64, batch=1, workers=1, seconds_per_slice=0.1)
+        return Estimate(memory=2**20, window=(64, 64), batch=1, workers=1, seconds_per_slice=0.1)
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pmtool.backends.protocol import Floats
-from pmtool.errors import MemoryBudgetError
+from pmtool.errors import OUT_OF_MEMORY, MemoryBudgetError
 from pmtool.models.hyperparameters import RESIDUAL_MAX
 from pmtool.pixels.mixture import nearer_tail
 from pmtool.pixels.uniforms import Places, window_uniforms
@@ -18,9 +18,7 @@ class HostMemory:
         try:
             return np.zeros(shape, np.float32)
         except MemoryError as error:
-            raise MemoryBudgetError(
-                "out of memory; give a smaller --memory, --batch or --window"
-            ) from error
+            raise MemoryBudgetError(OUT_OF_MEMORY) from error
 
     def clear(self, array: Floats) -> None:
         array[:] = 0

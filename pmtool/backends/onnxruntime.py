@@ -14,6 +14,7 @@ import numpy as np
 from pmtool.backends.host import HostMemory
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
 from pmtool.errors import (
+    OUT_OF_MEMORY,
     MemoryBudgetError,
     ModelError,
     PmtoolError,
@@ -167,7 +168,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Onn
 def _failure(error: Exception, what: str) -> PmtoolError:
     """An error of ours for one of ONNX Runtime's, which have no common public base."""
     if is_memory_shortage(error):
-        return MemoryBudgetError("out of memory; give a smaller --memory, --batch or --window")
+        return MemoryBudgetError(OUT_OF_MEMORY)
     return ModelError(f"{what}: export the model again")
 
 

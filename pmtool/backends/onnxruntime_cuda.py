@@ -13,7 +13,13 @@ from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
-from pmtool.errors import MemoryBudgetError, ModelError, PmtoolError, UsageError
+from pmtool.errors import (
+    OUT_OF_GPU_MEMORY,
+    MemoryBudgetError,
+    ModelError,
+    PmtoolError,
+    UsageError,
+)
 from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
 from pmtool.system.extras import require
@@ -109,7 +115,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         """The graph runs on the processor; what does not run it is the GPU, or what it needs."""
         found = super()._failure(graph, error)
         if isinstance(found, MemoryBudgetError):
-            return found
+            return MemoryBudgetError(OUT_OF_GPU_MEMORY)
         return UsageError(
             f"ONNX Runtime cannot run the graph {graph} in {self.precision} on {self.device}: use "
             "another --precision or --backend"

@@ -15,7 +15,7 @@ from pmtool.cohort.evaluation import evaluate_case
 from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
-from pmtool.errors import exit_code, sentence
+from pmtool.errors import UsageError, exit_code, sentence
 from pmtool.images.load import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
@@ -86,6 +86,11 @@ def generate_part(
 
     def fill(run: Run) -> Result:
         assert run.outputs is not None
+        if not run.outputs.resume:
+            raise UsageError(
+                f"{run.outputs.journal} was begun by a worker with another backend, precision or "
+                "window: name --device, --backend, --precision and --window"
+            )
         index, count = part
         stack = replace(run.stack, generated=Journal(run.outputs.journal))
         rounds = missing_jobs(run.stack, run.options.samples)

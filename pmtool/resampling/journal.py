@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
-from pmtool.system.files import move_into_place, remove_leftovers, temporary_beside
+from pmtool.system.files import remove_leftovers, write_bytes, write_json
 
 _KEY = "key.json"
 _OUTPUTS = "outputs.json"
@@ -76,7 +76,7 @@ class Journal:
             else:
                 journal._clear()
                 journal._check_empty()
-                journal._write(_KEY, json.dumps(key, indent=1).encode())
+                write_json(key, folder / _KEY)
         except OSError as error:
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
         return journal
@@ -95,7 +95,8 @@ class Journal:
         paths = {path.resolve() for path in outputs}
         for path in paths:
             remove_leftovers(path)
-        self._write(_OUTPUTS, json.dumps(sorted(map(str, paths | self.outputs))).encode())
+        named = json.dumps(sorted(map(str, paths | self.outputs)))
+        write_bytes(named.encode(), self.folder / _OUTPUTS)
 
     @property
     def exists(self) -> bool:
@@ -134,18 +135,10 @@ class Journal:
     def __setitem__(self, key: SliceKey, values: NDArray[np.int16]) -> None:
         buffer = BytesIO()
         np.save(buffer, values)
-        try:
-            self._write(self._path(key).name, buffer.getvalue())
-        except OSError as error:
-            raise OutputError(f"{self._path(key)} cannot be written: {error.strerror}") from error
+        write_bytes(buffer.getvalue(), self._path(key))
 
     def _path(self, key: SliceKey) -> Path:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"
-
-    def _write(self, name: str, content: bytes) -> None:
-        with temporary_beside(self.folder / name) as temporary:
-            temporary.write_bytes(content)
-            move_into_place(temporary, self.folder / name)
 
     def _clear(self) -> None:
         """Delete what a journal consists of, and nothing else."""

@@ -43,9 +43,9 @@ def plan_text(
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
         f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
-        f"({sampler.backend}, {sampler.precision}), window {estimate.window}, {estimate.batch} "
-        f"windows at once; about {gibibytes(estimate.memory)} of memory and "
-        f"{duration(missing * estimate.seconds_per_slice)}."
+        f"({sampler.backend}, {sampler.precision}), windows of {estimate.window[1]}x"
+        f"{estimate.window[0]}, {estimate.batch} at once; about {gibibytes(estimate.memory)} of "
+        f"memory and {duration(missing * estimate.seconds_per_slice)}."
     )
 
 

@@ -22,6 +22,7 @@ from pmtool.images.volume import Volume
 from pmtool.models.bundle import Bundle
 from pmtool.resampling import report
 from pmtool.resampling.assembly import Stack, assemble, uncertainty
+from pmtool.resampling.journal import Journal
 from pmtool.resampling.needs import check_disk_for, check_memory_for
 from pmtool.resampling.options import Options, Outputs, split_options
 from pmtool.resampling.preview import preview_png
@@ -155,10 +156,13 @@ def prepare(
             warnings.warn(text, stacklevel=3)
     stack = Stack(volume, grid, {}, bundle.hyperparameters.hu_window)
     jobs = sum(map(len, missing_jobs(stack, options.samples)))
-    if outputs is not None:
-        check_disk_for(volume, grid, mask, outputs, jobs)
     estimate = sampler.estimate(volume.shape, max(jobs, 1))
     key = _key(volume, grid, options, sampler, estimate)
+    if outputs is not None:
+        journal = Journal(outputs.journal)
+        kept = replace(stack, generated=journal if journal.matches(key) else {})
+        lacking = sum(map(len, missing_jobs(kept, options.samples)))
+        check_disk_for(volume, grid, mask, outputs, lacking)
     return Run(stack, options, outputs, sampler, mask, estimate, key)
 
 
@@ -240,7 +244,7 @@ def _key(
         "model": sampler.bundle.hash,
         "backend": sampler.backend,
         "precision": sampler.precision,
-        "window": estimate.window,
+        "window": list(estimate.window),
         "seed": options.seed,
         "mode": options.mode,
         "grid": grid.name,

@@ -73,10 +73,10 @@ class SamplerOptions:
 
 
 class Estimate(NamedTuple):
-    """What a job will take: bytes, the window's size, lanes, workers, a guess of the time."""
+    """What a job will take: bytes, a window's height and width, lanes, workers, a guess of time."""
 
     memory: int
-    window: int
+    window: tuple[int, int]
     batch: int
     workers: int
     seconds_per_slice: float
@@ -160,7 +160,7 @@ def estimate(layout: Layout, plan: Plan) -> Estimate:
     windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
     pixels = sum(window.height * window.width for window in windows)
     seconds = operations(layout.hyperparameters, pixels) / plan.speed
-    return Estimate(plan.memory, max(plan.window), plan.batch, plan.workers, seconds)
+    return Estimate(plan.memory, plan.window, plan.batch, plan.workers, seconds)
 
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:

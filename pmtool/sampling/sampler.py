@@ -152,13 +152,13 @@ class _Run:
         self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
         fronts = wavefronts(plan.shape, plan.window)
-        self.kinds = [
+        self.steps = [
             list(windows)
             for front in fronts
             for _, windows in groupby(sorted(front, key=_kind), key=_kind)
         ]
         self.groups = self._groups()
-        largest = max(map(len, self.kinds)) * max(map(len, self.groups))
+        largest = max(map(len, self.steps)) * max(map(len, self.groups))
         self.most = min(plan.batch, largest)
 
     def results(self, progress: Callable[[float], None] | None) -> Iterator[tuple[int, Slice]]:
@@ -169,7 +169,7 @@ class _Run:
                 groups.put(indices)
             futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
             try:
-                while not self.events.empty() or not all(f.done() for f in futures):
+                while not all(f.done() for f in futures) or not self.events.empty():
                     for failed in (f for f in futures if f.done() and f.exception()):
                         failed.result()
                     try:
@@ -205,7 +205,7 @@ class _Run:
     def _group(self, indices: range, cache: LaneCache) -> None:
         pairs = [self.pairs[i] for i in indices]
         group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
-        for windows in self.kinds:
+        for windows in self.steps:
             lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
             self._lanes(cache, group, lanes)
         for index, values in zip(indices, group.slices(), strict=True):
@@ -214,14 +214,14 @@ class _Run:
     def _lanes(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
         """Windows of one kind in even batches, smaller ones from when the memory has run out."""
         while lanes:
-            size = -(-len(lanes) // -(-len(lanes) // self.most))
+            size = -(-len(lanes) // -(-len(lanes) // cache.most))
             try:
                 self._batch(cache, group, lanes[:size])
             except MemoryBudgetError:
                 if size == 1:
                     raise
                 cache.clear()
-                self.most = cache.most = size // 2
+                cache.most = size // 2
             else:
                 lanes = lanes[size:]
 
@@ -232,15 +232,22 @@ class _Run:
         batch.prepare([group.neighbours(pair, w) for pair, w in lanes])
         batch.draw(group.places(lanes), options.seed, options.mode)
         share = 1 / (group.height * group.width)
-        pixels = len(lanes) * (window.width - window.known_columns) * share
+        slices = len(lanes) * (window.width - window.known_columns) * share
+        told = 0.0
 
         def on_row(row: int) -> None:
+            nonlocal told
             if self.stop.is_set():
                 raise _Stopped
-            self.events.put(_Progress(pixels))
+            self.events.put(_Progress(slices))
+            told += slices
 
         known = np.stack([group.target(pair, w) for pair, w in lanes], axis=-1)
-        generated = batch.generate(known, window.known_rows, on_row)
+        try:
+            generated = batch.generate(known, window.known_rows, on_row)
+        except MemoryBudgetError:
+            self.events.put(_Progress(-told))
+            raise
         for lane, (pair, w) in enumerate(lanes):
             group.target(pair, w)[:] = generated[..., lane]
 

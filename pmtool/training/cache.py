@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from pmtool.errors import InputError, OutputError
+from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.files import write_bytes
 from pmtool.training.sources import BODY_HU, Scan, Source, read_source
 
 BLOCK = 16
 """Rows and columns of a block whose share of body is known."""
+_LEFT_OVER_SECONDS = 86_400
+"""Age of a temporary that nobody writes any more."""
 _VERSION = 1
 Tell = Callable[[str, float], None]
 """Called with what is under way, and the share of it that is done."""
@@ -83,11 +87,20 @@ class CachedScan:
 
 
 class Entry(NamedTuple):
-    """What the cache knows of a source; ``skipped`` are sentences on what cannot be used."""
+    """What the cache knows of a source.
+
+    Attributes
+    ----------
+    skipped
+        Sentences on what cannot be used.
+    short_of_memory
+        Whether some of it is skipped for want of memory alone, and worth another try.
+    """
 
     fingerprint: str
     scans: list[CachedScan]
     skipped: list[str]
+    short_of_memory: bool = False
 
 
 class Cache:
@@ -97,7 +110,7 @@ class Cache:
         self.folder = folder
 
     def build(self, sources: Sequence[Source], tell: Tell) -> None:
-        """Read the sources that are new or have changed.
+        """Read the sources that are new or have changed, or for which memory did not suffice.
 
         Raises
         ------
@@ -106,7 +119,9 @@ class Cache:
         OutputError
             If the folder cannot be written, as when the disk is full; what was built stays.
         """
-        missing = [source for source in sources if self.entry(source) is None]
+        self._remove_leftovers()
+        entries = {source: self.entry(source) for source in sources}
+        missing = [source for source, e in entries.items() if e is None or e.short_of_memory]
         for number, source in enumerate(missing):
             tell(f"reading {len(missing)} scans into {self.folder}", number / len(missing))
             self._build(source)
@@ -130,17 +145,25 @@ class Cache:
     def _build(self, source: Source) -> None:
         fingerprint, before = _fingerprint(source), self._read(source)
         stem = f"{_digest(str(source.path))}-{fingerprint}"
-        scans, skipped = [], []
+        scans, skipped, short_of_memory = [], [], False
         for number, found in enumerate(read_source(source)):
             if isinstance(found, Scan):
                 scans.append(self._keep(found, f"{stem}-{number}.hu"))
             else:
                 skipped.append(str(found))
-        content = _JSON.dump_json(Entry(fingerprint, scans, skipped), indent=1)
+                short_of_memory |= isinstance(found, MemoryBudgetError)
+        content = _JSON.dump_json(Entry(fingerprint, scans, skipped, short_of_memory), indent=1)
         self._write(content, self._path(source))
         stale = [scan for scan in before.scans if scan not in scans] if before else []
         for file in (file for scan in stale for file in scan.files):
             file.unlink(missing_ok=True)
+
+    def _remove_leftovers(self) -> None:
+        """Remove what killed processes left; other runs may be writing to the same cache now."""
+        for file in self.folder.glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if time.time() - file.stat().st_mtime > _LEFT_OVER_SECONDS:
+                    file.unlink()
 
     def _keep(self, scan: Scan, name: str) -> CachedScan:
         kept = CachedScan(

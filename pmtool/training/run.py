@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from lightning_fabric import Fabric
 
 from pmtool.errors import InputError, MemoryBudgetError, UsageError
-from pmtool.system.files import make_folder, remove_leftovers
+from pmtool.system.files import alone_in, make_folder, remove_leftovers
 from pmtool.training.cache import Cache, CachedScan, Tell
 from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
@@ -105,7 +106,8 @@ def train(
         If the machine is not there, the patients cannot be divided, the run was begun with other
         scans, or ``start`` is another network.
     OutputError
-        If the run or the cache cannot be written, as when the disk is full; what is there stays.
+        If the run or the cache cannot be written, as when the disk is full, or another process is
+        writing the run; what is there stays.
     MemoryBudgetError
         If a GPU's memory does not suffice.
     KeyboardInterrupt
@@ -120,6 +122,20 @@ def train(
     if not fabric.is_global_zero:
         tell = _nothing
     make_folder(out)
+    with alone_in(out) if fabric.is_global_zero else nullcontext():
+        _train(fabric, data, out, settings, start, machine.workers, tell)
+
+
+def _train(
+    fabric: Fabric,
+    data: Data,
+    out: Path,
+    settings: Settings,
+    start: Path | None,
+    workers: int | None,
+    tell: Tell,
+) -> None:
+    """The same in a folder that is there and nobody else's."""
     if fabric.is_global_zero:
         remove_leftovers(out / CHECKPOINT)
     state = load_state(out)
@@ -132,7 +148,6 @@ def train(
     trainer = Trainer(fabric, settings, state, weights)
     if fabric.is_global_zero:
         _log.info(_plan(trainer, split, skipped, out))
-    workers = machine.workers
     if workers is None:
         workers = 4 if fabric.device.type == "cuda" else 0
     try:

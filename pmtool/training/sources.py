@@ -19,6 +19,7 @@ from pmtool.dicom.files import is_dicom
 from pmtool.dicom.load import read_series
 from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
+from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.image_file import image_suffix
 from pmtool.images.load import load_volume
@@ -49,9 +50,7 @@ class Source:
         """All files that belong to it."""
         if self.path.is_dir():
             return _others(self.path)
-        if self.path.suffix.lower() == ".mhd":
-            return sorted(self.path.parent.glob(f"{self.path.stem}.*"))
-        return [self.path]
+        return [self.path, *voxel_files([self.path])]
 
     def fingerprint(self) -> list[list[str | int]]:
         """Name, size and time of every file, which tell a source that has changed."""
@@ -106,6 +105,8 @@ def read_source(source: Source) -> Iterator[Scan | PmtoolError]:
     ------
     ContentError
         If a DICOM file is an image of another modality.
+    InputError
+        If a file of the folder cannot be opened.
     """
     if not source.path.is_dir():
         yield _read(partial(load_volume, source.path), source.patient)

@@ -13,6 +13,7 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
+from pmtool.cohort import work
 from pmtool.cohort.cases import Case
 from pmtool.cohort.extent import Extent
 from pmtool.cohort.plan import Size, room
@@ -82,6 +83,18 @@ def test_a_case_that_is_there_stays(case: Case, request_: Request, fake_sampler:
     fake_sampler.calls.clear()
     assert run_parts(case, request_, 2).status == "present"
     assert fake_sampler.calls == []
+
+
+def test_parts_of_unlike_machines(
+    case: Case, request_: Request, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slices of two engines do not come into one volume."""
+    opened = [open_case(case, request_, tell=silent)]
+    work._sampler.cache_clear()
+    monkeypatch.setattr(fake_sampler, "backend", "others")
+    part = generate_part(case, request_, opened, 0, (0, 1), tell=silent)
+    assert (part.status, part.exit_code, fake_sampler.calls) == ("failed", 2, [])
+    assert "begun by a worker with another backend" in str(part.error)
 
 
 def test_a_failure_ends_all_parts(case: Case, request_: Request, tmp_path: Path) -> None:

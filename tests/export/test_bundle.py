@@ -18,7 +18,15 @@ from pmtool.errors import ModelError
 from pmtool.export import bundle as export
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import CHOOSERS
-from pmtool.models.bundle import MANIFEST, NETWORK, WEIGHTS, Bundle, tensor_places
+from pmtool.models.bundle import (
+    CARD,
+    MANIFEST,
+    NETWORK,
+    TRAINING_LOG,
+    WEIGHTS,
+    Bundle,
+    tensor_places,
+)
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
@@ -94,13 +102,28 @@ def test_bundle_generates(bundle: Bundle) -> None:
 def test_a_graph_that_differs_is_no_bundle(
     bundle: Bundle, network: PixelMiner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As if ONNX Runtime had computed something else, even NaN; an older manifest goes too."""
+    """As if ONNX Runtime had computed something else, even NaN; an older model's files go too."""
     monkeypatch.setattr(export, "export_graph", lambda *_: onnx.load(bundle.graph("row1")))
     monkeypatch.setattr(export, "graph_errors", lambda *_: {"window": 1e-7, "row1": np.nan})
-    (tmp_path / MANIFEST).write_text("{}")
+    of_another = [tmp_path / name for name in (MANIFEST, CARD, TRAINING_LOG)]
+    for file in of_another:
+        file.write_text("{}")
     with pytest.raises(ModelError, match="the graph row1 differs from PyTorch by nan"):
         export.export_bundle(network, tmp_path, export.Description("wrong"), lambda *_: None)
-    assert not (tmp_path / MANIFEST).exists()
+    assert not any(file.exists() for file in of_another)
+
+
+def test_an_interrupted_export_leaves_the_model_that_was_there(
+    network: PixelMiner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "export_graph", interrupt)
+    (tmp_path / MANIFEST).write_text("{}")
+    with pytest.raises(KeyboardInterrupt):
+        export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
+    assert (tmp_path / MANIFEST).read_text() == "{}"
 
 
 def test_every_graph_is_told_before_it_is_exported(

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -110,6 +111,16 @@ def test_a_cache_that_cannot_be_written_is_done_without(
     (tmp_path / "file").touch()
     monkeypatch.setenv("PMTOOL_CACHE", str(tmp_path / "file"))
     assert compile.machine_code("rows.cu", "sm_80") == b"code"
+
+
+def test_the_newest_nvrtc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose folder comes first in the alphabet."""
+    for place in ("cuda_nvrtc/lib/libnvrtc.so.12", "cu13/lib/libnvrtc.so.13"):
+        (tmp_path / place).parent.mkdir(parents=True)
+        (tmp_path / place).touch()
+    wheels = SimpleNamespace(submodule_search_locations=[str(tmp_path)])
+    monkeypatch.setattr(nvrtc, "find_spec", lambda name: wheels)
+    assert nvrtc.find_library() == str(tmp_path / "cu13/lib/libnvrtc.so.13")
 
 
 def test_nvrtc(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

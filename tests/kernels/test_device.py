@@ -304,7 +304,9 @@ def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> No
 
 
 def test_memory_that_runs_out(memory: CudaMemory) -> None:
-    with pytest.raises(MemoryBudgetError, match="smaller --memory, --batch or --window"):
+    with pytest.raises(
+        MemoryBudgetError, match="out of GPU memory; give a smaller --batch or --window"
+    ):
         memory.zeros((1 << 24) + 1)
     assert not memory.driver.current
 

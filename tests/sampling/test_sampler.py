@@ -302,7 +302,7 @@ def test_error_of_the_consumer_ends_the_workers(bundle: Bundle) -> None:
 def test_estimate(bundle: Bundle) -> None:
     sampler = Sampler(bundle, SamplerOptions(window=64, batch=3, threads=2, memory=2**34))
     estimate = sampler.estimate((512, 512), 10)
-    assert (estimate.window, estimate.batch, estimate.workers) == (64, 3, 2)
+    assert (estimate.window, estimate.batch, estimate.workers) == ((64, 64), 3, 2)
     assert 0 < estimate.memory <= 2**34
     assert estimate.seconds_per_slice > 0
 

@@ -14,6 +14,7 @@ import torch
 
 from pmtool.phantom.chest import chest_phantom
 from pmtool.system import extras
+from pmtool.system.files import alone_in
 from pmtool.training.folder import SCANS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -129,3 +130,11 @@ def test_a_missing_package(
     assert capsys.readouterr().err == (
         f"pmtool: pmtool train needs {name}: pip install 'pmtool[train]'\n"
     )
+
+
+def test_a_folder_that_another_run_is_writing(
+    given: list[str], out: Path, capsys: pytest.CaptureFixture[str], train: Train
+) -> None:
+    with alone_in(out):
+        assert train(given, out) == 6
+    assert f"another process is writing to {out}" in capsys.readouterr().err

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, InputError, OutputError, UsageError
 from pmtool.images.headers import READERS
+from pmtool.system import limits
 from pmtool.training import cache as cache_module
 from pmtool.training.cache import BLOCK, Cache, CachedScan
 from pmtool.training.selection import (
@@ -260,6 +261,36 @@ class TestCache:
         cache.build(sources, nothing)
         assert reads == ["0.nrrd", "1.nrrd", "2.nrrd"]
         np.testing.assert_array_equal(third.voxels, noise(2))
+
+    def test_what_memory_did_not_suffice_for_is_read_again(
+        self, data: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sources = find_sources([data])
+        with monkeypatch.context() as short:
+            short.setattr(limits, "free_memory", lambda: 0)
+            cache.build(sources, nothing)
+        assert cache.load(sources)[0] == []
+        cache.build(sources, nothing)
+        assert len(cache.load(sources)[0]) == 4
+
+    def test_detached_voxels_that_change_are_read_again(
+        self, tmp_path: Path, cache: Cache, reads: list[str]
+    ) -> None:
+        header = write(noise(1), tmp_path / "s[1].nhdr")
+        sources = find_sources([tmp_path])
+        cache.build(sources, nothing)
+        (voxels,) = tmp_path.glob("s*.raw*")
+        os.utime(voxels, ns=(1, 1))
+        cache.build(sources, nothing)
+        assert reads == [header.name] * 2
+
+    def test_leftovers_go_when_nobody_can_be_writing_them(self, data: Path, cache: Cache) -> None:
+        old, new = cache.folder / ".a.hu.1@host.tmp", cache.folder / ".b.hu.2@host.tmp"
+        old.touch()
+        new.touch()
+        os.utime(old, ns=(1, 1))
+        cache.build([], nothing)
+        assert list(cache.folder.iterdir()) == [new]
 
     def test_a_full_disk(self, data: Path, cache: Cache, reads: list[str]) -> None:
         """A file cannot grow beyond a limit, as on a disk that is full."""
