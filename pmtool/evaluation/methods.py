@@ -150,7 +150,7 @@ class PixelMiner:
             "model_name": sampler.bundle.manifest.name,
             "backend": sampler.backend,
             "precision": sampler.precision,
-            "window": sampler.estimate(scan.volume.shape, 1).window,
+            "window": list(sampler.estimate(scan.volume.shape, 1).window),
             "seed": sampler.options.seed,
             "mode": sampler.options.mode,
         }
