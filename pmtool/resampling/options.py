@@ -38,7 +38,7 @@ class Options:
     model
         A bundle's folder; the default model where it is None.
     device, backend, precision
-        See `pmtool.backends.selection.choose_engine`.
+        See `pmtool.backends.selection.working_engines`.
     seed
         Of the random numbers, in [0, 2**64).
     mode

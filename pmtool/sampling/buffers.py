@@ -108,7 +108,7 @@ class Buffers:
 
     @staticmethod
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
-        """Bytes that such buffers take; rows are neglected beside planes of a whole window."""
+        """Bytes that such buffers take; three rows of every line stand for all rows."""
         lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
         return ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
 

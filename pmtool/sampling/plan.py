@@ -52,7 +52,7 @@ class SamplerOptions:
     mode
         ``sample`` draws every pixel; ``median`` and ``mean`` take those of its distribution.
     device, backend, precision
-        See `pmtool.backends.selection.choose_engine`.
+        See `pmtool.backends.selection.working_engines`.
     """
 
     window: int | Literal["full"] | None = None

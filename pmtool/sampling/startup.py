@@ -25,7 +25,7 @@ from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.windows import SMALLEST, SUB_PATCH
 
 Loaded = dict[str, Backend]
-"""The model on every GPU of an engine; on the processor it is loaded for so many threads."""
+"""The model on every GPU of an engine, by device; empty for the processor."""
 
 
 def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engine, Loaded]:

@@ -40,6 +40,8 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
         raise InputError(f"{path} is damaged: restore it, or start another run") from error
     return state
@@ -60,7 +62,9 @@ def load_checkpoint(path: Path) -> PixelMiner:
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise InputError(f"{path} is not a checkpoint of pmtool's training") from error
+        raise InputError(
+            f"{path} is not a checkpoint of pmtool's training: give the {CHECKPOINT} of a run"
+        ) from error
     return network.eval()
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from pmtool.errors import OutputError
-from pmtool.system.files import write_bytes
+from pmtool.system.files import make_folder, write_bytes
 
 LOG = "log.csv"
 COLUMNS = (
@@ -56,12 +56,16 @@ class Log:
 
     def add_picture(self, picture: Image.Image, step: int) -> None:
         """Of samples, as a file of its own; raises `OutputError`."""
-        self.samples.mkdir(exist_ok=True)
+        make_folder(self.samples)
         buffer = BytesIO()
         picture.save(buffer, format="PNG")
         write_bytes(buffer.getvalue(), self.samples / f"{step:07d}.png")
-        self.board.add_image("samples", np.asarray(picture), step, dataformats="HW")
-        self.board.flush()
+        try:
+            self.board.add_image("samples", np.asarray(picture), step, dataformats="HW")
+            self.board.flush()
+        except OSError as error:
+            folder = self.board.log_dir
+            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _brief(row: dict[str, float]) -> dict[str, str]:
