@@ -1,0 +1,57 @@
+"""Weights between two models, and components a little wider: what a training run cannot do.
+
+    python benchmarks/blend.py A B --share 0.35 --scale 1.015 --out OUT.pt
+
+A and B are models' folders or training checkpoints of one network; OUT is for `pmtool train
+--start` and `pmtool export --checkpoint`. The default model is made so, see ablations.md.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import cast
+
+import click
+import torch
+from torch import Tensor
+from yardsticks import load
+
+from pmtool.cli.console import run_command
+from pmtool.errors import UsageError
+from pmtool.network import PixelMiner
+from pmtool.network.folding import folded_state, unfold
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("one", type=_FILE)
+@click.argument("other", type=_FILE)
+@click.option("--share", type=click.FloatRange(0, 1), default=1.0, help="Of B's weights.")
+@click.option("--scale", type=click.FloatRange(0, min_open=True), default=1.0)
+@click.option("--out", type=_FILE, required=True)
+def main(one: Path, other: Path, share: float, scale: float, out: Path) -> None:
+    """Mix two models and multiply the scales of all components."""
+    first, second = (load(path)[0] for path in (one, other))
+    if first.hyperparameters != second.hyperparameters:
+        raise UsageError(f"{one} and {other} are not the same network")
+    network = blend(first, second, share, scale)
+    sizes = network.hyperparameters.to_json()
+    torch.save({"hyperparameters": sizes, "averaged": network.state_dict()}, out)
+
+
+def blend(one: PixelMiner, other: PixelMiner, share: float, scale: float) -> PixelMiner:
+    """A network of weights ``share`` of the way, weight normalisation folded in."""
+    network = PixelMiner(one.hyperparameters)
+    ends = folded_state(one), folded_state(other)
+    unfold({name: torch.lerp(ends[0][name], ends[1][name], share) for name in ends[0]}, network)
+    log_scales = slice(2 * one.hyperparameters.mixtures, None)
+    with torch.no_grad():
+        cast(Tensor, network.output.bias)[log_scales] += math.log(scale)
+    return network
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
