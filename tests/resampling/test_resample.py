@@ -195,6 +195,21 @@ def test_an_interrupted_run_goes_on(ct_path: Path, tmp_path: Path, fake_sampler:
     assert np.array_equal(voxels(sitk.ReadImage(str(out))), expected)
 
 
+def test_room_is_asked_for_what_is_missing(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    module = "pmtool.resampling.resample.check_disk_for"
+    monkeypatch.setattr(module, lambda *given: asked.append(given[-1]))
+    fake_sampler.interrupt_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        pmtool.resample(ct_path, 0.625, tmp_path / "out.nrrd")
+    fake_sampler.interrupt_after = None
+    pmtool.resample(ct_path, 0.625, tmp_path / "out.nrrd", resume=True)
+    kept = 12 - (len(fake_sampler.calls) - 6)
+    assert asked == [12, 12 - kept]
+
+
 def test_a_complete_run_is_not_another_one(
     ct: sitk.Image, ct_path: Path, tmp_path: Path, fake_sampler: Any
 ) -> None:

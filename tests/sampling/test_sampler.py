@@ -267,6 +267,26 @@ def test_progress_reaches_the_number_of_slices(bundle: Bundle) -> None:
     assert told[-1] == pytest.approx(2)
 
 
+def test_progress_of_a_batch_that_is_repeated(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that runs out in the middle of a window takes back what was told of it."""
+    generate_lanes, failed = Lanes.generate, list[int]()
+
+    def short(lanes: Lanes, known: Any, known_rows: int, on_row: Any) -> Any:
+        if not failed:
+            failed.append(1)
+            on_row(0)
+            raise MemoryBudgetError("out of memory")
+        return generate_lanes(lanes, known, known_rows, on_row)
+
+    monkeypatch.setattr(Lanes, "generate", short)
+    told: list[float] = []
+    list(Sampler(bundle, SamplerOptions(threads=1)).generate(make_pairs((20, 20), 2), told.append))
+    assert failed
+    assert told[-1] == pytest.approx(2)
+
+
 def test_error_in_a_worker_is_raised(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ArithmeticError("broken")
@@ -305,6 +325,16 @@ def test_estimate(bundle: Bundle) -> None:
     assert (estimate.window, estimate.batch, estimate.workers) == ((64, 64), 3, 2)
     assert 0 < estimate.memory <= 2**34
     assert estimate.seconds_per_slice > 0
+
+
+def test_an_estimate_tells_both_sides_of_a_window(bundle: Bundle) -> None:
+    """Two that have one side in common make different slices."""
+    found = [
+        Sampler(bundle, SamplerOptions(window=window)).estimate((512, 300), 1).window
+        for window in (None, 192)
+    ]
+    assert found[0] != found[1]
+    assert max(found[0]) == max(found[1])
 
 
 def test_too_little_memory(bundle: Bundle) -> None:
