@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 
-from pmtool.benchmark.floor import GRAPHS, loads, window_pixels
+from pmtool.benchmark.floor import PARTS, loads, window_pixels
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 
 SHAPE = 512, 512
@@ -34,7 +34,7 @@ def table(peak: float) -> str:
 
 def _cells(hyperparameters: Hyperparameters, window: int, peak: float) -> list[str]:
     found = loads(hyperparameters, SHAPE, (window, window))
-    operations = [found[graph].operations for graph in GRAPHS]
+    operations = [found[graph].operations for graph in PARTS]
     total, generated = window_pixels(SHAPE, (window, window))
     return [
         *(str(x) for x in (hyperparameters.channels, hyperparameters.encoder, window)),

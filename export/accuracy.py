@@ -13,22 +13,18 @@ import numpy as np
 import onnx
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.pixels import is_pixel_graph
 from pmtool.backends.protocol import Backend, Precision
 from pmtool.errors import UsageError
 from pmtool.export.check import differences
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import WIDTHS
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.graphs.layout import Layout
+from pmtool.graphs.names import GRAPHS, is_pixel_graph
 from pmtool.models.bundle import Bundle
 
 if TYPE_CHECKING:
     from pmtool.backends.tensorrt import TensorRTBackend
 
-GRAPHS = (
-    "window",
-    *(f"{kind}{d}" for kind in ("row", "known", "quantile", "mean") for d in range(1, LEVELS + 1)),
-)
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 5e-2, "bfloat16": 0.4}
 """In half types about four times what rounding alone does to the default model."""
 WIDE_LANES = 2

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Array, Backend, Floats, Memory
 from pmtool.graphs.layout import Layout
+from pmtool.graphs.names import kind_and_depth
 from pmtool.sampling.buffers import Buffers
 
 if TYPE_CHECKING:
@@ -84,9 +85,9 @@ def graph_arrays(
     between = rng.uniform(-0.8, 0.8, buffers.above.shape)
     for slices in (buffers.above, buffers.below):
         memory.upload(slices, (between + rng.normal(0, 0.03, between.shape)).astype(np.float32))
-    if graph == "window":
+    kind, depth = kind_and_depth(graph)
+    if kind == "window":
         return buffers.window(0)
-    kind, depth = graph[:-1], int(graph[-1])
     if kind == "row":
         return buffers.row(depth)
     known = width - GENERATED

@@ -53,7 +53,8 @@ struct Choice {
         const float* found = parameters + i * stride + k;
         const float middle = outer[2 * count], log_scale = outer[2 * count + 1];
         const float mean = middle + exp(log_scale) * clip(found[targets], COMPONENT_MAX);
-        const float log_width = fmax(log_scale + found[2 * targets], LOG_SCALE_MIN);
+        const float relative = fmin(found[2 * targets], COMPONENT_LOG_SCALE_MAX);
+        const float log_width = fmax(log_scale + relative, LOG_SCALE_MIN);
         own[k] = found[0];
         own[2 * count + k] = mean;
         own[3 * count + k] = exp(-log_width);

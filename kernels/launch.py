@@ -6,15 +6,14 @@ CPU, by ``__array_interface__``): C-contiguous float32.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.errors import UsageError
 from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.graphs.names import kind_and_depth
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
 from pmtool.pixels.uniforms import Places
@@ -118,7 +117,7 @@ class PixelRowProgram:
         arrays: Arrays,
         tile: int | None = None,
     ) -> None:
-        self.chooser, self.depth = parse_graph(graph)
+        self.chooser, self.depth = kind_and_depth(graph)
         self.weights, self.arrays = weights, dict(arrays)
         launcher, packed = weights.launcher, weights.packed
         self.launcher, self.packed = launcher, packed
@@ -175,14 +174,6 @@ class PixelRowProgram:
             *_words(placement.weights[level]),
             *(sum(sizes[:level]), sizes[level]),
         ]
-
-
-def parse_graph(graph: str) -> tuple[str, int]:
-    """Chooser and depth of a pixel graph's name."""
-    found = re.fullmatch(r"(quantile|mean)([123])", graph)
-    if found is None:
-        raise UsageError(f"{graph} is no pixel graph: quantile1 to quantile3 or mean1 to mean3")
-    return found[1], int(found[2])
 
 
 def _words(place: Place) -> tuple[int, int]:

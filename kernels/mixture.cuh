@@ -7,6 +7,7 @@
 static const int SEARCH_BITS = 4;  // decided at once, as in pmtool/graphs/choose.py
 static const float RESIDUAL_MAX = 16;    // pmtool/models/hyperparameters.py
 static const float COMPONENT_MAX = 4;    // pmtool/models/hyperparameters.py
+static const float COMPONENT_LOG_SCALE_MAX = 0;  // pmtool/models/hyperparameters.py
 static const float LOG_SCALE_MIN = -7;   // pmtool/models/hyperparameters.py
 
 DEVICE float clip(float x, float limit) { return fmin(fmax(x, -limit), limit); }

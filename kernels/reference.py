@@ -12,9 +12,10 @@ import numpy as np
 
 from pmtool.backends.protocol import Floats, Precision
 from pmtool.graphs.layout import LEVELS, Layout
-from pmtool.kernels.launch import parse_graph
+from pmtool.graphs.names import kind_and_depth
 from pmtool.kernels.packing import FORMATS, Weights
 from pmtool.models.hyperparameters import (
+    COMPONENT_LOG_SCALE_MAX,
     COMPONENT_MAX,
     LOG_SCALE_MIN,
     RESIDUAL_MAX,
@@ -59,7 +60,7 @@ class _PixelRow:
     ) -> None:
         self.hyperparameters, self.weights, self.precision = hyperparameters, weights, precision
         self.layout = Layout(hyperparameters)
-        self.chooser, self.depth = parse_graph(graph)
+        self.chooser, self.depth = kind_and_depth(graph)
         self.arrays = arrays
         lines = [line.name for line in self.layout.lines("h", self.depth)]
         self.lines: dict[str, list[Real]] = {
@@ -144,7 +145,8 @@ class _PixelRow:
         found = self._product([_elu(h)], "output.matrix") + self.weights["output.bias"]
         logits, means, log_scales = np.split(found, 3, axis=1)
         means = mean + np.exp(log_scale) * means.clip(-COMPONENT_MAX, COMPONENT_MAX)
-        log_scales = np.maximum(log_scale + log_scales, LOG_SCALE_MIN)
+        log_scales = log_scale + np.minimum(log_scales, COMPONENT_LOG_SCALE_MAX)
+        log_scales = np.maximum(log_scales, LOG_SCALE_MIN)
         outer_logits, outer_means, inverse = np.split(outer[:, :-2], 3, axis=1)
         parts = (logits, outer_logits), (means, outer_means), (log_scales, -np.log(inverse))
         whole = mixture.Mixture(*(np.concatenate(part, axis=1) for part in parts))

@@ -11,7 +11,7 @@ import numpy as np
 
 from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-from pmtool.backends.pixels import PixelKernel, Pixels, is_pixel_graph
+from pmtool.backends.pixels import PixelKernel, Pixels
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
@@ -20,6 +20,7 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
+from pmtool.graphs.names import is_pixel_graph
 from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
 from pmtool.system.extras import require

@@ -38,8 +38,3 @@ class PixelKernel:
             packed = pack(weights, self.bundle.hyperparameters, self.precision)
             self._weights = PixelWeights(self.device, packed)
         return PixelRowProgram(self._weights, graph, dict(arrays))
-
-
-def is_pixel_graph(graph: str) -> bool:
-    """Whether a graph generates pixels."""
-    return graph.startswith(("quantile", "mean"))

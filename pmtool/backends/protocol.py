@@ -69,8 +69,7 @@ class Program(Protocol):
 class Backend(Protocol):
     """An engine with a loaded model on a device.
 
-    Graphs are called ``window``, ``row<depth>``, ``known<depth>``, and ``quantile<depth>`` or
-    ``mean<depth>`` for the pixel graph by its way of choosing.
+    Its graphs are those of `pmtool.graphs.names`.
 
     Attributes
     ----------

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from pmtool.backends import Backend, Program
 from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Memory, Precision
-from pmtool.benchmark.floor import GRAPHS, window_pixels
+from pmtool.benchmark.floor import PARTS, window_pixels
+from pmtool.graphs.names import CHOOSERS, kind_and_depth
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan, SamplerOptions, operations
@@ -23,12 +24,12 @@ from pmtool.sampling.sampler import Sampler
 Slice = NDArray[np.int16]
 Progress = Callable[[float], None]
 
-KINDS = {"window": "window", "row": "row", "known": "row", "quantile": "pixel", "mean": "pixel"}
-"""What `pmtool bench` calls a graph, by its name without the depth."""
+_PART_OF = {"window": "window", "row": "row", "known": "row"} | dict.fromkeys(CHOOSERS, "pixel")
+"""Parts of the work, by the kind of the graph that does it."""
 
 
 class Clock:
-    """Seconds spent, by kind of graph; several threads may tell it of theirs.
+    """Seconds spent, by part of the work; several threads may tell it of theirs.
 
     Attributes
     ----------
@@ -41,10 +42,10 @@ class Clock:
         self.running = running
         self._lock = threading.Lock()
 
-    def add(self, kind: str, seconds: float) -> None:
+    def add(self, part: str, seconds: float) -> None:
         """Count seconds."""
         with self._lock:
-            self.seconds[kind] += seconds  # type: ignore[assignment]  # typeshed: int
+            self.seconds[part] += seconds  # type: ignore[assignment]  # typeshed: int
 
 
 class TimedBackend:
@@ -58,13 +59,13 @@ class TimedBackend:
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
-        kind = KINDS[graph.rstrip("0123456789")]
-        return _TimedProgram(self.backend.bind(graph, arrays), kind, self.clock, self.memory)
+        part = _PART_OF[kind_and_depth(graph)[0]]
+        return _TimedProgram(self.backend.bind(graph, arrays), part, self.clock, self.memory)
 
 
 class _TimedProgram(NamedTuple):
     program: Program
-    kind: str
+    part: str
     clock: Clock
     memory: Memory
 
@@ -73,7 +74,7 @@ class _TimedProgram(NamedTuple):
         self.program.run()
         if self.clock.running:
             self.memory.wait()
-            self.clock.add(self.kind, time.perf_counter() - start)
+            self.clock.add(self.part, time.perf_counter() - start)
 
 
 class TimedSampler(Sampler):
@@ -170,7 +171,7 @@ def run_cached(
 
 
 def _shares(clock: Clock, worked: float) -> dict[str, float]:
-    shares = {kind: clock.seconds[kind] / worked for kind in GRAPHS}
+    shares = {part: clock.seconds[part] / worked for part in PARTS}
     return {**shares, "driver": 1 - sum(shares.values())}
 
 

@@ -15,8 +15,8 @@ from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.windows import wavefronts
 
-GRAPHS = ("window", "row", "pixel")
-"""Kinds of graphs that work and time are told by; the known graph counts among the row's."""
+PARTS = ("window", "row", "pixel")
+"""Of the work, by the graphs that do it; the known graph's counts among the row graph's."""
 KERNELS = {"v": (2, 3), "h": (2, 2)}
 COMPOSED = {"v": 15, "h": 9}
 """Taps of merge after pair: 3x5 and 3x3; a row of the horizontal stack's are the pixel graph's."""
@@ -44,7 +44,7 @@ class Load(NamedTuple):
 def loads(
     hyperparameters: Hyperparameters, shape: tuple[int, int], window: tuple[int, int]
 ) -> dict[str, Load]:
-    """What one slice takes, by `GRAPHS`.
+    """What one slice takes, by `PARTS`.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def loads(
     work, moved = multiplications(hyperparameters), bytes_moved(Layout(hyperparameters))
     total, generated = window_pixels(shape, window)
     operations, traffic = (_by_graph(x, total, generated) for x in (work, moved))
-    return {graph: Load(2 * operations[graph], traffic[graph]) for graph in GRAPHS}
+    return {graph: Load(2 * operations[graph], traffic[graph]) for graph in PARTS}
 
 
 def floor(load: Load, operations_per_second: float, bytes_per_second: float) -> float:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pmtool.backends.devices import CPU
-from pmtool.benchmark.floor import GRAPHS
+from pmtool.benchmark.floor import PARTS
 
 Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
@@ -118,7 +118,7 @@ def _peers(runs: Iterable[Values]) -> list[str]:
 def _breakdown(values: Values) -> str:
     """By graph, beside the floor."""
     timed = [run for run in values["runs"] if run["shares"]]
-    heading = ["s / slice (times the floor)", *GRAPHS, "driver", "all", "GFLOPS"]
+    heading = ["s / slice (times the floor)", *PARTS, "driver", "all", "GFLOPS"]
     table = markdown(heading, [_breakdown_row(run) for run in timed])
     told = [
         f"{x['device']} {x['precision']}: {_number(x['gemm_gflops'])} GFLOPS, "
@@ -143,7 +143,7 @@ def _breakdown_row(run: Values) -> list[str]:
 
     return [
         run["name"],
-        *(cell(seconds[graph], floor.get(graph)) for graph in GRAPHS),
+        *(cell(seconds[graph], floor.get(graph)) for graph in PARTS),
         _number(seconds["driver"]),
         cell(per_slice, sum(floor.values())),
         _number(run["gflops"]),

@@ -7,7 +7,7 @@ from io import BytesIO
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from pmtool.benchmark.floor import GRAPHS
+from pmtool.benchmark.floor import PARTS
 from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import PAIRS, Scaling
 from pmtool.evaluation.plots import COLOURS
@@ -37,7 +37,7 @@ def draw(report: Report) -> bytes:
 def _draw_runs(axes: Axes, runs: Sequence[Run]) -> None:
     """Seconds a slice by graph, and the floor of all graphs."""
     names, left = [run.name for run in runs], [0.0] * len(runs)
-    for graph, colour in zip((*GRAPHS, "driver"), COLOURS, strict=False):
+    for graph, colour in zip((*PARTS, "driver"), COLOURS, strict=False):
         widths = [(run.shares or {}).get(graph, 0) * run.seconds_per_slice for run in runs]
         axes.barh(names, widths, left=left, color=colour, label=graph)
         left = [a + b for a, b in zip(left, widths, strict=True)]

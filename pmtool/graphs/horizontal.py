@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pmtool.graphs import ops
 from pmtool.graphs.composition import column_matrix, target_kernel, upsample_matrix
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.graphs.layout import LEVELS, Layout, carries
 from pmtool.graphs.row import gated_layers, shortcut_matrix
 from pmtool.network.layers import Block, GatedLayer, Layers
 from pmtool.network.pixelminer import PixelMiner
@@ -88,11 +88,11 @@ class KnownGraph(nn.Module):
     def __init__(self, network: PixelMiner, depth: int) -> None:
         super().__init__()
         self.weights = HorizontalWeights(network, depth)
-        carry = [f"h{depth - 1}_carry"] if depth < LEVELS else []
-        self.inputs = ["residuals", *(f"h_shares{level}" for level in range(depth)), *carry]
+        read, written = carries("h", depth)
+        self.inputs = ["residuals", *(f"h_shares{level}" for level in range(depth)), *read]
         lines = self.weights.layout.lines("h", depth)
-        carries = [f"h{level}_carry_next" for level in range(depth - 1)]
-        self.outputs = [*(f"{line.name}_last" for line in lines), *carries]
+        moved_on = [f"{carry}_next" for carry in written]
+        self.outputs = [*(f"{line.name}_last" for line in lines), *moved_on]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         results = _KnownColumns(self.weights, dict(zip(self.inputs, tensors, strict=True))).run()

@@ -22,6 +22,22 @@ def depth_of_row(row: int) -> int:
     return 3 if row % 4 == 0 else 2 if row % 2 == 0 else 1
 
 
+class Carries(NamedTuple):
+    """Names of the carries of one stack that a row's graphs read and write."""
+
+    read: list[str]
+    written: list[str]
+
+
+def carries(stack: str, depth: int) -> Carries:
+    """Those of a stack (``"v"`` or ``"h"``) in a row that touches ``depth`` levels.
+
+    The level below the deepest one is read, if there is one; those between levels are written.
+    """
+    names = [f"{stack}{level}_carry" for level in range(LEVELS - 1)]
+    return Carries(names[depth - 1 : depth], names[: depth - 1])
+
+
 class Line(NamedTuple):
     """A convolution's input: its name, level and channels."""
 
@@ -52,10 +68,6 @@ class Layout:
             if level < LEVELS - 1:
                 lines.append(Line(f"{stack}{level}_strided", level, c))
         return lines
-
-    def carry(self, stack: str, level: int) -> Line:
-        """The carry of a stack into a level."""
-        return Line(f"{stack}{level}_carry", level, self.hyperparameters.channels)
 
     def shares(self, level: int) -> list[int]:
         """Channels of one stack's shares: the first block's, then two for every gated layer."""

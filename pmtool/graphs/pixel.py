@@ -8,8 +8,13 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.graphs.layout import COLUMNS, LEVELS
-from pmtool.models.hyperparameters import COMPONENT_MAX, LOG_SCALE_MIN, RESIDUAL_MAX
+from pmtool.graphs.layout import COLUMNS, LEVELS, carries
+from pmtool.models.hyperparameters import (
+    COMPONENT_LOG_SCALE_MAX,
+    COMPONENT_MAX,
+    LOG_SCALE_MIN,
+    RESIDUAL_MAX,
+)
 from pmtool.network.pixelminer import PixelMiner
 
 
@@ -37,12 +42,11 @@ class PixelGraph(nn.Module):
         lines = [line.name for line in layout.lines("h", depth)]
         levels = range(depth)
         self.states = ["previous", *(f"{x}_before{i}" for x in lines for i in (2, 1))]
-        carry = [f"h{depth - 1}_carry"] if depth < LEVELS else []
-        self.scanned = [*(f"h_shares{x}" for x in levels), "mixture", "tails", *carry]
-        carries = [f"h{level}_carry_next" for level in range(depth - 1)]
+        read, written = carries("h", depth)
+        self.scanned = [*(f"h_shares{x}" for x in levels), "mixture", "tails", *read]
         self.inputs = [*self.states, *self.scanned]
-        lasts = [f"{line}_last" for line in lines]
-        self.results = ["pixels", "residuals", "parameters", *lasts, *carries]
+        moved_on = [*(f"{line}_last" for line in lines), *(f"{carry}_next" for carry in written)]
+        self.results = ["pixels", "residuals", "parameters", *moved_on]
         self.outputs = [*(f"{name}_next" for name in self.states), *self.results]
 
     @property
@@ -73,8 +77,8 @@ class _Columns:
         midpoint = mean, log_scale, torch.exp(log_scale), torch.exp(-log_scale)
         self.midpoint = [part.unbind() for part in midpoint]
         self.tails = self._columns("tails")
-        deepest = f"h{self.depth - 1}_carry"
-        self.carry = self._columns(deepest) if self.depth < LEVELS else ()
+        read = carries("h", self.depth).read
+        self.carry = self._columns(read[0]) if read else ()
         self.upsampled: list[list[Tensor]] = [[] for _ in range(self.depth)]
         self.carry_next: list[list[Tensor]] = [[] for _ in range(self.depth)]
         self.residuals = [values["previous"]]
@@ -150,7 +154,8 @@ class _Columns:
         )
         mean, log_scale, scale, inverse_scale = (part[x] for part in self.midpoint)
         means = mean + scale * means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
-        log_scales = (log_scale + log_scales).clamp(min=LOG_SCALE_MIN)
+        log_scales = log_scale + log_scales.clamp(max=COMPONENT_LOG_SCALE_MAX)
+        log_scales = log_scales.clamp(min=LOG_SCALE_MIN)
         components = choose.Components(
             torch.softmax(torch.cat((logits, outer_logits), dim=1), dim=1),
             torch.cat((means, outer_means), dim=1),

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from pmtool.graphs import ops
 from pmtool.graphs.composition import as_matrix, edge_kernel, target_kernel, upsample_matrix
-from pmtool.graphs.layout import LEVELS, Layout, Line
+from pmtool.graphs.layout import LEVELS, Layout, carries
 from pmtool.network.layers import Block, GatedLayer, Layers, Upsample
 from pmtool.network.pixelminer import PixelMiner
 
@@ -140,11 +140,10 @@ class RowGraph(nn.Module):
         levels = range(self.depth)
         caches = [f"{line.name}_cache" for s in "vh" for line in self.layout.lines(s, self.depth)]
         lasts = [f"{line.name}_last" for line in self.layout.lines("h", self.depth)]
-        carry = [f"v{self.depth - 1}_carry"] if self.depth < LEVELS else []
-        inputs = ["residuals", *(f"shares{level}" for level in levels), *caches, *lasts, *carry]
-        carries = [f"v{level}_carry_next" for level in range(self.depth - 1)]
-        moved_on = [f"{name}_next" for name in caches]
-        return inputs, [*(f"h_shares{level}" for level in levels), *moved_on, *carries]
+        read, written = carries("v", self.depth)
+        inputs = ["residuals", *(f"shares{level}" for level in levels), *caches, *lasts, *read]
+        moved_on = [f"{name}_next" for name in (*caches, *written)]
+        return inputs, [*(f"h_shares{level}" for level in levels), *moved_on]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         values = dict(zip(self.inputs, tensors, strict=True))
@@ -198,7 +197,7 @@ class _Row:
 
     def _strided(self, level: int, v: Tensor) -> Tensor:
         graph, name = self.graph, f"{level - 1}_strided"
-        rows = self._earlier(Line(f"h{name}", level - 1, v.shape[-1]))
+        rows = self._earlier(f"h{name}")
         self.h_shares[level].append(
             self.shares[f"h{level}"].pop(0) + graph.h_strided[level - 1](rows)
         )
@@ -209,7 +208,7 @@ class _Row:
         """The level below is not touched by this row, but will read it later."""
         if level < LEVELS - 1:
             self._with_cache(f"v{level}_strided", v)
-            self._earlier(Line(f"h{level}_strided", level, v.shape[-1]))
+            self._earlier(f"h{level}_strided")
 
     def _layer(self, level: int, layer: int, v: Tensor, skip: Tensor | None) -> Tensor:
         vertical = self.graph.vertical[level][layer]
@@ -226,9 +225,9 @@ class _Row:
     def _horizontal_shares(self, level: int, layer: int, v: Tensor) -> None:
         horizontal = self.graph.horizontal[level][layer]
         vertical = self.graph.vertical[level][layer]
-        shares, width = self.shares[f"h{level}"], 2 * v.shape[-1]
-        first = horizontal.first(self._earlier(Line(f"h{level}_{layer}_first", level, width)))
-        second = horizontal.second(self._earlier(Line(f"h{level}_{layer}_second", level, width)))
+        shares, name = self.shares[f"h{level}"], f"h{level}_{layer}"
+        first = horizontal.first(self._earlier(f"{name}_first"))
+        second = horizontal.second(self._earlier(f"{name}_second"))
         to_horizontal = ops.product(ops.concat_elu(v), vertical.get_buffer("to_horizontal"))
         first = first + shares.pop(0) + to_horizontal
         self.h_shares[level] += [first, second + shares.pop(0)]
@@ -239,8 +238,9 @@ class _Row:
         self.results[f"{line}_cache_next"] = rows[..., x.shape[-1] :]
         return rows
 
-    def _earlier(self, line: Line) -> Tensor:
+    def _earlier(self, line: str) -> Tensor:
         """The two rows before this one; keeps the last for the next row."""
-        rows = torch.cat((self.values[f"{line.name}_cache"], self.values[f"{line.name}_last"]), -1)
-        self.results[f"{line.name}_cache_next"] = rows[..., line.channels :]
+        last = self.values[f"{line}_last"]
+        rows = torch.cat((self.values[f"{line}_cache"], last), dim=-1)
+        self.results[f"{line}_cache_next"] = rows[..., last.shape[-1] :]
         return rows

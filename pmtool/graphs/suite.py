@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pmtool.graphs.horizontal import KnownGraph
-from pmtool.graphs.layout import LEVELS
+from pmtool.graphs.names import CHOOSERS, DEPTHS
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.row import RowGraph
 from pmtool.graphs.window import WindowGraph
@@ -11,14 +11,13 @@ from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 
 Graph = WindowGraph | RowGraph | KnownGraph | PixelGraph
-CHOOSERS = ("quantile", "mean")
 
 
 def graph_suite(network: PixelMiner) -> dict[str, Graph]:
-    """The graphs of a network, by the names that `Backend` uses."""
+    """The graphs of a network, by name, see `pmtool.graphs.names`."""
     folded = folded_network(network.hyperparameters, folded_state(network))
     suite: dict[str, Graph] = {"window": WindowGraph(folded)}
-    for depth in range(1, LEVELS + 1):
+    for depth in DEPTHS:
         suite[f"row{depth}"] = RowGraph(folded, depth)
         suite[f"known{depth}"] = KnownGraph(folded, depth)
         for chooser in CHOOSERS:

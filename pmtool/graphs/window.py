@@ -12,7 +12,6 @@ from torch.nn import functional as F
 from pmtool.graphs import ops
 from pmtool.graphs.composition import parts
 from pmtool.graphs.layout import LEVELS, Layout
-from pmtool.models.hyperparameters import COMPONENT_MAX, LOG_SCALE_MIN
 from pmtool.network.encoder import Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer, depths
 from pmtool.network.pixelminer import PixelMiner, Stack
@@ -130,9 +129,8 @@ class WindowGraph(nn.Module):
     def _mixture(self, h: Outer, midpoint: Midpoint) -> Tensor:
         outputs = _both(lambda x: self.network.output(F.elu(x)).chunk(3, dim=1), h)
         logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
-        means = means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
-        means = midpoint.mean + torch.exp(midpoint.log_scale) * means
-        inverse = torch.exp(-(midpoint.log_scale + log_scales).clamp(min=LOG_SCALE_MIN))
+        means, log_scales = midpoint.components(means, log_scales)
+        inverse = torch.exp(-log_scales)
         return torch.cat((logits, means, inverse, midpoint.mean, midpoint.log_scale), dim=1)
 
 

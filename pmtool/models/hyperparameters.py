@@ -16,6 +16,11 @@ COMPONENT_MAX = 4.0
 
 Without it samples can drift away in streaks and coarse noise, each pixel led on by those before.
 """
+COMPONENT_LOG_SCALE_MAX = 0.0
+"""Limit of a component's log-scale above the midpoint's: none is wider than what knows less.
+
+Without it a pixel far from all others is drawn now and then, and leads those after it further away.
+"""
 LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
 """Limits of the midpoint's log-scale; the lower one is that of the components too."""
 _LARGEST = 1 << 15

@@ -1,6 +1,6 @@
 """The PixelMiner network in PyTorch, to be read beside the paper."""
 
-from pmtool.network.likelihood import bits_per_pixel, log_probability
+from pmtool.network.likelihood import bits_per_pixel, log_probability, standard_deviation
 from pmtool.network.pixelminer import Mixture, PixelMiner
 
-__all__ = ["Mixture", "PixelMiner", "bits_per_pixel", "log_probability"]
+__all__ = ["Mixture", "PixelMiner", "bits_per_pixel", "log_probability", "standard_deviation"]

@@ -11,7 +11,13 @@ from typing import NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from pmtool.models.hyperparameters import LOG_SCALE_MAX, LOG_SCALE_MIN, RESIDUAL_MAX
+from pmtool.models.hyperparameters import (
+    COMPONENT_LOG_SCALE_MAX,
+    COMPONENT_MAX,
+    LOG_SCALE_MAX,
+    LOG_SCALE_MIN,
+    RESIDUAL_MAX,
+)
 from pmtool.network.layers import Layers
 
 MEAN_UNIT = 0.1
@@ -43,6 +49,12 @@ class Midpoint(NamedTuple):
         """Pixels relative to the midpoint, in units of its scale, and limited."""
         standardised = (pixels - self.mean) * torch.exp(-self.log_scale)
         return standardised.clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
+
+    def components(self, means: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and log-scales in units of pixels, of those relative to the midpoint, limited."""
+        means = means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
+        log_scales = self.log_scale + log_scales.clamp(max=COMPONENT_LOG_SCALE_MAX)
+        return self.mean + torch.exp(self.log_scale) * means, log_scales.clamp(min=LOG_SCALE_MIN)
 
 
 def cropped(x: Tensor, margin: int) -> Tensor:

@@ -42,3 +42,11 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
 def bits_per_pixel(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
     """Mean negative log2-likelihood of the pixels: a scalar."""
     return -log_probability(mixture, target, bits).mean() / math.log(2)
+
+
+def standard_deviation(mixture: Mixture) -> Tensor:
+    """Of every pixel's continuous mixture: ``(N, 3 K, H, W) -> (N, 1, H, W)``."""
+    weights = torch.softmax(mixture.logits, dim=1)
+    centred = mixture.means - (weights * mixture.means).sum(dim=1, keepdim=True)
+    variances = centred.square() + (math.pi * torch.exp(mixture.log_scales)).square() / 3
+    return (weights * variances).sum(dim=1, keepdim=True).sqrt()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.models.hyperparameters import COMPONENT_MAX, LOG_SCALE_MIN, Hyperparameters
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.encoder import Encoder, Midpoint, cropped, no_midpoint
 from pmtool.network.layers import (
     Block,
@@ -160,7 +160,4 @@ class PixelMiner(nn.Module):
         out_above, out_below, out_target = depths(self.output(features).float())
         outputs = (out.chunk(3, dim=1) for out in (out_above, out_target, out_below))
         logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
-        means = means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
-        means = midpoint.mean + torch.exp(midpoint.log_scale) * means
-        log_scales = midpoint.log_scale + log_scales
-        return Mixture(logits, means, log_scales.clamp(min=LOG_SCALE_MIN))
+        return Mixture(logits, *midpoint.components(means, log_scales))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil, prod
 
 from pmtool.backends.protocol import Array, Memory
-from pmtool.graphs.layout import COLUMNS, LEVELS, Layout
+from pmtool.graphs.layout import COLUMNS, LEVELS, Layout, carries
 
 MARGIN = 2
 """Columns of zeros on the left of a line of the horizontal stack: what its first column sees."""
@@ -93,8 +93,9 @@ class Buffers:
         for line in layout.lines("h"):
             self._add(f"{line.name}_cache", line.level, line.channels)
             self._add(f"{line.name}_last", line.level, line.channels, MARGIN)
-        for carry in (layout.carry(stack, level) for stack in "vh" for level in range(LEVELS - 1)):
-            self._add(carry.name, carry.level, carry.channels)
+        for stack in "vh":
+            for level, carry in enumerate(carries(stack, LEVELS).written):
+                self._add(carry, level, layout.hyperparameters.channels)
 
     def _add(self, name: str, level: int, channels: int, margin: int = 0) -> None:
         self.levels[name] = level
@@ -201,9 +202,8 @@ class Buffers:
 
     def _carries(self, stack: str, depth: int, first: int, last: int) -> dict[str, Array]:
         """The carry that a depth reads, and those that it writes."""
-        names = {f"{stack}{x}_carry_next": f"{stack}{x}_carry" for x in range(depth - 1)}
-        if depth < LEVELS:
-            names[f"{stack}{depth - 1}_carry"] = f"{stack}{depth - 1}_carry"
+        read, written = carries(stack, depth)
+        names = {carry: carry for carry in read} | {f"{carry}_next": carry for carry in written}
         return {name: self._columns(carry, first, last) for name, carry in names.items()}
 
     def _columns(self, name: str, first: int = 0, last: int | None = None) -> Array:

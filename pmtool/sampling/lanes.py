@@ -13,12 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Backend, Floats, Program
-from pmtool.graphs.layout import LEVELS, depth_of_row
+from pmtool.graphs.layout import depth_of_row
+from pmtool.graphs.names import DEPTHS
 from pmtool.pixels.mixture import Mode, nearer_tail
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.buffers import Buffers
-
-DEPTHS = range(1, LEVELS + 1)
 
 
 class Lanes:

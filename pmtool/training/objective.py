@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel, standard_deviation
 from pmtool.network.encoder import Midpoint
 
 ERROR_UNIT_HU = 50.0
@@ -73,18 +73,20 @@ class Objective(nn.Module):
         if self.encoder:
             bits, total = midpoint_bits, of_midpoint
         else:
-            context = self._context(target, midpoint)
+            context = self._context(midpoint, above, target, below)
             mixture = self.network.mixture(midpoint, above, context, below)
             bits = bits_per_pixel(mixture, target, self.network.hyperparameters.bits)
             total = bits + of_midpoint if self.joint else bits
         return Losses(total, *(x.detach() for x in (bits, midpoint_bits, error)))
 
-    def _context(self, target: Tensor, midpoint: Midpoint) -> Tensor:
+    def _context(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Tensor:
         """The pixels that the network sees before each one: of every crop with noise of its own."""
         if not self.training or not self.context_noise:
             return target
+        with torch.no_grad():
+            deviation = standard_deviation(self.network.mixture(midpoint, above, target, below))
         strength = self.context_noise * torch.rand_like(target[:, :1, :1, :1])
-        return target + strength * torch.randn_like(target) * midpoint.log_scale.detach().exp()
+        return target + strength * deviation * torch.randn_like(target)
 
     def _of_midpoint(self, midpoint: Midpoint, target: Tensor) -> tuple[Tensor, Tensor]:
         """Bits per pixel and mean absolute error in HU."""

@@ -107,8 +107,8 @@ class OptimiserSettings(PhaseSettings):
     dropout
         Probability in the gated layers.
     context_noise
-        Most noise on the pixels that come before, in units of the midpoint's scale: the network
-        gets used to pixels that are not the true ones, as its own are not.
+        Most noise on the pixels that come before, in standard deviations of what the network
+        predicts for them: it gets used to pixels that are not the true ones, as its own are not.
     precision
         ``bf16-mixed`` or ``32-true``; validation is in float32 always.
     compile

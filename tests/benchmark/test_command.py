@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pmtool.benchmark.floor import GRAPHS
+from pmtool.benchmark.floor import PARTS
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peer_runs import COMPILED
 from pmtool.cli.console import run_command
@@ -97,9 +97,9 @@ def test_bench(
     assert [run["batch"] for run in (cached, other)] == [2, 1]
     assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
     assert cached["start"] > 0
-    assert all(cached["shares"][graph] > 0 for graph in GRAPHS)
+    assert all(cached["shares"][graph] > 0 for graph in PARTS)
     assert sum(cached["shares"].values()) == pytest.approx(1)
-    assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in GRAPHS)
+    assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in PARTS)
     assert values["quality"][other["name"]]["epr"]["difference"] == 0  # batches change no pixel
     assert [run["batch"] for run in peers] == [1, 1, 2]
     assert all(run["equal_pixels"] >= 63 / 64 for run in peers)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from pmtool.benchmark.floor import GRAPHS, Load, floor, loads, multiplications, window_pixels
+from pmtool.benchmark.floor import PARTS, Load, floor, loads, multiplications, window_pixels
 from pmtool.graphs.suite import graph_suite
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
@@ -50,7 +50,7 @@ def test_loads_are_of_all_windows() -> None:
     shape, window = (96, 128), (64, 64)
     assert window_pixels(shape, window) == (2 * 3 * 64**2, 96 * 128)
     work, found = multiplications(COMPACT), loads(COMPACT, shape, window)
-    assert list(found) == list(GRAPHS)
+    assert list(found) == list(PARTS)
     assert found["window"].operations == 2 * work.window * 6 * 64**2
     assert found["pixel"].operations == 2 * work.pixel * 96 * 128
     known = 6 * 64**2 - 96 * 128

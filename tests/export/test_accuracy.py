@@ -14,9 +14,10 @@ from pmtool.backends.protocol import Backend, Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import UsageError
 from pmtool.export import precision
-from pmtool.export.accuracy import GRAPHS, TOLERANCES, RoundingBackend, rounding_errors
+from pmtool.export.accuracy import TOLERANCES, RoundingBackend, rounding_errors
 from pmtool.export.check import differences
 from pmtool.graphs.layout import Layout
+from pmtool.graphs.names import GRAPHS
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import ENCODER_MARGIN
 from pmtool.phantom.chest import chest_phantom

@@ -17,7 +17,7 @@ from pmtool.cli.main import cli
 from pmtool.errors import ModelError
 from pmtool.export import bundle as export
 from pmtool.export.weights import WeightStore, refer, take_out
-from pmtool.graphs.suite import CHOOSERS
+from pmtool.graphs.names import CHOOSERS
 from pmtool.models.bundle import (
     CARD,
     MANIFEST,

@@ -17,11 +17,10 @@ from pmtool.export import tensorrt as building
 from pmtool.export.engines import engine_graph
 from pmtool.export.profiles import MAX_WINDOWS, profiles, shapes
 from pmtool.export.tensorrt import build_engine, check_driver, tensorrt
-from pmtool.graphs.suite import CHOOSERS
+from pmtool.graphs.names import GRAPHS
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import COMPACT, PAPER
 
-GRAPHS = ["window", *(f"{kind}{d}" for kind in ("row", "known", *CHOOSERS) for d in (1, 2, 3))]
 GPU = Gpu("NVIDIA H200", "9.0", "570.86.15")
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pmtool.models.hyperparameters import (
+    COMPONENT_LOG_SCALE_MAX,
     COMPONENT_MAX,
     LOG_SCALE_MAX,
     LOG_SCALE_MIN,
@@ -18,7 +19,13 @@ from pmtool.models.hyperparameters import (
     RESIDUAL_MAX,
     Hyperparameters,
 )
-from pmtool.network import Mixture, PixelMiner, bits_per_pixel, log_probability
+from pmtool.network import (
+    Mixture,
+    PixelMiner,
+    bits_per_pixel,
+    log_probability,
+    standard_deviation,
+)
 from pmtool.network.encoder import Encoder
 from pmtool.network.layers import Block, concat_elu, depths
 
@@ -165,7 +172,7 @@ def test_components_are_relative_to_the_midpoint(
     network = copy.deepcopy(network)
     assert network.output.bias is not None
     network.output.parametrizations.weight.original0.zero_()  # type: ignore[union-attr, operator]
-    network.output.bias.copy_(torch.arange(3 * k) / 10)
+    network.output.bias.copy_(torch.arange(1 - 3 * k, 1) / 10)
     above, target, below = slices
     mixture = network(above, target, below)
     midpoint = network.midpoint(above, below)
@@ -173,7 +180,7 @@ def test_components_are_relative_to_the_midpoint(
     logits, means, log_scales = (b.reshape(1, k, 1, 1).repeat(1, 3, 1, 1) for b in bias.chunk(3))
     expected = Mixture(
         logits.expand_as(mixture.logits),
-        midpoint.mean + midpoint.log_scale.exp() * means,  # no bias is beyond the limit
+        midpoint.mean + midpoint.log_scale.exp() * means,  # no bias is beyond a limit
         midpoint.log_scale + log_scales,
     )
     torch.testing.assert_close(tuple(mixture), tuple(expected), check_dtype=False)
@@ -234,7 +241,11 @@ def test_log_scales_are_clamped(network: PixelMiner, slices: tuple[Tensor, Tenso
     assert bias is not None
     kept = bias.clone()
     bias -= 100
-    assert (network(*slices).log_scales == -7).all()
+    assert (network(*slices).log_scales == LOG_SCALE_MIN).all()
+    bias += 200
+    widest = network.midpoint(slices[0], slices[2]).log_scale + COMPONENT_LOG_SCALE_MAX
+    log_scales = network(*slices).log_scales
+    torch.testing.assert_close(log_scales, widest.expand_as(log_scales), check_dtype=False)
     bias.copy_(kept)
 
 
@@ -253,6 +264,19 @@ def test_likelihood_sums_to_one(bits: int) -> None:
     mixture = Mixture(*(p.expand(2**bits, -1, -1, -1) for p in (logits, means, scales * 4 - 3)))
     total = log_probability(mixture, levels, bits).double().exp().sum(dim=0)
     torch.testing.assert_close(total, torch.ones_like(total), rtol=0, atol=1e-4)
+
+
+def test_the_standard_deviation_is_that_of_the_levels() -> None:
+    """For components far from the ends of the range, which take the tails."""
+    generator = torch.Generator().manual_seed(0)
+    logits, means, scales = torch.rand((3, 1, 30, 1, 20), generator=generator) * 2 - 1
+    levels = torch.linspace(-1, 1, 2**12, dtype=torch.float64).reshape(-1, 1, 1, 1)
+    mixture = Mixture(*(p.double() for p in (logits, means / 3, scales - 4)))
+    every = Mixture(*(p.expand(2**12, -1, -1, -1) for p in mixture))
+    probability = log_probability(every, levels, 12).exp().unsqueeze(1)
+    mean = (probability * levels).sum(dim=0)
+    variance = (probability * (levels - mean).square()).sum(dim=0)
+    torch.testing.assert_close(standard_deviation(mixture)[0], variance.sqrt(), rtol=1e-3, atol=0)
 
 
 def test_likelihood_of_an_impossible_pixel_has_a_gradient() -> None:

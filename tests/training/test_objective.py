@@ -8,7 +8,7 @@ from lightning_fabric import Fabric
 
 from pmtool.errors import PmtoolError
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.network import Mixture, PixelMiner, bits_per_pixel
+from pmtool.network import Mixture, PixelMiner, bits_per_pixel, standard_deviation
 from pmtool.training.objective import Objective
 from pmtool.training.settings import load_settings
 from pmtool.training.trainer import Trainer
@@ -54,8 +54,8 @@ def test_noise_on_the_pixels_before() -> None:
     found = objective(triplets)
     torch.manual_seed(1)
     strength, noise = torch.rand(2, 1, 1, 1), torch.randn(2, 1, 16, 16)
-    scale = network.midpoint(above, below).log_scale.exp()
-    mixture = network(above, target + 0.3 * strength * noise * scale, below)
+    deviation = standard_deviation(network(*triplets.split(1, dim=1)))
+    mixture = network(above, target + 0.3 * strength * noise * deviation, below)
     torch.testing.assert_close(found.bits, bits_per_pixel(mixture, target, 12).detach())
     plain = Objective(network, encoder=False)(triplets)
     assert found.bits != plain.bits

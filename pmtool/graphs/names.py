@@ -1,0 +1,33 @@
+"""Names of the graphs: ``window``, and a kind and a depth for all others, as in ``row2``.
+
+The depth is the number of levels that a row touches, see `layout.depth_of_row`.
+"""
+
+from __future__ import annotations
+
+from pmtool.errors import UsageError
+from pmtool.graphs.layout import LEVELS
+
+CHOOSERS = ("quantile", "mean")
+"""Kinds that generate pixels: from a uniform number, or the mean."""
+KINDS = ("row", "known", *CHOOSERS)
+DEPTHS = range(1, LEVELS + 1)
+GRAPHS = ("window", *(f"{kind}{depth}" for depth in DEPTHS for kind in KINDS))
+
+
+def kind_and_depth(graph: str) -> tuple[str, int]:
+    """The kind of a graph and its depth; all levels are the window graph's.
+
+    Raises
+    ------
+    UsageError
+        If there is no such graph.
+    """
+    if graph not in GRAPHS:
+        raise UsageError(f"there is no graph {graph!r}: it is one of {', '.join(GRAPHS)}")
+    return ("window", LEVELS) if graph == "window" else (graph[:-1], int(graph[-1]))
+
+
+def is_pixel_graph(graph: str) -> bool:
+    """Whether a graph generates pixels."""
+    return kind_and_depth(graph)[0] in CHOOSERS
