@@ -34,7 +34,7 @@ def table(peak: float) -> str:
 
 def _cells(hyperparameters: Hyperparameters, window: int, peak: float) -> list[str]:
     found = loads(hyperparameters, SHAPE, (window, window))
-    operations = [found[graph].operations for graph in PARTS]
+    operations = [found[part].operations for part in PARTS]
     total, generated = window_pixels(SHAPE, (window, window))
     return [
         *(str(x) for x in (hyperparameters.channels, hyperparameters.encoder, window)),

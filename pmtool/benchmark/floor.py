@@ -54,7 +54,7 @@ def loads(
     work, moved = multiplications(hyperparameters), bytes_moved(Layout(hyperparameters))
     total, generated = window_pixels(shape, window)
     operations, traffic = (_by_graph(x, total, generated) for x in (work, moved))
-    return {graph: Load(2 * operations[graph], traffic[graph]) for graph in PARTS}
+    return {part: Load(2 * operations[part], traffic[part]) for part in PARTS}
 
 
 def floor(load: Load, operations_per_second: float, bytes_per_second: float) -> float:

@@ -143,7 +143,7 @@ def _breakdown_row(run: Values) -> list[str]:
 
     return [
         run["name"],
-        *(cell(seconds[graph], floor.get(graph)) for graph in PARTS),
+        *(cell(seconds[part], floor.get(part)) for part in PARTS),
         _number(seconds["driver"]),
         cell(per_slice, sum(floor.values())),
         _number(run["gflops"]),

@@ -97,7 +97,7 @@ def test_bench(
     assert [run["batch"] for run in (cached, other)] == [2, 1]
     assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
     assert cached["start"] > 0
-    assert all(cached["shares"][graph] > 0 for graph in PARTS)
+    assert all(cached["shares"][part] > 0 for part in PARTS)
     assert sum(cached["shares"].values()) == pytest.approx(1)
     assert all(0 < cached["floor"][x] < cached["seconds"] * cached["shares"][x] for x in PARTS)
     assert values["quality"][other["name"]]["epr"]["difference"] == 0  # batches change no pixel
