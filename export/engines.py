@@ -11,9 +11,7 @@ import hashlib
 import json
 import logging
 import threading
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ import onnx
 
 from pmtool.backends.devices import Gpu
 from pmtool.backends.protocol import Precision
-from pmtool.errors import OutputError
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import MAX_WINDOWS, profiles
 from pmtool.export.step import step_graph
@@ -32,8 +29,6 @@ from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.files import alone_in, write_bytes
 
 MANIFEST, LOCK = "manifest.json", "lock"
-PAUSE = 0.2
-"""Seconds between two looks at whether another process is done."""
 RECIPE = 1
 """Counts up when engines of the same graphs are to be built in another way."""
 _KEPT = ("engines", "errors")
@@ -113,7 +108,7 @@ class Engines:
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]]) -> None:
         """Keep what was found of the loaded engines' accuracy, until one is built again."""
-        with _turn_in(self.folder):
+        with alone_in(self.folder / LOCK, wait=True):
             known = self.manifest()["engines"]
             if self.loaded.items() <= known.items():  # or another process has replaced them
                 self._write(known, errors)
@@ -140,7 +135,7 @@ class Engines:
 
     def _built(self, graph: str) -> bytes:
         """The same, built now or by another process while this one waited for its turn."""
-        with _turn_in(self.folder):
+        with alone_in(self.folder / LOCK, wait=True):
             content = self._kept(graph)
             if not content:
                 content = self._build(graph)
@@ -174,21 +169,6 @@ class Engines:
 def engine_graph(bundle: Bundle, graph: str, precision: Precision) -> onnx.ModelProto:
     """A graph as engines are built of it: its precision in its types, four columns of pixels."""
     return in_precision(step_graph(onnx.load(bundle.graph(graph))), precision)
-
-
-@contextmanager
-def _turn_in(folder: Path) -> Iterator[None]:
-    """Alone in a folder of engines, once the processes before have left it."""
-    with ExitStack() as stack:
-        while True:
-            try:
-                stack.enter_context(alone_in(folder / LOCK))
-                break
-            except OutputError as error:
-                if not isinstance(error.__cause__, BlockingIOError):
-                    raise
-                time.sleep(PAUSE)
-        yield
 
 
 def _digest(content: bytes) -> str:

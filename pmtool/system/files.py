@@ -61,20 +61,25 @@ def remove_leftovers(path: Path) -> None:
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
+def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make a folder, which may be there, and keep other processes out of it.
 
     The lock ends with the process, however that ends. The folder is removed if it is empty.
     Processes of other machines are kept out only where the file system shares the locks of
     folders, which NFS may not; on Windows nobody is.
 
+    Parameters
+    ----------
+    wait
+        Until a process that is in it has left.
+
     Raises
     ------
     OutputError
-        If another process is in it, or it cannot be made.
+        If another process is in it and is not waited for, or if it cannot be made.
     """
     try:
-        lock = _lock(folder)
+        lock = _lock(folder, wait)
     except BlockingIOError as error:
         raise OutputError(
             f"another process is writing to {folder}; wait for it or name another output"
@@ -90,7 +95,7 @@ def alone_in(folder: Path) -> Iterator[None]:
             os.close(lock)
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path, wait: bool) -> int | None:
     """A descriptor that holds the lock of a folder, while the folder stands at its path."""
     while True:
         folder.mkdir(exist_ok=True)
@@ -99,7 +104,7 @@ def _lock(folder: Path) -> int | None:
         with suppress(FileNotFoundError):  # its former user has just removed it
             lock = os.open(folder, os.O_RDONLY)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if os.path.samestat(os.fstat(lock), folder.stat()):
                     return lock
             except BaseException:
