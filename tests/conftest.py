@@ -19,7 +19,8 @@ from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
     from pmtool.pixels.mixture import Mixture
-    from pmtool.sampling.sampler import Estimate, SamplerOptions, SlicePair
+    from pmtool.sampling.options import SamplerOptions
+    from pmtool.sampling.sampler import Estimate, SlicePair
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"

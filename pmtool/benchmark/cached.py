@@ -17,8 +17,9 @@ from pmtool.backends.protocol import Arrays, Memory, Precision
 from pmtool.benchmark.floor import PARTS, window_pixels
 from pmtool.graphs.names import CHOOSERS, kind_and_depth
 from pmtool.models.bundle import Bundle
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import Plan, SamplerOptions, operations
+from pmtool.sampling.plan import Plan, operations
 from pmtool.sampling.sampler import Sampler
 
 Slice = NDArray[np.int16]

@@ -19,8 +19,9 @@ from pmtool.benchmark.witness import Tell, Witness, call_witness
 from pmtool.errors import UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import SamplerOptions, operations
+from pmtool.sampling.plan import operations
 from pmtool.sampling.sampler import Sampler
 
 Runs = dict[str, CachedRun]
@@ -60,9 +61,9 @@ class _Job(NamedTuple):
     def asked(self, variant: Variant, window: WindowSize) -> SamplerOptions:
         """Of the sampler."""
         return SamplerOptions(
-            window,
-            variant.batch,
-            self.options.threads,
+            window=window,
+            batch=variant.batch,
+            threads=self.options.threads,
             device=self.options.device,
             backend=variant.backend,
             precision=variant.precision,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 import click
 
 from pmtool.cli import types
 
 Function = Callable[..., Any]
+Asked = TypeVar("Asked")
 
 debug_option = click.option(
     "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
@@ -93,6 +95,12 @@ _SAMPLING = (
         "--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie."
     ),
 )
+
+
+def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
+    """An instance of a dataclass, of those options that are its fields; they are taken out."""
+    names = {field.name for field in fields(kind)} & set(options)  # type: ignore[arg-type]
+    return kind(**{name: options.pop(name) for name in names})
 
 
 def engine_options(function: Function) -> Function:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pmtool.cli.console import narration
-from pmtool.cli.options import debug_option, sampling_options
+from pmtool.cli.options import debug_option, sampling_options, taken
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 
 
@@ -97,9 +96,7 @@ def cohort(
         from pmtool.evaluation.commands import EXTRAS, PACKAGES
 
         require("pmtool cohort --evaluate", PACKAGES, EXTRAS)
-    names = {field.name for field in fields(Options)} & set(asked)
-    options = Options(**{name: asked.pop(name) for name in names})
-    request = Request(folder, spacing, options, **asked)
+    request = Request(folder, spacing, taken(Options, asked), **asked)
     means = Means(workers, scheduler)
     with status_line(quiet) as watch, narration(quiet, verbose), json_log(log_json):
         cases = find_cases(source, template, folder)

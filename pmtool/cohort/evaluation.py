@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
@@ -28,16 +27,9 @@ def evaluate_case(case: Case, request: Request) -> Measures:
     asked = EvaluationOptions(
         modes=(options.mode,),
         slices=request.evaluate_slices,
-        seed=options.seed,
         workers=1,
-        model=None if options.model is None else Path(options.model),
-        device=options.device,
-        backend=options.backend,
-        precision=options.precision,
-        window=options.window,
-        batch=options.batch,
-        threads=options.threads,
-        memory=options.memory,
+        model=options.model,
+        sampler=options,
         assume_hu=options.assume_hu,
         series_uid=case.series_uid,
     )

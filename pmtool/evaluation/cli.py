@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, engine_options, external_option, model_option
+from pmtool.cli.options import debug_option, engine_options, external_option, model_option, taken
 from pmtool.cli.types import PATH
 
 
@@ -57,9 +57,11 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
     """
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.commands import evaluate as run
+    from pmtool.sampling.options import SamplerOptions
 
+    asked = EvaluationOptions(sampler=taken(SamplerOptions, options), **options)
     with narration(quiet, False), stages(quiet) as tell:
-        told = run(scans, folder, EvaluationOptions(**options), tell)
+        told = run(scans, folder, asked, tell)
     click.echo(told)
 
 

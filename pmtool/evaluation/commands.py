@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
-from pmtool.backends.protocol import Precision
 from pmtool.errors import OutputError, UsageError
 from pmtool.evaluation.methods import (
     CLASSICAL,
@@ -27,7 +26,7 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
-from pmtool.sampling.plan import SamplerOptions
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.extras import require
 from pmtool.system.files import make_folder, remove_leftovers
@@ -57,13 +56,13 @@ class EvaluationOptions:
     modes
         Of PixelMiner; each one is a method.
     slices
-        To score of each scan, drawn at random; all where it is None.
-    seed
-        Of this choice, and of PixelMiner.
+        To score of each scan, drawn at random by PixelMiner's seed; all where it is None.
     workers
         Processes that score; one for every processor where it is None.
-    model, device, backend, precision, window, batch, threads, memory
-        Of PixelMiner; see `pmtool.resampling.options.Options`.
+    model
+        Of PixelMiner: a bundle's folder, the default model where it is None.
+    sampler
+        Of PixelMiner, its mode aside.
     assume_hu
         Take voxels for HU whose range says otherwise.
     series_uid
@@ -75,16 +74,9 @@ class EvaluationOptions:
     externals: tuple[tuple[str, Path], ...] = ()
     modes: tuple[Mode, ...] = ("sample",)
     slices: int | None = None
-    seed: int = 0
     workers: int | None = None
-    model: Path | None = None
-    device: str = "auto"
-    backend: str | None = None
-    precision: Precision | None = None
-    window: int | Literal["full"] | None = None
-    batch: int | None = None
-    threads: int | None = None
-    memory: int | None = None
+    model: str | Path | None = None
+    sampler: SamplerOptions = field(default_factory=SamplerOptions)
     assume_hu: bool = False
     series_uid: str | None = None
 
@@ -103,12 +95,12 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     scans = _scans(paths, options)
     methods = chosen_methods(scans, folder / CACHE, options)
     make_folder(folder / CACHE)
-    chosen = [(scan, choose_slices(scan, options.slices, options.seed)) for scan in scans]
+    chosen = [(scan, choose_slices(scan, options.slices, options.sampler.seed)) for scan in scans]
     workers = options.workers or processors()
     results, cases = run_evaluation(chosen, methods, Store(folder / CACHE), workers, tell)
     tell("report", 0)
     told = [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods]
-    report = Report(results, {**provenance(cases), "seed": options.seed, "methods": told})
+    report = Report(results, {**provenance(cases), "seed": options.sampler.seed, "methods": told})
     write_report(report, cases, folder)
     return report.to_text()
 
@@ -157,9 +149,7 @@ def chosen_methods(scans: Sequence[Scan], cache: Path, options: EvaluationOption
     if PIXELMINER in options.methods:
         bundle = Bundle.load(options.model)
         for mode in dict.fromkeys(options.modes):
-            names = {field.name for field in fields(SamplerOptions)} - {"mode"}
-            means = {name: getattr(options, name) for name in names}
-            sampler = Sampler(bundle, SamplerOptions(**means, mode=mode))
+            sampler = Sampler(bundle, replace(options.sampler, mode=mode))
             methods.append(PixelMiner(_mode_name(mode), sampler, cache))
     if not methods:
         raise UsageError("no method is left to evaluate; give --methods or --external")

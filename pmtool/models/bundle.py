@@ -108,7 +108,7 @@ class Bundle:
         return self.folder / f"{name}.onnx"
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> Bundle:
+    def load(cls, folder: str | Path | None = None) -> Bundle:
         """Read and check a bundle, by default the one that ships.
 
         Raises
@@ -116,7 +116,7 @@ class Bundle:
         ModelError
             If a file is missing or altered, or the manifest is not one of ours.
         """
-        folder = DEFAULT if folder is None else folder
+        folder = DEFAULT if folder is None else Path(folder)
         path = folder / MANIFEST
         try:
             content = _read(path)

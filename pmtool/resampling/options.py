@@ -7,13 +7,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from pmtool.backends.protocol import Precision
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
-from pmtool.pixels.mixture import Mode
+from pmtool.sampling.options import SamplerOptions, check_choice, check_positive
 from pmtool.system.files import check_output, check_place
 
 if TYPE_CHECKING:
@@ -23,8 +22,8 @@ MaskInterpolation = Literal["nearest", "linear"]
 _PATHS = {"uncertainty", "segmentation", "segmentation_out", "preview", "statistics"}
 
 
-@dataclass(frozen=True)
-class Options:
+@dataclass(frozen=True, kw_only=True)
+class Options(SamplerOptions):
     """What decides the slices of the output, and the means to make them.
 
     Attributes
@@ -37,20 +36,6 @@ class Options:
         For slices that no round of generation meets: ``linear`` or ``bspline``.
     model
         A bundle's folder; the default model where it is None.
-    device, backend, precision
-        See `pmtool.backends.selection.working_engines`.
-    seed
-        Of the random numbers, in [0, 2**64).
-    mode
-        ``sample`` draws pixels; ``median`` and ``mean`` take those of the distribution.
-    window
-        Width of the windows, or ``full``; the device's default where it is None.
-    batch
-        Windows at once.
-    threads
-        Of the processor.
-    memory
-        Budget of the whole process, bytes.
     samples
         Drawn of every slice for the uncertainty; the output is the first.
     assume_hu
@@ -61,21 +46,17 @@ class Options:
         Which series of several, in DICOM.
     allow_uneven
         Take slices whose distances differ, at their true positions.
+
+    Raises
+    ------
+    UsageError
+        If a value is not possible.
     """
 
     grid: GridName = "keep-slices"
     reference: str | Path | sitk.Image | None = None
     interpolator: Interpolator = "linear"
     model: str | Path | None = None
-    device: str = "auto"
-    backend: str | None = None
-    precision: Precision | None = None
-    seed: int = 0
-    mode: Mode = "sample"
-    window: int | Literal["full"] | None = None
-    batch: int | None = None
-    threads: int | None = None
-    memory: int | None = None
     samples: int = 1
     assume_hu: bool = False
     allow_large: bool = False
@@ -83,15 +64,10 @@ class Options:
     allow_uneven: bool = False
 
     def __post_init__(self) -> None:
-        _check_choice("grid", self.grid, GRIDS)
-        _check_choice("interpolator", self.interpolator, INTERPOLATORS)
-        _check_choice("mode", self.mode, get_args(Mode))
-        if not 0 <= self.seed < 2**64:
-            raise UsageError(f"the seed must lie in [0, 2**64), not {self.seed}")
-        for name in ("batch", "threads", "memory", "samples"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be positive, not {value}")
+        super().__post_init__()
+        check_choice("grid", self.grid, GRIDS)
+        check_choice("interpolator", self.interpolator, INTERPOLATORS)
+        check_positive("samples", self.samples)
         if self.reference is not None and self.grid != "keep-slices":
             raise UsageError("a reference image is a grid of its own; give it or --grid, not both")
 
@@ -145,7 +121,7 @@ class Outputs:
         if (self.segmentation is None) != (self.segmentation_out is None):
             raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
         interpolations = get_args(MaskInterpolation)
-        _check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
+        check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
         for path in (None if self.dicom else self.image, self.uncertainty, self.segmentation_out):
             if path is not None:
                 check_format(path)
@@ -250,8 +226,3 @@ def with_format(output: str, name: str | None) -> str:
             f"{output} does not end with {wanted}, the format asked for; change either"
         )
     return output + wanted
-
-
-def _check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise UsageError(f"there is no {what} {value!r}; choose one of {', '.join(choices)}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from pmtool.resampling.resumption import resumable
 from pmtool.resampling.segmentation import load_mask, resample_mask
 from pmtool.resampling.synthesis import Progress, missing_jobs, synthesise
 from pmtool.resampling.target import target_grid
-from pmtool.sampling.sampler import Estimate, Sampler, SamplerOptions
+from pmtool.sampling.sampler import Estimate, Sampler
 from pmtool.system.files import write_bytes, write_json
 
 _log = logging.getLogger("pmtool")
@@ -115,8 +115,8 @@ class Run:
 
 def load_sampler(options: Options, *, started: bool = True) -> Sampler:
     """The model on its device, which may serve many runs with these options; see `Sampler`."""
-    bundle = Bundle.load(None if options.model is None else Path(options.model))
-    return Sampler(bundle, _sampler_options(options), started=started)
+    bundle = Bundle.load(options.model)
+    return Sampler(bundle, options, started=started)
 
 
 def prepare(
@@ -253,11 +253,6 @@ def _key(
         "first_position": grid.first,
         "interpolator": options.interpolator,
     }
-
-
-def _sampler_options(options: Options) -> SamplerOptions:
-    names = (field.name for field in fields(SamplerOptions))
-    return SamplerOptions(**{name: getattr(options, name) for name in names})
 
 
 def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> list[Path]:

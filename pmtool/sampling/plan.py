@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import psutil
 
-from pmtool.backends.protocol import Precision
-from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.pixels.mixture import Mode
 from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.windows import balanced, padded_size, wavefronts
 from pmtool.system.limits import free_memory, processors, total_memory
 from pmtool.system.units import gibibytes
@@ -31,45 +29,6 @@ OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
 """Of one forward pass, for every pixel and squared channel of the stacks or the encoder."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 25e9, 10e12
 """That a core or a GPU reaches over a whole job; a guess for the time to come, no more."""
-
-
-@dataclass(frozen=True)
-class SamplerOptions:
-    """What a user may ask of the sampler.
-
-    Attributes
-    ----------
-    window
-        Height and width of the windows, ``"full"`` for the whole slice, or the device's default.
-    batch
-        Windows at once.
-    threads
-        Of the processor; all of them by default.
-    memory
-        Bytes for the whole process; half of the machine's by default, and never more than is free.
-    seed
-        Of the random numbers, ``0 <= seed < 2**64``.
-    mode
-        ``sample`` draws every pixel; ``median`` and ``mean`` take those of its distribution.
-    device, backend, precision
-        See `pmtool.backends.selection.working_engines`.
-    """
-
-    window: int | Literal["full"] | None = None
-    batch: int | None = None
-    threads: int | None = None
-    memory: int | None = None
-    seed: int = 0
-    mode: Mode = "sample"
-    device: str = "auto"
-    backend: str | None = None
-    precision: Precision | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("batch", "threads", "memory"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} must be positive, not {value}")
 
 
 class Estimate(NamedTuple):

@@ -21,11 +21,11 @@ from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.lane_cache import LaneCache
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.plan import (
     Estimate,
     Plan,
-    SamplerOptions,
     estimate,
     make_gpu_plan,
     make_plan,
@@ -34,7 +34,7 @@ from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
 from pmtool.system.limits import processors
 
-__all__ = ["Estimate", "Sampler", "SamplerOptions", "SlicePair"]
+__all__ = ["Estimate", "Sampler", "SlicePair"]
 
 Slice = NDArray[np.int16]
 Lot = Sequence[tuple[int, Window]]

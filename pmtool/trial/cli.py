@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, engine_options, external_option, model_option
+from pmtool.cli.options import debug_option, engine_options, external_option, model_option, taken
 from pmtool.cli.types import PATH
 
 FOR_PREPARE = ("onnxruntime", "scipy")
@@ -88,10 +88,12 @@ def prepare(
     require("pmtool trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.methods import PIXELMINER
+    from pmtool.sampling.options import SamplerOptions
     from pmtool.trial.prepare import Size
     from pmtool.trial.prepare import prepare as run
 
-    asked = EvaluationOptions(methods=(*methods, PIXELMINER), **options)
+    sampler = taken(SamplerOptions, options)
+    asked = EvaluationOptions(methods=(*methods, PIXELMINER), sampler=sampler, **options)
     with narration(quiet, False), stages(quiet) as tell:
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)

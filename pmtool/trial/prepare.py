@@ -66,14 +66,15 @@ def prepare(
     tell("reading", 0)
     scans = [Scan(load_thin(path, options.assume_hu)) for path in paths]
     check_distinct(scans)
-    pool = draw_pool(scans, size.slices, options.seed)
+    seed = options.sampler.seed
+    pool = draw_pool(scans, size.slices, seed)
     cache = cache or folder / CACHE
     methods = chosen_methods(scans, cache, options)
     others = [method.name for method in methods if method.name != PIXELMINER]
-    plans = make_plans(len(pool), others, size.participants, options.seed)
+    plans = make_plans(len(pool), others, size.participants, seed)
     for needed in (folder / IMAGES, cache):
         make_folder(needed)
-    trial = Trial(folder, others, pool, plans, _provenance(scans, methods, options.seed))
+    trial = Trial(folder, others, pool, plans, _provenance(scans, methods, seed))
     _write_images(trial, scans, methods, tell)
     trial.save()
     return (

@@ -17,8 +17,9 @@ from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.sampler import Sampler, SamplerOptions
+from pmtool.sampling.sampler import Sampler
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 gpu = [

@@ -41,8 +41,8 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"

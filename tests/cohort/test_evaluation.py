@@ -19,7 +19,6 @@ from pmtool.cohort.result import CSV, JSON
 from pmtool.images.image_file import write_image
 from pmtool.phantom.chest import chest_phantom
 from pmtool.resampling.options import Options
-from pmtool.sampling.plan import SamplerOptions
 
 pytest.importorskip("cv2")
 pytest.importorskip("matplotlib")
@@ -68,7 +67,7 @@ def test_an_evaluation_uses_the_means_of_the_cohort(
     options = Options(window="full", batch=3, threads=2, memory=2**32)
     evaluate_case(Case("ct", tmp_path / "ct.nrrd"), Request(tmp_path, (1.25,), options))
     (told,) = asked
-    assert (told.window, told.batch, told.threads, told.memory) == ("full", 3, 2, 2**32)
+    assert told.sampler == options
     (method,) = chosen_methods([], tmp_path, replace(told, methods=(PIXELMINER,)))
     assert isinstance(method, PixelMiner)
-    assert method.sampler.options == SamplerOptions("full", 3, 2, 2**32)
+    assert method.sampler.options == options

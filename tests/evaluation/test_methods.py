@@ -21,7 +21,8 @@ from pmtool.evaluation.scan import Scan
 from pmtool.images.load import load_volume
 from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
-from pmtool.sampling.sampler import Sampler, SamplerOptions
+from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.sampler import Sampler
 
 
 def scan_of(image: sitk.Image) -> Scan:

@@ -8,7 +8,8 @@ from pmtool.graphs.layout import Layout
 from pmtool.models.hyperparameters import COMPACT
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lane_cache import kept_lanes
-from pmtool.sampling.plan import GPU_SHARE, MOST_GPU_LANES, SamplerOptions, make_gpu_plan
+from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.plan import GPU_SHARE, MOST_GPU_LANES, make_gpu_plan
 
 COUNTS = range(1, MOST_GPU_LANES + 1)
 

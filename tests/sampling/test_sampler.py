@@ -27,9 +27,10 @@ from pmtool.sampling import sampler
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import PairGroup
 from pmtool.sampling.plan import Plan, make_gpu_plan
-from pmtool.sampling.sampler import Sampler, SamplerOptions, SlicePair
+from pmtool.sampling.sampler import Sampler, SlicePair
 from pmtool.sampling.windows import Window
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -19,7 +19,8 @@ from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.errors import MemoryBudgetError, ModelError, OutputError, PmtoolError, UsageError
 from pmtool.models.bundle import DEFAULT, Bundle
-from pmtool.sampling.sampler import Sampler, SamplerOptions
+from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.sampler import Sampler
 from pmtool.sampling.startup import start
 
 pytestmark = pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there")

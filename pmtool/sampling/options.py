@@ -1,0 +1,69 @@
+"""What can be asked of the sampler, whatever its slices are for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from pmtool.backends.protocol import Precision
+from pmtool.errors import UsageError
+from pmtool.pixels.mixture import Mode
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerOptions:
+    """What decides the pixels, and the means to make them.
+
+    Attributes
+    ----------
+    seed
+        Of the random numbers, in [0, 2**64).
+    mode
+        ``sample`` draws pixels; ``median`` and ``mean`` take those of the distribution.
+    device, backend, precision
+        See `pmtool.backends.selection.working_engines`.
+    window
+        Height and width of the windows, or ``full`` for the whole slice; the device's default
+        where it is None.
+    batch
+        Windows at once.
+    threads
+        Of the processor; all of them where it is None.
+    memory
+        Budget of the whole process, bytes; half of the machine's where it is None, and never more
+        than is free.
+
+    Raises
+    ------
+    UsageError
+        If a value is not possible.
+    """
+
+    seed: int = 0
+    mode: Mode = "sample"
+    device: str = "auto"
+    backend: str | None = None
+    precision: Precision | None = None
+    window: int | Literal["full"] | None = None
+    batch: int | None = None
+    threads: int | None = None
+    memory: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("mode", self.mode, get_args(Mode))
+        if not 0 <= self.seed < 2**64:
+            raise UsageError(f"the seed must lie in [0, 2**64), not {self.seed}")
+        for name in ("batch", "threads", "memory"):
+            check_positive(name, getattr(self, name))
+
+
+def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise `UsageError` for a value that is none of the choices."""
+    if value not in choices:
+        raise UsageError(f"there is no {what} {value!r}; choose one of {', '.join(choices)}")
+
+
+def check_positive(what: str, value: int | None) -> None:
+    """Raise `UsageError` for a number that is given and below 1."""
+    if value is not None and value < 1:
+        raise UsageError(f"{what} must be positive, not {value}")
