@@ -12,7 +12,7 @@ from onnx import ModelProto
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.errors import ModelError
 from pmtool.export.check import graph_errors
-from pmtool.export.graphs import export_graph
+from pmtool.export.to_onnx import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import graph_suite
 from pmtool.models.bundle import (

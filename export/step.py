@@ -13,7 +13,7 @@ from onnx import ModelProto, ValueInfoProto, checker, helper
 def step_graph(model: ModelProto) -> ModelProto:
     """What the Scan of a pixel graph repeats, as a graph with the same names.
 
-    The inverse of `pmtool.export.graphs.scan_columns`: every ``(groups, n, M, channels)`` becomes
+    The inverse of `pmtool.export.to_onnx.scan_columns`: every ``(groups, n, M, channels)`` becomes
     ``(n, M, channels)``. A graph without a Scan is returned as it is.
     """
     (scan, *others) = model.graph.node
