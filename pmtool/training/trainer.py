@@ -90,7 +90,7 @@ class Trainer:
     def train_step(self, crops: Tensor) -> None:
         """One step on this process's crops, ``(N, 3, H, W)`` in [-1, 1]."""
         wanted = self.phase.settings
-        torch.manual_seed(self._dropout_seed())
+        torch.manual_seed(self._step_seed())
         self._objective.train()
         losses: Losses = self._objective(self.fabric.to_device(crops))
         self._optimiser.zero_grad()
@@ -174,6 +174,7 @@ class Trainer:
         self._sums.copy_(state["sums"])
         self.step, self.patches = state["step"], state["patches"]
 
-    def _dropout_seed(self) -> int:
+    def _step_seed(self) -> int:
+        """Of dropout and of the noise on the context."""
         numbers = (self.settings.seed, self.step, self.fabric.global_rank)
         return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
