@@ -63,7 +63,7 @@ _SHORTAGE = (
     "bad_alloc",
     "bad allocation",
     "alloc_failed",
-    "allocate",
+    " allocate ",
     "map segment",
     "out of memory",
     "start new thread",
@@ -74,8 +74,8 @@ def is_memory_shortage(error: BaseException) -> bool:
     """Whether an error, of whatever library, says that memory has run out."""
     if isinstance(error, PmtoolError):
         return isinstance(error, MemoryBudgetError)
-    text = str(error).lower()
-    return isinstance(error, MemoryError) or any(words in text for words in _SHORTAGE)
+    text = getattr(error, "strerror", None) or str(error)  # which may name a file
+    return isinstance(error, MemoryError) or any(words in text.lower() for words in _SHORTAGE)
 
 
 def sentence(error: Exception) -> str:

@@ -224,3 +224,20 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
         assert message in explained, f"docs/errors.md does not explain {message!r}"
 
     return check
+
+
+@pytest.fixture
+def lock(monkeypatch: pytest.MonkeyPatch) -> Callable[[Path], None]:
+    """Make a folder that cannot be listed, even by an administrator."""
+
+    def lock_folder(folder: Path) -> None:
+        def scandir(path: Any) -> Any:
+            if Path(path) == folder:
+                raise PermissionError(13, "Permission denied", str(path))
+            return listed(path)
+
+        folder.mkdir()
+        listed = os.scandir
+        monkeypatch.setattr(os, "scandir", scandir)
+
+    return lock_folder

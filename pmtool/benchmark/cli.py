@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import stages
+from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option, model_option
 from pmtool.cli.types import PATH
 
@@ -84,6 +84,6 @@ def bench(
     from pmtool.benchmark.commands import bench as run
 
     outputs = {"json": json_, "page": page, "picture": picture}
-    with stages(quiet) as tell:
+    with narration(quiet, False), stages(quiet) as tell:
         told = run(outputs, overwrite, tell, **options)
     click.echo(told, nl=False)

@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.errors import UsageError
 from pmtool.evaluation.edges import HU_WINDOW
 from pmtool.sampling.pairs import SlicePair
 
@@ -72,13 +71,11 @@ def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
 
 
 def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
-    from pmtool.evaluation.scan import Scan
-    from pmtool.images.load import load_volume
+    from pmtool.evaluation.scan import Scan, load_thin
 
-    scan = Scan(load_volume(source))
-    slices = scan.volume.slices
-    pairs = min(pairs, (len(slices) - 1) // 2)
-    if not pairs:
-        raise UsageError(f"{source} has {len(slices)} slices, a benchmark needs three or more")
-    first = (len(slices) - (2 * pairs + 1)) // 2
-    return source.name, np.asarray(slices[first : first + 2 * pairs + 1], np.int16), scan.pixel
+    scan = Scan(load_thin(source))
+    count = len(scan.volume.slices)
+    pairs = min(pairs, (count - 1) // 2)
+    first = (count - (2 * pairs + 1)) // 2
+    slices = np.stack([scan.truth(first + i) for i in range(2 * pairs + 1)])
+    return source.name, slices, scan.pixel

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 
@@ -49,6 +49,11 @@ def say(text: str = "", nl: bool = True) -> None:
         click.echo(text, err=True, nl=nl)
 
 
+def say_anew(text: str) -> None:
+    """Put a text in place of the terminal's last line."""
+    say(f"\r\033[K{text}", nl=False)
+
+
 @contextmanager
 def narration(quiet: bool, verbose: bool) -> Iterator[None]:
     """Show the package's log and warnings."""
@@ -76,7 +81,7 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
 
         def tell(done: float, total: int) -> None:
             if not bars:  # not before the plan has been told
-                bar = click.progressbar(length=1000, label="generating", file=sys.stderr)
+                bar = click.progressbar(length=1000, label="generating", file=cast(TextIO, _Told()))
                 bars.append(stack.enter_context(bar))
             bars[0].update(max(int(1000 * done / max(total, 1)) - bars[0].pos, 0))
 
@@ -93,7 +98,7 @@ def stages(quiet: bool) -> Iterator[Callable[[str, float], None]]:
         if quiet:
             return
         if live:
-            say(f"\r\033[K{label} {share:.0%}", nl=False)
+            say_anew(f"{label} {share:.0%}")
         elif label != told:
             say(label)
         told = label
@@ -103,6 +108,19 @@ def stages(quiet: bool) -> Iterator[Callable[[str, float], None]]:
     finally:
         if live and told:
             say()
+
+
+class _Told:
+    """What `say` writes to, as the file that click asks for."""
+
+    def write(self, text: str) -> None:
+        say(text, nl=False)
+
+    def flush(self) -> None:
+        """Done by `say`."""
+
+    def isatty(self) -> bool:
+        return sys.stderr.isatty()
 
 
 class _EchoHandler(logging.Handler):

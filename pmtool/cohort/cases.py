@@ -13,7 +13,7 @@ from pmtool.cohort.extent import Extent, extent_of, image_extent, series_extent
 from pmtool.cohort.result import summary_files
 from pmtool.dicom import require_pydicom
 from pmtool.errors import InputError, UsageError
-from pmtool.images.image_file import image_suffix
+from pmtool.images.image_file import image_stem, image_suffix
 
 PATH, SERIES, MASK = "path", "series_uid", "mask"
 """Columns of a table; others may be used by a template."""
@@ -106,7 +106,9 @@ def _check_apart(source: Path, out: Path) -> None:
 
 
 def _below(folder: Path, out: Path | None) -> Iterator[Scan]:
-    for name, folders, files in os.walk(folder):
+    """Scans, and the folders that cannot be read: they may hold some, and are cases that fail."""
+    unreadable: list[OSError] = []
+    for name, folders, files in os.walk(folder, onerror=unreadable.append):
         place = Path(name)
         if out is not None and place == out.resolve():
             folders.clear()
@@ -117,6 +119,7 @@ def _below(folder: Path, out: Path | None) -> Iterator[Scan]:
             if image_suffix(path):
                 yield Scan(path, extent=image_extent(path))
         yield from _dicom(place, [path for path in visible if not image_suffix(path)])
+    yield from (Scan(Path(error.filename)) for error in unreadable)
 
 
 def _dicom(folder: Path, files: Sequence[Path]) -> Iterator[Scan]:
@@ -175,8 +178,7 @@ def _absolute(path: Path) -> Path:
 def _name(
     scan: Scan, number: int, root: Path, template: str | None, siblings: Mapping[Path, int]
 ) -> str:
-    suffix, series = image_suffix(scan.path) or "", scan.series_uid or ""
-    stem = scan.path.name[: len(scan.path.name) - len(suffix)]
+    stem, series = image_stem(scan.path), scan.series_uid or ""
     folder = scan.path.relative_to(root).parent.as_posix()
     if template is None:
         name = PurePosixPath(folder, stem)

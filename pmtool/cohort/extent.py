@@ -18,17 +18,23 @@ if TYPE_CHECKING:
 
 
 class Extent(NamedTuple):
-    """Slices, their height and width in pixels, their distance in mm."""
+    """Slices, their height and width in pixels, their distance in mm and the axis along it."""
 
     slices: int
     height: int
     width: int
     spacing: float
+    axis: int = 2
 
     @property
     def pixels(self) -> int:
         """Of a slice."""
         return self.height * self.width
+
+    @property
+    def voxels(self) -> int:
+        """Of all slices."""
+        return self.slices * self.pixels
 
 
 def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
@@ -64,7 +70,7 @@ def image_extent(path: Path) -> Extent | None:
         return None
     axis = through_plane_axis(spacing)
     width, height = (n for i, n in enumerate(size) if i != axis)
-    return Extent(size[axis], height, width, spacing[axis])
+    return Extent(size[axis], height, width, spacing[axis], axis)
 
 
 def series_extent(series: Series) -> Extent | None:

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
+from pmtool.cli.console import say_anew
 from pmtool.errors import OutputError
 
 if TYPE_CHECKING:
@@ -32,10 +31,10 @@ def status_line(quiet: bool) -> Iterator[Callable[[Progress], None]]:
     eraser = _Eraser()
     _logger.addHandler(eraser)  # before that of the narration
     try:
-        yield lambda progress: click.echo(f"\r\033[K{progress}", err=True, nl=False)
+        yield lambda progress: say_anew(str(progress))
     finally:
         _logger.removeHandler(eraser)
-        click.echo("\r\033[K", err=True, nl=False)
+        say_anew("")
 
 
 def json_log(path: Path | None) -> AbstractContextManager[None]:
@@ -76,4 +75,4 @@ class _Eraser(logging.Handler):
     """Clears the line before others write theirs."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        click.echo("\r\033[K", err=True, nl=False)
+        say_anew("")

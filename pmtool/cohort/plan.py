@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pmtool.cohort.cases import Case
+from pmtool.cohort.extent import Extent
 from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
 from pmtool.geometry.grid import make_grid
@@ -14,8 +15,8 @@ from pmtool.system.units import duration, gibibytes
 
 _USED = 0.8
 """Share of the free memory that workers get."""
-_COPIES = 4
-"""Of a volume that a worker holds at most: input, output, and what is made of them."""
+_COPIES = 2
+"""Of input and output that a worker holds at most: themselves, and what is made of them."""
 _VOXEL_BYTES = 2
 _MANY = 64
 """Slices, of which more take no more memory."""
@@ -59,7 +60,7 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
         grid = make_grid(
             extent.slices,
             extent.spacing,
-            request.spacing[-1] or extent.spacing,
+            _through_plane(request.spacing, extent),
             options.grid,
             options.interpolator,
         )
@@ -71,11 +72,26 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
     return Size(count, generated, len(rounds), seconds * generated, output_bytes)
 
 
-def room(cases: Sequence[Case], sampler: Sampler, free: int, cores: int, gpus: int) -> int:
+def _through_plane(spacing: Sequence[float], extent: Extent) -> float:
+    """What is wanted between slices, mm; 0 keeps."""
+    wanted = spacing[0] if len(spacing) == 1 else spacing[extent.axis]
+    return wanted or extent.spacing
+
+
+def room(
+    cases: Sequence[Case],
+    sizes: Sequence[Size | None],
+    sampler: Sampler,
+    free: int,
+    cores: int,
+    gpus: int,
+) -> int:
     """Workers that a machine has room for: one a GPU, or as many as cores and memory allow.
 
     Parameters
     ----------
+    sizes
+        Of the cases.
     sampler
         Of one thread.
     free
@@ -83,12 +99,13 @@ def room(cases: Sequence[Case], sampler: Sampler, free: int, cores: int, gpus: i
     """
     if sampler.device.startswith("cuda"):
         return max(gpus, 1)
-    extents = [case.extent for case in cases if case.extent is not None]
-    if not extents:
+    pairs = zip(cases, sizes, strict=True)
+    known = [(case.extent, size) for case, size in pairs if case.extent is not None and size]
+    if not known:
         return cores
-    shape = max(e.height for e in extents), max(e.width for e in extents)
-    volume = _VOXEL_BYTES * max(e.slices * e.pixels for e in extents)
-    needed = sampler.estimate(shape, _MANY).memory + _COPIES * volume
+    shape = max(e.height for e, _ in known), max(e.width for e, _ in known)
+    volumes = max(_VOXEL_BYTES * e.voxels + size.output_bytes for e, size in known)
+    needed = sampler.estimate(shape, _MANY).memory + _COPIES * volumes
     return max(1, min(cores, int(_USED * free) // needed))
 
 

@@ -130,7 +130,9 @@ def _workers(
         free, cores, there = free_memory(), processors(), gpus()
         seen = [there[gpu_index(name)] for name in sampler.device.split(",") if name != CPU]
         asked = request.options.device  # a worker sees its own GPUs alone
-        workers = means.workers or room(cases, sampler, free, cores, len(seen))
+        workers = means.workers or room(
+            cases, list(sizes.values()), sampler, free, cores, len(seen)
+        )
         memory = total_memory() // workers
         request = _with(
             request,

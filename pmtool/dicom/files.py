@@ -32,12 +32,12 @@ def dicom_files(folder: Path) -> list[Path]:
 
     Raises `InputError` for what cannot be read.
     """
-    walk = os.walk(folder, onerror=_refuse)
+    walk = os.walk(folder, onerror=refuse)
     found = [Path(root, name) for root, _, names in walk for name in names]
     return [path for path in sorted(found) if path.is_file() and is_dicom(path)]
 
 
-def _refuse(error: OSError) -> None:
+def refuse(error: OSError) -> None:
     """What cannot be read may hold slices that would be missing."""
     raise _unreadable(error)
 

@@ -18,7 +18,7 @@ from pmtool.evaluation.run import run_evaluation
 from pmtool.evaluation.scan import Scan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
-from pmtool.images.image_file import image_suffix
+from pmtool.images.image_file import image_stem
 from pmtool.images.volume import Volume
 from pmtool.system.extras import require
 from pmtool.system.files import make_folder
@@ -69,7 +69,7 @@ def compare(
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Of the files, without suffix; with their folders where they would be the same."""
-    short = [path.name.removesuffix(image_suffix(path) or "") for path in paths]
+    short = [image_stem(path) for path in paths]
     return short if len({*short, REFERENCE}) > len(short) else [str(path) for path in paths]
 
 

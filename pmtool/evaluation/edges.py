@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.images.display import grey
 from pmtool.system.extras import require
 
 HU_WINDOW = (-1000, 400)
@@ -37,10 +38,7 @@ def edge_map(values: NDArray[np.int16], window: tuple[int, int] = HU_WINDOW) -> 
     require("Canny", ("cv2",), "pmtool[evaluate]")
     import cv2
 
-    low, high = window
-    grey = (values.clip(low, high).astype(np.float32) - low) * (255 / (high - low))
-    edges = cv2.Canny(np.rint(grey).astype(np.uint8), *THRESHOLDS)
-    return np.asarray(edges > 0)
+    return np.asarray(cv2.Canny(grey(values, window), *THRESHOLDS) > 0)
 
 
 def edge_preservation(result: Edges, reference: Edges) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+import pmtool
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import Scan, Slice, hounsfield
 from pmtool.geometry.grid import Grid, make_grid
@@ -22,7 +23,7 @@ from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
 from pmtool.resampling.assembly import Stack
 from pmtool.resampling.journal import Journal
-from pmtool.resampling.synthesis import Job, Pairs
+from pmtool.resampling.synthesis import Job, generate
 from pmtool.sampling.sampler import Sampler
 
 CLASSICAL = {
@@ -146,6 +147,7 @@ class PixelMiner:
     def identity(self, scan: Scan) -> dict[str, Any]:
         sampler = self.sampler
         return {
+            "pmtool": pmtool.__version__,
             "model": sampler.bundle.hash,
             "model_name": sampler.bundle.manifest.name,
             "backend": sampler.backend,
@@ -162,9 +164,7 @@ class PixelMiner:
         window = self.sampler.bundle.hyperparameters.hu_window
         stack = Stack(scan.kept, _grid(scan), journal, window)
         jobs = [Job(i, 0) for i in indices if stack.key(i, 0) not in journal]
-        if jobs:
-            for number, values in self.sampler.generate(Pairs(stack, jobs), progress):
-                journal[stack.key(*jobs[number])] = values
+        generate(stack, self.sampler, jobs, progress)
 
         def make(index: int) -> Slice:
             made = stack.render(stack.grid.slices[index])

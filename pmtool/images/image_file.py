@@ -20,6 +20,7 @@ from pmtool.errors import (
     is_memory_shortage,
 )
 from pmtool.images.headers import READERS, Declared, declared
+from pmtool.images.headers.text import names_one_file
 from pmtool.images.nifti import NIFTI, check_transforms, stored_values
 from pmtool.system.files import move_into_place, temporary_beside
 from pmtool.system.limits import check_input
@@ -32,6 +33,11 @@ def image_suffix(path: Path) -> str | None:
     """The suffix of a format that pmtool reads, with its dot, or None."""
     name = path.name.lower()
     return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
+
+
+def image_stem(path: Path) -> str:
+    """A file's name without the suffix of a format."""
+    return path.name[: len(path.name) - len(image_suffix(path) or "")]
 
 
 def is_written(path: Path) -> bool:
@@ -61,6 +67,8 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
     if not path.is_file():
         problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
+    if mixed := _mixed_text(path):
+        raise InputError(mixed)
     library, claim = declared(path)
     claim.check_plausible()
     with quiet_itk():
@@ -86,17 +94,18 @@ def write_image(image: sitk.Image, path: Path) -> None:
     """Write all of an image or nothing, compressed; raises `OutputError`.
 
     The files are written to a folder beside their destination and moved into place, a header
-    after its data.
+    after its data. ITK knows most suffixes in lower case alone.
     """
+    plain = _plain_name(path)
     try:
         with temporary_beside(path) as folder:
             folder.mkdir()
             with quiet_itk():
-                sitk.WriteImage(image, str(folder / path.name), useCompression=True)
-            _, claim = declared(folder / path.name)
+                sitk.WriteImage(image, str(folder / plain), useCompression=True)
+            _, claim = declared(folder / plain)
             claim.check_complete()
-            for file in sorted(folder.iterdir(), key=lambda file: file.name == path.name):
-                move_into_place(file, path.parent / file.name)
+            for file in sorted(folder.iterdir(), key=lambda file: file.name == plain):
+                move_into_place(file, path if file.name == plain else path.with_name(file.name))
     except (OSError, RuntimeError, InputError) as error:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
 
@@ -198,3 +207,20 @@ def check_format(path: Path) -> None:
     """Raise `UsageError` unless the suffix names a format that pmtool writes."""
     if not is_written(path):
         raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}")
+    if mixed := _mixed_text(path):
+        raise UsageError(mixed)
+    if image_suffix(path) == ".mhd" and not names_one_file(path.name):
+        raise UsageError(f"{path} would name its voxels by a pattern; leave out % and LIST")
+
+
+def _plain_name(path: Path) -> str:
+    """With its suffix in lower case."""
+    return image_stem(path) + (image_suffix(path) or "")
+
+
+def _mixed_text(path: Path) -> str | None:
+    """A sentence on a suffix of NIfTI's in letters of both cases, which its library refuses."""
+    suffix = image_suffix(path) or ""
+    if not suffix.startswith(".nii") or path.name.endswith((suffix, suffix.upper())):
+        return None
+    return f"{path} has a suffix that readers of NIfTI do not know; call it {_plain_name(path)}"

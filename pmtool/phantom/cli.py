@@ -22,10 +22,11 @@ def phantom(
     target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool
 ) -> None:
     """Write a synthetic chest CT to OUT, to try pmtool with."""
-    from pmtool.images.image_file import write_image
+    from pmtool.images.image_file import check_format, write_image
     from pmtool.phantom.chest import chest_phantom
     from pmtool.system.files import check_output
 
+    check_format(target)
     check_output(target, overwrite)
     in_plane = 0.7 * 512 / size
     image = chest_phantom(

@@ -86,4 +86,4 @@ def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
                 f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
                 f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
             )
-    return float(values[volume.axis])
+    return float(values[volume.axis]) or volume.spacing

@@ -130,7 +130,8 @@ class Cache:
         """The scans of sources that were built, and sentences on what was skipped."""
         entries = [self.entry(source) for source in sources]
         if None in entries:
-            raise InputError(f"{sources[entries.index(None)].path} changed while it was read")
+            changed = sources[entries.index(None)].path
+            raise InputError(f"{changed} changed while it was read: run the command again")
         found = [entry for entry in entries if entry is not None]
         scans = [scan for entry in found for scan in entry.scans]
         return scans, [reason for entry in found for reason in entry.skipped]

@@ -210,6 +210,7 @@ def load_settings(preset: str, path: Path | None, changes: Iterable[str] = ()) -
         source = str(path)
     for change in changes:
         _merge(values, _parse(change))
+        source = "the settings"
     try:
         return TypeAdapter(Settings).validate_python(values)
     except ValidationError as error:

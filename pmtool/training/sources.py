@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.dicom.files import is_dicom
+from pmtool.dicom.files import is_dicom, refuse
 from pmtool.dicom.load import read_series
 from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
-from pmtool.images.image_file import image_suffix
+from pmtool.images.image_file import image_stem, image_suffix
 from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
 
@@ -87,7 +87,7 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
     Raises
     ------
     InputError
-        If one is no folder.
+        If one is no folder, or a folder in one cannot be read.
     """
     found: dict[Path, Source] = {}
     for folder in folders:
@@ -137,13 +137,12 @@ def _read(
 
 
 def _below(folder: Path) -> Iterator[Source]:
-    for root, _, _ in os.walk(folder):
+    for root, _, _ in os.walk(folder, onerror=refuse):
         place = Path(root)
         below = place.relative_to(folder).parts
         for path in sorted(place.iterdir()):
-            suffix = image_suffix(path)
-            if suffix and path.is_file():
-                yield Source(path, below[0] if below else path.name[: -len(suffix)])
+            if image_suffix(path) and path.is_file() and not path.name.startswith("."):
+                yield Source(path, below[0] if below else image_stem(path))
         if any(map(is_dicom, _others(place))):
             yield Source(place, below[0] if below else place.name)
 

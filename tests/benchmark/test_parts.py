@@ -34,7 +34,7 @@ from pmtool.benchmark.report import Report, Run, StripReport, machine
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
-from pmtool.errors import OutputError, UsageError
+from pmtool.errors import GeometryError, OutputError, UsageError
 from pmtool.evaluation import texture
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
@@ -70,8 +70,17 @@ def test_scene_of_a_scan(tmp_path: Path) -> None:
     assert [int(truth[0, 0]) for truth in scene.truths] == [-497, -495]
     assert [int(pair.above[0, 0]) for pair in scene.pairs] == [-498, -496]
     sitk.WriteImage(sitk.GetImageFromArray(slices[:2]), str(path))
-    with pytest.raises(UsageError, match="three or more"):
+    with pytest.raises(GeometryError, match="three or more"):
         make_scene(path, 2, 512)
+
+
+def test_values_of_a_scan_are_rounded_and_limited(tmp_path: Path) -> None:
+    slices = np.full((3, 8, 8), -600.7, np.float32)
+    slices[1, 0, 0] = 40_000
+    path = tmp_path / "scan.nrrd"
+    sitk.WriteImage(sitk.GetImageFromArray(slices), str(path))
+    (truth,) = make_scene(path, 2, 512).truths
+    assert (truth[0, 0], truth[4, 4]) == (32767, -601)
 
 
 def test_parity_and_clocks(network: PixelMiner) -> None:

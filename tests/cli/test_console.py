@@ -1,9 +1,12 @@
+import io
 import sys
 
 import pytest
 
-from pmtool.cli.console import progress_bar, run_command
+from pmtool.cli.console import progress_bar, run_command, stages
 from pmtool.cli.main import cli
+from pmtool.cohort.logs import status_line
+from pmtool.cohort.progress import Progress
 
 
 def test_progress_is_for_terminals(
@@ -23,6 +26,25 @@ def test_progress_is_for_terminals(
     assert told.out == ""
     assert "12%" in told.err
     assert "100%" in told.err
+
+
+class ClosedTerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        raise OSError(5, "Input/output error")
+
+
+def test_a_terminal_that_goes_away_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stderr", ClosedTerminal())
+    with progress_bar(quiet=False) as progress:
+        assert progress is not None
+        progress(1, 4)
+    with stages(quiet=False) as tell:
+        tell("reading", 0.5)
+    with status_line(quiet=False) as watch:
+        watch(Progress({"a": None}))
 
 
 @pytest.mark.parametrize("arguments", [[], ["trial"]])

@@ -115,6 +115,7 @@ def test_phantom(out: Path) -> None:
     assert image.GetSpacing()[2] == 2.5
     assert run("phantom", out, *arguments) == 6
     assert run("phantom", out, *arguments, "--overwrite") == 0
+    assert run("phantom", out.with_suffix(".txt"), *arguments) == 2
     assert np.array_equal(
         sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
     )

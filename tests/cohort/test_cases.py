@@ -100,6 +100,14 @@ def test_a_file_that_cannot_be_read_is_a_case_that_can_fail(
     assert [(case.name, case.extent) for case in cases] == [("ct", EXTENT), ("locked", None)]
 
 
+def test_a_folder_that_cannot_be_read_is_a_case_that_can_fail(
+    ct: sitk.Image, tmp_path: Path, lock: Callable[..., None]
+) -> None:
+    put(ct, tmp_path / "a" / "ct.nrrd")
+    lock(tmp_path / "b")
+    assert names(find_cases(tmp_path)) == ["a/ct", "b"]
+
+
 @pytest.mark.filterwarnings("ignore:Invalid value for VR DS")
 @pytest.mark.parametrize(
     "damage", [{"Rows": None}, {"Columns": None}, {"ImagePositionPatient": ["nan", "0", "0"]}]

@@ -16,7 +16,7 @@ import pmtool
 from pmtool.cohort import work
 from pmtool.cohort.cases import Case
 from pmtool.cohort.extent import Extent
-from pmtool.cohort.plan import Size, room
+from pmtool.cohort.plan import Size, room, size_of
 from pmtool.cohort.progress import Progress
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
@@ -108,15 +108,30 @@ def test_a_failure_ends_all_parts(case: Case, request_: Request, tmp_path: Path)
     ("free", "cores", "expected"), [(100, 4, 4), (100, 64, 40), (2, 4, 1), (6, 4, 2)]
 )
 def test_workers_by_cores_and_memory(free: int, cores: int, expected: int) -> None:
-    estimate = SimpleNamespace(memory=2 * 10**9 - 4 * 2 * 5 * 10 * 10)
+    """Input and output of two bytes a voxel, and as much again."""
+    voxels = (5 + 9) * 10 * 10
+    estimate = SimpleNamespace(memory=2 * 10**9 - 2 * 2 * voxels, seconds_per_slice=1.0)
     sampler: Any = SimpleNamespace(device="cpu", estimate=lambda shape, slices: estimate)
     cases = [replace(CASE, extent=Extent(5, 10, 10, 2.5)), CASE]
-    assert room(cases, sampler, free * 10**9, cores, 8) == expected
+    sizes = [size_of(case, Request(Path(), (1.25,), Options()), sampler) for case in cases]
+    assert room(cases, sizes, sampler, free * 10**9, cores, 8) == expected
+
+
+@pytest.mark.parametrize(
+    ("spacing", "generated"), [((1.25,), 4), ((1.25, 0, 0), 4), ((0, 0, 1.25), 0), ((0, 0, 0), 0)]
+)
+def test_what_sagittal_slices_take(spacing: tuple[float, ...], generated: int) -> None:
+    estimate = SimpleNamespace(seconds_per_slice=1.0)
+    sampler: Any = SimpleNamespace(estimate=lambda shape, slices: estimate)
+    case = replace(CASE, extent=Extent(5, 10, 10, 2.5, axis=0))
+    size = size_of(case, Request(Path(), spacing, Options()), sampler)
+    assert size is not None
+    assert size.generated == generated
 
 
 def test_a_worker_for_every_gpu() -> None:
     sampler: Any = SimpleNamespace(device="cuda:0")
-    assert room([CASE], sampler, 10**12, 64, 8) == 8
+    assert room([CASE], [None], sampler, 10**12, 64, 8) == 8
 
 
 def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

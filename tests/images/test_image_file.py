@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.errors import ContentError, GeometryError, InputError, OutputError
+from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
 from pmtool.images.image_file import (
     FORMATS,
+    check_format,
     image_suffix,
     is_written,
     quiet_itk,
@@ -148,6 +149,35 @@ def test_a_failed_write_leaves_nothing(ct: sitk.Image, tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_image(ct, tmp_path / "none" / "a.nrrd")
     assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_suffixes_in_capitals(ct: sitk.Image, tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"A{suffix.upper()}"
+    check_format(path)
+    write_image(ct, path)
+    assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), sitk.GetArrayFromImage(ct))
+    data = {"A.zraw"} if suffix == ".mhd" else set()
+    assert {file.name for file in tmp_path.iterdir()} == {path.name, *data}
+
+
+def test_suffixes_in_letters_of_both_cases(ct: sitk.Image, tmp_path: Path) -> None:
+    for name in ("a.Nrrd", "a.Mha"):
+        write_image(ct, tmp_path / name)
+        read_image(tmp_path / name)
+    for name in ("a.Nii", "a.nii.GZ"):
+        (tmp_path / name).touch()
+        with pytest.raises(UsageError, match=f"do not know; call it a{name.lower()[1:]}"):
+            check_format(tmp_path / name)
+        with pytest.raises(InputError, match=f"do not know; call it a{name.lower()[1:]}"):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["50%.mhd", "LIST of slices.mhd"])
+def test_names_that_a_header_cannot_give_its_voxels(name: str) -> None:
+    with pytest.raises(UsageError, match="by a pattern; leave out"):
+        check_format(Path(name))
+    check_format(Path(name).with_suffix(".mha"))
 
 
 def test_suffixes() -> None:

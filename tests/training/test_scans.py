@@ -88,6 +88,17 @@ class TestSources:
         with pytest.raises(InputError, match="is no folder"):
             find_sources([tmp_path / "none"])
 
+    def test_hidden_files_are_none(self, tmp_path: Path) -> None:
+        write(noise(), tmp_path / "a.nrrd")
+        write(noise(), tmp_path / "._a.nrrd")
+        assert [source.path.name for source in find_sources([tmp_path])] == ["a.nrrd"]
+
+    def test_a_folder_that_cannot_be_read(self, tmp_path: Path, lock: Callable[..., None]) -> None:
+        write(noise(), tmp_path / "a.nrrd")
+        lock(tmp_path / "locked")
+        with pytest.raises(InputError, match="locked cannot be read .Permission denied.: change"):
+            find_sources([tmp_path])
+
     def test_padding_becomes_air_and_floats_are_rounded(self, tmp_path: Path) -> None:
         voxels = noise().astype(np.float32) + 0.4
         voxels[:, 0] = -3024

@@ -43,7 +43,7 @@ def beside(path: Path, name: str) -> Path:
         If it is elsewhere, one of several, or missing.
     """
     name = name.removeprefix("./")
-    if not name or Path(name).name != name or "%" in name or name.split()[0] == "LIST":
+    if not names_one_file(name):
         raise InputError(
             f"{path} takes its voxels from {name!r}; a single file in the same folder is read, no "
             "other: convert it to a file that holds both"
@@ -54,6 +54,11 @@ def beside(path: Path, name: str) -> Path:
             f"{path} takes its voxels from {name}, which is not in its folder; put the file there"
         )
     return data
+
+
+def names_one_file(name: str) -> bool:
+    """Whether a header that names so its voxels means a file in its folder, no list or pattern."""
+    return Path(name).name == name != "" and "%" not in name and name.split()[0] != "LIST"
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
