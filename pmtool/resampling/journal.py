@@ -109,13 +109,12 @@ class Journal:
         return not any(self.folder.glob(_SLICES))
 
     def remove(self) -> None:
-        """Delete it with all its slices.
+        """Delete all that is in its folder, which is then none.
 
         The key goes first: a journal without one is over.
         """
         try:
             self._clear()
-            self.folder.rmdir()
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be removed: {error.strerror}") from error
 

@@ -78,8 +78,8 @@ def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     values = np.ravel(spacing).tolist()
     if len(values) == 1:
         return float(values[0])
-    if len(values) != 3:
-        raise UsageError(f"a spacing is one number or three (x y z), not {len(values)}")
+    if len(values) != 3 or not any(values):
+        raise UsageError("a spacing is one positive number, or three (x y z) of which 0 keeps")
     for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
         if axis != volume.axis and wanted != 0 and not same_spacing(wanted, present):
             raise UsageError(

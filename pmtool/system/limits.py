@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
-from pmtool.system.cgroups import memory_grant
+from pmtool.system.cgroups import memory_grant, processor_grant
 from pmtool.system.units import gibibytes
 
 MAX_INPUT = 8 * 2**30
@@ -98,7 +99,7 @@ def free_memory() -> int:
 
 
 def processors() -> int:
-    """Processors that this process may use."""
+    """Processors that this process may use, by its affinity and its share of their time."""
     if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
+        return math.ceil(min(len(os.sched_getaffinity(0)), processor_grant()))
     return os.cpu_count() or 1

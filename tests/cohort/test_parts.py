@@ -118,7 +118,7 @@ def test_workers_by_cores_and_memory(free: int, cores: int, expected: int) -> No
 
 
 @pytest.mark.parametrize(
-    ("spacing", "generated"), [((1.25,), 4), ((1.25, 0, 0), 4), ((0, 0, 1.25), 0), ((0, 0, 0), 0)]
+    ("spacing", "generated"), [((1.25,), 4), ((1.25, 0, 0), 4), ((0, 0, 1.25), 0)]
 )
 def test_what_sagittal_slices_take(spacing: tuple[float, ...], generated: int) -> None:
     estimate = SimpleNamespace(seconds_per_slice=1.0)
