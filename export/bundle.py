@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,9 +27,9 @@ from pmtool.models.bundle import (
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.system.files import write_json
+from pmtool.system.stages import Tell
 
 TOLERANCE = 1e-4
-Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

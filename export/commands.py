@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from pathlib import Path
 
 from pmtool.backends.devices import find_devices
@@ -10,6 +10,7 @@ from pmtool.backends.protocol import Precision
 from pmtool.errors import OutputError, UsageError
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
 from pmtool.system.extras import require
+from pmtool.system.stages import Tell
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
 EXTRAS = "pmtool[cpu,torch]"
@@ -24,7 +25,7 @@ def export(
     checkpoint: Path,
     folder: Path,
     overwrite: bool,
-    tell: Callable[[str, float], None],
+    tell: Tell,
     *,
     name: str | None,
     trained_on: str,

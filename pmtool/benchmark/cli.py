@@ -7,9 +7,8 @@ from typing import Any
 
 import click
 
-from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, model_option
+from pmtool.cli.options import debug_option, device_option, model_option, window_option
 from pmtool.cli.types import PATH
 
 
@@ -18,7 +17,7 @@ from pmtool.cli.types import PATH
 @click.option("--page", type=PATH, help="Write what is printed, in Markdown.")
 @click.option("--picture", type=PATH, help="Write a PNG of the times.")
 @model_option
-@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N].")
+@device_option
 @click.option(
     "--backend",
     "backends",
@@ -42,12 +41,7 @@ from pmtool.cli.types import PATH
     multiple=True,
     help="Windows at once; repeat it to compare.",
 )
-@click.option(
-    "--window",
-    metavar="N|full",
-    callback=types.window,
-    help="Width of the windows.  [default: the device's]",
-)
+@window_option
 @click.option("--threads", type=click.IntRange(1), help="Of the processor.")
 @click.option("--size", type=int, default=512, show_default=True, help="Pixels of the phantom.")
 @click.option("--pairs", type=int, default=8, show_default=True, help="Slices to generate.")

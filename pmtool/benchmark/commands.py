@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pmtool.system.extras import require
+from pmtool.system.stages import Tell
 
 PACKAGES = ("torch", "safetensors")
 EXTRAS = "pmtool[cpu,torch]"
@@ -15,7 +16,7 @@ EXTRAS = "pmtool[cpu,torch]"
 def bench(
     outputs: Mapping[str, Path | None],
     overwrite: bool,
-    tell: Callable[[str, float], None],
+    tell: Tell,
     **options: Any,
 ) -> str:
     """Run a benchmark with the options of `BenchmarkOptions` and return its page.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +16,7 @@ from pmtool.network import PixelMiner
 from pmtool.pixels.levels import to_hounsfield
 from pmtool.pixels.uniforms import uniforms
 from pmtool.sampling.windows import padded_size, wavefronts
+from pmtool.system.stages import Tell
 
 NAIVE_ROWS = 2
 """Of the strip, by the peers that run the whole network for every pixel."""
@@ -37,7 +37,7 @@ def time_peers(
     strip: Strip,
     scene: Scene,
     seed: int,
-    tell: Callable[[str, float], None],
+    tell: Tell,
 ) -> PeerRuns:
     """Every peer on some rows of the strip, extrapolated to the scene."""
     contest, bits = _Contest(network, strip, scene, seed), network.hyperparameters.bits

@@ -15,7 +15,7 @@ from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
 from pmtool.benchmark.timing import free_cached_memory, torch_device
-from pmtool.benchmark.witness import Tell, Witness, call_witness
+from pmtool.benchmark.witness import Witness, call_witness
 from pmtool.errors import UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
@@ -23,6 +23,7 @@ from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import operations
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.stages import Tell
 
 Runs = dict[str, CachedRun]
 """By name."""

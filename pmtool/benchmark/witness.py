@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
@@ -16,13 +16,11 @@ from pmtool.benchmark.timing import full_float32, torch_threads
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.network import PixelMiner
 from pmtool.sampling.pairs import SlicePair
+from pmtool.system.stages import Tell
 
 SEED = 0
 MARGIN = 40
 """Of the pair in the teacher-forced comparison: beyond a window, and no multiple of 32."""
-
-Tell = Callable[[str, float], None]
-"""Told of what is under way and how much of it is done."""
 
 
 class Witness(NamedTuple):

@@ -15,6 +15,7 @@ from typing import Any, TextIO, cast
 import click
 
 from pmtool.errors import exit_code, one_line, sentence
+from pmtool.system.stages import Tell
 
 INTERRUPTED = 130
 
@@ -89,7 +90,7 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
 
 
 @contextmanager
-def stages(quiet: bool) -> Iterator[Callable[[str, float], None]]:
+def stages(quiet: bool) -> Iterator[Tell]:
     """Tell what is under way, a line each; how much of it is done where stderr is a terminal."""
     live, told = sys.stderr.isatty(), ""
 

@@ -20,6 +20,15 @@ debug_option = click.option(
 model_option = click.option(
     "--model", type=types.PATH, help="Folder of a model bundle.  [default: the built-in one]"
 )
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."
+)
+window_option = click.option(
+    "--window",
+    metavar="N|full",
+    callback=types.window,
+    help="Width of the windows.  [default: the device's]",
+)
 external_option = click.option(
     "--external",
     "externals",
@@ -30,7 +39,7 @@ external_option = click.option(
 )
 
 _ENGINE = (
-    click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda[:N]."),
+    device_option,
     click.option(
         "--backend",
         metavar="NAME",
@@ -75,12 +84,7 @@ _SAMPLING = (
     click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers."),
     model_option,
     *_ENGINE,
-    click.option(
-        "--window",
-        metavar="N|full",
-        callback=types.window,
-        help="Width of the windows.  [default: the device's]",
-    ),
+    window_option,
     click.option("--batch", type=int, help="Windows at once."),
     click.option("--threads", type=int, help="Of the processor."),
     click.option(

@@ -19,7 +19,7 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
-from pmtool.cohort.work import Tell, generate_part, open_case, resample_case
+from pmtool.cohort.work import TellSlices, generate_part, open_case, resample_case
 from pmtool.errors import BatchError, exit_code, sentence
 
 TOPIC = "pmtool"
@@ -31,7 +31,7 @@ def dispatch(
     cases: Sequence[Case],
     request: Request,
     sizes: Mapping[str, Size | None],
-    tell: Tell,
+    tell: TellSlices,
 ) -> Iterator[Result]:
     """The results of cases, of which there is at least one, as they are finished.
 

@@ -15,7 +15,7 @@ from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Progress
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result, write_summary
-from pmtool.cohort.work import Tell, resample_case
+from pmtool.cohort.work import TellSlices, resample_case
 from pmtool.errors import UsageError
 from pmtool.resampling.resample import load_sampler
 from pmtool.sampling.sampler import Sampler
@@ -113,7 +113,7 @@ def _workers(
     means: Means,
     sampler: Sampler,
     sizes: Sizes,
-    tell: Tell,
+    tell: TellSlices,
 ) -> Iterator[Iterator[Result]]:
     """The results of the cases as they come."""
     if means.workers == 0:

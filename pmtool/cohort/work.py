@@ -25,14 +25,14 @@ from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import make_folder
 
-Tell = Callable[[str, float], None]
+TellSlices = Callable[[str, float], None]
 """Told of a case and of slices that were generated since it was told last."""
 _EVERY = 1.0
 """Seconds between two tellings."""
 
 
 def resample_case(
-    case: Case, request: Request, before: Sequence[Result] = (), *, tell: Tell
+    case: Case, request: Request, before: Sequence[Result] = (), *, tell: TellSlices
 ) -> Result:
     """Make what is missing of a case.
 
@@ -51,7 +51,7 @@ def resample_case(
     )
 
 
-def open_case(case: Case, request: Request, *, tell: Tell) -> Result:
+def open_case(case: Case, request: Request, *, tell: TellSlices) -> Result:
     """Start the journal of a case, for other workers to fill, if slices have to be generated."""
 
     def open_journal(run: Run) -> Result:
@@ -72,7 +72,7 @@ def generate_part(
     turn: int,
     part: tuple[int, int],
     *,
-    tell: Tell,
+    tell: TellSlices,
 ) -> Result:
     """Generate some slices of a case that was opened, into its journal.
 
@@ -105,7 +105,7 @@ def generate_part(
     return _result(case, request, before, fill)
 
 
-def _complete(run: Run, case: Case, request: Request, tell: Tell) -> Result:
+def _complete(run: Run, case: Case, request: Request, tell: TellSlices) -> Result:
     """Make what is missing, and evaluate if that is asked for."""
     outputs, generated = run.outputs, 0
     assert outputs is not None
@@ -168,7 +168,7 @@ def _sampler(options: Options) -> Sampler:
     return load_sampler(options)
 
 
-def _increments(case: Case, tell: Tell) -> Callable[[float], None]:
+def _increments(case: Case, tell: TellSlices) -> Callable[[float], None]:
     """Progress that is told now and then, as what has come since."""
     told: float | None = None  # what an earlier run did is not counted
     when = 0.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
@@ -31,14 +31,13 @@ from pmtool.sampling.sampler import Sampler
 from pmtool.system.extras import require
 from pmtool.system.files import make_folder, remove_leftovers
 from pmtool.system.limits import processors
+from pmtool.system.stages import Tell
 
 METHODS = (*CLASSICAL, PIXELMINER)
 PACKAGES = ("cv2", "jinja2", "matplotlib", "scipy", "skimage")
 EXTRAS = "pmtool[cpu,evaluate]"
 CACHE = "cache"
 """Folder within a report of scores and of generated slices."""
-
-Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

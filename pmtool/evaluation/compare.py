@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pmtool.errors import UsageError
-from pmtool.evaluation.commands import EXTRAS, PACKAGES, Tell, check_folder
+from pmtool.evaluation.commands import EXTRAS, PACKAGES, check_folder
 from pmtool.evaluation.methods import External, load_external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
@@ -23,6 +23,7 @@ from pmtool.images.volume import Volume
 from pmtool.system.extras import require
 from pmtool.system.files import make_folder
 from pmtool.system.limits import processors
+from pmtool.system.stages import Tell
 
 
 def compare(

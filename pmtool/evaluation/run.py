@@ -17,12 +17,11 @@ from pmtool.evaluation.results import Results, Unit, collect
 from pmtool.evaluation.scan import Scan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
+from pmtool.system.stages import Tell
 
 _TASKS_AT_ONCE = 2
 """For every worker: their slices are in memory."""
 
-Tell = Callable[[str, float], None]
-"""Told of what is under way and how much of it is done."""
 Mapper = Callable[[Sequence[Task]], Iterable[dict[str, Scores]]]
 """Scores a few slices at once, in order."""
 

@@ -33,6 +33,11 @@ class Duel(NamedTuple):
     wilcoxon: float
 
     @property
+    def mirrored(self) -> Duel:
+        """The second method's with the first."""
+        return self._replace(wins=self.losses, losses=self.wins)
+
+    @property
     def share(self) -> float | None:
         """Wins among the pairs that are no ties, None where all are."""
         decided = self.wins + self.losses

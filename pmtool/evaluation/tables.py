@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -185,17 +185,13 @@ def _table(
 
 def _duels(methods: Sequence[str], errors: Floats) -> dict[tuple[str, str], Duel]:
     """All pairs of methods, ``errors`` ``(methods, pairs)``; both orders are one comparison."""
-    found = {
-        (one, other): duel(errors[methods.index(one)], errors[methods.index(other)])
-        for one, other in permutations(methods, 2)
-    }
-    once = [pair for pair in found if methods.index(pair[0]) < methods.index(pair[1])]
-    for test in ("binomial", "wilcoxon"):
-        adjusted = holm([getattr(found[pair], test) for pair in once])
-        for pair, p in zip(once, adjusted, strict=True):
-            for order in (pair, pair[::-1]):
-                found[order] = Duel(**{**found[order]._asdict(), test: p})
-    return found
+    once = [duel(one, other) for one, other in combinations(errors, 2)]
+    adjusted = (holm([found.binomial for found in once]), holm([found.wilcoxon for found in once]))
+    duels: dict[tuple[str, str], Duel] = {}
+    for pair, found, *p in zip(combinations(methods, 2), once, *adjusted, strict=True):
+        duels[pair] = found._replace(binomial=p[0], wilcoxon=p[1])
+        duels[pair[::-1]] = duels[pair].mirrored
+    return duels
 
 
 def _flat(errors: Floats) -> Floats:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.files import write_bytes
+from pmtool.system.stages import Tell
 from pmtool.training.sources import BODY_HU, Scan, Source, read_source
 
 BLOCK = 16
@@ -29,8 +30,6 @@ BLOCK = 16
 _LEFT_OVER_SECONDS = 86_400
 """Age of a temporary that nobody writes any more."""
 _VERSION = 1
-Tell = Callable[[str, float], None]
-"""Called with what is under way, and the share of it that is done."""
 
 
 @dataclass(frozen=True)

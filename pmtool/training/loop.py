@@ -12,8 +12,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pmtool.network import PixelMiner
+from pmtool.system.stages import Tell
 from pmtool.system.units import duration
-from pmtool.training.cache import Tell
 from pmtool.training.checkpoint import save_checkpoint
 from pmtool.training.crops import Crops
 from pmtool.training.interruption import Interruption, leave_to_parent

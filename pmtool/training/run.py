@@ -14,7 +14,8 @@ from lightning_fabric import Fabric
 
 from pmtool.errors import InputError, MemoryBudgetError, UsageError
 from pmtool.system.files import alone_in, make_folder, remove_leftovers
-from pmtool.training.cache import Cache, CachedScan, Tell
+from pmtool.system.stages import Tell
+from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
 from pmtool.training.loop import Loop

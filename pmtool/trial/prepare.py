@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
 from pmtool.images.hounsfield import padding
 from pmtool.system.files import make_folder, remove_leftovers
+from pmtool.system.stages import Tell
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
-
-Tell = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)

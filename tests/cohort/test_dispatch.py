@@ -15,7 +15,7 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
-from pmtool.cohort.work import Tell
+from pmtool.cohort.work import TellSlices
 
 SECONDS = {"short": 1.0, "long": 9.0, "untold": None, "middle": 5.0}
 
@@ -23,7 +23,7 @@ SECONDS = {"short": 1.0, "long": 9.0, "untold": None, "middle": 5.0}
 BEGUN: list[str] = []
 
 
-def note(case: Case, request: Request, *, tell: Tell) -> Result:
+def note(case: Case, request: Request, *, tell: TellSlices) -> Result:
     """What the worker runs; it finds this by its name."""
     BEGUN.append(case.name)
     return Result.of(case, "done")
