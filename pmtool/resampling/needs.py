@@ -18,10 +18,18 @@ _GENERATED = np.dtype(np.int16).itemsize
 _DEVIATION = np.dtype(np.float32).itemsize
 
 
-def check_memory_for(volume: Volume, grid: Grid, budget: int | None) -> None:
-    """Raise `MemoryBudgetError` if input and output exceed a budget or the output what is free."""
+def check_memory_for(volume: Volume, grid: Grid, budget: int | None, *, journal: bool) -> None:
+    """Raise `MemoryBudgetError` if input and output exceed a budget or the output what is free.
+
+    Parameters
+    ----------
+    journal
+        The generated slices are kept on disk; otherwise they count as output.
+    """
     pixels = math.prod(volume.shape)
     output = volume.dtype.itemsize * pixels * len(grid.slices)
+    if not journal:
+        output += _GENERATED * pixels * sum(map(len, grid.generated_rounds()))
     needed = volume.dtype.itemsize * pixels * len(volume.slices) + output
     if budget is not None and needed > budget:
         raise MemoryBudgetError(

@@ -133,28 +133,22 @@ def prepare(
     _check_samples(outputs, options)
     if outputs is not None:
         outputs.check_writable(_inputs(image, outputs, options))
-    volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
-    if outputs is not None and outputs.dicom:
-        from pmtool.dicom.derived import check_derivable
-
-        check_derivable(volume)
-    check_hounsfield(volume, options.assume_hu)
+    volume = _load(image, outputs, options)
     grid = target_grid(volume, spacing, options)
     mask = None
     if outputs is not None and outputs.segmentation is not None:
         mask = load_mask(outputs.segmentation, volume, options.allow_large)
-    check_memory_for(volume, grid, options.memory)
+    check_memory_for(volume, grid, options.memory, journal=outputs is not None)
     sampler = load_sampler(options) if sampler is None else sampler
-    bundle = sampler.bundle
     for text in (
         report.made_text(volume),
         report.uneven_text(grid),
         report.interpolation_text(grid),
-        report.spacing_text(grid, bundle.manifest.spacing_mm),
+        report.spacing_text(grid, sampler.bundle.manifest.spacing_mm),
     ):
         if text is not None:
             warnings.warn(text, stacklevel=3)
-    stack = Stack(volume, grid, {}, bundle.hyperparameters.hu_window)
+    stack = Stack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
     jobs = sum(map(len, missing_jobs(stack, options.samples)))
     estimate = sampler.estimate(volume.shape, max(jobs, 1))
     key = _key(volume, grid, options, sampler, estimate)
@@ -164,6 +158,17 @@ def prepare(
         lacking = sum(map(len, missing_jobs(kept, options.samples)))
         check_disk_for(volume, grid, mask, outputs, lacking)
     return Run(stack, options, outputs, sampler, mask, estimate, key)
+
+
+def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Options) -> Volume:
+    """The input, if it is a CT and the output can be made of it."""
+    volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
+    if outputs is not None and outputs.dicom:
+        from pmtool.dicom.derived import check_derivable
+
+        check_derivable(volume)
+    check_hounsfield(volume, options.assume_hu)
+    return volume
 
 
 def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
