@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -16,8 +17,11 @@ import click
 
 from pmtool.errors import exit_code, one_line, sentence
 from pmtool.system.stages import Tell
+from pmtool.system.units import duration
 
 INTERRUPTED = 130
+LINE_SECONDS = 60.0
+"""Between two lines on progress, where there is no terminal."""
 
 
 def run_command(command: click.Command, arguments: list[str] | None = None) -> int:
@@ -73,9 +77,12 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
-    """A bar with the time left, where standard error is a terminal."""
-    if quiet or not sys.stderr.isatty():
+    """A bar with the time left, where standard error is a terminal; else a line now and then."""
+    if quiet:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield _Lines()
         return
     with ExitStack() as stack:
         bars: list[Any] = []
@@ -109,6 +116,23 @@ def stages(quiet: bool) -> Iterator[Tell]:
     finally:
         if live and told:
             say()
+
+
+class _Lines:
+    """Tells of slices that are done, and of the time left, once a minute."""
+
+    def __init__(self) -> None:
+        self.began = self.told = time.monotonic()
+        self.first: float | None = None
+
+    def __call__(self, done: float, total: int) -> None:
+        now = time.monotonic()
+        if self.first is None:  # with what an earlier run has done
+            self.first = done
+        if now - self.told >= LINE_SECONDS and done > self.first:
+            left = (now - self.began) * (total - done) / (done - self.first)
+            say(f"{done:.0f} of {total} slices are generated, {duration(left)} left")
+            self.told = now
 
 
 class _Told:

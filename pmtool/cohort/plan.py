@@ -114,7 +114,7 @@ def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
     known = [size for size in sizes if size is not None]
     generated = sum(size.generated for size in known)
     unknown = len(sizes) - len(known)
-    left_out = f" ({unknown} left out, whose headers do not tell)" if unknown else ""
+    left_out = f" ({unknown} left out, whose headers do not tell or do not fit)" if unknown else ""
     return (
         f"cases: {len(sizes)}{left_out}; slices: {sum(size.slices for size in known)}, "
         f"{generated} of them to generate; {gibibytes(sum(size.output_bytes for size in known))} "

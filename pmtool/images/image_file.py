@@ -206,7 +206,10 @@ def _silenced() -> Iterator[None]:
 def check_format(path: Path) -> None:
     """Raise `UsageError` unless the suffix names a format that pmtool writes."""
     if not is_written(path):
-        raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}")
+        raise UsageError(
+            f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
+            "for a DICOM series"
+        )
     if mixed := _mixed_text(path):
         raise UsageError(mixed)
     if image_suffix(path) == ".mhd" and not names_one_file(path.name):

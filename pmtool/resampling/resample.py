@@ -66,8 +66,8 @@ def resample(
     Returns
     -------
     SimpleITK.Image
-        Of the input's voxel type, in-plane grid and direction; under the default grid with all
-        its acquired slices, bit for bit.
+        Of the input's voxel type, in-plane grid and direction; acquired slices that lie on
+        its grid are there bit for bit, all of them at a half, a quarter, ... of the spacing.
 
     Raises
     ------

@@ -12,8 +12,6 @@ from pmtool.cohort.progress import Progress
 def test_progress_is_for_terminals(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with progress_bar(quiet=False) as progress:
-        assert progress is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with progress_bar(quiet=True) as progress:
         assert progress is None
@@ -26,6 +24,21 @@ def test_progress_is_for_terminals(
     assert told.out == ""
     assert "12%" in told.err
     assert "100%" in told.err
+
+
+def test_progress_without_a_terminal_is_a_line_a_minute(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    with progress_bar(quiet=False) as progress:
+        assert progress is not None
+        for clock[0], done in ((100.0, 2), (130.0, 2.5), (160.0, 3), (170.0, 3.5), (220.0, 5)):
+            progress(done, 6)
+    assert capsys.readouterr().err.splitlines() == [
+        "3 of 6 slices are generated, 3 min left",
+        "5 of 6 slices are generated, 40 s left",
+    ]
 
 
 class ClosedTerminal(io.StringIO):

@@ -108,7 +108,8 @@ def test_dry_run(
     assert lines[0].split() == ["case", "scan", "output", "to", "generate", "hours", "there"]
     assert lines[1].split() == ["a", "5x12x10", "9", "4", "0.00", "no"]
     assert lines[-1].startswith(
-        "cases: 5 (1 left out, whose headers do not tell); slices: 36, 16 of them to generate; "
+        "cases: 5 (1 left out, whose headers do not tell or do not fit); slices: 36, 16 of them to "
+        "generate; "
     )
     assert lines[-1].endswith("about 1 s on 2 cores like these.")
     assert not out.exists()
