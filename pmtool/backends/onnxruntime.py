@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -175,6 +176,7 @@ def _failure(error: Exception, what: str) -> PmtoolError:
 def runtime() -> ModuleType:
     """ONNX Runtime; raises `UsageError` if it is not installed."""
     try:
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report each run
         return import_module("onnxruntime")
     except ImportError as error:
         if is_memory_shortage(error):

@@ -46,7 +46,8 @@ def _check_range(volume: Volume) -> None:
     high = max(s.max() for s in volume.slices)
     advice = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
     found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
-    if low >= 0 or high - low <= 2:
+    narrow = 100 if volume.dtype.kind == "f" else 2
+    if low >= 0 or high - low <= narrow:
         raise ContentError(found + advice)
     if low > _SOFTEST:
         cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)

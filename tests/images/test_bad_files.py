@@ -197,6 +197,11 @@ BAD = {
         changed("a.nii", lambda ct: sitk.Cast(ct > 0, sitk.sitkUInt8)), 5, "which cannot hold HU"
     ),
     "grey": Bad(changed("a.nrrd", lambda ct: sitk.Abs(ct)), 5, "cannot be in HU"),
+    "normalised": Bad(
+        changed("a.nrrd", lambda ct: sitk.Normalize(sitk.Cast(ct, sitk.sitkFloat32))),
+        5,
+        "cannot be in HU",
+    ),
     "windowed": Bad(changed("a.nrrd", lambda ct: sitk.Clamp(ct, ct.GetPixelID(), -160, 240)), 5,
                     "are cut off at the lower end"),
     "four axes": Bad(changed("a.nrrd", lambda ct: sitk.JoinSeries([ct, ct])), 4, "dimensions"),
