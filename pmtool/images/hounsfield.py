@@ -14,6 +14,8 @@ from pmtool.images.volume import Volume
 _SOFTEST = -500
 """A volume that ends above it holds no air, so that nothing bounds it below by nature."""
 _CUT_SHARE = 0.01
+_NARROWEST, _NARROWEST_FLOAT = 2, 100
+"""Ranges, HU: of a mask, and of a CT in other units or normalised, which takes fractions."""
 
 
 def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
@@ -46,8 +48,8 @@ def _check_range(volume: Volume) -> None:
     high = max(s.max() for s in volume.slices)
     advice = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
     found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
-    narrow = 100 if volume.dtype.kind == "f" else 2
-    if low >= 0 or high - low <= narrow:
+    narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
+    if low >= 0 or high - low <= narrowest:
         raise ContentError(found + advice)
     if low > _SOFTEST:
         cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)

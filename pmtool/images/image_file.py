@@ -204,7 +204,7 @@ def _silenced() -> Iterator[None]:
 
 
 def check_format(path: Path) -> None:
-    """Raise `UsageError` unless the suffix names a format that pmtool writes."""
+    """Raise `UsageError` for a name that no file can have of a format that pmtool writes."""
     if not is_written(path):
         raise UsageError(
             f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "

@@ -1,6 +1,8 @@
 """Grids against the formulae of IBSI and pyradiomics, and the rules of the dyadic stack."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,10 +10,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.geometry.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
+from pmtool.geometry.grid import GRIDS, Grid, GridName, Kind, make_grid, parents, reference_grid
 
 COUNTS = st.integers(2, 60)
 SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0])
+
+
+def readme_rows() -> list[tuple[float, float, list[list[float]]]]:
+    """Its table of kinds of slices: from, to, and what is said of each kind, in percent."""
+    text = (Path(__file__).parents[2] / "README.md").read_text()
+    table = text.partition("| from, to, mm | acquired | generated | interpolated |")[2]
+    rows = [line.strip("|").split("|") for line in table.partition("\n\n")[0].splitlines()[2:]]
+    return [
+        (float(source), float(target), [[float(x) for x in re.findall(r"\d+", s)] for s in shares])
+        for spacings, *shares in rows
+        for source, target in re.findall(r"([\d.]+) to ([\d.]+)", spacings)
+    ]
+
+
+@pytest.mark.parametrize(("source", "target", "shares"), readme_rows())
+def test_what_readme_says_of_spacings(
+    source: float, target: float, shares: list[list[float]]
+) -> None:
+    """Of a scan of 15 cm, to two in a hundred."""
+    grid = make_grid(round(150 / source) + 1, source, target)
+    kinds: tuple[Kind, ...] = ("acquired", "synthesised", "interpolated")
+    for kind, told in zip(kinds, shares, strict=True):
+        share = 100 * grid.counts().get(kind, 0) / len(grid.slices)
+        assert min(told, default=0) - 2 <= share <= max(told, default=0) + 2
+
+
+def test_the_table_of_readme_is_found() -> None:
+    assert len(readme_rows()) == 8
 
 
 def positions(grid: Grid) -> list[float]:
