@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pmtool.cohort.cases import Case
-from pmtool.cohort.extent import Extent
 from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
-from pmtool.geometry.grid import make_grid
+from pmtool.geometry.grid import make_grid, spacing_along
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.units import duration, gibibytes
 
@@ -60,7 +59,7 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
         grid = make_grid(
             extent.slices,
             extent.spacing,
-            _through_plane(request.spacing, extent),
+            spacing_along(extent.axis, request.spacing, extent.spacing),
             options.grid,
             options.interpolator,
         )
@@ -70,12 +69,6 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
     generated = options.samples * sum(map(len, rounds))
     output_bytes = _VOXEL_BYTES * extent.pixels * count
     return Size(count, generated, len(rounds), seconds * generated, output_bytes)
-
-
-def _through_plane(spacing: Sequence[float], extent: Extent) -> float:
-    """What is wanted between slices, mm; 0 keeps."""
-    wanted = spacing[0] if len(spacing) == 1 else spacing[extent.axis]
-    return wanted or extent.spacing
 
 
 def room(

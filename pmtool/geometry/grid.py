@@ -11,7 +11,7 @@ differ from even ones in the lengths of their gaps, and in how often each is hal
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -141,6 +141,11 @@ def parents(node: int) -> tuple[int, int]:
     """The two nodes midway between which a generated node lies."""
     step = node & -node
     return node - step, node + step
+
+
+def spacing_along(axis: int, spacing: Sequence[float], present: float) -> float:
+    """What a spacing of one number, or of x, y and z, asks for along an axis; there 0 keeps, mm."""
+    return spacing[0] if len(spacing) == 1 else spacing[axis] or present
 
 
 def make_grid(

@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.geometry.grid import Grid, make_grid, reference_grid
+from pmtool.geometry.grid import Grid, make_grid, reference_grid, spacing_along
 from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume, same_spacing
 from pmtool.resampling.options import Options
@@ -75,9 +75,9 @@ def _reference_slices(
 
 def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     """The spacing wanted between slices, mm."""
-    values = np.ravel(spacing).tolist()
+    values = np.ravel(spacing).astype(float).tolist()
     if len(values) == 1:
-        return float(values[0])
+        return spacing_along(volume.axis, values, volume.spacing)
     if len(values) != 3 or not any(values):
         raise UsageError("a spacing is one positive number, or three (x y z) of which 0 keeps")
     for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
@@ -86,4 +86,4 @@ def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
                 f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
                 f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
             )
-    return float(values[volume.axis]) or volume.spacing
+    return spacing_along(volume.axis, values, volume.spacing)
