@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from pmtool.errors import OutputError
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.options import Outputs
+from pmtool.resampling.sidecar import read_sidecar, unchanged
 
 
 def check_own(outputs: Outputs) -> None:
-    """Raise `OutputError` for a file that is there and that no run of pmtool has written.
+    """Raise `OutputError` for a file that is there and that no run of pmtool has written so.
 
-    A run's files are named by its journal, and there is a sidecar when it is over. Folders are
-    judged by `pmtool.dicom.folder`.
+    A run's files are named by its journal, and by a sidecar with their digests when it is over.
+    Folders are judged by `pmtool.dicom.folder`.
     """
-    if _is_sidecar(outputs.sidecar):
-        return
-    own = Journal(outputs.journal).outputs
+    own = unchanged(outputs, read_sidecar(outputs), earlier=True)
+    own |= Journal(outputs.journal).outputs
     for path in outputs.files():
-        if path.is_file() and path.resolve() not in own:
+        if path.is_file() and not own & {path, path.resolve()}:
             raise OutputError(
-                f"{path} exists and nothing tells that pmtool made it; move it away or name "
-                "another folder for the outputs"
+                f"{path} exists and nothing tells that pmtool made it as it is; move it away or "
+                "name another folder for the outputs"
             )
-
-
-def _is_sidecar(path: Path) -> bool:
-    try:
-        told = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(told, dict) and "pmtool" in told

@@ -118,7 +118,9 @@ def _complete(run: Run, case: Case, request: Request, tell: TellSlices) -> Resul
         finish(run, lambda done, total: told(done))
     elif missing:
         volume = load_volume(outputs.image, allow_uneven=True, allow_large=True)
-        write(run, volume.image, missing)
+        with resumable(run) as journal:
+            assert journal is not None
+            write(run, journal, volume.image, missing)
     return replace(
         Result.of(case, "done" if missing else "present"),
         output=str(outputs.image),

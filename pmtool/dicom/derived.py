@@ -74,7 +74,7 @@ class DerivedSeries:
     image
         It, resampled.
     sidecar
-        What `pmtool.resampling.report.sidecar` tells of that.
+        What `pmtool.resampling.sidecar.content` tells of that.
     """
 
     def __init__(self, source: Volume, image: sitk.Image, sidecar: dict[str, Any]) -> None:

@@ -8,14 +8,16 @@ import click
 
 from pmtool.cli.console import narration, progress_bar
 from pmtool.cli.options import debug_option, sampling_options
-from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
+from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingCommand
 
 
 @click.command(cls=SpacingCommand)
-@click.argument("source", metavar="[IN]", required=False)
-@click.argument("target", metavar="[OUT]", required=False)
-@click.option("-i", "--input", "source_option", metavar="IN", help="Instead of IN.")
-@click.option("-o", "--output", "target_option", metavar="OUT", help="Instead of OUT.")
+@click.argument("source", metavar="[IN]", type=SLASHED, required=False)
+@click.argument("target", metavar="[OUT]", type=SLASHED, required=False)
+@click.option("-i", "--input", "source_option", metavar="IN", type=SLASHED, help="Instead of IN.")
+@click.option(
+    "-o", "--output", "target_option", metavar="OUT", type=SLASHED, help="Instead of OUT."
+)
 @sampling_options
 @click.option("--reference", type=PATH, help="An image whose slices to meet instead.")
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")

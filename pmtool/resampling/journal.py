@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
-from pmtool.system.files import remove_leftovers, write_bytes, write_json
+from pmtool.system.files import read_json, remove_leftovers, write_bytes, write_json
 
 _KEY = "key.json"
 _OUTPUTS = "outputs.json"
 _SLICES = "????????-*.npy"
-T = TypeVar("T", dict[str, Any], list[str])
 
 
 class SliceKey(NamedTuple):
@@ -87,16 +85,15 @@ class Journal:
 
     @property
     def outputs(self) -> set[Path]:
-        """Files that the run has said it will write: they are its own, should it be killed."""
-        return {Path(str(name)) for name in self._read(_OUTPUTS, list)}
+        """Files that the run has begun to write: they are its own, should it be killed."""
+        return {Path(name) for name in read_json(self.folder / _OUTPUTS).get("files", ())}
 
     def expect(self, outputs: Iterable[Path]) -> None:
-        """Note files that the run will write, and remove what was left of earlier attempts."""
+        """Note files that are written now, and remove what was left of earlier attempts."""
         paths = {path.resolve() for path in outputs}
         for path in paths:
             remove_leftovers(path)
-        named = json.dumps(sorted(map(str, paths | self.outputs)))
-        write_bytes(named.encode(), self.folder / _OUTPUTS)
+        write_json({"files": sorted(map(str, paths | self.outputs))}, self.folder / _OUTPUTS)
 
     @property
     def exists(self) -> bool:
@@ -105,8 +102,8 @@ class Journal:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is not a single slice."""
-        return not any(self.folder.glob(_SLICES))
+        """Whether there is not a single slice, and no output was begun."""
+        return not any(self.folder.glob(_SLICES)) and not self.outputs
 
     def remove(self) -> None:
         """Delete all that is in its folder, which is then none.
@@ -165,12 +162,4 @@ class Journal:
             )
 
     def _key(self) -> dict[str, Any]:
-        return self._read(_KEY, dict)
-
-    def _read(self, name: str, kind: type[T]) -> T:
-        """A file's content, empty where it is not what we write."""
-        try:
-            found = json.loads((self.folder / name).read_bytes())
-        except (FileNotFoundError, ValueError, RecursionError):
-            return kind()
-        return found if isinstance(found, kind) else kind()
+        return read_json(self.folder / _KEY)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 MaskInterpolation = Literal["nearest", "linear"]
-_PATHS = {"uncertainty", "segmentation", "segmentation_out", "preview", "statistics"}
+_PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics")
+"""Fields with files that are written."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,10 +139,14 @@ class Outputs:
         """The folder of finished slices."""
         return self.image.with_name(f"{self.image.name}.partial")
 
+    def products(self) -> dict[str, Path]:
+        """What will be written beside the sidecar, by field."""
+        paths = {name: getattr(self, name) for name in _PRODUCTS}
+        return {name: path for name, path in paths.items() if path is not None}
+
     def files(self) -> list[Path]:
         """All that will be written."""
-        optional = (self.uncertainty, self.segmentation_out, self.preview, self.statistics)
-        return [self.image, self.sidecar, *(path for path in optional if path is not None)]
+        return [*self.products().values(), self.sidecar]
 
     def check_writable(self, inputs: list[Path]) -> None:
         """Raise `OutputError` for what exists, has no folder, or would replace an input.
@@ -201,7 +206,7 @@ def split_options(
         if written:
             raise UsageError(f"{', '.join(sorted(written))} need an output file; give output=")
         return Options(**kept), None
-    for name in _PATHS & set(written):
+    for name in {"segmentation", *_PRODUCTS} & set(written):
         written[name] = None if written[name] is None else Path(written[name])
     written.setdefault("dicom", names_folder(output))
     return Options(**kept), Outputs(Path(output), **written)

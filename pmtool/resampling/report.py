@@ -1,30 +1,24 @@
-"""What is told of a run: the paragraph before it, the sidecar after it, statistics of slices."""
+"""What is told of a run: the paragraph before it, its warnings, statistics of slices."""
 
 from __future__ import annotations
 
-import platform
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-import pmtool
-from pmtool.geometry.grid import Grid, OutputSlice
+from pmtool.geometry.grid import Grid
 from pmtool.images.volume import Volume
 from pmtool.system.units import duration, gibibytes
 
 if TYPE_CHECKING:
     from pmtool.models.bundle import Bundle
-    from pmtool.resampling.options import Options
     from pmtool.resampling.synthesis import SliceSampler
-    from pmtool.sampling.sampler import Estimate, Sampler
+    from pmtool.sampling.sampler import Estimate
 
 _LISTED = 5
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
-_DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
 
 
 def plan_text(
@@ -81,7 +75,7 @@ def uneven_text(grid: Grid) -> str | None:
 
 def made_text(volume: Volume) -> str | None:
     """A sentence on slices that are no acquired ones, if any."""
-    made = _made_before(volume)
+    made = made_before(volume)
     if not made:
         return None
     return (
@@ -105,53 +99,6 @@ def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     )
 
 
-def sidecar(
-    volume: Volume,
-    grid: Grid,
-    options: Options,
-    key: dict[str, Any],
-    sampler: Sampler,
-) -> dict[str, Any]:
-    """How the output came about, down to each slice; plain JSON values."""
-    bundle = sampler.bundle
-    libraries = {name: version(name) for name in ("numpy", "SimpleITK")}
-    return {
-        "pmtool": pmtool.__version__,
-        "notice": _DISCLAIMER,
-        "versions": {"python": platform.python_version(), **libraries},
-        "model": {
-            "name": bundle.manifest.name,
-            "sha256": bundle.hash,
-            "trained_on": bundle.manifest.trained_on,
-        },
-        "device": sampler.device,
-        "backend": sampler.backend,
-        "precision": sampler.precision,
-        "seed": options.seed,
-        "options": {**key, "samples": options.samples, "assume_hu": options.assume_hu},
-        "input": {
-            "name": Path(volume.name).name,
-            "sha256_of_voxels_and_geometry": key["input"],
-            "slices": grid.count,
-            "spacing_mm": list(volume.image.GetSpacing()),
-            "uneven_positions_mm": volume.positions,
-            "made_by_pmtool": _made_before(volume),
-        },
-        "grid": {
-            "name": grid.name,
-            "axis": "xyz"[volume.axis],
-            "spacing_mm": grid.spacing,
-            "first_position": grid.first,
-            "rounds": grid.rounds,
-            "counts": grid.counts(),
-            "dyadic_spacings_mm": list(grid.dyadic_spacings()),
-            "odd_gaps": [_gap_entry(grid, gap) for gap in grid.odd_gaps()],
-            "note": interpolation_text(grid),
-        },
-        "slices": [_slice_entry(grid, index, s) for index, s in enumerate(grid.slices)],
-    }
-
-
 def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
     """Mean, deviation and noise of every slice and of every kind of slice, HU.
 
@@ -173,35 +120,10 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
     return {"unit": "HU", "by_kind": by_kind, "slices": rows}
 
 
-def _made_before(volume: Volume) -> list[int]:
+def made_before(volume: Volume) -> list[int]:
     """The slices of a DICOM series that pmtool made, as the last value of ImageType says."""
     types = [header.get("ImageType") or [""] for header in volume.headers or ()]
     return [index for index, values in enumerate(types) if values[-1] in _MADE]
-
-
-def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "index": index,
-        "kind": output.kind,
-        "position": output.position,
-        "position_mm": round(grid.first * grid.source_spacing + index * grid.spacing, 6),
-    }
-    if output.kind in ("acquired", "extrapolated"):
-        return {**entry, "source": output.weights[0].node >> grid.rounds}
-    return {**entry, "pair": list(output.gap)}
-
-
-def _gap_entry(grid: Grid, gap: int) -> dict[str, Any]:
-    """How a gap was filled that is not one slice distance."""
-    length = grid.nodes.lengths[gap]
-    inside = [s.kind for s in grid.slices if gap < s.position < gap + 1]
-    return {
-        "pair": [gap, gap + 1],
-        "mm": length * grid.source_spacing,
-        "slice_distances": length,
-        "halvings": grid.nodes.halvings[gap],
-        "counts": {kind: inside.count(kind) for kind in sorted(set(inside))},
-    }
 
 
 def _moments(values: NDArray[Any]) -> dict[str, float]:

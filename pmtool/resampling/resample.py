@@ -20,7 +20,7 @@ from pmtool.images.image_file import write_image
 from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
 from pmtool.models.bundle import Bundle
-from pmtool.resampling import report
+from pmtool.resampling import report, sidecar
 from pmtool.resampling.assembly import Stack, assemble, uncertainty
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.needs import check_disk_for, check_memory_for
@@ -180,8 +180,7 @@ def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
             return load_volume(run.outputs.image, allow_uneven=True, allow_large=True).image
         run.stack = replace(run.stack, generated=journal)
         image = _generate(run, progress)
-        write(run, image)
-        journal.remove()
+        write(run, journal, image)
     return image
 
 
@@ -196,16 +195,17 @@ def _generate(run: Run, progress: Progress | None) -> sitk.Image:
     return assemble(run.stack)
 
 
-def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> None:
-    """Write the files of a run, all or some of them, and its sidecar.
+def write(
+    run: Run, journal: Journal, image: sitk.Image, files: Iterable[Path] | None = None
+) -> None:
+    """Write the files of a run, all or some of them, and its sidecar; then its journal is over.
 
     The volume is written last but for the sidecar, which says that all is there.
     """
     stack, outputs = run.stack, run.outputs
     assert outputs is not None
+    journal.expect(outputs.files())
     wanted = set(outputs.files() if files is None else files)
-    if outputs.image in wanted:
-        outputs.sidecar.unlink(missing_ok=True)  # it is not true any more
     if run.mask is not None and outputs.segmentation_out in wanted:
         labels = resample_mask(run.mask, stack.grid, outputs.segmentation_interpolation)
         write_image(labels, outputs.segmentation_out)
@@ -214,17 +214,17 @@ def write(run: Run, image: sitk.Image, files: Iterable[Path] | None = None) -> N
     if outputs.preview in wanted:
         write_bytes(preview_png(stack.volume, image), outputs.preview)
     if outputs.statistics in wanted:
-        content = report.statistics(stack.volume, stack.grid, image)
-        write_json(content, outputs.statistics)
-    content = report.sidecar(stack.volume, stack.grid, run.options, run.key, run.sampler)
+        write_json(report.statistics(stack.volume, stack.grid, image), outputs.statistics)
+    told = sidecar.content(stack.volume, stack.grid, run.options, run.key, run.sampler)
     if outputs.image in wanted:
-        _write_volume(stack.volume, image, content, outputs)
-    beside = {name: getattr(outputs, name) is not None for name in ("preview", "statistics")}
-    write_json({**content, "segmentation": run.mask_key, **beside}, outputs.sidecar)
+        _write_volume(stack.volume, image, told, outputs)
+    told = {**told, "segmentation": run.mask_key, **sidecar.digests(outputs, wanted)}
+    write_json(told, outputs.sidecar)
+    journal.remove()
 
 
 def _write_volume(
-    source: Volume, image: sitk.Image, sidecar: dict[str, Any], outputs: Outputs
+    source: Volume, image: sitk.Image, told: dict[str, Any], outputs: Outputs
 ) -> None:
     if not outputs.dicom:
         write_image(image, outputs.image)
@@ -232,7 +232,7 @@ def _write_volume(
     from pmtool.dicom.derived import DerivedSeries
     from pmtool.dicom.folder import write_series
 
-    write_series(DerivedSeries(source, image, sidecar), outputs.image)
+    write_series(DerivedSeries(source, image, told), outputs.image)
 
 
 def _key(

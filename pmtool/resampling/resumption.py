@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pmtool.errors import OutputError
 from pmtool.resampling.journal import Journal
+from pmtool.resampling.sidecar import read_sidecar, unchanged
 from pmtool.system.files import alone_in
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ def resumable(run: Run) -> Iterator[Journal | None]:
         try:
             for path in outputs.files():
                 outputs.check(path, outputs.overwrite or path.resolve() in journal.outputs)
-            journal.expect(outputs.files())
             yield journal
         except BaseException:
             if journal.is_empty:
@@ -70,30 +69,23 @@ def resumable(run: Run) -> Iterator[Journal | None]:
 def files_to_make(run: Run) -> set[Path]:
     """Files of a run that are not there, or not of these voxels, this model and these options.
 
-    The volume is among them if any voxel has to be generated. The sidecar tells of the others; it
-    is written last, and a run that has a journal is not over.
+    The volume is among them if any voxel has to be generated. The sidecar tells of all; it is
+    written last, and a run that has a journal is not over.
     """
     outputs = run.outputs
     assert outputs is not None
-    told, every = _told(outputs.sidecar, run.key), set(outputs.files())
-    if told is None or Journal(outputs.journal).exists:
+    told, every = read_sidecar(outputs), set(outputs.files())
+    if not _is_of(told, run.key) or Journal(outputs.journal).exists:
         return every
-    missing = {path for path in every if not path.exists()}
+    missing = every - unchanged(outputs, told)
     if outputs.segmentation_out is not None and told.get("segmentation") != run.mask_key:
         missing.add(outputs.segmentation_out)
-    for name in ("preview", "statistics"):
-        path = getattr(outputs, name)
-        if path is not None and not told.get(name):  # of a volume that was replaced, or not ours
-            missing.add(path)
     if outputs.uncertainty is not None and told["options"].get("samples") != run.options.samples:
         missing.add(outputs.uncertainty)
     return every if missing & {outputs.image, outputs.uncertainty} else missing
 
 
-def _told(sidecar: Path, key: dict[str, Any]) -> dict[str, Any] | None:
-    """What a sidecar tells, None unless it is of a run with this key."""
-    try:
-        told: dict[str, Any] = json.loads(sidecar.read_bytes())
-        return told if all(told["options"][name] == value for name, value in key.items()) else None
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
+def _is_of(told: dict[str, Any], key: dict[str, Any]) -> bool:
+    """Whether a sidecar is of a run with this key."""
+    options = told.get("options")
+    return isinstance(options, dict) and all(options.get(k) == value for k, value in key.items())

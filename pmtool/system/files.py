@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -26,13 +26,17 @@ def temporary_beside(path: Path) -> Iterator[Path]:
     A killed process leaves it; see `remove_leftovers`. Processes of other machines, which may
     have the same number, have paths of their own.
     """
-    machine = platform.node().partition(".")[0]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}@{machine}.tmp")
+    temporary = _temporary(path)
     _remove(temporary)
     try:
         yield temporary
     finally:
         _remove(temporary)
+
+
+def _temporary(path: Path) -> Path:
+    machine = platform.node().partition(".")[0]
+    return path.with_name(f".{path.name}.{os.getpid()}@{machine}.tmp")
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
@@ -125,6 +129,39 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """What `write_json` has written; empty where there is none, or something else."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | None = None) -> None:
+    """Raise `OutputError` unless a folder has room for a report, or holds an earlier one.
+
+    Parameters
+    ----------
+    names
+        Of its files; the first one is a JSON, which is written first and names pmtool.
+    beside
+        What else may be there; anything where it is None.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    others = [name for name in there if name not in names]
+    if beside is not None and not set(others) <= set(beside):
+        foreign = next(name for name in others if name not in beside)
+        raise OutputError(f"{folder} holds {foreign}, which is no report: give another folder")
+    own = [name for name in there if name in names]
+    if own and "pmtool" not in read_json(folder / names[0]):
+        raise OutputError(
+            f"{folder} holds {own[0]}, which pmtool has not written: give another folder"
+        )
+
+
 def check_output(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` for a file that exists or that has no folder to stand in."""
     check_place(path)
@@ -136,10 +173,32 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 def check_place(path: Path) -> None:
     """Raise `OutputError` unless there is a folder that a file or folder can be written to."""
+    try:
+        _temporary(path).exists()
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror}; choose another name or folder"
+        ) from error
     if not path.parent.is_dir():
         raise OutputError(f"the folder of {path} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def walk(
+    folder: Path, onerror: Callable[[OSError], None]
+) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """As `os.walk`, in order, and through folders that are links; each folder once."""
+    seen: set[tuple[int, int]] = set()
+    for root, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
+        place = Path(root)
+        stat = place.stat()
+        if (stat.st_dev, stat.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((stat.st_dev, stat.st_ino))
+        folders.sort()
+        yield place, folders, sorted(files)
 
 
 def make_folder(folder: Path) -> None:

@@ -132,21 +132,74 @@ def test_what_is_there_gets_an_uncertainty_of_as_many_samples(
         assert len(fake_sampler.calls) == calls
 
 
-def test_what_is_there_is_not_believed_without_a_true_sidecar(
+def test_what_is_there_is_made_again_by_another_version(
     cohort: Cohort, ct_path: Path, out: Path, fake_sampler: Any
 ) -> None:
-    for damage in ('{"pmtool": "1"}', None):
-        cohort(ct_path.parent, out)
-        fake_sampler.calls.clear()
-        if damage is None:
-            (out / "ct.nrrd").unlink()
-        else:
-            (out / "ct.nrrd.json").write_text(damage)
-        assert cohort(ct_path.parent, out) == 0
-        assert len(fake_sampler.calls) == 4
+    cohort(ct_path.parent, out)
+    fake_sampler.calls.clear()
+    sidecar = out / "ct.nrrd.json"
+    told = json.loads(sidecar.read_bytes())
+    told["options"]["version"] = "0"
+    sidecar.write_text(json.dumps(told))
+    assert cohort(ct_path.parent, out) == 0
+    assert len(fake_sampler.calls) == 4
 
 
-@pytest.mark.parametrize("sidecar", [None, "", "{}", "[" * 10_000])
+def test_a_volume_that_was_removed_is_made_again(
+    cohort: Cohort, ct_path: Path, out: Path, fake_sampler: Any
+) -> None:
+    cohort(ct_path.parent, out)
+    fake_sampler.calls.clear()
+    (out / "ct.nrrd").unlink()
+    assert cohort(ct_path.parent, out) == 0
+    assert len(fake_sampler.calls) == 4
+
+
+@pytest.mark.parametrize("name", ["ct.nrrd", "ct.png"])
+@pytest.mark.parametrize("option", ["--skip-existing", "--no-skip-existing", "--seed=1"])
+def test_what_was_changed_is_neither_believed_nor_replaced(
+    cohort: Cohort, ct_path: Path, out: Path, fake_sampler: Any, option: str, name: str
+) -> None:
+    assert cohort(ct_path.parent, out, "--preview") == 0
+    before = (out / name).read_bytes()
+    fake_sampler.calls.clear()
+    (out / name).write_text("annotated")
+    assert cohort(ct_path.parent, out, "--preview", option) == 8
+    (case,) = json.loads((out / JSON).read_text())["cases"]
+    assert case["exit_code"] == 6
+    assert f"{name} exists and nothing tells that pmtool made it as it is" in case["error"]
+    assert (out / name).read_text() == "annotated"
+    assert fake_sampler.calls == []
+    (out / name).write_bytes(before)
+    assert cohort(ct_path.parent, out, "--preview", option) == 0
+
+
+@pytest.mark.parametrize("written", ["write_bytes", "write_json"])
+def test_a_case_that_was_stopped_while_it_was_completed_goes_on(
+    cohort: Cohort,
+    ct_path: Path,
+    out: Path,
+    fake_sampler: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+) -> None:
+    """After its preview was replaced, or before."""
+    assert cohort(ct_path.parent, out, "--preview") == 0
+    expected = (out / "ct.png").read_bytes()
+    (out / "ct.png").unlink()
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr(f"pmtool.resampling.resample.{written}", stop)
+        assert cohort(ct_path.parent, out, "--preview") == INTERRUPTED
+    assert cohort(ct_path.parent, out, "--preview") == 0
+    assert (out / "ct.png").read_bytes() == expected
+    assert not list(out.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("sidecar", [None, "", "{}", "[" * 10_000, '{"files": {}}'])
 @pytest.mark.parametrize("option", ["--skip-existing", "--no-skip-existing"])
 def test_files_of_others_are_not_replaced(
     cohort: Cohort, ct_path: Path, out: Path, option: str, sidecar: str | None

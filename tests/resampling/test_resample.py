@@ -241,6 +241,36 @@ def test_a_complete_run_is_not_another_one(
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
+def test_a_complete_run_that_was_changed_is_not_believed(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any
+) -> None:
+    out = tmp_path / "out.nrrd"
+    pmtool.resample(ct_path, 1.25, out)
+    for content in (b"", ct_path.read_bytes()):
+        out.write_bytes(content)
+        with pytest.raises(OutputError, match="exists; replace it with --overwrite"):
+            pmtool.resample(ct_path, 1.25, out, resume=True)
+        assert out.read_bytes() == content
+    pmtool.resample(ct_path, 1.25, out, resume=True, overwrite=True)
+    assert voxels(sitk.ReadImage(str(out))).shape == (9, 12, 10)
+
+
+def test_a_volume_that_cannot_be_replaced_keeps_its_sidecar(
+    ct_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.nrrd"
+    pmtool.resample(ct_path, 1.25, out)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise OutputError("no")
+
+    monkeypatch.setattr("pmtool.resampling.resample.write_image", fail)
+    with pytest.raises(OutputError, match="no"):
+        pmtool.resample(ct_path, 1.25, out, seed=1, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*") if path.is_file()} == before
+
+
 def test_spacing_outside_the_models_range(ct: sitk.Image) -> None:
     ct.SetSpacing((0.7, 0.7, 8.0))
     with pytest.warns(UserWarning, match="4 mm, outside"):

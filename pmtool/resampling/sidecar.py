@@ -1,0 +1,144 @@
+"""The JSON file beside an output: how it came about, and which files were made with it.
+
+It is written last. Whatever has its digest there is as it was made; see `unchanged`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Container
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pmtool
+from pmtool.geometry.grid import Grid, OutputSlice
+from pmtool.images.headers import voxel_files
+from pmtool.images.volume import Volume
+from pmtool.resampling.report import interpolation_text, made_before
+from pmtool.system.files import read_json
+
+if TYPE_CHECKING:
+    from pmtool.resampling.options import Options, Outputs
+    from pmtool.sampling.sampler import Sampler
+
+_DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
+_FILES, _EARLIER = "files", "earlier_files"
+
+
+def content(
+    volume: Volume,
+    grid: Grid,
+    options: Options,
+    key: dict[str, Any],
+    sampler: Sampler,
+) -> dict[str, Any]:
+    """How the output came about, down to each slice; plain JSON values."""
+    bundle = sampler.bundle
+    libraries = {name: version(name) for name in ("numpy", "SimpleITK")}
+    return {
+        "pmtool": pmtool.__version__,
+        "notice": _DISCLAIMER,
+        "versions": {"python": platform.python_version(), **libraries},
+        "model": {
+            "name": bundle.manifest.name,
+            "sha256": bundle.hash,
+            "trained_on": bundle.manifest.trained_on,
+        },
+        "device": sampler.device,
+        "backend": sampler.backend,
+        "precision": sampler.precision,
+        "seed": options.seed,
+        "options": {**key, "samples": options.samples, "assume_hu": options.assume_hu},
+        "input": {
+            "name": Path(volume.name).name,
+            "sha256_of_voxels_and_geometry": key["input"],
+            "slices": grid.count,
+            "spacing_mm": list(volume.image.GetSpacing()),
+            "uneven_positions_mm": volume.positions,
+            "made_by_pmtool": made_before(volume),
+        },
+        "grid": {
+            "name": grid.name,
+            "axis": "xyz"[volume.axis],
+            "spacing_mm": grid.spacing,
+            "first_position": grid.first,
+            "rounds": grid.rounds,
+            "counts": grid.counts(),
+            "dyadic_spacings_mm": list(grid.dyadic_spacings()),
+            "odd_gaps": [_gap_entry(grid, gap) for gap in grid.odd_gaps()],
+            "note": interpolation_text(grid),
+        },
+        "slices": [_slice_entry(grid, index, s) for index, s in enumerate(grid.slices)],
+    }
+
+
+def digests(outputs: Outputs, written: Container[Path]) -> dict[str, dict[str, str]]:
+    """What the sidecar tells of files, by their fields of `Outputs`: SHA-256.
+
+    Those of an earlier volume that were not written with this one are told apart.
+    """
+    before = read_sidecar(outputs)
+    files, earlier = before.get(_FILES, {}), before.get(_EARLIER, {})
+    if outputs.image in written:
+        files, earlier = {}, {**earlier, **files}
+    products = outputs.products().items()
+    files = {**files, **{name: _digest(path) for name, path in products if path in written}}
+    return {_FILES: files, _EARLIER: {k: v for k, v in earlier.items() if k not in files}}
+
+
+def read_sidecar(outputs: Outputs) -> dict[str, Any]:
+    """What it tells; empty where there is none, or one that is not ours."""
+    told = read_json(outputs.sidecar)
+    return told if all(isinstance(told.get(key), dict) for key in (_FILES, _EARLIER)) else {}
+
+
+def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) -> set[Path]:
+    """The files that are there as a sidecar, which may be empty, tells; with itself.
+
+    Parameters
+    ----------
+    earlier
+        Take those of an earlier volume too.
+    """
+    if not told:
+        return set()
+    known = {**told[_FILES], **(told[_EARLIER] if earlier else {})}
+    files = [(path, known.get(name)) for name, path in outputs.products().items()]
+    same = {path for path, digest in files if digest and path.exists() and _digest(path) == digest}
+    return same | {outputs.sidecar}
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, with the one of its voxels; or of all files in a folder."""
+    hasher = hashlib.sha256()
+    for file in sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]:
+        with file.open("rb") as content:
+            hasher.update(hashlib.file_digest(content, "sha256").digest())
+    return hasher.hexdigest()
+
+
+def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "index": index,
+        "kind": output.kind,
+        "position": output.position,
+        "position_mm": round(grid.first * grid.source_spacing + index * grid.spacing, 6),
+    }
+    if output.kind in ("acquired", "extrapolated"):
+        return {**entry, "source": output.weights[0].node >> grid.rounds}
+    return {**entry, "pair": list(output.gap)}
+
+
+def _gap_entry(grid: Grid, gap: int) -> dict[str, Any]:
+    """How a gap was filled that is not one slice distance."""
+    length = grid.nodes.lengths[gap]
+    inside = [s.kind for s in grid.slices if gap < s.position < gap + 1]
+    return {
+        "pair": [gap, gap + 1],
+        "mm": length * grid.source_spacing,
+        "slice_distances": length,
+        "halvings": grid.nodes.halvings[gap],
+        "counts": {kind: inside.count(kind) for kind in sorted(set(inside))},
+    }
