@@ -1,43 +1,22 @@
-"""The scans of a cohort: found below a folder or named by a table, and called by a template."""
+"""The cases of a cohort: scans below a folder or of a table, and the names of their outputs."""
 
 from __future__ import annotations
 
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pmtool.cohort.extent import Extent, extent_of, image_extent, series_extent
+from pmtool.cohort.extent import Extent, extent_of
 from pmtool.cohort.result import summary_files
-from pmtool.dicom import require_pydicom
+from pmtool.cohort.search import Scan, scans_below
 from pmtool.errors import InputError, UsageError
-from pmtool.images.image_file import image_stem, image_suffix
+from pmtool.images.image_file import image_stem
 
 PATH, SERIES, MASK = "path", "series_uid", "mask"
 """Columns of a table; others may be used by a template."""
-
-
-@dataclass(frozen=True)
-class Scan:
-    """An image file, or a DICOM series in a folder.
-
-    Attributes
-    ----------
-    mask
-        A segmentation to bring along.
-    extent
-        None where it is not known.
-    fields
-        What a template may use, by name.
-    """
-
-    path: Path
-    series_uid: str | None = None
-    mask: Path | None = None
-    extent: Extent | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -76,7 +55,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     is_folder = source.is_dir()
     if out is not None:
         _check_apart(source.resolve(), out.resolve())
-    scans = list(_below(source.resolve(), out)) if is_folder else _of_table(source)
+    scans = scans_below(source.resolve(), out) if is_folder else _of_table(source)
     if not scans:
         raise InputError(f"{source} holds no scans; give a folder of CTs or a table of them")
     parents = [scan.path.parent for scan in scans]
@@ -105,44 +84,6 @@ def _check_apart(source: Path, out: Path) -> None:
         )
 
 
-def _below(folder: Path, out: Path | None) -> Iterator[Scan]:
-    """Scans, and the folders that cannot be read: they may hold some, and are cases that fail."""
-    unreadable: list[OSError] = []
-    for name, folders, files in os.walk(folder, onerror=unreadable.append):
-        place = Path(name)
-        if out is not None and place == out.resolve():
-            folders.clear()
-            continue
-        folders.sort()
-        visible = [place / file for file in sorted(files) if not file.startswith(".")]
-        for path in visible:
-            if image_suffix(path):
-                yield Scan(path, extent=image_extent(path))
-        yield from _dicom(place, [path for path in visible if not image_suffix(path)])
-    yield from (Scan(Path(error.filename)) for error in unreadable)
-
-
-def _dicom(folder: Path, files: Sequence[Path]) -> Iterator[Scan]:
-    """The CT series among files of a folder; where there is none, a scan that can only fail."""
-    from pmtool.dicom.files import is_dicom
-
-    try:
-        dicom = [path for path in files if path.is_file() and is_dicom(path)]
-    except (OSError, InputError):
-        yield Scan(folder)
-        return
-    if not dicom:
-        return
-    require_pydicom()
-    from pmtool.dicom.series import find_series
-
-    found = find_series(dicom)
-    stacks = [series for series in found.series if series.is_stack]
-    yield from (Scan(folder, s.uid, extent=series_extent(s)) for s in stacks)
-    if not stacks and (found.series or found.damaged or found.others):
-        yield Scan(folder)
-
-
 def _of_table(table: Path) -> list[Scan]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
@@ -153,8 +94,12 @@ def _of_table(table: Path) -> list[Scan]:
         raise InputError(f"{table} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
-    if PATH not in columns:
-        raise InputError(f"{table} has no column {PATH!r}: give the scans' paths in one")
+    if columns.count(PATH) != 1 or len(set(columns)) < len(columns):
+        found = ", ".join(map(repr, columns)) or "none"
+        raise InputError(
+            f"{table} needs a column {PATH!r}, columns of different names, and commas between "
+            f"them, not {found}: change it"
+        )
     empty = [number for number, row in enumerate(rows, 2) if not row[PATH]]
     if empty:
         raise InputError(f"{table} names no path in row {empty[0]}; fill it in or delete the row")

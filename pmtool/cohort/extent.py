@@ -42,14 +42,14 @@ def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
 
     What is wrong with it is for its worker to complain of.
     """
-    if not path.is_dir():
-        return image_extent(path)
     from pmtool.dicom.files import dicom_files
     from pmtool.dicom.series import choose_series, find_series
 
     try:
+        if not path.is_dir():
+            return image_extent(path)
         return series_extent(choose_series(find_series(dicom_files(path)), series_uid, str(path)))
-    except PmtoolError:
+    except (PmtoolError, OSError):
         return None
 
 

@@ -120,7 +120,8 @@ def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Req
     """A line for every case: slices and pixels of the scan, slices of the output, core hours."""
     rows = [("case", "scan", "output", "to generate", "hours", "there")]
     for case, size in zip(cases, sizes, strict=True):
-        extent, there = case.extent, request.outputs(case).sidecar.exists()
+        extent, outputs = case.extent, request.planned(case)
+        there = outputs is not None and outputs.sidecar.exists()
         scan = f"{extent.slices}x{extent.height}x{extent.width}" if extent else "?"
         work = ("?", "?", "?")
         if size is not None:

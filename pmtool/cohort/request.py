@@ -82,6 +82,13 @@ class Request:
             repeatable=True,
         )
 
+    def planned(self, case: Case) -> Outputs | None:
+        """The files of a case; None where they cannot be named, of which its worker complains."""
+        try:
+            return self.outputs(case)
+        except UsageError:
+            return None
+
     def case_options(self, case: Case) -> Options:
         """The options, with the case's own."""
         return replace(self.options, series_uid=case.series_uid)
@@ -95,7 +102,9 @@ class Request:
         taken: dict[str | Path, Case] = {}
         inputs, summaries = _inputs(cases), summary_files(self.folder)
         for case in cases:
-            things: list[str | Path] = [case.name, *self.outputs(case).files()]
+            outputs = self.planned(case)
+            files = outputs.files() if outputs else []
+            things: list[str | Path] = [case.name, *files]
             for thing in things:
                 other = taken.setdefault(thing, case)
                 if other is not case:
@@ -103,7 +112,7 @@ class Request:
                         f"{other.path} and {case.path} would both become {thing}; tell them apart "
                         "by --name"
                     )
-            for path in self.outputs(case).files():
+            for path in files:
                 if path.resolve() in inputs:
                     raise UsageError(
                         f"{case.path} would become {path}, which is an input or holds one; give "

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pmtool.cohort.cases import Case
 
 Status = Literal["done", "present", "failed", "open"]
-CSV, JSON = "summary.csv", "summary.json"
+FILES = JSON, CSV = "summary.json", "summary.csv"
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ def conclusion(results: Sequence[Result], folder: Path) -> str:
 
 
 def summary_files(folder: Path) -> tuple[Path, Path]:
-    """The table and the JSON of a cohort's outputs."""
-    return folder / CSV, folder / JSON
+    """The JSON and the table of a cohort's outputs."""
+    return folder / JSON, folder / CSV
 
 
 def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Path) -> None:
-    """Write a CSV with a row for every case and a JSON with all; raises `OutputError`.
+    """Write a JSON with all cases and a CSV with a row for each; raises `OutputError`.
 
     Parameters
     ----------
@@ -98,9 +98,9 @@ def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Pa
         "generated": sum(result.generated for result in results),
         "cases": [asdict(result) for result in results],
     }
-    table, whole = summary_files(folder)
-    write_bytes(_table(results).encode(), table)
+    whole, table = summary_files(folder)
     write_json(content, whole)
+    write_bytes(_table(results).encode(errors="backslashreplace"), table)
 
 
 def _table(results: Sequence[Result]) -> str:

@@ -14,12 +14,12 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Progress
 from pmtool.cohort.request import Request
-from pmtool.cohort.result import Result, write_summary
+from pmtool.cohort.result import FILES, Result, write_summary
 from pmtool.cohort.work import TellSlices, resample_case
 from pmtool.errors import UsageError
 from pmtool.resampling.resample import load_sampler
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.files import make_folder
+from pmtool.system.files import check_report, make_folder
 from pmtool.system.limits import free_memory, processors, total_memory
 
 _log = logging.getLogger("pmtool.cohort")
@@ -75,6 +75,7 @@ def run_cohort(
     """
     request = _for_any_folder(request)
     request.check_names(cases)
+    check_report(request.folder, FILES)
     sampler = _estimator(request, means)
     sizes = {case.name: size_of(case, request, sampler) for case in cases}
     make_folder(request.folder)
@@ -100,6 +101,7 @@ def run_cohort(
 def dry_run_text(cases: Sequence[Case], request: Request, means: Means) -> str:
     """What `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
     request.check_names(cases)
+    check_report(request.folder, FILES)
     sampler = _estimator(request, means)
     sizes = [size_of(case, request, sampler) for case in cases]
     cores = means.workers or (1 if means.workers == 0 or means.scheduler else processors())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pmtool.errors import InputError
+from pmtool.system.files import walk
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 
@@ -28,12 +28,11 @@ def is_dicom(path: Path) -> bool:
 
 
 def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files below a folder, in order of their paths; folders that are links are left.
+    """The DICOM files below a folder, in order of their paths.
 
     Raises `InputError` for what cannot be read.
     """
-    walk = os.walk(folder, onerror=refuse)
-    found = [Path(root, name) for root, _, names in walk for name in names]
+    found = [place / name for place, _, names in walk(folder, refuse) for name in names]
     return [path for path in sorted(found) if path.is_file() and is_dicom(path)]
 
 

@@ -51,10 +51,16 @@ def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any
     InputError
         If they are truncated or damaged.
     ContentError
-        If there are several values a pixel.
+        If there are several values a pixel, or bits below them.
     """
     if number(dataset, "SamplesPerPixel") not in (None, 1):
         raise ContentError(f"{file} is in colour; a CT has one value a pixel")
+    bits, highest = number(dataset, "BitsStored"), number(dataset, "HighBit")
+    if bits is not None and highest is not None and highest != bits - 1:
+        raise ContentError(
+            f"{file} has its {bits:g} bits a pixel at another place than the lowest (HighBit "
+            f"{highest:g}); export it again"
+        )
     dataset.file_meta.setdefault("TransferSyntaxUID", ImplicitVRLittleEndian)
     syntax = dataset.file_meta.TransferSyntaxUID
     try:

@@ -42,6 +42,8 @@ _TAGS = (
     "PatientID",
     "StudyInstanceUID",
     "SeriesInstanceUID",
+    "SOPInstanceUID",
+    "FrameOfReferenceUID",
     "SeriesDescription",
     "ImagePositionPatient",
     "ImageOrientationPatient",
@@ -102,7 +104,12 @@ class Series:
     @property
     def is_stack(self) -> bool:
         """Whether it may be a scan: no localizer and no single slice."""
-        return len(self.images) > 1 and not _is_localizer(self.images[0])
+        return len(self.images) > 1 and not self.is_localizer
+
+    @property
+    def is_localizer(self) -> bool:
+        """Whether it is an overview to plan a scan by."""
+        return _is_localizer(self.images[0])
 
     def __str__(self) -> str:
         kernel, spacing = self._text("ConvolutionKernel"), self.spacing

@@ -48,8 +48,8 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack
     ------
     GeometryError
         If they are no stack of slices that are parallel, of one size and straight above each
-        other; if there are different images at one place; or, unless ``allow_uneven``, if the
-        slices' distances differ.
+        other; if they are of several patients or frames of reference; if there are different
+        images at one place; or, unless ``allow_uneven``, if the slices' distances differ.
     ContentError
         If only some say how to rescale their values.
 
@@ -74,6 +74,15 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack
 
 
 def _check_alike(images: Sequence[Image], name: str) -> None:
+    for keyword, what in (
+        ("PatientID", "patients"),
+        ("FrameOfReferenceUID", "frames of reference"),
+    ):
+        if len({str(image.header.get(keyword) or "") for image in images}) > 1:
+            raise GeometryError(
+                f"the slices of {name} are of several {what} ({keyword}); give each in a folder "
+                "of its own"
+            )
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
         told = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))

@@ -6,7 +6,6 @@ one folder of DICOM files with all its series.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -24,6 +23,7 @@ from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.image_file import image_stem, image_suffix
 from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.system.files import walk
 
 BODY_HU = -950
 """Lung is denser, the air around the body is not."""
@@ -137,8 +137,7 @@ def _read(
 
 
 def _below(folder: Path) -> Iterator[Source]:
-    for root, _, _ in os.walk(folder, onerror=refuse):
-        place = Path(root)
+    for place, _, _ in walk(folder, refuse):
         below = place.relative_to(folder).parts
         for path in sorted(place.iterdir()):
             if image_suffix(path) and path.is_file() and not path.name.startswith("."):

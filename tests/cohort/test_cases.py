@@ -15,6 +15,7 @@ from pmtool.cohort.cases import Case, find_cases
 from pmtool.cohort.extent import Extent
 from pmtool.cohort.request import Request
 from pmtool.errors import InputError, UsageError
+from pmtool.images.load import load_volume
 
 WriteDicom = Callable[..., list[Path]]
 EXTENT = Extent(slices=5, height=12, width=10, spacing=2.5)
@@ -69,6 +70,36 @@ def test_dicom_series(tmp_path: Path, write_dicom: WriteDicom) -> None:
     assert cases[2].extent == Extent(3, 8, 6, 2.5)
     request = Request(tmp_path / "out", (1.25,))
     assert request.outputs(cases[0]).image == tmp_path / "out" / "p1" / "CT.nrrd"
+
+
+def test_a_series_in_several_folders_is_one_case(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    """As on CDs; a copy of a series and another patient's are cases of their own."""
+    voxels = np.zeros((6, 8, 6), np.int16)
+    for place, step in (("disc/every", 2), ("disc/half", 3), ("single", 6)):
+        for number, file in enumerate(write_dicom(tmp_path / place, voxels, PatientID=place)):
+            part = tmp_path / place / f"DIR{number % step}"
+            part.mkdir(exist_ok=True)
+            file.rename(part / file.name)
+    write_dicom(tmp_path / "twice" / "a", voxels)
+    write_dicom(tmp_path / "twice" / "b", voxels)
+    cases = find_cases(tmp_path)
+    assert names(cases) == ["twice/a", "twice/b", "disc/every", "disc/half", "single"]
+    assert {case.extent for case in cases} == {Extent(6, 8, 6, 2.5)}
+    assert {case.series_uid for case in cases} == {"1.2.3"}
+    assert len(load_volume(cases[2].path, cases[2].series_uid).slices) == 6
+
+
+def test_links(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> None:
+    """Folders that are links are searched, each once, whatever circles they make."""
+    put(ct, tmp_path / "archive" / "b.nrrd")
+    write_dicom(tmp_path / "archive" / "s", np.zeros((4, 8, 6), np.int16))
+    put(ct, tmp_path / "scans" / "a.nrrd")
+    (tmp_path / "scans" / "p1").symlink_to(tmp_path / "archive")
+    (tmp_path / "scans" / "p2").symlink_to(tmp_path / "archive")
+    (tmp_path / "archive" / "up").symlink_to(tmp_path / "scans")
+    cases = find_cases(tmp_path / "scans")
+    assert names(cases) == ["a", "p1/b", "p1/s"]
+    assert len(load_volume(cases[2].path, cases[2].series_uid).slices) == 4
 
 
 def test_a_folder_without_ct_is_a_case_that_can_fail(
@@ -142,7 +173,7 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"file,name\nct.nrrd,x\n", "no column 'path'"),
+        (b"file,name\nct.nrrd,x\n", "needs a column 'path'"),
         (b"path,name\n,x\n", "row 2"),
         (b"path\n", "holds no scans"),
         (b"path\n\xff\xfe\n", "UTF-8"),
@@ -205,10 +236,10 @@ def test_files_of_a_case(tmp_path: Path) -> None:
     found = [path.relative_to(tmp_path).as_posix() for path in request.outputs(case).files()]
     assert found == [
         "s/ct.mha",
-        "s/ct.mha.json",
         "s/ct.mask.mha",
         "s/ct.png",
         "s/ct.statistics.json",
+        "s/ct.mha.json",
     ]
     folder = Request(tmp_path, (1.0,), file_format="dicom").outputs(case)
     assert folder.dicom

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ import pmtool
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.cohort import work
-from pmtool.cohort.result import CSV, JSON
+from pmtool.cohort.result import CSV, FILES, JSON
 from pmtool.errors import UsageError
 from pmtool.resampling import resample as resampling
 from pmtool.resampling.options import Options
@@ -51,6 +52,40 @@ def test_every_case_is_that_of_a_single_run(
     made = content(out)
     del made[CSV], made[JSON]
     assert made == content(single)
+
+
+def test_names_that_are_no_text(ct_path: Path, out: Path) -> None:
+    """ITK would end the process, and the cohort with it."""
+    ct_path.with_name(os.fsdecode(b"M\xfcller.nrrd")).write_bytes(ct_path.read_bytes())
+    given = ("cohort", ct_path.parent, out, "--spacing=2.5", "--workers=0")
+    command = [sys.executable, "-m", "pmtool", *map(str, given)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 8
+    assert b"M\\udcfcller failed: " in done.stderr
+    cases = {case["name"]: case for case in json.loads((out / JSON).read_text())["cases"]}
+    assert cases["ct"]["status"] == "done"
+    assert "not UTF-8" in cases["M\udcfcller"]["error"]
+    assert b"M\\udcfcller," in (out / CSV).read_bytes()
+
+
+def test_names_that_are_too_long(cohort: Cohort, ct_path: Path, out: Path) -> None:
+    table = ct_path.with_name("cases.csv")
+    table.write_text(f"path\n{'a' * 300}.nrrd\nct.nrrd\n")
+    assert cohort(table, out) == 8
+    found = json.loads((out / JSON).read_text())["cases"]
+    assert [case["exit_code"] for case in found] == [3, 0]
+    assert "File name too long" in found[0]["error"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_summary_of_others_is_not_replaced(
+    cohort: Cohort, ct_path: Path, out: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.mkdir()
+    (out / name).write_text("precious")
+    assert cohort(ct_path.parent, out) == 6
+    assert f"holds {name}, which pmtool has not written" in capsys.readouterr().err
+    assert [path.read_text() for path in out.iterdir()] == ["precious"]
 
 
 def test_summaries(cohort: Cohort, scans: Path, out: Path) -> None:

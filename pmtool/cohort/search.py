@@ -1,0 +1,143 @@
+"""The scans below a folder."""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from pmtool.cohort.extent import Extent, image_extent, series_extent
+from pmtool.dicom import require_pydicom
+from pmtool.dicom.files import is_dicom
+from pmtool.errors import InputError
+from pmtool.images.image_file import image_suffix
+from pmtool.system.files import walk
+
+if TYPE_CHECKING:
+    from pmtool.dicom.series import Series
+
+
+@dataclass(frozen=True)
+class Scan:
+    """An image file, or a DICOM series in a folder.
+
+    Attributes
+    ----------
+    mask
+        A segmentation to bring along.
+    extent
+        None where it is not known.
+    fields
+        What a template may use, by name.
+    """
+
+    path: Path
+    series_uid: str | None = None
+    mask: Path | None = None
+    extent: Extent | None = None
+    fields: Mapping[str, str] = field(default_factory=dict)
+
+
+class _Part(NamedTuple):
+    """What a folder holds of a DICOM series.
+
+    Attributes
+    ----------
+    files
+        By the UIDs of what they hold.
+    is_scan
+        Whether it may be one by itself.
+    """
+
+    folder: Path
+    uid: str
+    patient: str
+    files: dict[str, Path]
+    extent: Extent | None
+    is_scan: bool
+    is_localizer: bool
+
+    @classmethod
+    def of(cls, folder: Path, series: Series) -> _Part:
+        files = {str(i.header.get("SOPInstanceUID") or i.file): i.file for i in series.images}
+        told = (series.uid, series.patient, files, series_extent(series))
+        return cls(folder, *told, series.is_stack, series.is_localizer)
+
+
+class _Folder(NamedTuple):
+    """The DICOM files of a folder; ``fails`` if they are something else than CT."""
+
+    path: Path
+    parts: list[_Part]
+    fails: bool
+
+
+def scans_below(folder: Path, out: Path | None) -> list[Scan]:
+    """Image files, then DICOM series, then what can only fail: folders that cannot be read.
+
+    A DICOM series that lies in several folders is one scan, in the folder above them.
+
+    Parameters
+    ----------
+    out
+        A folder that is not searched.
+    """
+    unreadable: list[OSError] = []
+    images, dicom = [], []
+    for place, folders, files in walk(folder, unreadable.append):
+        if out is not None and place.resolve() == out.resolve():
+            folders.clear()
+            continue
+        visible = [place / file for file in files if not file.startswith(".")]
+        images += [Scan(path, extent=image_extent(path)) for path in visible if image_suffix(path)]
+        dicom.append(_read(place, [path for path in visible if not image_suffix(path)]))
+    closed = [Scan(Path(error.filename)) for error in unreadable]
+    return [*images, *_dicom_scans(dicom), *closed]
+
+
+def _read(folder: Path, files: Sequence[Path]) -> _Folder:
+    try:
+        dicom = [path for path in files if path.is_file() and is_dicom(path)]
+    except (OSError, InputError):
+        return _Folder(folder, [], fails=True)
+    if not dicom:
+        return _Folder(folder, [], fails=False)
+    require_pydicom()
+    from pmtool.dicom.series import find_series
+
+    found = find_series(dicom)
+    parts = [_Part.of(folder, series) for series in found.series]
+    return _Folder(folder, parts, bool(found.series or found.damaged or found.others))
+
+
+def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[Scan]:
+    groups: dict[tuple[str, str], list[_Part]] = defaultdict(list)
+    for folder in folders:
+        for part in folder.parts:
+            groups[part.uid, part.patient].append(part)
+    divided = {key: parts for key, parts in groups.items() if _are_one_series(parts)}
+    for folder in folders:
+        whole = [part for part in folder.parts if (part.uid, part.patient) not in divided]
+        scans = [Scan(part.folder, part.uid, extent=part.extent) for part in whole if part.is_scan]
+        yield from scans
+        if folder.fails and not scans and len(whole) == len(folder.parts):
+            yield Scan(folder.path)
+    yield from map(_joined, divided.values())
+
+
+def _are_one_series(parts: Sequence[_Part]) -> bool:
+    """Whether a series lies in several folders; copies of it are scans of their own."""
+    instances = [uid for part in parts for uid in part.files]
+    apart = len(parts) > 1 and len(set(instances)) == len(instances)
+    return apart and not any(part.is_localizer for part in parts)
+
+
+def _joined(parts: Sequence[_Part]) -> Scan:
+    from pmtool.dicom.series import find_series
+
+    (series,) = find_series(file for part in parts for file in part.files.values()).series
+    folder = Path(os.path.commonpath([part.folder for part in parts]))
+    return Scan(folder, series.uid, extent=series_extent(series))
