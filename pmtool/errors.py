@@ -86,6 +86,9 @@ def sentence(error: Exception) -> str:
         return f"{OUT_OF_MEMORY}, or a larger machine"
     if _is_unwritable(error):
         return f"the output cannot be written: {one_line(str(error))}; make room for it"
+    if isinstance(error, OSError) and _is_unreadable(error):
+        reason = f"cannot be read ({error.strerror}); change its name or its permissions"
+        return one_line(f"{error.filename} {reason}")
     return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)"
 
 
@@ -95,12 +98,20 @@ def exit_code(error: Exception) -> int:
         return error.exit_code
     if is_memory_shortage(error):
         return MemoryBudgetError.exit_code
-    return OutputError.exit_code if _is_unwritable(error) else PmtoolError.exit_code
+    if _is_unwritable(error):
+        return OutputError.exit_code
+    return InputError.exit_code if _is_unreadable(error) else PmtoolError.exit_code
 
 
 def _is_unwritable(error: Exception) -> bool:
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
     return isinstance(error, OSError) and error.errno in full
+
+
+def _is_unreadable(error: Exception) -> bool:
+    """Outputs are checked before they are written: what is left are paths of inputs."""
+    closed = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
+    return isinstance(error, OSError) and error.errno in closed and error.filename is not None
 
 
 def one_line(text: str) -> str:

@@ -14,6 +14,9 @@ from pmtool.images.volume import Volume
 _SOFTEST = -500
 """A volume that ends above it holds no air, so that nothing bounds it below by nature."""
 _CUT_SHARE = 0.01
+_ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
+_HU = ("HU", "HU_MOD", "US")
+"""DICOM's terms for HU, those that are modified, and what is not specified."""
 _NARROWEST, _NARROWEST_FLOAT = 2, 100
 """Ranges, HU: of a mask, and of a CT in other units or normalised, which takes fractions."""
 
@@ -31,8 +34,9 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
     Raises
     ------
     ContentError
-        If voxels have 8 bits, are complex, NaN or infinite; and, unless ``assume_hu``, if the
-        range of the values shows another scale or a window already applied.
+        If voxels have 8 bits, are complex, NaN or infinite; and, unless ``assume_hu``, if DICOM
+        says that they are something else, or the range of the values shows another scale or a
+        window already applied.
     """
     dtype = volume.dtype
     if dtype.kind not in "iuf" or dtype.itemsize < 2:
@@ -40,21 +44,28 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
     if dtype.kind == "f" and not all(np.isfinite(s).all() for s in volume.slices):
         raise ContentError(f"{volume.name} has NaN or infinite voxels; replace them by -1024")
     if not assume_hu:
+        _check_unit(volume)
         _check_range(volume)
+
+
+def _check_unit(volume: Volume) -> None:
+    types = {str(header.get("RescaleType") or "HU") for header in volume.headers or ()}
+    other = sorted(types - set(_HU))
+    if other:
+        raise ContentError(f"{volume.name} holds {other[0]}, not HU (RescaleType){_ADVICE}")
 
 
 def _check_range(volume: Volume) -> None:
     low = min(s.min() for s in volume.slices)
     high = max(s.max() for s in volume.slices)
-    advice = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
     found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
     if low >= 0 or high - low <= narrowest:
-        raise ContentError(found + advice)
+        raise ContentError(found + _ADVICE)
     if low > _SOFTEST:
         cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)
         if cut > _CUT_SHARE * volume.slices.size:
-            raise ContentError(f"{found} and are cut off at the lower end{advice}")
+            raise ContentError(f"{found} and are cut off at the lower end{_ADVICE}")
 
 
 def for_network(values: NDArray[Any], window: tuple[int, int]) -> NDArray[np.int16]:

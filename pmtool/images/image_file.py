@@ -19,7 +19,7 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
-from pmtool.images.headers import READERS, Declared, declared
+from pmtool.images.headers import READERS, Declared, declared, foreign_name
 from pmtool.images.headers.text import names_one_file
 from pmtool.images.nifti import NIFTI, check_transforms, stored_values
 from pmtool.system.files import move_into_place, temporary_beside
@@ -60,7 +60,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
     MemoryBudgetError
         If it is too large; nothing is allocated before.
     GeometryError
-        If it is not three-dimensional or its axes are sheared.
+        If it is not three-dimensional, has no spacing or sheared axes.
     ContentError
         If it has several values a voxel.
     """
@@ -87,6 +87,8 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
         image = stored_values(image, reader)
     while image.GetDimension() > 3:
         image = image[..., 0]
+    if image.GetNumberOfComponentsPerPixel() == 1 and "vector" in image.GetPixelIDTypeAsString():
+        image = sitk.VectorIndexSelectionCast(image)
     return image
 
 
@@ -142,6 +144,8 @@ def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> 
         )
     if math.prod(size) != math.prod(claim.size):
         raise _unreadable(path)
+    if not claim.has_spacing:
+        raise GeometryError(f"the header of {path} has no spacing; write the file again with one")
 
 
 def _unreadable(path: Path) -> InputError:
@@ -210,8 +214,8 @@ def check_format(path: Path) -> None:
             f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
             "for a DICOM series"
         )
-    if mixed := _mixed_text(path):
-        raise UsageError(mixed)
+    if problem := foreign_name(path) or _mixed_text(path):
+        raise UsageError(problem)
     if image_suffix(path) == ".mhd" and not names_one_file(path.name):
         raise UsageError(f"{path} would name its voxels by a pattern; leave out % and LIST")
 

@@ -134,6 +134,16 @@ def single(folder: Path, write: Writer) -> Path:
     return write(folder / "in", VOXELS)[0]
 
 
+def mixed(keyword: str, other: str) -> Callable[[int, Any], None]:
+    """Two of five images say something else."""
+
+    def change(number: int, image: Any) -> None:
+        if number > 2:
+            setattr(image, keyword, other)
+
+    return change
+
+
 def turned(number: int, image: Any) -> None:
     image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0] if number else [0, 1, 0, 1, 0, 0]
 
@@ -186,6 +196,12 @@ BAD = {
     "turned": Bad(series(change=turned), 4, "are not parallel"),
     "no position": Bad(series(change=without("ImagePositionPatient")), 4, "where it lies"),
     "no spacing": Bad(series(PixelSpacing=[0, 0]), 4, "give each size on its own"),
+    "two patients": Bad(series(change=mixed("PatientID", "Roe")), 4, "are of several patients"),
+    "two frames": Bad(
+        series(change=mixed("FrameOfReferenceUID", "1.9")), 4, "are of several frames of reference"
+    ),
+    "iodine": Bad(series(RescaleType="MGML"), 5, "holds MGML, not HU"),
+    "high bits": Bad(series(HighBit=15), 5, "at another place than the lowest"),
     "no rescale": Bad(series(change=without("RescaleSlope")), 5, "have no RescaleSlope"),
     "no zip": Bad(lambda folder, _: folder / "none.zip", 3, "does not exist; give a folder"),
     "zip text": Bad(patched(0, b"hello"), 3, "cannot be unpacked"),

@@ -77,10 +77,10 @@ def content(name: str, text: bytes) -> Make:
     return make
 
 
-def nrrd(*lines: str, sizes: str = "10 12 5") -> Make:
-    """An NRRD file of a header and a few bytes."""
+def nrrd(*lines: str, sizes: str = "10 12 5", more: int = 99) -> Make:
+    """An NRRD file of a header and some bytes."""
     begin = ("NRRD0004", "type: short", "dimension: 3", f"sizes: {sizes}", "endian: little")
-    return content("a.nrrd", "\n".join((*begin, *lines, "", "")).encode() + bytes(99))
+    return content("a.nrrd", "\n".join((*begin, *lines, "", "")).encode() + bytes(more))
 
 
 def mhd(last: str, *lines: str, dimensions: str = "3", sizes: str = "10 12 5") -> Make:
@@ -99,9 +99,16 @@ def linked(ct: sitk.Image, folder: Path) -> Path:
 
 def sparse(ct: sitk.Image, folder: Path) -> Path:
     """All of its 16 GiB are there, in a file with a hole."""
-    path = nrrd("encoding: raw", sizes="65536 65536 2")(ct, folder)
+    path = nrrd("encoding: raw", "spacings: 1 1 2", sizes="65536 65536 2")(ct, folder)
     os.truncate(path, (16 << 30) + 4096)
     return path
+
+
+def unreadable(ct: sitk.Image, folder: Path) -> Path:
+    """A name of Latin-1, for which ITK ends the process."""
+    path = folder / os.fsdecode(b"M\xfcller.nrrd")
+    sitk.WriteImage(ct, str(folder / "a.nrrd"))
+    return (folder / "a.nrrd").rename(path)
 
 
 def picture(name: str) -> Make:
@@ -139,6 +146,8 @@ BAD = {
     "missing": Bad(lambda _, folder: folder / "none.nrrd", 3, "does not exist; give"),
     "pipe": Bad(pipe, 3, "does not exist; give"),
     "empty": Bad(content("a.nrrd", b""), 3, "it does not begin as one"),
+    "name": Bad(unreadable, 3, "has a name that is not UTF-8"),
+    "long name": Bad(lambda _, folder: folder / f"{'a' * 300}.nrrd", 3, "cannot be read ("),
     "text": Bad(content("a.nrrd", b"hello\n"), 3, "it does not begin as one"),
     "suffix": Bad(content("a.txt", b"hello\n"), 3, "is no CT volume that pmtool reads"),
     "png": Bad(picture("a.png"), 3, "is no CT volume that pmtool reads"),
@@ -163,6 +172,7 @@ BAD = {
     "nrrd pattern": Bad(nrrd("encoding: raw", "data file: a%d.raw 1 5 1"), 3, ELSEWHERE),
     "nrrd gone": Bad(nrrd("encoding: raw", "data file: none.raw"), 3, "is not in its folder"),
     "nrrd link": Bad(linked, 3, "is not in its folder"),
+    "nrrd no spacing": Bad(nrrd("encoding: raw", more=1200), 4, "has no spacing"),
     "nrrd spacing": Bad(replaced("a.nrrd", "(0,0,2.5)", "(0,0,nan)"), 3, "is truncated, damaged"),
     "nrrd origin": Bad(replaced("a.nrrd", "(-11,", "(inf,"), 3, "is truncated, damaged"),
     "meta cut": Bad(written("a.mha", half), 3, SHORT),
@@ -174,6 +184,7 @@ BAD = {
     "meta gone": Bad(mhd("none.raw"), 3, "is not in its folder"),
     "meta dimensions": Bad(mhd("LOCAL", dimensions="99999"), 3, "dimensions and 3 sizes"),
     "meta huge": Bad(mhd("LOCAL", sizes="99999 99999 99999"), 3, SHORT),
+    "meta no spacing": Bad(replaced("a.mha", "ElementSpacing", "Comment"), 4, "has no spacing"),
     "meta words": Bad(mhd("LOCAL", "hello"), 3, "no MetaImage file"),
     "meta long": Bad(mhd("LOCAL", "Comment = " + "a" * 9999), 3, "no MetaImage file"),
     "nifti cut": Bad(written("a.nii", half), 3, SHORT),
@@ -189,6 +200,9 @@ BAD = {
     "nifti offset below": Bad(packed(108, "f", -352.0), 3, "its voxels start at byte"),
     "nifti no offset": Bad(packed(108, "f", NAN), 3, "its voxels start at byte"),
     "nifti spacing": Bad(packed(80, "f", NAN), 3, "its spacing is not finite"),
+    "nifti no spacing": Bad(packed(88, "f", 0.0), 4, "has no spacing"),
+    "nifti qform": Bad(packed(268, "f", NAN), 3, "its qform is not finite"),
+    "nifti sform": Bad(packed(292, "f", NAN), 3, "its sform is not finite"),
     "nifti bits": Bad(packed(72, "h", 1), 3, "have type 4 and 1 bits"),
     "not a number": Bad(changed("a.nrrd", with_value(NAN)), 5, "has NaN or infinite voxels"),
     "infinite": Bad(changed("a.mha", with_value(np.inf)), 5, "has NaN or infinite voxels"),

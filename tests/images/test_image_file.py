@@ -53,6 +53,29 @@ def test_missing_folders_and_other_files(tmp_path: Path) -> None:
             read_image(path)
 
 
+def test_a_list_of_one_value_is_a_voxel(ct: sitk.Image, tmp_path: Path) -> None:
+    """ITK makes vectors of them."""
+    path = tmp_path / "a.nrrd"
+    header = (
+        "NRRD0004",
+        "type: short",
+        "dimension: 4",
+        "sizes: 1 10 12 5",
+        "encoding: raw",
+        "endian: little",
+        "kinds: list domain domain domain",
+        "space: left-posterior-superior",
+        "space directions: none (0.7,0,0) (0,0.7,0) (0,0,2.5)",
+        "space origin: (-11,7.5,-300.25)",
+    )
+    content = sitk.GetArrayFromImage(ct).tobytes()
+    path.write_bytes("\n".join((*header, "", "")).encode() + content)
+    found = read_image(path)
+    assert found.GetPixelID() == ct.GetPixelID()
+    assert np.array_equal(sitk.GetArrayFromImage(found), sitk.GetArrayFromImage(ct))
+    assert found.GetSpacing() == ct.GetSpacing()
+
+
 def test_colour_and_dimensions(tmp_path: Path) -> None:
     path = str(tmp_path / "a.nrrd")
     sitk.WriteImage(sitk.Image([4, 4, 4], sitk.sitkVectorInt16, 3), path)

@@ -40,6 +40,8 @@ class Declared:
         Of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
     packed_whole
         The encoding is that of the file with its header, as in ``.nii.gz``.
+    has_spacing
+        The header says how far apart voxels are; else ITK takes 1 mm.
     """
 
     path: Path
@@ -49,6 +51,7 @@ class Declared:
     start: int | None
     encoding: Encoding
     packed_whole: bool = False
+    has_spacing: bool = True
 
     def __post_init__(self) -> None:
         if not self.size or min(self.size) < 1 or self.value_bytes < 1:

@@ -28,6 +28,8 @@ READERS = {
 
 def declared(path: Path) -> tuple[str, Declared]:
     """The name of ITK's reader of a file, and what its header claims; raises `InputError`."""
+    if unknown := foreign_name(path):
+        raise InputError(unknown)
     name = path.name.lower()
     for suffix, (reader, claim) in READERS.items():
         if name.endswith(suffix):
@@ -44,10 +46,20 @@ def declared(path: Path) -> tuple[str, Declared]:
     )
 
 
+def foreign_name(path: Path) -> str | None:
+    """A sentence on a name that is no text, for which ITK would end the process."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return f"{path} has a name that is not UTF-8; give it another name"
+    return None
+
+
 def voxel_files(paths: Iterable[Path]) -> list[Path]:
     """Files beside image headers that hold their voxels."""
     found = []
-    for path in filter(Path.is_file, paths):
-        with suppress(InputError):
-            found += [claim.data for _, claim in [declared(path)] if claim.data != path]
+    for path in paths:
+        with suppress(InputError, OSError):
+            if path.is_file() and (claim := declared(path)[1]).data != path:
+                found.append(claim.data)
     return found

@@ -38,7 +38,9 @@ def declared_meta(path: Path) -> Declared:
     textual = not _true(fields.get("BinaryData", "True"))
     encoding: Encoding = "deflate" if packed else "text" if textual else "raw"
     skipped = None if skip == -1 else start + skip
-    return Declared(path, (channels, *size), value_bytes, data, skipped, encoding)
+    spaced = "ElementSpacing" in fields or "ElementSize" in fields
+    shape = (channels, *size)
+    return Declared(path, shape, value_bytes, data, skipped, encoding, has_spacing=spaced)
 
 
 def _fields(path: Path, lines: list[str]) -> dict[str, str]:

@@ -11,8 +11,16 @@ from pathlib import Path
 from pmtool.images.headers.declared import Declared, Encoding, damaged
 
 _FORMS = {
-    348: ("dim 40 8h, type 70 h, bits 72 h, spacing 76 8f, offset 108 f", 352),
-    540: ("dim 16 8q, type 12 h, bits 14 h, spacing 104 8d, offset 168 q", 544),
+    348: (
+        "dim 40 8h, type 70 h, bits 72 h, spacing 76 8f, offset 108 f, codes 252 2h, "
+        "qform 256 6f, sform 280 12f",
+        352,
+    ),
+    540: (
+        "dim 16 8q, type 12 h, bits 14 h, spacing 104 8d, offset 168 q, codes 344 2i, "
+        "qform 352 6d, sform 400 12d",
+        544,
+    ),
 }
 """By the size of the header: its fields, their places and types; the least offset of voxels."""
 _LONGEST = 540
@@ -47,9 +55,23 @@ def declared_nifti(path: Path) -> Declared:
         raise damaged(path, f"its voxels start at byte {offset:g}", "NIfTI")
     if not all(map(math.isfinite, values["spacing"][: dimensions + 1])):
         raise damaged(path, "its spacing is not finite", "NIfTI")
+    for form, used in zip(
+        ("qform", "sform"), values["codes"], strict=True
+    ):  # ITK makes zeros of it
+        if used > 0 and not all(map(math.isfinite, values[form])):
+            raise damaged(path, f"its {form} is not finite", "NIfTI")
     encoding: Encoding = "gzip" if packed else "raw"
     shape = tuple(size[:dimensions])
-    return Declared(path, shape, bits // 8, path, int(offset), encoding, packed_whole=packed)
+    return Declared(
+        path,
+        shape,
+        bits // 8,
+        path,
+        int(offset),
+        encoding,
+        packed_whole=packed,
+        has_spacing=all(values["spacing"][1:4]),
+    )
 
 
 def _size(header: bytes, order: str) -> int:

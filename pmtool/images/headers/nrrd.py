@@ -44,7 +44,9 @@ def declared_nrrd(path: Path) -> Declared:
     data, name = path, fields.get("datafile")
     if name is not None:
         data, start = beside(path, name), 0
-    return Declared(path, size, value_bytes, data, None if skip == -1 else start + skip, encoding)
+    spaced = "spacings" in fields or "spacedirections" in fields
+    first = None if skip == -1 else start + skip
+    return Declared(path, size, value_bytes, data, first, encoding, has_spacing=spaced)
 
 
 def _fields(path: Path, lines: list[str]) -> dict[str, str]:
