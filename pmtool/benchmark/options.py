@@ -13,6 +13,7 @@ from pmtool.backends.protocol import Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.benchmark.naive import WINDOW
 from pmtool.errors import UsageError
+from pmtool.sampling.windows import check_window
 
 WindowSize = int | Literal["full"] | None
 """None is the device's default."""
@@ -79,6 +80,8 @@ class BenchmarkOptions:
             raise UsageError(
                 f"the naive passes must lie between {WINDOW} and {WINDOW**2}, not {self.passes}"
             )
+        if isinstance(self.window, int):
+            check_window(self.window)
         if not self.budget > 0:
             raise UsageError(f"the budget must be positive, not {self.budget:g}")
 

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """A path; one that is empty, as of an unset variable, is not the working folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("a path is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+PATH = _Path(path_type=Path)
+SLASHED = _Path()
+"""A string: a slash at its end tells."""
 FORMAT = click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"])
 MODE = click.Choice(["sample", "median", "mean"])
 MASK_INTERPOLATION = click.Choice(["nearest", "linear"])
@@ -54,7 +66,7 @@ def named_files(
     """Pairs of names and files, like ``NAME=FILE``."""
     pairs = [value.partition("=") for value in values]
     for value, (name, _, file) in zip(values, pairs, strict=True):
-        if not name or not file:
+        if not name or not file or "/" in name:
             raise click.BadParameter(f"{value!r} is not of the form NAME=FILE", ctx, param)
     return tuple((name, Path(file)) for name, _, file in pairs)
 
@@ -76,13 +88,20 @@ class SpacingCommand(click.Command):
     """A command whose ``--spacing`` takes one number or three, as in ``--spacing 0 0 1.25``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join three numbers after ``--spacing`` by commas."""
+        """Join three numbers after ``--spacing`` by commas, unless they are names of folders."""
+        joined = args
         if "--spacing" in args:
             at = args.index("--spacing") + 1
             values = args[at : at + 3]
             if len(values) == 3 and all(to_number(value) is not None for value in values):
-                args = [*args[:at], ",".join(values), *args[at + 3 :]]
-        return super().parse_args(ctx, args)
+                joined = [*args[:at], ",".join(values), *args[at + 3 :]]
+        try:
+            return super().parse_args(ctx, list(joined))
+        except click.MissingParameter as missing:
+            try:
+                return super().parse_args(ctx, args)
+            except click.UsageError:
+                raise missing from None
 
 
 def to_number(text: str) -> float | None:

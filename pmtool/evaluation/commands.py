@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import get_args
 
-from pmtool.errors import OutputError, UsageError
+from pmtool.errors import UsageError
 from pmtool.evaluation.methods import (
     CLASSICAL,
     PIXELMINER,
@@ -17,7 +17,7 @@ from pmtool.evaluation.methods import (
     PixelMiner,
     load_external,
 )
-from pmtool.evaluation.page import CSV, JSON, PAGE, write_report
+from pmtool.evaluation.page import FILES, write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
@@ -29,7 +29,7 @@ from pmtool.pixels.mixture import Mode
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.extras import require
-from pmtool.system.files import make_folder, remove_leftovers
+from pmtool.system.files import check_report, make_folder, remove_leftovers
 from pmtool.system.limits import processors
 from pmtool.system.stages import Tell
 
@@ -109,14 +109,9 @@ def check_folder(folder: Path) -> None:
 
     What killed processes left of one is removed.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder: give another --out")
-    for name in (JSON, CSV, PAGE):
+    for name in FILES:
         remove_leftovers(folder / name)
-    others = [path.name for path in folder.iterdir()] if folder.exists() else []
-    others = sorted(set(others) - {JSON, CSV, PAGE, CACHE})
-    if others:
-        raise OutputError(f"{folder} holds {others[0]}, which is no report: give another --out")
+    check_report(folder, FILES, {CACHE})
 
 
 def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[Scan]:

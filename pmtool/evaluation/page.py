@@ -17,15 +17,15 @@ from pmtool.evaluation.verdict import verdict
 from pmtool.images.display import LUNG_WINDOW
 from pmtool.system.files import write_bytes, write_json
 
-JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
+FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 
 
 def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:
-    """Write the page, the JSON and the CSV into a folder; raises `OutputError`."""
+    """Write the JSON, the CSV and the page into a folder; raises `OutputError`."""
     page = html(report, cases)
+    write_json(report.to_json(), folder / JSON)
     write_bytes(report.to_csv().encode(), folder / CSV)
     write_bytes(page.encode(), folder / PAGE)
-    write_json(report.to_json(), folder / JSON)
 
 
 def html(report: Report, cases: Sequence[Case]) -> str:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
 from pmtool.pixels.mixture import Mode
+from pmtool.sampling.windows import check_window
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ class SamplerOptions:
         check_choice("mode", self.mode, get_args(Mode))
         if not 0 <= self.seed < 2**64:
             raise UsageError(f"the seed must lie in [0, 2**64), not {self.seed}")
+        if isinstance(self.window, int):
+            check_window(self.window)
         for name in ("batch", "threads", "memory"):
             check_positive(name, getattr(self, name))
 

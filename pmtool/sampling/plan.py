@@ -64,8 +64,6 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     ------
     MemoryBudgetError
         If not even a single window fits.
-    UsageError
-        If the window is not possible.
     """
     padded, window = _window(options, shape, DEFAULT_WINDOW)
     threads = options.threads or processors()
@@ -100,11 +98,6 @@ def make_gpu_plan(
     """Divide the generation of ``pairs`` slices among GPUs with so many bytes free each.
 
     Smaller batches share the memory of the largest.
-
-    Raises
-    ------
-    UsageError
-        If the window is not possible.
     """
     padded, window = _window(options, shape, GPU_WINDOW)
     lane = Buffers.size(layout, *window, 1)
@@ -131,7 +124,7 @@ def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
 def _window(
     options: SamplerOptions, shape: tuple[int, int], usual: int
 ) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Height and width of a padded slice and of a window; raises `UsageError`."""
+    """Height and width of a padded slice and of a window."""
     padded = padded_size(shape[0]), padded_size(shape[1])
     if options.window == "full":
         window = padded
@@ -139,5 +132,4 @@ def _window(
         window = balanced(padded[0], usual), balanced(padded[1], usual)
     else:
         window = min(options.window, padded[0]), min(options.window, padded[1])
-    wavefronts(padded, window)
     return padded, window

@@ -84,7 +84,7 @@ class Sampler:
         return self._on_processor[threads]
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
-        """How ``pairs`` slices are generated; raises `MemoryBudgetError` and `UsageError`."""
+        """How ``pairs`` slices are generated; raises `MemoryBudgetError`."""
         devices = self.engine.devices
         if devices == (CPU,):
             return make_plan(self.layout, self.options, shape, pairs)
@@ -98,7 +98,7 @@ class Sampler:
         return min(map(free_gpu_memory, self.engine.devices))
 
     def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
-        """What generating ``pairs`` slices will take; raises `MemoryBudgetError`, `UsageError`."""
+        """What generating ``pairs`` slices will take; raises `MemoryBudgetError`."""
         return estimate(self.layout, self.plan(shape, pairs))
 
     def generate(

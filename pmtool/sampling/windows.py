@@ -41,6 +41,15 @@ def padded_size(size: int) -> int:
     return max(SMALLEST, -(-size // MULTIPLE) * MULTIPLE)
 
 
+def check_window(size: int) -> None:
+    """Raise `UsageError` for a window under 64 pixels, or no multiple of 4."""
+    if size < SMALLEST or size % MULTIPLE:
+        raise UsageError(
+            f"a window of {size} pixels is not possible: use a multiple of {MULTIPLE}, "
+            f"{SMALLEST} or more"
+        )
+
+
 def spans(size: int, window: int) -> list[Span]:
     """Windows along one axis of a padded slice, the last one shifted back to the border."""
     window = min(window, size)
@@ -67,19 +76,8 @@ def wavefronts(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Win
     shape
         Height and width of the padded slice, see `padded_size`.
     window
-        Height and width of a window.
-
-    Raises
-    ------
-    UsageError
-        If the window is under 64 pixels or no multiple of 4.
+        Height and width of a window, see `check_window`.
     """
-    for size in window:
-        if size < SMALLEST or size % MULTIPLE:
-            raise UsageError(
-                f"a window of {size} pixels is not possible: use a multiple of {MULTIPLE}, "
-                f"{SMALLEST} or more"
-            )
     rows, columns = spans(shape[0], window[0]), spans(shape[1], window[1])
     return [
         [

@@ -162,7 +162,7 @@ def report(folder: Path, out: Path | None) -> None:
     show_default=True,
     help="Of two answers of one participant.",
 )
-@click.option("--participants", type=click.IntRange(1), default=16, show_default=True)
+@click.option("--participants", type=click.IntRange(1, 1000), default=16, show_default=True)
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--out", type=PATH, help="Folder of a report on simulated answers to TRIAL.")
 @debug_option

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pmtool
+from pmtool.errors import OutputError
 from pmtool.evaluation.tables import aligned, label
-from pmtool.system.files import make_folder, write_bytes, write_json
+from pmtool.system.files import check_report, make_folder, read_json, write_bytes, write_json
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial
@@ -20,7 +21,7 @@ from pmtool.trial.pages import environment
 from pmtool.trial.results import Answer, Results, collect
 from pmtool.trial.statistics import SIGNIFICANT, Share, Times
 
-JSON, CSV, PAGE = "report.json", "answers.csv", "report.html"
+FILES = JSON, CSV, PAGE = "report.json", "answers.csv", "report.html"
 COLUMNS = ("", "chosen", "95 % interval", "p", "p, Holm", "paper")
 
 
@@ -180,12 +181,23 @@ def report_of(trial: Trial, database: Database) -> Report:
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write the page, the JSON and the CSV into a folder; raises `OutputError`."""
+    """Write the JSON, the CSV and the page into a folder.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written, or the folder holds anything but an earlier report; and, for a
+        simulation, if that is of people.
+    """
+    check_report(folder, FILES, ())
+    earlier = read_json(folder / JSON)
+    if report.simulated and earlier and not earlier.get("simulated"):
+        raise OutputError(f"{folder} holds a report on people's answers: give another folder")
     page = report.to_html()
     make_folder(folder)
+    write_json(report.to_json(), folder / JSON)
     write_bytes(report.to_csv().encode(), folder / CSV)
     write_bytes(page.encode(), folder / PAGE)
-    write_json(report.to_json(), folder / JSON)
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -94,6 +94,38 @@ class TestResample:
         assert told.count("\n") == 1
 
 
+@pytest.mark.parametrize("arguments", [("",), ("-i", ""), ("--reference", "")])
+def test_an_empty_path_is_not_the_working_folder(
+    ct_path: Path, out: Path, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = (*arguments, out) if "--reference" not in arguments else (ct_path, out, *arguments)
+    assert run("resample", "--spacing", 1.25, *given) == 2
+    assert "a path is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        (("1.25", "in", "out"), (1.25,)),
+        (("0", "0", "1.25", "in", "out"), (0, 0, 1.25)),
+        (("1.25", "2023", "2024"), (1.25,)),
+        (("0", "0", "1.25", "2023", "2024"), (0, 0, 1.25)),
+        (("0", "0", "1.25", "2023"), None),
+    ],
+)
+def test_spacings_before_folders_that_are_numbers(
+    given: tuple[str, ...], found: tuple[float, ...] | None
+) -> None:
+    command = cli.commands["cohort"]
+    if found is None:
+        with pytest.raises(click.MissingParameter):
+            command.make_context("cohort", ["--spacing", *given])
+        return
+    context = command.make_context("cohort", ["--spacing", *given])
+    assert context.params["spacing"] == found
+    assert (str(context.params["source"]), str(context.params["folder"])) == given[-2:]
+
+
 def test_unexpected_errors_are_sentences_too(
     ct_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,6 +16,7 @@ from pmtool.sampling.windows import (
     SUB_PATCH,
     Window,
     balanced,
+    check_window,
     padded_size,
     spans,
     wavefronts,
@@ -130,4 +131,4 @@ def test_a_balanced_window_needs_no_more_windows(size: int, window: int) -> None
 @pytest.mark.parametrize("size", [0, 32, 60, 66, 65, -64])
 def test_impossible_windows(size: int) -> None:
     with pytest.raises(UsageError, match=f"a window of {size} pixels .* multiple of 4"):
-        wavefronts((128, 128), (64, size))
+        check_window(size)

@@ -212,6 +212,23 @@ class TestReport:
         assert "it takes 5 participants of 12 answers, or 17" in told
         assert not Trial.load(trial_folder).database.exists()
 
+    def test_folders_of_other_things_are_left_alone(
+        self, trial_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        mine = tmp_path / "mine"
+        mine.mkdir()
+        for name in ("report.html", "letter.txt"):
+            (mine / name).write_text("precious")
+            assert run("trial", "report", trial_folder, "--out", mine) == 6
+            assert [path.read_text() for path in mine.iterdir()] == ["precious"]
+            (mine / name).unlink()
+        assert run("trial", "report", trial_folder, "--out", mine) == 0
+        before = (mine / "report.json").read_bytes()
+        assert run("trial", "simulate", trial_folder, "--out", mine) == 6
+        assert "holds a report on people's answers" in capsys.readouterr().err
+        assert (mine / "report.json").read_bytes() == before
+        assert run("trial", "report", trial_folder, "--out", mine) == 0
+
     def test_what_cannot_be_simulated(self, trial_folder: Path) -> None:
         assert run("trial", "simulate", trial_folder) == 2
         assert run("trial", "simulate", "--preference", 1) == 2
