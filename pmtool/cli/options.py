@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any, TypeVar
 
@@ -38,7 +38,9 @@ external_option = click.option(
     help="Another tool's slices; once for every scan, in order.",
 )
 
-_ENGINE = (
+_SAMPLER = (
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers."),
+    model_option,
     device_option,
     click.option(
         "--backend",
@@ -51,8 +53,17 @@ _ENGINE = (
         metavar="TYPE",
         help="float32, float16 or bfloat16, of the products.  [default: the backend's]",
     ),
+    window_option,
+    click.option("--batch", type=int, help="Windows at once."),
+    click.option("--threads", type=int, help="Of the processor."),
+    click.option(
+        "--memory",
+        metavar="SIZE",
+        callback=types.size,
+        help="Budget of the whole process, like 4G; not of a GPU's memory.",
+    ),
 )
-_SAMPLING = (
+_RESAMPLING = (
     click.option(
         "--spacing",
         metavar="Z | X Y Z",
@@ -81,18 +92,7 @@ _SAMPLING = (
         show_default=True,
         help="Draw pixels, or take their distribution's median or mean.",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers."),
-    model_option,
-    *_ENGINE,
-    window_option,
-    click.option("--batch", type=int, help="Windows at once."),
-    click.option("--threads", type=int, help="Of the processor."),
-    click.option(
-        "--memory",
-        metavar="SIZE",
-        callback=types.size,
-        help="Budget of the whole process, like 4G; not of a GPU's memory.",
-    ),
+    *_SAMPLER,
     click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it."),
     click.option("--allow-large", is_flag=True, help="Read more than 8 GiB of voxels."),
     click.option(
@@ -107,15 +107,17 @@ def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
     return kind(**{name: options.pop(name) for name in names})
 
 
-def engine_options(function: Function) -> Function:
-    """Add the options on what runs the model."""
-    for option in reversed(_ENGINE):
-        function = option(function)
-    return function
+def sampler_options(function: Function) -> Function:
+    """Add the options on the sampler: the fields of `SamplerOptions` but its mode, and a model."""
+    return _with(_SAMPLER, function)
 
 
-def sampling_options(function: Function) -> Function:
+def resampling_options(function: Function) -> Function:
     """Add the options on what to generate and by which means; the command is a `SpacingCommand`."""
-    for option in reversed(_SAMPLING):
+    return _with(_RESAMPLING, function)
+
+
+def _with(options: Sequence[Callable[[Function], Function]], function: Function) -> Function:
+    for option in reversed(options):
         function = option(function)
     return function

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from pmtool.cli.console import narration
-from pmtool.cli.options import debug_option, sampling_options, taken
+from pmtool.cli.options import debug_option, resampling_options, taken
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 
 
 @click.command(cls=SpacingCommand)
 @click.argument("source", metavar="IN", type=PATH)
 @click.argument("folder", metavar="OUT", type=PATH)
-@sampling_options
+@resampling_options
 @click.option("--samples", type=int, default=1, help="Of every slice; more give an uncertainty.")
 @click.option(
     "--format",

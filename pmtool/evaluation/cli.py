@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, engine_options, external_option, model_option, taken
+from pmtool.cli.options import debug_option, external_option, sampler_options, taken
 from pmtool.cli.types import PATH
 
 
@@ -27,9 +27,6 @@ from pmtool.cli.types import PATH
 @click.option("--mask", "masks", type=PATH, multiple=True, help="Own region instead of lungs.")
 @click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
 @click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of slices and pixels."
-)
-@click.option(
     "--mode",
     "modes",
     type=types.MODE,
@@ -38,9 +35,7 @@ from pmtool.cli.types import PATH
     multiple=True,
     help="Of PixelMiner; each is a method.",
 )
-@model_option
-@engine_options
-@click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
+@sampler_options
 @click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")

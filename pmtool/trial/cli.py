@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, engine_options, external_option, model_option, taken
+from pmtool.cli.options import debug_option, external_option, sampler_options, taken
 from pmtool.cli.types import PATH
 
 FOR_PREPARE = ("onnxruntime", "scipy")
@@ -57,12 +57,7 @@ def trial() -> None:
 @click.option(
     "--cache", type=PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
 )
-@click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Of plans and pixels."
-)
-@model_option
-@engine_options
-@click.option("--threads", type=click.IntRange(1), help="Of PixelMiner.")
+@sampler_options
 @click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args
 
@@ -22,6 +23,7 @@ from pmtool.geometry.interpolation import Interpolator
 from pmtool.images.image_file import FORMATS
 from pmtool.pixels.mixture import Mode
 from pmtool.resampling.options import MaskInterpolation
+from pmtool.sampling.options import SamplerOptions
 from pmtool.training.settings import PRESETS
 
 
@@ -153,12 +155,15 @@ def test_phantom(out: Path) -> None:
     )
 
 
-def helps(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
-    """The arguments that ask a command, and those below it, for help."""
-    yield (*names, "--help")
+def commands(command: click.Command, *names: str) -> Iterator[tuple[str, click.Command]]:
+    """A command and those below it, with their names."""
+    yield " ".join(names), command
     if isinstance(command, click.Group):
         for name, below in command.commands.items():
-            yield from helps(below, *names, name)
+            yield from commands(below, *names, name)
+
+
+COMMANDS = dict(commands(cli))
 
 
 CHOICES = {
@@ -176,18 +181,23 @@ CHOICES = {
 
 
 def test_choices_are_those_of_the_library() -> None:
-    options = [x for command in cli.commands.values() for x in command.params]
+    options = [x for command in COMMANDS.values() for x in command.params]
     offered = {(x.name, *x.type.choices) for x in options if isinstance(x.type, click.Choice)}
     found = {(name, frozenset(choices)) for name, *choices in offered if name in CHOICES}
     assert found == {(name, frozenset(choices)) for name, choices in CHOICES.items()}
     assert {name for name, *_ in offered} - set(CHOICES) == {"accelerator"}
 
 
-@pytest.mark.parametrize("arguments", list(helps(cli)), ids=" ".join)
-def test_every_help_ends_alike(
-    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run(*arguments) == 0
+@pytest.mark.parametrize("name", ["resample", "cohort", "evaluate", "trial prepare"])
+def test_who_generates_slices_takes_the_samplers_options(name: str) -> None:
+    options = {option.name for option in COMMANDS[name].params}
+    wanted = {field.name for field in fields(SamplerOptions)} - {"mode"}
+    assert wanted | {"model"} <= options
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_help_ends_alike(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(*name.split(), "--help") == 0
     end = capsys.readouterr().out.partition("Exit codes: ")[2].split("\n\n")
     assert "130 interrupted" in end[0]
     assert [part.strip() for part in end[1:]] == ["Not a medical device; for research use."]
