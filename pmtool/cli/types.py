@@ -23,7 +23,7 @@ SLASHED = _Path()
 """A string: a slash at its end tells."""
 FORMAT = click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"])
 MODE = click.Choice(["sample", "median", "mean"])
-MASK_INTERPOLATION = click.Choice(["nearest", "linear"])
+MASK_INTERPOLATION = click.Choice(["nearest", "linear", "shape"])
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -35,7 +35,7 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
     type=MASK_INTERPOLATION,
     default="nearest",
     show_default=True,
-    help="Of the table's masks; linear has the threshold 0.5.",
+    help="Of the table's masks; see pmtool resample.",
 )
 @click.option("--preview", is_flag=True, help="A PNG of every case: before and after.")
 @click.option("--statistics", is_flag=True, help="JSON of every case's slices: mean and noise.")

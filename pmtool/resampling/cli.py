@@ -37,7 +37,7 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
     type=MASK_INTERPOLATION,
     default="nearest",
     show_default=True,
-    help="Of the mask; linear has the threshold 0.5.",
+    help="Of the mask; linear has the threshold 0.5, shape goes from outline to outline.",
 )
 @click.option("--preview", type=PATH, help="Write a PNG: before and after.")
 @click.option("--statistics", type=PATH, help="Write JSON: mean and noise of every slice.")

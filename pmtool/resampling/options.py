@@ -18,7 +18,7 @@ from pmtool.system.files import check_output, check_place
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-MaskInterpolation = Literal["nearest", "linear"]
+MaskInterpolation = Literal["nearest", "linear", "shape"]
 _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics")
 """Fields with files that are written."""
 
@@ -91,7 +91,7 @@ class Outputs:
     segmentation_out
         The mask on the output's grid.
     segmentation_interpolation
-        ``nearest``, or ``linear`` with threshold 0.5.
+        ``nearest``, ``linear`` with threshold 0.5, or ``shape``.
     preview
         A PNG of the volume before and after.
     statistics

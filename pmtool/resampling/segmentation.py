@@ -15,6 +15,7 @@ from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
 from pmtool.resampling.options import MaskInterpolation
+from pmtool.resampling.shapes import labels_between
 
 _HALF = 1e-6
 
@@ -57,7 +58,8 @@ def resample_mask(
     interpolation
         Of labels along one axis: ``nearest``, and ``linear`` thresholded at 0.5, differ midway
         between two slices alone. There ``nearest`` takes the first one, ``linear`` every voxel
-        that has a label in either, the first one's where both have.
+        that has a label in either, the first one's where both have. ``shape`` goes from one
+        outline to the other; see `pmtool.resampling.shapes`.
     """
     image = mask.empty_on(grid)
     for key in mask.image.GetMetaDataKeys():
@@ -73,9 +75,12 @@ def _labels(mask: Volume, output: OutputSlice, interpolation: MaskInterpolation)
     position = min(max(output.position, 0.0), float(last))
     lower = math.floor(position)
     share = position - lower
-    if abs(share - 0.5) > _HALF:
+    if not share or (interpolation != "shape" and abs(share - 0.5) > _HALF):
         return np.ascontiguousarray(mask.slices[round(position)])
     one, other = mask.slices[lower], mask.slices[lower + 1]
+    if interpolation == "shape":
+        spacing = tuple(s for i, s in enumerate(mask.image.GetSpacing()) if i != mask.axis)
+        return labels_between(one, other, share, spacing)
     if interpolation == "linear":
         return np.asarray(np.where(one != 0, one, other))
     return np.ascontiguousarray(one)
