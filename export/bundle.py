@@ -26,7 +26,7 @@ from pmtool.models.bundle import (
 )
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
-from pmtool.system.files import write_json
+from pmtool.system.files import write_bytes, write_json
 from pmtool.system.stages import Tell
 
 TOLERANCE = 1e-4
@@ -34,12 +34,13 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Description:
-    """What the manifest says of a model's origin; see `Manifest`."""
+    """What the manifest says of a model's origin, see `Manifest`, and the log of its training."""
 
     name: str
     trained_on: str = "unknown data"
     licence: str = "unknown"
     spacing_mm: tuple[float, float] = (1.0, 1.25)
+    log: Path | None = None
 
 
 def export_bundle(
@@ -69,6 +70,8 @@ def export_bundle(
     for name, model in models.items():
         refer(model, names[name], folder / WEIGHTS)
         onnx.save(model, folder / f"{name}.onnx")
+    if description.log is not None and description.log.exists():
+        write_bytes(description.log.read_bytes(), folder / TRAINING_LOG)
     written = [WEIGHTS, *(f"{name}.onnx" for name in models)]
     manifest = Manifest(
         name=description.name,

@@ -18,16 +18,14 @@ from pmtool.export.profiles import LEAST_WINDOWS
 @click.option("--checkpoint", type=PATH, help="Of pmtool's training, to make a bundle of.")
 @click.option("--out", "folder", type=PATH, help="Folder of the bundle.")
 @click.option("--name", help="Of the model.  [default: the folder's]")
-@click.option("--trained-on", default="unknown data", show_default=True)
+@click.option("--trained-on", help="The data.  [default: the number of the run's scans]")
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights.")
 @click.option(
     "--spacing",
     type=float,
     nargs=2,
     metavar="LOW HIGH",
-    default=(1.0, 1.25),
-    show_default=True,
-    help="Of a new slice to its neighbours in training, mm.",
+    help="Of a new slice to its neighbours in training, mm.  [default: the run's]",
 )
 @click.option("--tensorrt", is_flag=True, help="Build engines for the GPU of this machine.")
 @click.option("--model", type=PATH, help="Bundle to build them of.  [default: the built-in one]")

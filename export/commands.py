@@ -11,6 +11,7 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
 from pmtool.system.extras import require
 from pmtool.system.stages import Tell
+from pmtool.training.record import read_record
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
 EXTRAS = "pmtool[cpu,torch]"
@@ -28,21 +29,31 @@ def export(
     tell: Tell,
     *,
     name: str | None,
-    trained_on: str,
+    trained_on: str | None,
     licence: str,
-    spacing: tuple[float, float],
+    spacing: tuple[float, float] | None,
 ) -> str:
-    """Export a checkpoint and return the table of its graphs' errors; tells what is under way."""
+    """Export a checkpoint and return the table of its graphs' errors; tells what is under way.
+
+    What is not given of the description is told by the run whose folder the checkpoint is in.
+    """
     require("pmtool export", PACKAGES, EXTRAS)
-    low, high = spacing
-    if not 0 < low <= high:
-        raise UsageError(f"the spacings must be positive and in order, not {low:g} and {high:g}")
+    if spacing is not None and not 0 < spacing[0] <= spacing[1]:
+        raise UsageError(
+            f"the spacings must be positive and in order, not {spacing[0]:g} and {spacing[1]:g}"
+        )
     check_folder(folder, overwrite)
     from pmtool.export.bundle import Description, export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 
-    network = load_checkpoint(checkpoint)
-    description = Description(name or folder.resolve().name, trained_on, licence, (low, high))
+    network, run = load_checkpoint(checkpoint), read_record(checkpoint.parent)
+    description = Description(
+        name or folder.resolve().name,
+        trained_on or (f"{run.scans} scans" if run else "unknown data"),
+        licence,
+        spacing or (run.spacing_mm if run else (1.0, 1.25)),
+        run.log if run else None,
+    )
     try:
         bundle = export_bundle(network, folder, description, tell)
     except OSError as error:

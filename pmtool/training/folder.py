@@ -7,10 +7,11 @@ from pathlib import Path
 
 from pmtool.errors import InputError, OutputError, UsageError
 from pmtool.system.files import write_json
-from pmtool.training.selection import Split
+from pmtool.training.record import SCANS
+from pmtool.training.selection import Split, target_spacings
 from pmtool.training.settings import Settings, differences, load_settings, save_settings
 
-CACHE, SCANS, SETTINGS = "cache", "scans.json", "settings.yaml"
+CACHE, SETTINGS = "cache", "settings.yaml"
 
 
 def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> Settings:
@@ -72,7 +73,8 @@ def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) ->
             )
         return
     save_settings(settings, folder / SETTINGS)
-    write_json({**scans, "skipped": skipped}, folder / SCANS)
+    spacings = target_spacings(split.training, settings.crops)
+    write_json({**scans, "spacing_mm": spacings, "skipped": skipped}, folder / SCANS)
 
 
 def _read(path: Path) -> dict[str, object]:

@@ -12,8 +12,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from pmtool.errors import OutputError
 from pmtool.system.files import make_folder, write_bytes
+from pmtool.training.record import LOG
 
-LOG = "log.csv"
 COLUMNS = (
     "step",
     "patches",

@@ -36,6 +36,12 @@ def strides(scan: CachedScan, settings: CropSettings) -> list[int]:
     ]
 
 
+def target_spacings(scans: Sequence[CachedScan], settings: CropSettings) -> tuple[float, float]:
+    """The least and the largest distance of a target to its neighbours, mm."""
+    distances = [stride * scan.spacing for scan in scans for stride in strides(scan, settings)]
+    return min(distances), max(distances)
+
+
 def usable(
     scans: Sequence[CachedScan], settings: CropSettings
 ) -> tuple[list[CachedScan], list[str]]:

@@ -50,7 +50,9 @@ def bundle(network: PixelMiner, tmp_path_factory: pytest.TempPathFactory) -> Ite
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("export") / "new" / "bundle"
-    description = export.Description("tiny", "nothing")
+    log = folder.parents[1] / "log.csv"
+    log.write_text("step\n1\n")
+    description = export.Description("tiny", "nothing", log=log)
     yield export.export_bundle(network, folder, description, lambda *_: None)
     torch.set_num_threads(threads)
 
@@ -62,8 +64,9 @@ def test_manifest(bundle: Bundle) -> None:
     assert manifest.hyperparameters == TINY
     assert sorted(manifest.files) == sorted([WEIGHTS, *(f"{graph}.onnx" for graph in GRAPHS)])
     assert sorted(path.name for path in bundle.folder.iterdir()) == sorted(
-        [MANIFEST, *manifest.files]
+        [MANIFEST, TRAINING_LOG, *manifest.files]
     )
+    assert (bundle.folder / TRAINING_LOG).read_text() == "step\n1\n"
     assert sorted(manifest.errors) == sorted(GRAPHS)
     assert max(manifest.errors.values()) <= export.TOLERANCE
 

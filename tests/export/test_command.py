@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -16,6 +17,7 @@ from pmtool.backends.devices import Gpu
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.export import tensorrt
+from pmtool.export.bundle import Description
 from pmtool.export.commands import PACKAGES
 from pmtool.system import extras
 
@@ -69,6 +71,28 @@ def test_export_of_what_is_no_checkpoint(checkpoint: Path, tmp_path: Path) -> No
 def test_export_spacing(checkpoint: Path, tmp_path: Path, spacing: tuple[object, object]) -> None:
     out = tmp_path / "out"
     assert run("export", "--checkpoint", checkpoint, "--out", out, "--spacing", *spacing) == 2
+
+
+@pytest.mark.parametrize("given", [(), ("--spacing", 2, 4, "--trained-on", "mine")])
+def test_the_description_is_the_runs_unless_it_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[object, ...]
+) -> None:
+    network = object()
+    run_told = {"training": {"a.hu": "a.nrrd", "b.hu": "b.nrrd"}, "spacing_mm": [0.8, 2.5]}
+    (tmp_path / "scans.json").write_text(json.dumps(run_told))
+    described: list[Description] = []
+
+    def keep(_: object, folder: Path, description: Description, tell: object) -> SimpleNamespace:
+        described.append(description)
+        return SimpleNamespace(manifest=SimpleNamespace(errors={}))
+
+    monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: network)
+    monkeypatch.setattr("pmtool.export.bundle.export_bundle", keep)
+    checkpoint = tmp_path / "checkpoint.pt"
+    assert run("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", *given) == 0
+    trained_on, spacing = ("mine", (2, 4)) if given else ("2 scans", (0.8, 2.5))
+    log = tmp_path / "log.csv"
+    assert described == [Description("out", trained_on, "unknown", spacing, log)]
 
 
 def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.phantom.chest import chest_phantom
 from pmtool.training.checkpoint import load_state
-from pmtool.training.log import LOG
+from pmtool.training.record import LOG
 
 TINY = """
 network: {channels: 4, mixtures: 2, encoder: 4}

@@ -15,7 +15,7 @@ import torch
 from pmtool.phantom.chest import chest_phantom
 from pmtool.system import extras
 from pmtool.system.files import alone_in
-from pmtool.training.folder import SCANS
+from pmtool.training.record import SCANS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from pmtool.cli.console import INTERRUPTED
 from pmtool.errors import OutputError
 from pmtool.training.checkpoint import CHECKPOINT, load_state, save_checkpoint
-from pmtool.training.log import LOG
+from pmtool.training.record import LOG
 from pmtool.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,8 +16,8 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from pmtool.training.checkpoint import CHECKPOINT, load_checkpoint, load_state
-from pmtool.training.folder import SCANS, SETTINGS
-from pmtool.training.log import LOG
+from pmtool.training.folder import SETTINGS
+from pmtool.training.record import LOG, SCANS, read_record
 from pmtool.training.settings import load_settings
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -44,6 +44,12 @@ def test_what_a_run_leaves(whole: Path, scans: Path, rows: Rows) -> None:
     assert sorted(sides[0] + sides[1]) == [str(scans / f"{n}.nrrd") for n in range(3)]
     assert len(sides[1]) == 1
     assert load_settings("compact", whole / SETTINGS).optimiser.steps == 4
+
+
+def test_what_a_run_tells_of_itself(whole: Path, tmp_path: Path) -> None:
+    """Its scans have slices 1.25 mm apart, of which targets lie up to 2 from their neighbours."""
+    assert read_record(whole) == (2, (1.25, 2.5), whole / LOG)
+    assert read_record(tmp_path) is None
 
 
 def test_checkpoint_holds_the_averaged_network(whole: Path) -> None:

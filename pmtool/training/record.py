@@ -1,0 +1,38 @@
+"""What the folder of a run tells of it, for the model that is made of its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from pmtool.system.files import read_json
+
+SCANS, LOG = "scans.json", "log.csv"
+
+
+class Record(NamedTuple):
+    """What a run was trained on.
+
+    Attributes
+    ----------
+    scans
+        Their number.
+    spacing_mm
+        Least and largest distance of a target to its neighbours.
+    log
+        The file, which may be missing.
+    """
+
+    scans: int
+    spacing_mm: tuple[float, float]
+    log: Path
+
+
+def read_record(folder: Path) -> Record | None:
+    """What the folder of a run tells; None where it is none, or of an earlier version."""
+    told = read_json(folder / SCANS)
+    try:
+        low, high = map(float, told["spacing_mm"])
+        return Record(len(told["training"]), (low, high), folder / LOG)
+    except (KeyError, TypeError, ValueError):
+        return None
