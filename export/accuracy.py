@@ -30,7 +30,7 @@ TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 7e-2, "bflo
 WIDE_LANES = 2
 """Of the wider profiles in the check, as many as the fewest `LEAST_WINDOWS` leave them."""
 ROUNDING, ENGINE = "rounding", "tensorrt"
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger("pmtool")
 
 
 class RoundingBackend(OnnxRuntimeBackend):
@@ -79,7 +79,7 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     engines, bundle = backend.engines, backend.engines.bundle
     errors = engines.manifest()["errors"]
     if not errors:
-        _logger.info("comparing the engines with ONNX Runtime")
+        _log.info("comparing the engines with ONNX Runtime")
         found = engine_errors(OnnxRuntimeBackend(bundle, threads), backend)
         rounding = rounding_errors(bundle, backend.precision, threads)
         errors = {name: {ROUNDING: rounding[name], ENGINE: found[name]} for name in GRAPHS}

@@ -35,7 +35,7 @@ _KEPT = ("engines", "errors")
 _KEY_LENGTH = 32
 _ALONE = threading.Lock()
 """One thread builds, where each has a GPU of its own."""
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger("pmtool")
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ class Engines:
 
     def _build(self, graph: str) -> bytes:
         """Only the window graph has products with weights in float32 among those in half types."""
-        _logger.info("building the engine %s for %s", graph, self.target.gpu)
+        _log.info("building the engine %s for %s", graph, self.target.gpu)
         timings = self.folder.parent / f"{self.target.machine}.timings"
         sizes = profiles(graph, self.bundle.hyperparameters, self.manifest()["max_windows"])
         build = build_engine(

@@ -26,7 +26,7 @@ PACKAGES = {"tensorrt": (10, 15), "tensorrt_rtx_bindings": (1, 7)}
 """With the oldest version of each that builds our graphs."""
 DRIVERS = {12: 525, 13: 580}
 """The oldest driver for a version of CUDA, from NVIDIA's table of their minor compatibility."""
-_logger = logging.getLogger(__name__)
+_log = logging.getLogger("pmtool")
 
 
 def tensorrt() -> ModuleType:
@@ -150,7 +150,7 @@ def logger(trt: ModuleType) -> Any:
             if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 self.errors.append(message)
             else:
-                _logger.debug("TensorRT: %s", message)
+                _log.debug("TensorRT: %s", message)
 
     return Log()
 

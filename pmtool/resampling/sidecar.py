@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Container
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +17,19 @@ from pmtool.images.headers import voxel_files
 from pmtool.images.volume import Volume
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
+from pmtool.system.versions import package_version
 
 if TYPE_CHECKING:
     from pmtool.resampling.options import Options, Outputs
     from pmtool.sampling.sampler import Sampler
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
+_ENGINES = {
+    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
+    "torch": ("torch",),
+    "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
+}
+"""Packages by the first word of a backend's name; one of them is there."""
 _FILES, _EARLIER = "files", "earlier_files"
 
 
@@ -36,11 +42,15 @@ def content(
 ) -> dict[str, Any]:
     """How the output came about, down to each slice; plain JSON values."""
     bundle = sampler.bundle
-    libraries = {name: version(name) for name in ("numpy", "SimpleITK")}
+    packages = ("numpy", "SimpleITK", *_ENGINES.get(sampler.backend.partition("-")[0], ()))
+    libraries = {name: package_version(name) for name in packages}
     return {
         "pmtool": pmtool.__version__,
         "notice": _DISCLAIMER,
-        "versions": {"python": platform.python_version(), **libraries},
+        "versions": {
+            "python": platform.python_version(),
+            **{name: number for name, number in libraries.items() if number is not None},
+        },
         "model": {
             "name": bundle.manifest.name,
             "sha256": bundle.hash,
