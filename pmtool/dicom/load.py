@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.dicom.archive import unpacked
+from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.files import dicom_files
 from pmtool.dicom.pixels import common_type, read_images
 from pmtool.dicom.series import Series, choose_series, find_series
@@ -69,7 +70,8 @@ def read_series(
     size = _BYTES * sum(math.prod(image.shape) for image in series.images)
     check_input(name, size, allow_large=allow_large)
     stack = stack_images(series, name, allow_uneven)
-    slices, headers = zip(*read_images(stack.images), strict=True)
+    with Decoder() as decoder:
+        slices, headers = zip(*read_images(stack.images, decoder), strict=True)
     image = sitk.GetImageFromArray(np.stack(slices, dtype=common_type(slices)))
     image.SetSpacing((*stack.planes.pixel, stack.distance))
     image.SetOrigin(stack.planes.places[0].tolist())

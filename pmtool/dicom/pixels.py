@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from pmtool.dicom.series import Image
 from pmtool.errors import ContentError
 
 
-def read_images(images: Sequence[Image]) -> list[tuple[NDArray[Any], Dataset]]:
+def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray[Any], Dataset]]:
     """The HU ``(H, W)`` and the whole header of every image; a file is read once.
 
     Raises
@@ -30,14 +31,16 @@ def read_images(images: Sequence[Image]) -> list[tuple[NDArray[Any], Dataset]]:
         If it is in colour.
     """
     read: dict[tuple[Path, int], tuple[NDArray[Any], Dataset]] = {}
-    with Decoder() as decoder:
-        for file in dict.fromkeys(image.file for image in images):
-            dataset = read_dataset(file, pixels=True)
-            stored, headers = stored_values(dataset, file, decoder), image_headers(dataset)
-            for frame in (image.frame for image in images if image.file == file):
-                if not frame < len(stored) == len(headers):
-                    raise damaged(file)
-                read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
+    frames: dict[Path, list[int]] = defaultdict(list)
+    for image in images:
+        frames[image.file].append(image.frame)
+    for file, wanted in frames.items():
+        dataset = read_dataset(file, pixels=True)
+        stored, headers = stored_values(dataset, file, decoder), image_headers(dataset)
+        for frame in wanted:
+            if not frame < len(stored) == len(headers):
+                raise damaged(file)
+            read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
     return [read[image.file, image.frame] for image in images]
 
 

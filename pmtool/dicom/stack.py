@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.geometry import (
     SAME_PLACE,
     Planes,
@@ -96,17 +97,16 @@ def _check_alike(images: Sequence[Image], name: str) -> None:
 
 def _without_repeats(images: Sequence[Image], planes: Planes, name: str) -> NDArray[np.intp]:
     """Indices of the images in order of their depths, one at each."""
-    kept: list[int] = []
-    repeats = 0
-    for place in _places(planes):
-        first, *others = place
-        if others:
-            _check_equal([images[i] for i in place], float(planes.depths[first]), name)
-        kept.append(first)
-        repeats += len(others)
+    places = _places(planes)
+    with Decoder() as decoder:
+        for place in places:
+            if len(place) > 1:
+                depth = float(planes.depths[place[0]])
+                _check_equal([images[i] for i in place], depth, name, decoder)
+    repeats = len(images) - len(places)
     if repeats:
         warnings.warn(f"{repeats} images of {name} are there twice; one is taken", stacklevel=2)
-    return np.array(kept)
+    return np.array([place[0] for place in places])
 
 
 def _places(planes: Planes) -> list[NDArray[np.intp]]:
@@ -116,9 +116,9 @@ def _places(planes: Planes) -> list[NDArray[np.intp]]:
     return np.split(order, np.flatnonzero(steps > SAME_PLACE * min(planes.pixel)) + 1)
 
 
-def _check_equal(images: list[Image], depth: float, name: str) -> None:
+def _check_equal(images: list[Image], depth: float, name: str, decoder: Decoder) -> None:
     """Raise `GeometryError` for images at one place whose pixels differ."""
-    first, *others = (values for values, _ in read_images(images))
+    first, *others = (values for values, _ in read_images(images, decoder))
     if all(np.array_equal(first, other) for other in others):
         return
     told = {key: {str(image.header.get(key)) for image in images} for key in TELLING}

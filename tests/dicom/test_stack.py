@@ -230,7 +230,7 @@ class TestRepeats:
         files = write_dicom(tmp_path / "a", voxels)
         shutil.copy(files[2], tmp_path / "copy of a file.dcm")
         monkeypatch.setattr("pmtool.system.limits.MAX_INPUT", 2 * voxels.size)
-        monkeypatch.setattr("pmtool.dicom.stack.read_images", lambda images: pytest.fail("read"))
+        monkeypatch.setattr("pmtool.dicom.stack.read_images", lambda *_: pytest.fail("read"))
         with pytest.raises(MemoryBudgetError, match="--allow-large"):
             load_volume(tmp_path)
 
