@@ -29,11 +29,14 @@ def test_python_of_the_page_on_python(tmp_path: Path, monkeypatch: pytest.Monkey
     }  # fmt: skip
 
 
-def test_keys_of_the_page_on_reports_are_those_of_a_sidecar(tmp_path: Path) -> None:
+def test_keys_of_the_documents_are_those_of_a_sidecar(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     pmtool.resample(chest_phantom(64, 3, (5.0, 5.0, 2.5), seed=1), 2.5, tmp_path / "out.nrrd")
     told = json.loads((tmp_path / "out.nrrd.json").read_text())
     assert "onnxruntime" in told["versions"]
+    table = (DOCS / "formats.md").read_text().partition("## The JSON file")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    assert {key for row in rows for key in re.findall(r"`(\w+)`", row)} == set(told)
     named = re.findall(r"\[((?:`\w+`(?:, )?)+)\]", (DOCS / "reporting.md").read_text())
     assert len(named) > 8
     for keys in named:
