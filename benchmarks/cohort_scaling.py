@@ -64,7 +64,7 @@ def measure(client: distributed.Client, workers: int, count: int, seconds: float
         time.sleep(seconds)
         return Result.of(case, "done")
 
-    cases = [Case(f"case-{number}", Path("scan.nrrd")) for number in range(count)]
+    cases = [Case(Path("scan.nrrd"), name=f"case-{number}") for number in range(count)]
     sizes = dict.fromkeys([case.name for case in cases])
     request = Request(Path("out"), (1.25,))
     start, start_core = time.perf_counter(), time.process_time()

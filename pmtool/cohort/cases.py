@@ -6,10 +6,10 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from pmtool.cohort.extent import Extent, extent_of
+from pmtool.cohort.extent import extent_of
 from pmtool.cohort.result import summary_files
 from pmtool.cohort.search import Scan, scans_below
 from pmtool.errors import InputError, UsageError
@@ -20,14 +20,10 @@ PATH, SERIES, MASK = "path", "series_uid", "mask"
 
 
 @dataclass(frozen=True)
-class Case:
+class Case(Scan):
     """A scan and the name of its output, a relative path with slashes and without suffix."""
 
-    name: str
-    path: Path
-    series_uid: str | None = None
-    mask: Path | None = None
-    extent: Extent | None = None
+    name: str = field(kw_only=True)
 
 
 def find_cases(source: Path, template: str | None = None, out: Path | None = None) -> list[Case]:
@@ -62,13 +58,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     root = source.resolve() if is_folder else Path(os.path.commonpath(parents))
     siblings = Counter(scan.path for scan in scans)
     return [
-        Case(
-            _name(scan, number, root, template, siblings),
-            scan.path,
-            scan.series_uid,
-            scan.mask,
-            scan.extent,
-        )
+        Case(**vars(scan), name=_name(scan, number, root, template, siblings))
         for number, scan in enumerate(scans, 1)
     ]
 

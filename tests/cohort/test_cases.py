@@ -216,7 +216,7 @@ def test_outputs_that_would_meet(ct: sitk.Image, tmp_path: Path) -> None:
 
 def test_outputs_in_place_of_inputs(ct: sitk.Image, tmp_path: Path) -> None:
     put(ct, tmp_path / "ct.mhd", tmp_path / "deep" / "mask.nrrd")
-    cases = [Case("x/y", tmp_path / "ct.mhd", mask=tmp_path / "deep" / "mask.nrrd")]
+    cases = [Case(tmp_path / "ct.mhd", mask=tmp_path / "deep" / "mask.nrrd", name="x/y")]
 
     def check(name: str, file_format: str | None = None) -> None:
         Request(tmp_path, (1.25,), file_format=file_format).check_names(
@@ -231,7 +231,7 @@ def test_outputs_in_place_of_inputs(ct: sitk.Image, tmp_path: Path) -> None:
 
 
 def test_files_of_a_case(tmp_path: Path) -> None:
-    case = Case("s/ct", tmp_path / "ct.nii.gz", mask=tmp_path / "mask.nii.gz")
+    case = Case(tmp_path / "ct.nii.gz", mask=tmp_path / "mask.nii.gz", name="s/ct")
     request = Request(tmp_path, (1.0,), file_format="mha", preview=True, statistics=True)
     found = [path.relative_to(tmp_path).as_posix() for path in request.outputs(case).files()]
     assert found == [

@@ -31,7 +31,7 @@ def note(case: Case, request: Request, *, tell: TellSlices) -> Result:
 
 def test_long_cases_begin_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "resample_case", note)
-    cases = [Case(name, Path(f"{name}.nrrd")) for name in SECONDS]
+    cases = [Case(Path(f"{name}.nrrd"), name=name) for name in SECONDS]
     sizes = {
         name: None if seconds is None else Size(9, 4, 1, seconds, 100)
         for name, seconds in SECONDS.items()

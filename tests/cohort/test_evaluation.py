@@ -65,7 +65,7 @@ def test_an_evaluation_uses_the_means_of_the_cohort(
 
     monkeypatch.setattr(commands, "evaluate", evaluate)
     options = Options(window="full", batch=3, threads=2, memory=2**32)
-    evaluate_case(Case("ct", tmp_path / "ct.nrrd"), Request(tmp_path, (1.25,), options))
+    evaluate_case(Case(tmp_path / "ct.nrrd", name="ct"), Request(tmp_path, (1.25,), options))
     (told,) = asked
     assert told.sampler == options
     (method,) = chosen_methods([], tmp_path, replace(told, methods=(PIXELMINER,)))

@@ -25,7 +25,7 @@ from pmtool.resampling.options import Options
 
 pytestmark = pytest.mark.usefixtures("fresh_worker")
 
-CASE = Case("ct", Path("ct.nrrd"))
+CASE = Case(Path("ct.nrrd"), name="ct")
 
 
 def silent(name: str, slices: float) -> None:
@@ -34,7 +34,7 @@ def silent(name: str, slices: float) -> None:
 
 @pytest.fixture
 def case(ct_path: Path) -> Case:
-    return Case("ct", ct_path)
+    return Case(ct_path, name="ct")
 
 
 @pytest.fixture
