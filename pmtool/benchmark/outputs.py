@@ -9,8 +9,7 @@ from typing import Any
 
 from pmtool.benchmark.page import page
 from pmtool.benchmark.report import Report
-from pmtool.errors import OutputError, UsageError
-from pmtool.system.files import check_output, write_bytes
+from pmtool.system.files import check_distinct, check_output, check_png, write_bytes
 
 Outputs = Mapping[str, Path | None]
 """``json``, ``page`` and ``picture``: where each is written, if it is."""
@@ -26,14 +25,11 @@ def check_outputs(outputs: Outputs, overwrite: bool) -> None:
     OutputError
         If a file exists, cannot be written, or is named twice.
     """
-    picture = outputs["picture"]
-    if picture is not None and picture.suffix.lower() != ".png":
-        raise UsageError(f"the picture is a PNG; {picture} must end with .png")
+    check_png(outputs["picture"], "picture")
     paths = [path for path in outputs.values() if path is not None]
-    for number, path in enumerate(paths):
+    for path in paths:
         check_output(path, overwrite)
-        if path.resolve() in [other.resolve() for other in paths[:number]]:
-            raise OutputError(f"two outputs would be written to {path}; name another file")
+    check_distinct(paths)
 
 
 def write_outputs(outputs: Outputs, report: Report, values: dict[str, Any]) -> None:

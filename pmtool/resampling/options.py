@@ -13,7 +13,7 @@ from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
 from pmtool.sampling.options import SamplerOptions, check_choice, check_positive
-from pmtool.system.files import check_output, check_place
+from pmtool.system.files import check_distinct, check_output, check_place, check_png
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -126,8 +126,7 @@ class Outputs:
         for path in (None if self.dicom else self.image, self.uncertainty, self.segmentation_out):
             if path is not None:
                 check_format(path)
-        if self.preview is not None and self.preview.suffix.lower() != ".png":
-            raise UsageError(f"the preview is a PNG; {self.preview} must end with .png")
+        check_png(self.preview, "preview")
 
     @property
     def sidecar(self) -> Path:
@@ -155,12 +154,11 @@ class Outputs:
         """
         files = [path for file in self.files() for path in (file, *_detached(file))]
         taken = [path.resolve() for path in inputs]
-        for number, path in enumerate(files):
+        for path in files:
             self.check(path, self.overwrite or self.resume)
             if any(path.resolve() in (source, *source.parents) for source in taken):
                 raise OutputError(f"{path} is an input; write the output to another file")
-            if path.resolve() in [other.resolve() for other in files[:number]]:
-                raise OutputError(f"two outputs would be written to {path}; name another file")
+        check_distinct(files)
 
     def check(self, path: Path, overwrite: bool) -> None:
         """Raise `OutputError` if one of the files cannot be written or must not be replaced."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from pmtool.errors import OutputError
+from pmtool.errors import OutputError, UsageError
 
 if sys.platform != "win32":
     import fcntl
@@ -169,6 +169,21 @@ def check_output(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} is a folder; name a file")
     if path.exists() and not overwrite:
         raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """Raise `OutputError` for two outputs that are one file."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise OutputError(f"two outputs would be written to {path}; name another file")
+        seen.add(path.resolve())
+
+
+def check_png(path: Path | None, what: str) -> None:
+    """Raise `UsageError` for a picture with another suffix."""
+    if path is not None and path.suffix.lower() != ".png":
+        raise UsageError(f"the {what} is a PNG; {path} must end with .png")
 
 
 def check_place(path: Path) -> None:
