@@ -98,6 +98,21 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
 
 
 @contextmanager
+def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
+    """A line below the log that is written anew, where standard error is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda status: None
+        return
+    logger, eraser = logging.getLogger("pmtool"), _Eraser()
+    logger.addHandler(eraser)  # before that of the narration
+    try:
+        yield lambda status: say_anew(str(status))
+    finally:
+        logger.removeHandler(eraser)
+        say_anew("")
+
+
+@contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
     """Tell what is under way, a line each; how much of it is done where stderr is a terminal."""
     live, told = sys.stderr.isatty(), ""
@@ -155,6 +170,14 @@ class _EchoHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
         say(self.format(record))
+
+
+class _Eraser(logging.Handler):
+    """Clears the line before others write theirs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Whatever the record is."""
+        say_anew("")
 
 
 @contextmanager

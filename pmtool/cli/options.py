@@ -29,6 +29,12 @@ window_option = click.option(
     callback=types.window,
     help="Width of the windows.  [default: the device's]",
 )
+series_option = click.option(
+    "--series-uid", metavar="UID", help="Which series of several, in DICOM."
+)
+hu_option = click.option(
+    "--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it."
+)
 external_option = click.option(
     "--external",
     "externals",
@@ -93,7 +99,7 @@ _RESAMPLING = (
         help="Draw pixels, or take their distribution's median or mean.",
     ),
     *_SAMPLER,
-    click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it."),
+    hu_option,
     click.option("--allow-large", is_flag=True, help="Read more than 8 GiB of voxels."),
     click.option(
         "--allow-uneven", is_flag=True, help="Take slices at uneven distances as they lie."

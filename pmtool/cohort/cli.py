@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pmtool.cli.console import narration
+from pmtool.cli.console import narration, status_line
 from pmtool.cli.options import debug_option, resampling_options, taken
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 
@@ -81,7 +81,7 @@ def cohort(
     Example: pmtool cohort --spacing 1.25 scans fine
     """
     from pmtool.cohort.cases import find_cases
-    from pmtool.cohort.logs import json_log, status_line
+    from pmtool.cohort.logs import json_log
     from pmtool.cohort.request import Request
     from pmtool.cohort.result import conclusion
     from pmtool.cohort.run import Means, dry_run_text, run_cohort

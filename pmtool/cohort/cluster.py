@@ -35,7 +35,8 @@ def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterat
     memory
         Bytes at which a worker is taken for runaway and killed.
     gpus
-        Worker *n* sees the *n*-th of them alone.
+        CUDA's names, dealt to the workers in turn; each worker sees its own alone. Where there
+        are none, all see what this process does.
     """
     options = {
         "nthreads": 1,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed, get_worker
 
@@ -22,7 +23,6 @@ from pmtool.cohort.result import Result
 from pmtool.cohort.work import TellSlices, generate_part, open_case, resample_case
 from pmtool.errors import BatchError, exit_code, sentence
 
-TOPIC = "pmtool"
 _log = logging.getLogger("pmtool.cohort")
 
 
@@ -44,11 +44,12 @@ def dispatch(
     BatchError
         If the scheduler is gone.
     """
-    client.subscribe_topic(TOPIC, lambda event: tell(*event[1]))
+    topic = f"pmtool-{uuid4()}"
+    client.subscribe_topic(topic, lambda event: tell(*event[1]))
     workers = sum(client.nthreads().values())
     parts = max(1, math.ceil(workers / len(cases)))
     suspects = []
-    submit = partial(_submit, client, request)
+    submit = partial(_submit, partial(client.submit, _on_worker, topic, pure=False), request)
     tasks = {submit(case, parts, sizes[case.name]): case for case in _longest_first(cases, sizes)}
     for future, case in _finished(tasks):
         if _died(future):
@@ -72,9 +73,12 @@ def _longest_first(cases: Sequence[Case], sizes: Mapping[str, Size | None]) -> l
 
 
 def _submit(
-    client: Client, request: Request, case: Case, parts: int, size: Size | None
+    send: Callable[..., Future[Result]],
+    request: Request,
+    case: Case,
+    parts: int,
+    size: Size | None,
 ) -> Future[Result]:
-    send: Callable[..., Future[Result]] = partial(client.submit, _on_worker, pure=False)
     parts = 1 if size is None else min(parts, size.generated)
     if size is None or parts <= 1:
         return send(resample_case, case, request)
@@ -120,9 +124,10 @@ def _gone() -> BatchError:
     )
 
 
-def _on_worker(function: Callable[..., Result], *arguments: Any) -> Result:
-    return function(*arguments, tell=_tell)
+def _on_worker(topic: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Telling goes to a topic of this cohort's own: a scheduler may serve several."""
 
+    def tell(name: str, slices: float) -> None:
+        get_worker().log_event(topic, [name, slices])
 
-def _tell(name: str, slices: float) -> None:
-    get_worker().log_event(TOPIC, [name, slices])
+    return function(*arguments, tell=tell)

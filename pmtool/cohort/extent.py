@@ -6,11 +6,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import SimpleITK as sitk
-
 from pmtool.errors import PmtoolError
-from pmtool.images.headers import declared
-from pmtool.images.image_file import quiet_itk
+from pmtool.images.image_file import open_header, quiet_itk
 from pmtool.images.volume import through_plane_axis
 
 if TYPE_CHECKING:
@@ -56,16 +53,11 @@ def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
 def image_extent(path: Path) -> Extent | None:
     """Of an image file; None where its header does not tell."""
     try:
-        library, claim = declared(path)
-        claim.check_plausible()
         with quiet_itk():
-            reader = sitk.ImageFileReader()
-            reader.SetImageIO(library)
-            reader.SetFileName(str(path))
-            reader.ReadImageInformation()
-    except (PmtoolError, RuntimeError):
+            reader, _ = open_header(path)
+    except PmtoolError:
         return None
-    size, spacing = reader.GetSize(), reader.GetSpacing()
+    size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
     if len(size) != 3 or not all(0 < x < math.inf for x in spacing):
         return None
     axis = through_plane_axis(spacing)

@@ -1,40 +1,19 @@
-"""How a cohort talks beside its log on standard error: a line of status, and a log in JSON."""
+"""The log of a cohort as JSON."""
 
 from __future__ import annotations
 
 import json
 import logging
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmtool.cli.console import say_anew
 from pmtool.errors import OutputError
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
-
-    from pmtool.cohort.progress import Progress
-
-_logger = logging.getLogger("pmtool")
-
-
-@contextmanager
-def status_line(quiet: bool) -> Iterator[Callable[[Progress], None]]:
-    """A line below the log that is written anew, where standard error is a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda progress: None
-        return
-    eraser = _Eraser()
-    _logger.addHandler(eraser)  # before that of the narration
-    try:
-        yield lambda progress: say_anew(str(progress))
-    finally:
-        _logger.removeHandler(eraser)
-        say_anew("")
 
 
 def json_log(path: Path | None) -> AbstractContextManager[None]:
@@ -69,10 +48,3 @@ class _JsonFormatter(logging.Formatter):
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
         told = {"time": time, "level": record.levelname.lower(), "message": record.getMessage()}
         return json.dumps({**told, **fields})
-
-
-class _Eraser(logging.Handler):
-    """Clears the line before others write theirs."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        say_anew("")

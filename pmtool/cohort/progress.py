@@ -37,9 +37,10 @@ class Progress:
         return sum(self.counts.values())
 
     def tell(self, name: str, slices: float) -> None:
-        """Count slices of a case that is not finished."""
+        """Count slices of a case, unless it is finished; events may come late."""
         with self._lock:
-            self._under_way[name] += slices  # type: ignore[assignment]  # typeshed: int
+            if name in self.left:
+                self._under_way[name] += slices  # type: ignore[assignment]  # typeshed: int
 
     def finish(self, result: Result) -> None:
         """Count a case."""

@@ -9,7 +9,14 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, external_option, sampler_options, taken
+from pmtool.cli.options import (
+    debug_option,
+    external_option,
+    hu_option,
+    sampler_options,
+    series_option,
+    taken,
+)
 from pmtool.cli.types import PATH
 
 
@@ -36,9 +43,9 @@ from pmtool.cli.types import PATH
     help="Of PixelMiner; each is a method.",
 )
 @sampler_options
-@click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
+@series_option
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
-@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@hu_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any) -> None:
@@ -66,7 +73,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 @click.option("--out", "folder", type=PATH, help="Folder of a report.")
 @click.option("--mask", type=PATH, help="Own region instead of lungs.")
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
-@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@hu_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 def compare(

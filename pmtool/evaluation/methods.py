@@ -130,8 +130,7 @@ def load_external(path: Path, reference: Volume) -> Volume:
         or not reference.has_axes_of(volume.image)
     ):
         raise GeometryError(
-            f"{path} lies on another grid than {reference.name}; it must have that scan's slices, "
-            "made from every second one of them"
+            f"{path} lies on another grid than {reference.name}; give a volume of its slices"
         )
     return volume
 

@@ -69,10 +69,8 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
         raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
     if mixed := _mixed_text(path):
         raise InputError(mixed)
-    library, claim = declared(path)
-    claim.check_plausible()
     with quiet_itk():
-        reader = _opened(path, library)
+        reader, claim = open_header(path)
         _check_header(path, reader, claim)
         check_input(str(path), claim.bytes, allow_large=allow_large)
         claim.check_complete()
@@ -82,7 +80,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
             if is_memory_shortage(error):
                 raise
             raise _unreadable(path) from error
-    if library == NIFTI:
+    if reader.GetImageIO() == NIFTI:
         check_transforms(path, reader)
         image = stored_values(image, reader)
     while image.GetDimension() > 3:
@@ -112,8 +110,18 @@ def write_image(image: sitk.Image, path: Path) -> None:
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
 
 
-def _opened(path: Path, library: str) -> sitk.ImageFileReader:
-    """A reader that knows the header; NIfTI cosines that ITK refuses are repaired."""
+def open_header(path: Path) -> tuple[sitk.ImageFileReader, Declared]:
+    """A reader that knows the header, and what that claims; within `quiet_itk`.
+
+    NIfTI cosines that ITK refuses are repaired.
+
+    Raises
+    ------
+    InputError
+        If it is damaged, or claims more than the file can hold.
+    """
+    library, claim = declared(path)
+    claim.check_plausible()
     reader = sitk.ImageFileReader()
     reader.SetImageIO(library)
     reader.SetFileName(str(path))
@@ -127,7 +135,7 @@ def _opened(path: Path, library: str) -> sitk.ImageFileReader:
             reader.ReadImageInformation()
         except RuntimeError:
             raise _unreadable(path) from error
-    return reader
+    return reader, claim
 
 
 def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> None:

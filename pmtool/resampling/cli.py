@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from pmtool.cli.console import narration, progress_bar
-from pmtool.cli.options import debug_option, resampling_options
+from pmtool.cli.options import debug_option, resampling_options, series_option
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingCommand
 
 
@@ -20,7 +20,7 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
 )
 @resampling_options
 @click.option("--reference", type=PATH, help="An image whose slices to meet instead.")
-@click.option("--series-uid", metavar="UID", help="Which series of several, in DICOM.")
+@series_option
 @click.option(
     "--format",
     "file_format",

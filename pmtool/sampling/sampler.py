@@ -138,7 +138,7 @@ class _Finished(NamedTuple):
 
 
 class _Stopped(Exception):
-    """The consumer of the slices is gone."""
+    """The consumer of the slices is gone, or another worker has failed."""
 
 
 class _Run:
@@ -170,8 +170,8 @@ class _Run:
             futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
             try:
                 while not all(f.done() for f in futures) or not self.events.empty():
-                    for failed in (f for f in futures if f.done() and f.exception()):
-                        failed.result()
+                    if any(future.done() and future.exception() for future in futures):
+                        self.stop.set()  # what is finished is handed over before the error
                     try:
                         event = self.events.get(timeout=0.2)
                     except queue.Empty:
@@ -182,8 +182,9 @@ class _Run:
                         done += event.slices
                         if progress is not None:
                             progress(done)
-                for future in futures:
-                    future.result()
+                errors = [error for future in futures if (error := future.exception())]
+                for error in sorted(errors, key=lambda error: isinstance(error, _Stopped)):
+                    raise error
             finally:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)

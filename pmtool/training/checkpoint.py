@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pmtool.errors import InputError, OutputError, UsageError
+from pmtool.errors import InputError, ModelError, OutputError, UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -38,13 +38,7 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise InputError(f"{path} is damaged: restore it, or start another run") from error
-    return state
+    return _load(path, f"{path} is damaged: restore it, or start another run")
 
 
 def load_checkpoint(path: Path) -> PixelMiner:
@@ -55,17 +49,25 @@ def load_checkpoint(path: Path) -> PixelMiner:
     InputError
         If the file is missing or is no checkpoint of ours.
     """
+    other = f"{path} is not a checkpoint of pmtool's training: give the {CHECKPOINT} of a run"
+    state = _load(path, other)
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         network = PixelMiner(Hyperparameters.from_json(state["hyperparameters"]))
         network.load_state_dict(state["averaged"])
+    except (LookupError, TypeError, ValueError, RuntimeError, ModelError) as error:
+        raise InputError(other) from error
+    return network.eval()
+
+
+def _load(path: Path, damaged: str) -> dict[str, Any]:
+    """Raises `InputError` for a file that cannot be read, and with its own words for others."""
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise InputError(
-            f"{path} is not a checkpoint of pmtool's training: give the {CHECKPOINT} of a run"
-        ) from error
-    return network.eval()
+        raise InputError(damaged) from error
+    return state
 
 
 def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]:

@@ -9,7 +9,14 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, external_option, sampler_options, taken
+from pmtool.cli.options import (
+    debug_option,
+    external_option,
+    hu_option,
+    sampler_options,
+    series_option,
+    taken,
+)
 from pmtool.cli.types import PATH
 
 FOR_PREPARE = ("onnxruntime", "scipy")
@@ -58,7 +65,8 @@ def trial() -> None:
     "--cache", type=PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
 )
 @sampler_options
-@click.option("--assume-hu", is_flag=True, help="Take voxels for HU that do not look like it.")
+@series_option
+@hu_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 def prepare(

@@ -3,9 +3,8 @@ import sys
 
 import pytest
 
-from pmtool.cli.console import progress_bar, run_command, stages
+from pmtool.cli.console import progress_bar, run_command, stages, status_line
 from pmtool.cli.main import cli
-from pmtool.cohort.logs import status_line
 from pmtool.cohort.progress import Progress
 
 

@@ -162,7 +162,11 @@ def test_progress() -> None:
     assert state["seconds_left"] == pytest.approx(5.5 / state["slices_per_second"], abs=1)
     progress.finish(replace(Result.of(CASE, "done"), name="a", generated=4))
     progress.finish(replace(Result.of(CASE, "failed"), name="c"))
+    before = progress.state()
+    progress.tell("a", 1.0)  # too late
+    progress.tell("of another cohort", 1.0)
     state = progress.state()
+    assert state["slices_per_second"] <= before["slices_per_second"]
     assert (state["finished"], state["failed"], state["cases"]) == (2, 1, 3)
     assert str(progress).startswith("2/3 cases, 1 failed, ")
     assert json.loads(json.dumps(state)) == state

@@ -288,6 +288,21 @@ def test_progress_of_a_batch_that_is_repeated(
     assert told[-1] == pytest.approx(2)
 
 
+def test_what_is_finished_comes_before_the_error_of_a_worker(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def group(run: Any, indices: range, _: object) -> None:
+        if indices.start:
+            raise ArithmeticError("broken")
+        run.events.put(sampler._Finished(0, np.zeros((20, 20), np.int16)))
+
+    monkeypatch.setattr(sampler._Run, "_group", group)
+    made = Sampler(bundle, SamplerOptions(batch=1, threads=1)).generate(make_pairs((20, 20), 2))
+    assert next(made)[0] == 0
+    with pytest.raises(ArithmeticError, match="broken"):
+        next(made)
+
+
 def test_error_in_a_worker_is_raised(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any) -> None:
         raise ArithmeticError("broken")
