@@ -29,7 +29,7 @@ from pmtool.pixels.mixture import Mode
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.extras import require
-from pmtool.system.files import check_report, make_folder, remove_leftovers
+from pmtool.system.files import check_report, make_folder
 from pmtool.system.limits import processors
 from pmtool.system.stages import Tell
 
@@ -105,12 +105,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `OutputError` for a folder that holds anything but an earlier report.
-
-    What killed processes left of one is removed.
-    """
-    for name in FILES:
-        remove_leftovers(folder / name)
+    """Raise `OutputError` for a folder that holds anything but an earlier report."""
     check_report(folder, FILES, {CACHE})
 
 

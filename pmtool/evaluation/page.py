@@ -15,7 +15,7 @@ from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.evaluation.tables import label
 from pmtool.evaluation.verdict import verdict
 from pmtool.images.display import LUNG_WINDOW
-from pmtool.system.files import write_bytes, write_json
+from pmtool.system.files import alone_in, remove_leftovers, write_bytes, write_json
 
 FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 
@@ -23,9 +23,12 @@ FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:
     """Write the JSON, the CSV and the page into a folder; raises `OutputError`."""
     page = html(report, cases)
-    write_json(report.to_json(), folder / JSON)
-    write_bytes(report.to_csv().encode(), folder / CSV)
-    write_bytes(page.encode(), folder / PAGE)
+    with alone_in(folder, wait=True):
+        for name in FILES:
+            remove_leftovers(folder / name)
+        write_json(report.to_json(), folder / JSON)
+        write_bytes(report.to_csv().encode(), folder / CSV)
+        write_bytes(page.encode(), folder / PAGE)
 
 
 def html(report: Report, cases: Sequence[Case]) -> str:

@@ -58,10 +58,14 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes, of any machine, left when they were writing a path."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.\d+@[^@]*\.tmp")
     for leftover in path.parent.glob(".*.tmp"):
-        if ours.fullmatch(leftover.name):
+        if _was_to_be(leftover.name, path.name):
             _remove(leftover)
+
+
+def _was_to_be(temporary: str, name: str) -> bool:
+    """Whether a name is that of a temporary, of any machine, for a file."""
+    return re.fullmatch(rf"\.{re.escape(name)}\.\d+@[^@]*\.tmp", temporary) is not None
 
 
 @contextmanager
@@ -151,11 +155,12 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder: give another --out")
     there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    others = [name for name in there if name not in names]
+    own = [name for name in there if name in names]
+    left = [x for x in there if any(_was_to_be(x, name) for name in names)]  # by killed processes
+    others = [name for name in there if name not in (*own, *left)]
     if beside is not None and not set(others) <= set(beside):
         foreign = next(name for name in others if name not in beside)
         raise OutputError(f"{folder} holds {foreign}, which is no report: give another folder")
-    own = [name for name in there if name in names]
     if own and "pmtool" not in read_json(folder / names[0]):
         raise OutputError(
             f"{folder} holds {own[0]}, which pmtool has not written: give another folder"

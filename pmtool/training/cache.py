@@ -29,7 +29,7 @@ BLOCK = 16
 """Rows and columns of a block whose share of body is known."""
 _LEFT_OVER_SECONDS = 86_400
 """Age of a temporary that nobody writes any more."""
-_VERSION = 1
+_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class CachedScan:
         Of the slices, mm.
     shape
         Slices, rows and columns.
+    series
+        UID of the DICOM series, empty for an image file.
     """
 
     file: Path
@@ -54,6 +56,7 @@ class CachedScan:
     spacing: float
     thickness: float
     shape: tuple[int, int, int]
+    series: str = ""
 
     @property
     def voxels(self) -> NDArray[np.int16]:
@@ -173,6 +176,7 @@ class Cache:
             spacing=scan.spacing,
             thickness=scan.thickness,
             shape=scan.voxels.shape,
+            series=scan.series,
         )
         self._write(scan.voxels.tobytes(), kept.file)
         self._write(_body(scan.voxels).tobytes(), kept.body_file)

@@ -20,7 +20,14 @@ from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
 from pmtool.training.loop import Loop
 from pmtool.training.phases import total_steps
-from pmtool.training.selection import Split, explicit_split, split_patients, thickness_text, usable
+from pmtool.training.selection import (
+    Split,
+    explicit_split,
+    split_patients,
+    thickness_text,
+    undivided,
+    usable,
+)
 from pmtool.training.settings import Settings
 from pmtool.training.sources import find_sources
 from pmtool.training.trainer import Trainer
@@ -204,11 +211,12 @@ def _scans(
     cache.build(everything[fabric.global_rank :: fabric.world_size], tell)
     fabric.barrier()
     found = [cache.load(part) for part in parts]
-    text = thickness_text([scan for scans, _ in found for scan in scans], settings.crops)
+    whole = [undivided(scans) for scans, _ in found]
+    text = thickness_text([scan for scans, _ in whole for scan in scans], settings.crops)
     if text and fabric.is_global_zero:
         warnings.warn(text, stacklevel=2)
-    chosen = [usable(scans, settings.crops) for scans, _ in found]
-    skipped = [reason for part in (*found, *chosen) for reason in part[1]]
+    chosen = [usable(scans, settings.crops) for scans, _ in whole]
+    skipped = [reason for part in (*found, *whole, *chosen) for reason in part[1]]
     training, validation = (scans for scans, _ in chosen)
     _check_any(training, data.training, skipped)
     if not data.validation:

@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from pmtool.errors import UsageError
 from pmtool.training.cache import CachedScan
 from pmtool.training.settings import CropSettings
@@ -59,6 +61,21 @@ def usable(
         else:
             kept.append(scan)
     return kept, skipped
+
+
+def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]:
+    """The scans that are whole series, copies once, and sentences on parts of one."""
+    groups: dict[tuple[str, str], list[CachedScan]] = {}
+    for scan in scans:
+        groups.setdefault((scan.patient, scan.series or str(scan.file)), []).append(scan)
+    whole, skipped = [], []
+    for group in groups.values():
+        if all(np.array_equal(group[0].voxels, scan.voxels) for scan in group[1:]):
+            whole.append(group[0])
+            continue
+        reason = f"is a part of a series that lies in {len(group)} folders: put it into one folder"
+        skipped += [f"{scan.name} {reason}" for scan in group]
+    return whole, skipped
 
 
 def thickness_text(scans: Sequence[CachedScan], settings: CropSettings) -> str | None:

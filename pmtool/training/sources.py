@@ -72,6 +72,8 @@ class Scan:
         Of the slices, mm; where the thickness is not known, it is the spacing.
     voxels
         ``(slices, H, W)`` HU of -1024 and more: padding becomes air.
+    series
+        UID of the DICOM series, empty for an image file.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Scan:
     spacing: float
     thickness: float
     voxels: NDArray[np.int16]
+    series: str = ""
 
 
 def find_sources(folders: Iterable[Path]) -> list[Source]:
@@ -119,11 +122,11 @@ def read_source(source: Source) -> Iterator[Scan | PmtoolError]:
     for series in found.series:
         name = str(source.path) + (f", series {series.uid}" if len(found.series) > 1 else "")
         read = partial(read_series, series, name)
-        yield _read(read, series.patient or source.patient, series.thickness)
+        yield _read(read, series.patient or source.patient, series.thickness, series.uid)
 
 
 def _read(
-    read: Callable[[], Volume], patient: str, thickness: float | None = None
+    read: Callable[[], Volume], patient: str, thickness: float | None = None, series: str = ""
 ) -> Scan | PmtoolError:
     try:
         volume = read()
@@ -133,7 +136,8 @@ def _read(
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")
     except PmtoolError as error:
         return error
-    return Scan(volume.name, patient, volume.spacing, thickness or volume.spacing, voxels)
+    thickness = thickness or volume.spacing
+    return Scan(volume.name, patient, volume.spacing, thickness, voxels, series)
 
 
 def _below(folder: Path) -> Iterator[Source]:

@@ -216,7 +216,6 @@ def test_what_a_killed_report_left_is_no_other_thing(tmp_path: Path) -> None:
         pass
     left.touch()
     check_folder(tmp_path)
-    assert list(tmp_path.iterdir()) == []
     (tmp_path / ".other.json.1@node.tmp").touch()
     with pytest.raises(OutputError, match="other"):
         check_folder(tmp_path)

@@ -25,6 +25,7 @@ from pmtool.training.selection import (
     split_patients,
     strides,
     thickness_text,
+    undivided,
     usable,
 )
 from pmtool.training.settings import CropSettings
@@ -339,6 +340,24 @@ def cached(patient: str, spacing: float = 1.0, shape: tuple[int, int, int] = SHA
 
 
 class TestSelection:
+    def test_series_in_several_folders(self, tmp_path: Path, write_dicom: Writer) -> None:
+        """Parts are no scans; of copies one is taken, and other patients' are others."""
+        voxels = noise(shape=(6, 20, 24))
+        for number, file in enumerate(write_dicom(tmp_path / "data" / "a", voxels)):
+            part = tmp_path / "data" / "a" / str(number % 2)
+            part.mkdir(exist_ok=True)
+            file.rename(part / file.name)
+        for name, patient in (("b", "Roe"), ("c", "Roe"), ("d", "Poe")):
+            write_dicom(tmp_path / "data" / name, voxels, PatientID=patient)
+        cache, sources = Cache(tmp_path), find_sources([tmp_path / "data"])
+        cache.build(sources, nothing)
+        scans, skipped = cache.load(sources)
+        assert (len(scans), skipped) == (5, [])
+        whole, reasons = undivided(scans)
+        assert [scan.patient for scan in whole] == ["Roe", "Poe"]
+        assert len(reasons) == 2
+        assert "is a part of a series that lies in 2 folders" in reasons[0]
+
     def test_patients_are_never_on_both_sides(self) -> None:
         scans = [cached(f"p{number % 20}") for number in range(60)]
         split = split_patients(scans, 0.25, seed=0)
