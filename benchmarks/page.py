@@ -1,6 +1,6 @@
 """Write the page of a JSON of `pmtool bench` beside it, as `--page` does.
 
-python benchmarks/page.py benchmarks/results/cpu-2-cores.json
+python benchmarks/page.py benchmarks/results/cpu-2-cores-avx2.json
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ _GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 def gpus() -> list[str]:
     """Numbers or UUIDs of the NVIDIA GPUs that this process may use.
 
-    As in CUDA, the first name in CUDA_VISIBLE_DEVICES that is none of a GPU ends the list.
+    As in CUDA, the list ends before the first entry of CUDA_VISIBLE_DEVICES that is not a GPU.
     """
     if shutil.which("nvidia-smi") is None:
         return []
@@ -68,7 +68,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def free_gpu_memory(device: str) -> int:
-    """Bytes that are free on ``cuda:N``; `UNTOLD_MEMORY` if it is a part of a GPU, untold."""
+    """Bytes free on ``cuda:N``; `UNTOLD_MEMORY` where nvidia-smi does not tell, as of MIG."""
     with suppress(UsageError, ValueError):
         return int(_told(device, "memory.free")) << 20
     return UNTOLD_MEMORY

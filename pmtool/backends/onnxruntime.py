@@ -86,7 +86,7 @@ class OnnxRuntimeBackend:
         return None
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
-        """What an error of a loaded graph means: it is not for the arrays that we bind."""
+        """The error to raise where a loaded graph refuses our arrays."""
         return _failure(error, f"the model's graph {graph} is not ours")
 
     def _place(self, array: Array) -> tuple[Any, ...]:

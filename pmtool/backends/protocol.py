@@ -78,7 +78,7 @@ class Backend(Protocol):
     device
         ``cpu`` or ``cuda:N``.
     windows
-        That the window graph takes in one call.
+        Most windows that a call of the window graph takes.
     keeps
         Whether programs are dear to make, and shall be kept; batches are then rounded up, see
         `pmtool.sampling.lane_cache.kept_lanes`, so that there are few of them.

@@ -75,7 +75,7 @@ class TensorRTBackend:
     def _windows(self, arrays: Arrays) -> Program:
         """As many windows in a call as the engine takes of their size."""
         count, *sizes = arrays["above"].shape
-        most = self._engine("window").most_lanes("above", sizes)
+        most = self._engine("window").most_windows(sizes)
         parts = [
             {name: array[first : first + most] for name, array in arrays.items()}
             for first in range(0, count, most)
@@ -156,10 +156,10 @@ class Engine:
             "--max-windows"
         )
 
-    def most_lanes(self, name: str, sizes: Sequence[int]) -> int:
-        """How many of these sizes an input takes along its first axis."""
-        number = self.profile({name: (1, *sizes)})
-        return int(self.engine.get_tensor_profile_shape(name, number)[2][0])
+    def most_windows(self, sizes: Sequence[int]) -> int:
+        """How many windows of these sizes, a slice each, the window graph takes at once."""
+        number = self.profile({"above": (1, *sizes)})
+        return int(self.engine.get_tensor_profile_shape("above", number)[2][0])
 
     def _takes(self, name: str, shape: Sequence[int], number: int) -> bool:
         least, _, most = self.engine.get_tensor_profile_shape(name, number)

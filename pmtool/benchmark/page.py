@@ -125,8 +125,6 @@ def _breakdown(values: Values) -> str:
         f"{_number(x['gb_per_second'])} GB/s"
         for x in values.get("peaks", [])
     ]
-    if not told and values["gemm_gflops"]:
-        told = [f"{_number(values['gemm_gflops'])} GFLOPS"]
     parts = [table, f"Peaks: {'; '.join(told)}." if told else ""]
     if any(run["device"] != CPU for run in timed):
         parts.append("On a GPU shares are of a second run that waits for the end of every graph.")

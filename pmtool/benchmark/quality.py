@@ -14,9 +14,9 @@ from pmtool.evaluation import texture
 from pmtool.evaluation.agreement import scaled_errors
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.evaluation.lungs import air_in_lungs, lung_region
-from pmtool.evaluation.scoring import CT_RANGE
 from pmtool.evaluation.statistics import bootstrap_interval
 from pmtool.evaluation.summary import known_mean
+from pmtool.images.hounsfield import CT_RANGE
 from pmtool.system.extras import require
 
 SEED = 0

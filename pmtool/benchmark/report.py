@@ -49,8 +49,6 @@ class Run:
         Seconds at best, by graph, see `pmtool.benchmark.floor`.
     gflops
         Operations of the plain network's pass over every window, a second, in units of 1e9.
-    epr, edge_share
-        Against the true slices, the mean of all; None without OpenCV.
     start
         Seconds before the first pixel: the engine's loading, which ``seconds`` leaves out; of a
         peer compilation, or a forward pass to fill the caches.
@@ -71,8 +69,6 @@ class Run:
     passes: int | None = None
     shares: dict[str, float] | None = None
     floor: dict[str, float] | None = None
-    epr: float | None = None
-    edge_share: float | None = None
     start: float | None = None
     equal_pixels: float | None = None
     device: str = "cpu"
@@ -107,7 +103,8 @@ class Run:
 class StripReport:
     """Naive and cached on the last rows of one window, below the true slice's pixels.
 
-    ``place`` is the pair and the window's top and left; ``passes`` were really run.
+    ``place`` is the pair and the window's top and left; ``passes`` were really run. EPR is that of
+    both samplers, None without OpenCV.
     """
 
     place: tuple[int, int, int]
@@ -116,7 +113,6 @@ class StripReport:
     equal_pixels: float
     largest_difference_hu: int
     epr: dict[str, float | None]
-    edge_share: dict[str, float | None]
 
 
 @dataclass(frozen=True)
@@ -185,7 +181,6 @@ class Report:
             "scene": self.scene,
             "model": self.model,
             "model_hash": self.model_hash,
-            "gemm_gflops": self.peaks[0].gemm / 1e9 if self.peaks else None,
             "peaks": [peak.to_json() for peak in self.peaks],
             "passes": [cost._asdict() for cost in self.passes],
             "machine": machine(self.default.device),

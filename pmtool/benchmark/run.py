@@ -10,7 +10,7 @@ from pmtool.benchmark.floor import floor, loads
 from pmtool.benchmark.naive import WINDOW
 from pmtool.benchmark.options import BenchmarkOptions, Variant, WindowSize, possible_variants
 from pmtool.benchmark.peaks import Peak, measure_peak
-from pmtool.benchmark.quality import Quality, qualities
+from pmtool.benchmark.quality import qualities
 from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
@@ -86,7 +86,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     peaks, unknown = _peaks(runs.values())
     witness = _witness(job, main, runs)
     quality, unscored = qualities({name: run.slices for name, run in runs.items()}, scene)
-    reports = {name: _report(name, run, peaks, quality[name]) for name, run in runs.items()}
+    reports = {name: _report(name, run, peaks) for name, run in runs.items()}
     cached = list(reports.values())
     return Report(
         command=options.command,
@@ -178,8 +178,7 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
     return peaks, unknown
 
 
-def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quality]) -> Run:
-    means = {measure: found.mean for measure, found in quality.items()}
+def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
     return Run(
         name=name,
         backend=run.sampler.backend,
@@ -193,8 +192,6 @@ def _report(name: str, run: CachedRun, peaks: Peaks, quality: Mapping[str, Quali
         gflops=run.operations / run.seconds / 1e9,
         shares=run.shares,
         floor=_floor(run, peaks),
-        epr=means.get("epr"),
-        edge_share=means.get("edge_share"),
         start=run.start,
         device=run.sampler.device,
         precision=run.sampler.precision,

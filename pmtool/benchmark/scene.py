@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.evaluation.edges import HU_WINDOW
+from pmtool.images.display import HU_WINDOW
 from pmtool.sampling.pairs import SlicePair
 
 SPACING_MM = 1.25

@@ -13,7 +13,7 @@ from pmtool.benchmark.peer_runs import PeerRuns, time_peers
 from pmtool.benchmark.report import StripReport
 from pmtool.benchmark.scene import Scene, Slice
 from pmtool.benchmark.timing import full_float32, torch_threads
-from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
+from pmtool.evaluation.edges import edge_map, edge_preservation
 from pmtool.network import PixelMiner
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Tell
@@ -85,23 +85,17 @@ def _strip(
     place, rows = scene.busiest(WINDOW), passes // WINDOW
     pair, truth = _crop(scene, place, WINDOW)
     strip = generate_strip(backend, network, pair, truth, rows, SEED)
-    epr, share = _edges(strip, rows)
-    report = StripReport(place, rows, len(network.seconds), strip.equal, strip.largest, epr, share)
-    return strip, report
+    told = (strip.equal, strip.largest, _epr(strip, rows))
+    return strip, StripReport(place, rows, len(network.seconds), *told)
 
 
-def _edges(strip: Strip, rows: int) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """EPR and edge share of the strip by both samplers; None without OpenCV."""
+def _epr(strip: Strip, rows: int) -> dict[str, float | None]:
+    """Of the strip by both samplers; None without OpenCV."""
     if find_spec("cv2") is None:
-        return dict.fromkeys(("naive", "cached")), dict.fromkeys(("naive", "cached"))
-    truth, naive, cached = (
-        edge_map(values)[-rows:] for values in (strip.truth, strip.naive, strip.cached)
-    )
-    found = {"naive": naive, "cached": cached}
-    return (
-        {name: edge_preservation(edges, truth) for name, edges in found.items()},
-        {name: edge_share(edges, truth) for name, edges in found.items()},
-    )
+        return dict.fromkeys(("naive", "cached"))
+    truth = edge_map(strip.truth)[-rows:]
+    slices = {"naive": strip.naive, "cached": strip.cached}
+    return {name: edge_preservation(edge_map(x)[-rows:], truth) for name, x in slices.items()}
 
 
 def _difference(backend: Backend, network: PlainNetwork, scene: Scene, window: int) -> float:

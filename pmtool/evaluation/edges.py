@@ -10,25 +10,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.images.display import grey
+from pmtool.images.display import HU_WINDOW, grey
 from pmtool.system.extras import require
 
-HU_WINDOW = (-1000, 400)
 THRESHOLDS = (100, 200)
 """Canny's lower and upper threshold on 8-bit images: those of the authors' code."""
 
 Edges = NDArray[np.bool_]
 
 
-def edge_map(values: NDArray[np.int16], window: tuple[int, int] = HU_WINDOW) -> Edges:
-    """Canny's edges of a slice's 8-bit image.
+def edge_map(values: NDArray[np.int16]) -> Edges:
+    """Canny's edges of a slice's 8-bit image, of `HU_WINDOW`.
 
     Parameters
     ----------
     values
         ``(H, W)`` HU.
-    window
-        HU that become 0 and 255.
 
     Raises
     ------
@@ -38,7 +35,7 @@ def edge_map(values: NDArray[np.int16], window: tuple[int, int] = HU_WINDOW) -> 
     require("Canny", ("cv2",), "pmtool[evaluate]")
     import cv2
 
-    return np.asarray(cv2.Canny(grey(values, window), *THRESHOLDS) > 0)
+    return np.asarray(cv2.Canny(grey(values, HU_WINDOW), *THRESHOLDS) > 0)
 
 
 def edge_preservation(result: Edges, reference: Edges) -> float:

@@ -1,4 +1,6 @@
-"""Maps of grey level co-occurrence features, every window of a slice at once: the MSMFE's ground.
+"""Maps of grey level co-occurrence features, every window of a slice at once.
+
+The MSMFE is computed on them.
 
 All matrices of a slice are counted together: for every pair of grey levels an image that tells
 where it occurs, summed over the windows. The features are then sums over these counts, those of
@@ -10,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.evaluation.edges import HU_WINDOW
+from pmtool.images.display import HU_WINDOW
 
 LEVELS = 8
 WINDOW = 5

@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.evaluation.edges import HU_WINDOW
+from pmtool.images.display import HU_WINDOW
 
 OUTSIDE = -900
 """HU of the truth below which a pixel counts as air around the patient."""

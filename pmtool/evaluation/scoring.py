@@ -18,14 +18,9 @@ from pmtool.evaluation.pixels import (
     structural_similarity,
 )
 from pmtool.evaluation.scan import Slice
+from pmtool.images.hounsfield import CT_RANGE
 
 REFERENCE = "reference"
-CT_RANGE = (-1024, 3071)
-"""HU to which all slices are clipped first.
-
-Splines overshoot below air, and pyradiomics counts grey levels from the lowest pixel of a region: a
-single one would shift all of them.
-"""
 VERSION = 1
 """Of the measures: to be raised when one changes, so that scores kept in files are not used."""
 

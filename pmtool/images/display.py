@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+HU_WINDOW = (-1000, 400)
+"""HU from black to white: of the lung and of soft tissue, by which slices are compared."""
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU from black to white: the usual lung window."""
 

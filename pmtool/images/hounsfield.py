@@ -11,6 +11,12 @@ from numpy.typing import NDArray
 from pmtool.errors import ContentError
 from pmtool.images.volume import Volume
 
+CT_RANGE = (-1024, 3071)
+"""HU to which slices are clipped before they are compared.
+
+Splines overshoot below air, and pyradiomics counts grey levels from the lowest pixel of a region: a
+single one would shift all of them.
+"""
 _SOFTEST = -500
 """A volume that ends above it holds no air, so that nothing bounds it below by nature."""
 _CUT_SHARE = 0.01
@@ -18,7 +24,7 @@ _ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
 _HU = ("HU", "HU_MOD", "US")
 """DICOM's terms for HU, those that are modified, and what is not specified."""
 _NARROWEST, _NARROWEST_FLOAT = 2, 100
-"""Ranges, HU: of a mask, and of a CT in other units or normalised, which takes fractions."""
+"""Integers whose values span less are a mask, floats a CT in other units or a normalised one."""
 
 
 def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:

@@ -47,7 +47,7 @@ class Lanes:
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
     def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
-        """Run the window graph on `PairGroup.neighbours` of the lanes; the last ones may lack."""
+        """Run the window graph on `PairGroup.neighbours`, of the lanes or of the first of them."""
         buffers, memory = self.buffers, self.buffers.memory
         for first, program in self.windows.items():
             outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))

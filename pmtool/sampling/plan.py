@@ -16,7 +16,7 @@ from pmtool.system.limits import free_memory, processors, total_memory
 from pmtool.system.units import gibibytes
 
 DEFAULT_WINDOW = 192
-"""Edges are kept as with the paper's 64, in less time: benchmarks/results/cpu-2-cores.json."""
+"""Edges are kept as with the paper's 64, in less time: benchmarks/results/cpu-2-cores-avx2.json."""
 MOST_LANES = 16
 """More windows at once gain nothing on a CPU."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096

@@ -94,8 +94,8 @@ def draw_place(
 ) -> tuple[int, int, int]:
     """Slice, first row and first column of a target that shows enough of the body.
 
-    All such places are equally likely, up to half a block; in a scan without any, all
-    places.
+    All such places are equally likely, but for the body's share, which is known by blocks; in a
+    scan without any, all places are.
     """
     size, share = settings.size, settings.body_share
     ends = _places(scan, size, share)

@@ -108,7 +108,7 @@ class OptimiserSettings(PhaseSettings):
         Probability in the gated layers.
     context_noise
         Most noise on the pixels that come before, in standard deviations of what the network
-        predicts for them: it gets used to pixels that are not the true ones, as its own are not.
+        predicts for them, so that it copes with its own pixels, which are not the true ones.
     precision
         ``bf16-mixed`` or ``32-true``; validation is in float32 always.
     compile

@@ -14,8 +14,8 @@ from pmtool.evaluation.commands import CACHE, EvaluationOptions, check_distinct,
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
-from pmtool.evaluation.scoring import CT_RANGE, REFERENCE
-from pmtool.images.hounsfield import padding
+from pmtool.evaluation.scoring import REFERENCE
+from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.files import make_folder, remove_leftovers
 from pmtool.system.stages import Tell
 from pmtool.trial.design import ITEMS, make_plans

@@ -1,4 +1,4 @@
-"""The floor's counts against convolutions that are counted one by one."""
+"""The floor's counts against PyTorch's."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.floor import PARTS, Load, floor, loads, multiplications, window_pixels
+from pmtool.graphs.layout import Layout, depth_of_row
 from pmtool.graphs.suite import graph_suite
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
-from pmtool.network.layers import Block
+from pmtool.sampling.buffers import Buffers
+from pmtool.sampling.lanes import Lanes
 
 
 def test_multiplications_of_the_window_graph() -> None:
@@ -30,31 +33,34 @@ def test_multiplications_of_the_window_graph() -> None:
 
 
 @pytest.mark.parametrize("hyperparameters", [COMPACT, Hyperparameters(channels=3, blocks=2)])
-def test_multiplications_of_the_pixel_graph(hyperparameters: Hyperparameters) -> None:
-    """Three taps of every composed kernel, and the 1x1 convolutions of the target's own pixel."""
-    c, horizontal = hyperparameters.channels, PixelMiner(hyperparameters).horizontal
-    expected = c + 3.0 * c * hyperparameters.mixtures
-    for level in range(3):
-        share, down = 0.25**level, horizontal.down[2 - level]
-        layers = [*horizontal.up[level], *down]
-        blocks: list[Block] = [block for x in layers for block in (x.first, x.second)]
-        if level:
-            blocks.append(horizontal.strided[level - 1])
-            expected += share * 4 * c * c
-        expected += share * sum(3 * b.outer.in_channels * b.outer.out_channels for b in blocks)
-        expected += share * len(down) * 2 * c * c
-    assert multiplications(hyperparameters).pixel == pytest.approx(expected)
+def test_multiplications_of_rows_and_pixels(hyperparameters: Hyperparameters) -> None:
+    """As PyTorch counts them, over four rows, which touch all levels; edges add a little."""
+    size, network = 64, PixelMiner(hyperparameters).eval()
+    backend = TorchBackend(network)
+    buffers = Buffers(backend.memory, Layout(hyperparameters), size, size, 1)
+    lanes = Lanes(backend, buffers, 0, "mean")
+    work = multiplications(hyperparameters)
+    for programs, expected in (
+        (lanes.rows, work.row),
+        (lanes.given, work.known),
+        (lanes.pixels, work.pixel),
+    ):
+        with FlopCounterMode(display=False) as counter:
+            for row in range(4):
+                programs[depth_of_row(row)].run()
+        found = counter.get_total_flops() / 2 / (4 * size)
+        assert expected == pytest.approx(found, rel=0.03)
 
 
 def test_loads_are_of_all_windows() -> None:
+    """Two by three windows of 64 pixels, whose overlaps are computed twice."""
     shape, window = (96, 128), (64, 64)
-    assert window_pixels(shape, window) == (2 * 3 * 64**2, 96 * 128)
+    assert window_pixels(shape, window) == (24_576, 12_288)
     work, found = multiplications(COMPACT), loads(COMPACT, shape, window)
     assert list(found) == list(PARTS)
-    assert found["window"].operations == 2 * work.window * 6 * 64**2
-    assert found["pixel"].operations == 2 * work.pixel * 96 * 128
-    known = 6 * 64**2 - 96 * 128
-    assert found["row"].operations == 2 * (work.row * 6 * 64**2 + work.known * known)
+    assert found["window"].operations == 2 * work.window * 24_576
+    assert found["pixel"].operations == 2 * work.pixel * 12_288
+    assert found["row"].operations == 2 * (work.row * 24_576 + work.known * 12_288)
 
 
 def test_floor_is_the_slower_of_computing_and_moving() -> None:

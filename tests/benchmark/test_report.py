@@ -32,7 +32,7 @@ def _report() -> Report:
         size, places = (256, 256), (window, window)
         return Run(name, "x", 2, 2, size, places, 1, 1, seconds, 1, shares=shares, floor=floor)
 
-    strip = StripReport((0, 0, 0), 1, 64, 1.0, 0, {"naive": None}, {"naive": None})
+    strip = StripReport((0, 0, 0), 1, 64, 1.0, 0, {"naive": None})
     return Report(
         command="pmtool bench",
         scene="phantom",
@@ -60,7 +60,7 @@ def test_report(tmp_path: Path) -> None:
     assert values["seconds_per_slice_512"] == 2
     assert values["max_logit_difference"] == 2e-6
     assert values["equal_pixels"] == 1
-    assert values["gemm_gflops"] == 10
+    assert values["peaks"][0]["gemm_gflops"] == 10
     wanted = {"device", "backend", "precision", "channels", "pairs", "size", "batch", "seconds"}
     assert all(wanted <= run.keys() for run in values["runs"])
     assert [run["slices_per_second"] for run in values["runs"]] == [0.02, 1, 2]

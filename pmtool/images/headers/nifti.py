@@ -55,10 +55,9 @@ def declared_nifti(path: Path) -> Declared:
         raise damaged(path, f"its voxels start at byte {offset:g}", "NIfTI")
     if not all(map(math.isfinite, values["spacing"][: dimensions + 1])):
         raise damaged(path, "its spacing is not finite", "NIfTI")
-    for form, used in zip(
-        ("qform", "sform"), values["codes"], strict=True
-    ):  # ITK makes zeros of it
-        if used > 0 and not all(map(math.isfinite, values[form])):
+    for form, code in zip(("qform", "sform"), values["codes"], strict=True):
+        # ITK reads numbers that are none as zeros.
+        if code > 0 and not all(map(math.isfinite, values[form])):
             raise damaged(path, f"its {form} is not finite", "NIfTI")
     encoding: Encoding = "gzip" if packed else "raw"
     shape = tuple(size[:dimensions])
