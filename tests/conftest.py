@@ -20,7 +20,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 if TYPE_CHECKING:
     from pmtool.pixels.mixture import Mixture
     from pmtool.sampling.options import SamplerOptions
-    from pmtool.sampling.sampler import Estimate, SlicePair
+    from pmtool.sampling.sampler import Plan, SlicePair
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -40,10 +40,10 @@ class AveragingSampler:
         self.bundle, self.options = bundle, options
         self.window = bundle.hyperparameters.hu_window
 
-    def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
-        from pmtool.sampling.sampler import Estimate
+    def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
+        from pmtool.sampling.sampler import Plan
 
-        return Estimate(memory=2**20, window=(64, 64), batch=1, workers=1, seconds_per_slice=0.1)
+        return Plan(shape, (64, 64), 1, 1, 1, memory=2**20, seconds_per_slice=0.1)
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None

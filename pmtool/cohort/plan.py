@@ -55,7 +55,7 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
     if extent is None:
         return None
     try:
-        seconds = sampler.estimate((extent.height, extent.width), 1).seconds_per_slice
+        seconds = sampler.plan((extent.height, extent.width), 1).seconds_per_slice
         grid = make_grid(
             extent.slices,
             extent.spacing,
@@ -98,7 +98,7 @@ def room(
         return cores
     shape = max(e.height for e, _ in known), max(e.width for e, _ in known)
     volumes = max(_VOXEL_BYTES * e.voxels + size.output_bytes for e, size in known)
-    needed = sampler.estimate(shape, _MANY).memory + _COPIES * volumes
+    needed = sampler.plan(shape, _MANY).memory + _COPIES * volumes
     return max(1, min(cores, int(_USED * free) // needed))
 
 

@@ -151,7 +151,7 @@ class PixelMiner:
             "model_name": sampler.bundle.manifest.name,
             "backend": sampler.backend,
             "precision": sampler.precision,
-            "window": list(sampler.estimate(scan.volume.shape, 1).window),
+            "window": list(sampler.plan(scan.volume.shape, 1).window),
             "seed": sampler.options.seed,
             "mode": sampler.options.mode,
         }

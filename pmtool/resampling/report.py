@@ -15,7 +15,7 @@ from pmtool.system.units import duration, gibibytes
 if TYPE_CHECKING:
     from pmtool.models.bundle import Bundle
     from pmtool.resampling.synthesis import SliceSampler
-    from pmtool.sampling.sampler import Estimate
+    from pmtool.sampling.sampler import Plan
 
 _LISTED = 5
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
@@ -26,7 +26,7 @@ def plan_text(
     grid: Grid,
     bundle: Bundle,
     sampler: SliceSampler,
-    estimate: Estimate,
+    plan: Plan,
     missing: int,
 ) -> str:
     """One paragraph: what will be done, with what, and for how long."""
@@ -37,9 +37,9 @@ def plan_text(
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
         f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
-        f"({sampler.backend}, {sampler.precision}), windows of {estimate.window[1]}x"
-        f"{estimate.window[0]}, {estimate.batch} at once; about {gibibytes(estimate.memory)} of "
-        f"memory and {duration(missing * estimate.seconds_per_slice)}."
+        f"({sampler.backend}, {sampler.precision}), windows of {plan.window[1]}x"
+        f"{plan.window[0]}, {plan.batch} at once; about {gibibytes(plan.memory)} of "
+        f"memory and {duration(missing * plan.seconds_per_slice)}."
     )
 
 

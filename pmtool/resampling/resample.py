@@ -30,7 +30,7 @@ from pmtool.resampling.resumption import resumable
 from pmtool.resampling.segmentation import load_mask, resample_mask
 from pmtool.resampling.synthesis import Progress, missing_jobs, synthesise
 from pmtool.resampling.target import target_grid
-from pmtool.sampling.sampler import Estimate, Sampler
+from pmtool.sampling.sampler import Plan, Sampler
 from pmtool.system.files import write_bytes, write_json
 
 _log = logging.getLogger("pmtool")
@@ -100,7 +100,7 @@ class Run:
     outputs: Outputs | None
     sampler: Sampler
     mask: Volume | None
-    estimate: Estimate
+    plan: Plan
     key: dict[str, Any]
 
     @property
@@ -150,14 +150,14 @@ def prepare(
             warnings.warn(text, stacklevel=3)
     stack = Stack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
     jobs = sum(map(len, missing_jobs(stack, options.samples)))
-    estimate = sampler.estimate(volume.shape, max(jobs, 1))
-    key = _key(volume, grid, options, sampler, estimate)
+    plan = sampler.plan(volume.shape, max(jobs, 1))
+    key = _key(volume, grid, options, sampler, plan)
     if outputs is not None:
         journal = Journal(outputs.journal)
         kept = replace(stack, generated=journal if journal.matches(key) else {})
         lacking = sum(map(len, missing_jobs(kept, options.samples)))
         check_disk_for(volume, grid, mask, outputs, lacking)
-    return Run(stack, options, outputs, sampler, mask, estimate, key)
+    return Run(stack, options, outputs, sampler, mask, plan, key)
 
 
 def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Options) -> Volume:
@@ -189,7 +189,7 @@ def _generate(run: Run, progress: Progress | None) -> sitk.Image:
     missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
     bundle, sampler = run.sampler.bundle, run.sampler
     volume, grid = run.stack.volume, run.stack.grid
-    _log.info(report.plan_text(volume, grid, bundle, sampler, run.estimate, missing))
+    _log.info(report.plan_text(volume, grid, bundle, sampler, run.plan, missing))
     _log.debug("the model was trained on %s", bundle.manifest.trained_on)
     synthesise(run.stack, sampler, run.options.samples, progress)
     return assemble(run.stack)
@@ -240,7 +240,7 @@ def _key(
     grid: Grid,
     options: Options,
     sampler: Sampler,
-    estimate: Estimate,
+    plan: Plan,
 ) -> dict[str, Any]:
     """Everything that decides the output's voxels."""
     return {
@@ -249,7 +249,7 @@ def _key(
         "model": sampler.bundle.hash,
         "backend": sampler.backend,
         "precision": sampler.precision,
-        "window": list(estimate.window),
+        "window": list(plan.window),
         "seed": options.seed,
         "mode": options.mode,
         "grid": grid.name,

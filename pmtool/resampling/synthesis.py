@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmtool.geometry.grid import parents
 from pmtool.resampling.assembly import Stack
-from pmtool.sampling.sampler import Estimate, SlicePair
+from pmtool.sampling.sampler import Plan, SlicePair
 
 Progress = Callable[[float, int], None]
 """Is told of the slices done so far, a fraction, and of all that are to do."""
@@ -25,7 +25,7 @@ class SliceSampler(Protocol):
     def device(self) -> str: ...
     @property
     def precision(self) -> str: ...
-    def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate: ...
+    def plan(self, shape: tuple[int, int], pairs: int) -> Plan: ...
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
     ) -> Iterator[tuple[int, NDArray[np.int16]]]: ...

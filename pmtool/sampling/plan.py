@@ -31,21 +31,11 @@ OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 25e9, 10e12
 """That a core or a GPU reaches over a whole job; a guess for the time to come, no more."""
 
 
-class Estimate(NamedTuple):
-    """What a job will take: bytes, a window's height and width, lanes, workers, a guess of time."""
-
-    memory: int
-    window: tuple[int, int]
-    batch: int
-    workers: int
-    seconds_per_slice: float
-
-
 class Plan(NamedTuple):
     """How a job runs. Only ``shape`` and ``window`` have an influence on the result.
 
-    ``memory`` is the processor's or, where the model runs there, a GPU's; ``speed`` a guess, in
-    operations a second.
+    ``memory``, bytes, is the processor's or, where the model runs there, a GPU's;
+    ``seconds_per_slice`` a guess.
     """
 
     shape: tuple[int, int]
@@ -54,7 +44,7 @@ class Plan(NamedTuple):
     workers: int
     threads: int
     memory: int
-    speed: float
+    seconds_per_slice: float
 
 
 def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
@@ -67,7 +57,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
     """
     padded, window = _window(options, shape, DEFAULT_WINDOW)
     threads = options.threads or processors()
-    speed = threads * OPERATIONS_PER_SECOND
+    seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
     resident = psutil.Process().memory_info().rss
     free = resident + free_memory()
     budget = min(options.memory or total_memory() // 2, free)
@@ -79,7 +69,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
         if lanes >= (1 if workers == 1 else 2):
             batch = min(wanted, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
-            return Plan(padded, window, batch, workers, threads, memory, speed)
+            return Plan(padded, window, batch, workers, threads, memory, seconds)
     needed, held = (gibibytes(size) for size in (resident + scratch + lane, budget))
     raise MemoryBudgetError(
         f"a window of {window[0]}x{window[1]} pixels needs {needed} of memory and {held} may be "
@@ -103,16 +93,14 @@ def make_gpu_plan(
     lane = Buffers.size(layout, *window, 1)
     batch = min(options.batch or MOST_GPU_LANES, max(1, int(GPU_SHARE * free / lane)))
     workers, threads = min(gpus, pairs), options.threads or processors()
-    speed = workers * GPU_OPERATIONS_PER_SECOND
-    return Plan(padded, window, batch, workers, threads, batch * lane, speed)
+    seconds = _operations(layout, padded, window) / (workers * GPU_OPERATIONS_PER_SECOND)
+    return Plan(padded, window, batch, workers, threads, batch * lane, seconds)
 
 
-def estimate(layout: Layout, plan: Plan) -> Estimate:
-    """What the plan will take."""
-    windows = [window for front in wavefronts(plan.shape, plan.window) for window in front]
-    pixels = sum(window.height * window.width for window in windows)
-    seconds = operations(layout.hyperparameters, pixels) / plan.speed
-    return Estimate(plan.memory, plan.window, plan.batch, plan.workers, seconds)
+def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:
+    """Of a slice in windows."""
+    windows = [window for front in wavefronts(shape, window) for window in front]
+    return operations(layout.hyperparameters, sum(w.height * w.width for w in windows))
 
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:

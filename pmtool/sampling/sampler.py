@@ -24,9 +24,7 @@ from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.plan import (
-    Estimate,
     Plan,
-    estimate,
     make_gpu_plan,
     make_plan,
 )
@@ -34,7 +32,7 @@ from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
 from pmtool.system.limits import processors
 
-__all__ = ["Estimate", "Sampler", "SlicePair"]
+__all__ = ["Plan", "Sampler", "SlicePair"]
 
 Slice = NDArray[np.int16]
 Lot = Sequence[tuple[int, Window]]
@@ -48,7 +46,7 @@ class Sampler:
     ----------
     started
         Whether GPUs are put to use now, see `start`; otherwise the first engine that passes its
-        check is believed to work, for an estimate.
+        check is believed to work, for a plan.
 
     Attributes
     ----------
@@ -96,10 +94,6 @@ class Sampler:
     def _free_gpu_memory(self) -> int:
         """Of the GPU with the least, before the work: an engine may keep what it has used then."""
         return min(map(free_gpu_memory, self.engine.devices))
-
-    def estimate(self, shape: tuple[int, int], pairs: int) -> Estimate:
-        """What generating ``pairs`` slices will take; raises `MemoryBudgetError`."""
-        return estimate(self.layout, self.plan(shape, pairs))
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None

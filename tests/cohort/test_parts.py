@@ -110,8 +110,8 @@ def test_a_failure_ends_all_parts(case: Case, request_: Request, tmp_path: Path)
 def test_workers_by_cores_and_memory(free: int, cores: int, expected: int) -> None:
     """Input and output of two bytes a voxel, and as much again."""
     voxels = (5 + 9) * 10 * 10
-    estimate = SimpleNamespace(memory=2 * 10**9 - 2 * 2 * voxels, seconds_per_slice=1.0)
-    sampler: Any = SimpleNamespace(device="cpu", estimate=lambda shape, slices: estimate)
+    plan = SimpleNamespace(memory=2 * 10**9 - 2 * 2 * voxels, seconds_per_slice=1.0)
+    sampler: Any = SimpleNamespace(device="cpu", plan=lambda shape, slices: plan)
     cases = [replace(CASE, extent=Extent(5, 10, 10, 2.5)), CASE]
     sizes = [size_of(case, Request(Path(), (1.25,), Options()), sampler) for case in cases]
     assert room(cases, sizes, sampler, free * 10**9, cores, 8) == expected
@@ -121,8 +121,8 @@ def test_workers_by_cores_and_memory(free: int, cores: int, expected: int) -> No
     ("spacing", "generated"), [((1.25,), 4), ((1.25, 0, 0), 4), ((0, 0, 1.25), 0)]
 )
 def test_what_sagittal_slices_take(spacing: tuple[float, ...], generated: int) -> None:
-    estimate = SimpleNamespace(seconds_per_slice=1.0)
-    sampler: Any = SimpleNamespace(estimate=lambda shape, slices: estimate)
+    plan = SimpleNamespace(seconds_per_slice=1.0)
+    sampler: Any = SimpleNamespace(plan=lambda shape, slices: plan)
     case = replace(CASE, extent=Extent(5, 10, 10, 2.5, axis=0))
     size = size_of(case, Request(Path(), spacing, Options()), sampler)
     assert size is not None

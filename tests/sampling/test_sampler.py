@@ -112,9 +112,9 @@ def test_same_bytes_for_any_memory(bundle: Bundle, expected: dict[int, Slice]) -
     options: dict[str, Any] = {"window": 64, "threads": 1}
     options["memory"] = psutil.Process().memory_info().rss + 8 * lane
     pairs = make_pairs(SHAPE, 3)
-    estimate = Sampler(bundle, SamplerOptions(**options)).estimate(SHAPE, len(pairs))
-    assert estimate.batch < len(pairs) * 2
-    assert estimate.memory <= options["memory"]
+    plan = Sampler(bundle, SamplerOptions(**options)).plan(SHAPE, len(pairs))
+    assert plan.batch < len(pairs) * 2
+    assert plan.memory <= options["memory"]
     assert_same(generate(bundle, pairs, **options), expected)
 
 
@@ -335,18 +335,18 @@ def test_error_of_the_consumer_ends_the_workers(bundle: Bundle) -> None:
     assert threading.active_count() == before
 
 
-def test_estimate(bundle: Bundle) -> None:
+def test_plan(bundle: Bundle) -> None:
     sampler = Sampler(bundle, SamplerOptions(window=64, batch=3, threads=2, memory=2**34))
-    estimate = sampler.estimate((512, 512), 10)
-    assert (estimate.window, estimate.batch, estimate.workers) == ((64, 64), 3, 2)
-    assert 0 < estimate.memory <= 2**34
-    assert estimate.seconds_per_slice > 0
+    plan = sampler.plan((512, 512), 10)
+    assert (plan.window, plan.batch, plan.workers) == ((64, 64), 3, 2)
+    assert 0 < plan.memory <= 2**34
+    assert plan.seconds_per_slice > 0
 
 
 def test_an_estimate_tells_both_sides_of_a_window(bundle: Bundle) -> None:
     """Two that have one side in common make different slices."""
     found = [
-        Sampler(bundle, SamplerOptions(window=window)).estimate((512, 300), 1).window
+        Sampler(bundle, SamplerOptions(window=window)).plan((512, 300), 1).window
         for window in (None, 192)
     ]
     assert found[0] != found[1]
@@ -356,7 +356,7 @@ def test_an_estimate_tells_both_sides_of_a_window(bundle: Bundle) -> None:
 def test_too_little_memory(bundle: Bundle) -> None:
     sampler = Sampler(bundle, SamplerOptions(memory=1))
     with pytest.raises(MemoryBudgetError, match="more with --memory or take a smaller --window"):
-        sampler.estimate((512, 512), 10)
+        sampler.plan((512, 512), 10)
     with pytest.raises(MemoryBudgetError):
         next(sampler.generate(make_pairs((20, 20), 1)))
 
@@ -364,7 +364,7 @@ def test_too_little_memory(bundle: Bundle) -> None:
 @pytest.mark.parametrize("window", [1, 32, 66])
 def test_impossible_window(bundle: Bundle, window: int) -> None:
     with pytest.raises(UsageError, match=f"a window of {window} pixels"):
-        Sampler(bundle, SamplerOptions(window=window)).estimate((512, 512), 10)
+        Sampler(bundle, SamplerOptions(window=window)).plan((512, 512), 10)
 
 
 @pytest.mark.parametrize("name", ["batch", "threads", "memory"])
