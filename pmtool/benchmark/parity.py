@@ -33,16 +33,12 @@ def generate_cached(
     """
     parameters: list[Floats] = []
     lanes = cache.lanes(1, window.known_columns, "quantile")
-    lanes.prepare([group.neighbours(0, window)])
-    lanes.draw(group.places([(0, window)]), seed, "sample")
-    target = group.target(0, window)
-    found = lanes.generate(
-        target[..., None],
-        window.known_rows,
-        lambda row: parameters.append(lanes.parameters()[:, 0]),
-    )
-    target[:] = found[..., 0]
-    return target, np.stack(parameters)
+
+    def keep(row: int) -> None:
+        parameters.append(lanes.parameters()[:, 0])
+
+    cache.generate(group, [(0, window)], seed, "sample", keep)
+    return group.target(0, window), np.stack(parameters)
 
 
 def largest_difference(

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
+
 from pmtool.backends.protocol import Backend
 from pmtool.graphs.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.pixels.mixture import Mode
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.pairs import Lot, PairGroup
 
 
 def kept_lanes(count: int, most: int) -> int:
@@ -67,6 +73,33 @@ class LaneCache:
         if key not in self._lanes:
             self._lanes[key] = Lanes(self.backend, self._buffers[count], known_columns, chooser)
         return self._lanes[key]
+
+    def generate(
+        self,
+        group: PairGroup,
+        lot: Lot,
+        seed: int,
+        mode: Mode,
+        on_row: Callable[[int], None] | None = None,
+    ) -> None:
+        """Generate windows of a group's pairs in place, together.
+
+        Parameters
+        ----------
+        lot
+            Of one size, with as many known rows and columns.
+        on_row
+            See `Lanes.generate`.
+        """
+        window = lot[0][1]
+        chooser = "mean" if mode == "mean" else "quantile"
+        lanes = self.lanes(len(lot), window.known_columns, chooser)
+        lanes.prepare([group.neighbours(*place) for place in lot])
+        lanes.draw(group.places(lot), seed, mode)
+        targets = [group.target(*place) for place in lot]
+        found = lanes.generate(np.stack(targets, axis=-1), window.known_rows, on_row)
+        for lane, target in enumerate(targets):
+            target[:] = found[..., lane]
 
     def clear(self) -> None:
         """Free the memory."""

@@ -14,6 +14,9 @@ from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.windows import Window
 
+Lot = Sequence[tuple[int, Window]]
+"""Windows of pairs of a group, by the pairs' indices."""
+
 
 class SlicePair(NamedTuple):
     """Two neighbours of a slice to generate.
@@ -66,14 +69,14 @@ class PairGroup:
         columns = slice(window.left, window.left + window.width)
         return self.targets[pair, rows, columns]
 
-    def places(self, lanes: Sequence[tuple[int, Window]]) -> Places:
-        """Where windows of pairs lie, for their random numbers."""
-        pairs = [self.pairs[pair] for pair, _ in lanes]
+    def places(self, lot: Lot) -> Places:
+        """Where windows lie, for their random numbers."""
+        pairs = [self.pairs[pair] for pair, _ in lot]
         values = (
             [pair.number for pair in pairs],
             [pair.sample for pair in pairs],
-            [window.top for _, window in lanes],
-            [window.left for _, window in lanes],
+            [window.top for _, window in lot],
+            [window.left for _, window in lot],
         )
         return Places(*(np.array(x, np.uint64) for x in values))
 

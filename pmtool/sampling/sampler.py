@@ -22,7 +22,7 @@ from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.pairs import Lot, PairGroup, SlicePair
 from pmtool.sampling.plan import (
     Plan,
     make_gpu_plan,
@@ -35,8 +35,6 @@ from pmtool.system.limits import processors
 __all__ = ["Plan", "Sampler", "SlicePair"]
 
 Slice = NDArray[np.int16]
-Lot = Sequence[tuple[int, Window]]
-"""Windows of one kind, each of a pair, for one batch."""
 
 
 class Sampler:
@@ -222,10 +220,6 @@ class _Run:
 
     def _batch(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
         options, window = self.sampler.options, lanes[0][1]
-        chooser = "mean" if options.mode == "mean" else "quantile"
-        batch = cache.lanes(len(lanes), window.known_columns, chooser)
-        batch.prepare([group.neighbours(pair, w) for pair, w in lanes])
-        batch.draw(group.places(lanes), options.seed, options.mode)
         share = 1 / (group.height * group.width)
         slices = len(lanes) * (window.width - window.known_columns) * share
         told = 0.0
@@ -237,14 +231,11 @@ class _Run:
             self.events.put(_Progress(slices))
             told += slices
 
-        known = np.stack([group.target(pair, w) for pair, w in lanes], axis=-1)
         try:
-            generated = batch.generate(known, window.known_rows, on_row)
+            cache.generate(group, lanes, options.seed, options.mode, on_row)
         except MemoryBudgetError:
             self.events.put(_Progress(-told))
             raise
-        for lane, (pair, w) in enumerate(lanes):
-            group.target(pair, w)[:] = generated[..., lane]
 
 
 def _kind(window: Window) -> tuple[int, int]:

@@ -26,11 +26,8 @@ def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
     group = PairGroup(network.hyperparameters, pairs, (height, width))
     window = Window(0, 0, height, width, 0, 0)
     cache = LaneCache(TorchBackend(network), network.hyperparameters, (height, width), count)
-    lanes = cache.lanes(count, 0, "quantile")
-    lanes.prepare([group.neighbours(number, window) for number in range(count)])
-    lanes.draw(group.places([(number, window) for number in range(count)]), 0, "sample")
-    found = lanes.generate(group.targets.transpose(1, 2, 0))
-    return to_hounsfield(found.transpose(2, 0, 1), network.hyperparameters)
+    cache.generate(group, [(number, window) for number in range(count)], 0, "sample")
+    return np.stack(group.slices())
 
 
 @torch.no_grad()
