@@ -10,6 +10,7 @@ from pmtool.backends.protocol import Precision
 from pmtool.errors import OutputError, UsageError
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
 from pmtool.system.extras import require
+from pmtool.system.files import names_in
 from pmtool.system.stages import Tell
 from pmtool.training.record import read_record
 
@@ -110,11 +111,8 @@ def export_engines(
 
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Refuse a folder that holds something else; raises `OutputError`."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder: give another --out")
-    if not folder.exists() or not any(folder.iterdir()):
-        return
-    if not overwrite:
+    there = names_in(folder)
+    if there and not overwrite:
         raise OutputError(f"{folder} is not empty: give another --out or --overwrite")
-    if not (folder / MANIFEST).exists() and not (folder / WEIGHTS).exists():
+    if there and MANIFEST not in there and WEIGHTS not in there:
         raise OutputError(f"{folder} holds no model to replace: give another --out")

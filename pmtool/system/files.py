@@ -142,6 +142,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def names_in(folder: Path) -> list[str]:
+    """What a folder for outputs holds, in order, if it is there; raises `OutputError` for a file."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
 def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | None = None) -> None:
     """Raise `OutputError` unless a folder has room for a report, or holds an earlier one.
 
@@ -152,9 +159,7 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     beside
         What else may be there; anything where it is None.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder: give another --out")
-    there = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    there = names_in(folder)
     own = [name for name in there if name in names]
     left = [x for x in there if any(_was_to_be(x, name) for name in names)]  # by killed processes
     others = [name for name in there if name not in (*own, *left)]

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from pmtool.errors import InputError, OutputError, UsageError
-from pmtool.system.files import write_json
+from pmtool.system.files import names_in, write_json
 from pmtool.training.record import SCANS
 from pmtool.training.selection import Split, target_spacings
 from pmtool.training.settings import Settings, differences, load_settings, save_settings
@@ -33,11 +33,10 @@ def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> S
     UsageError
         If the run was begun with other settings.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file: give another --out")
-    if not folder.exists() or all(path.name == CACHE for path in folder.iterdir()):
+    there = names_in(folder)
+    if set(there) <= {CACHE}:
         return wanted or Settings()
-    if not (folder / SETTINGS).exists():
+    if SETTINGS not in there:
         raise OutputError(f"{folder} is not empty and holds no run: give another --out")
     if not resume:
         raise OutputError(f"{folder} holds a run: go on with --resume, or give another --out")

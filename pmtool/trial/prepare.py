@@ -16,7 +16,7 @@ from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
-from pmtool.system.files import make_folder, remove_leftovers
+from pmtool.system.files import make_folder, names_in, remove_leftovers
 from pmtool.system.stages import Tell
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
@@ -92,10 +92,7 @@ def draw_pool(scans: Sequence[Scan], slices: int, seed: int) -> list[PoolSlice]:
 
 def check_folder(folder: Path) -> None:
     """Raise `OutputError` for a folder with a trial, whose answers may not get lost, or others."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder: give another --out")
-    found = {path.name for path in folder.iterdir()} if folder.exists() else set()
-    others = sorted(found - {IMAGES, CACHE, SECRETS})
+    others = [name for name in names_in(folder) if name not in (IMAGES, CACHE, SECRETS)]
     if TRIAL in others:
         raise OutputError(f"{folder} holds a trial: give another --out")
     if others:
