@@ -9,7 +9,7 @@ import torch
 
 from pmtool.benchmark.naive import WINDOW
 from pmtool.benchmark.parity import Strip, strip_group
-from pmtool.benchmark.peers import Forward, PeerRun, Windows, generate_cached, generate_naive
+from pmtool.benchmark.peers import Forward, PeerRun, Windows, generate_naive, generate_with_caches
 from pmtool.benchmark.report import Run
 from pmtool.benchmark.scene import Scene
 from pmtool.network import PixelMiner
@@ -55,7 +55,7 @@ def time_peers(
         left_out[COMPILED] = _reason(error)
     for batch in BATCHES:
         tell("cached peer", 0)
-        found = generate_cached(network, contest.windows(batch), strip.rows, bits)
+        found = generate_with_caches(network, contest.windows(batch), strip.rows, bits)
         runs.append(contest.cached(found, batch))
     return PeerRuns(runs, left_out)
 

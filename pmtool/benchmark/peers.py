@@ -76,7 +76,7 @@ def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> 
 
 
 @torch.inference_mode()
-def generate_cached(network: PixelMiner, windows: Windows, rows: int, bits: int) -> PeerRun:
+def generate_with_caches(network: PixelMiner, windows: Windows, rows: int, bits: int) -> PeerRun:
     """Some rows by `FastPixelCNN`."""
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]

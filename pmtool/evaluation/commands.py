@@ -14,7 +14,7 @@ from pmtool.evaluation.methods import (
     Classical,
     External,
     Method,
-    PixelMiner,
+    Sampled,
     load_external,
 )
 from pmtool.evaluation.page import FILES, write_report
@@ -139,7 +139,7 @@ def chosen_methods(scans: Sequence[Scan], cache: Path, options: EvaluationOption
         bundle = Bundle.load(options.model)
         for mode in dict.fromkeys(options.modes):
             sampler = Sampler(bundle, replace(options.sampler, mode=mode))
-            methods.append(PixelMiner(_mode_name(mode), sampler, cache))
+            methods.append(Sampled(_mode_name(mode), sampler, cache))
     if not methods:
         raise UsageError("no method is left to evaluate; give --methods or --external")
     return methods

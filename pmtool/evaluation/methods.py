@@ -136,7 +136,7 @@ def load_external(path: Path, reference: Volume) -> Volume:
 
 
 @dataclass(frozen=True)
-class PixelMiner:
+class Sampled:
     """A model, as `pmtool resample` applies it; slices are kept in a folder as they are made."""
 
     name: str

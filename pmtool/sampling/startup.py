@@ -64,7 +64,7 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
     """The model on a GPU, where it has generated a window; raises one of our errors."""
     try:
         backend = engine.load(bundle, device, threads)
-        generate_window(backend, Layout(bundle.hyperparameters))
+        check_generates(backend, Layout(bundle.hyperparameters))
     except PmtoolError:
         raise
     except Exception as error:  # of the libraries, which have no common base
@@ -81,7 +81,7 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
     return backend
 
 
-def generate_window(backend: Backend, layout: Layout) -> None:
+def check_generates(backend: Backend, layout: Layout) -> None:
     """Run every graph, more than once as it may be captured then, through a window of zeros.
 
     Raises

@@ -143,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """What a folder for outputs holds, in order, if it is there; raises `OutputError` for a file."""
+    """What a folder for outputs holds, in order, if there is one; raises `OutputError`."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder: give another --out")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []

@@ -62,7 +62,7 @@ def test_clock_on_a_gpu(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
 
     engine = Built("tensorrt", ("cuda:0", "cuda:1"), "float32")
     monkeypatch.setattr("pmtool.sampling.sampler.working_engines", lambda *asked: iter([engine]))
-    monkeypatch.setattr("pmtool.sampling.startup.generate_window", lambda *made: None)
+    monkeypatch.setattr("pmtool.sampling.startup.check_generates", lambda *made: None)
     monkeypatch.setattr("pmtool.sampling.sampler.free_gpu_memory", lambda device: 1 << 30)
     monkeypatch.setattr(Sampler, "generate", generate)
     pairs = make_scene(None, 2, 64).pairs

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from pmtool.benchmark.peers import Windows, draw, generate_cached, generate_naive
+from pmtool.benchmark.peers import Windows, draw, generate_naive, generate_with_caches
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
@@ -48,7 +48,7 @@ def test_cached_and_naive_peers_agree(hyperparameters: Hyperparameters, first: i
     network = random_network(hyperparameters)
     windows = random_windows(first, hyperparameters.margin)
     naive = generate_naive(network, windows, 3, 12)
-    cached = generate_cached(network, windows, 3, 12)
+    cached = generate_with_caches(network, windows, 3, 12)
     assert torch.equal(naive.pixels, cached.pixels)
     assert torch.equal(naive.pixels[:, :, :first], windows.known[:, :, :first])
     assert naive.pixels[:, :, first : first + 3].std() > 0.05

@@ -27,7 +27,7 @@ pytest.importorskip("skimage")
 
 from pmtool.evaluation import commands
 from pmtool.evaluation.commands import EvaluationOptions, chosen_methods
-from pmtool.evaluation.methods import PIXELMINER, PixelMiner
+from pmtool.evaluation.methods import PIXELMINER, Sampled
 
 
 def test_evaluation_of_every_case(tmp_path: Path) -> None:
@@ -69,5 +69,5 @@ def test_an_evaluation_uses_the_means_of_the_cohort(
     (told,) = asked
     assert told.sampler == options
     (method,) = chosen_methods([], tmp_path, replace(told, methods=(PIXELMINER,)))
-    assert isinstance(method, PixelMiner)
+    assert isinstance(method, Sampled)
     assert method.sampler.options == options

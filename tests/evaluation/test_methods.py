@@ -14,7 +14,7 @@ from pmtool.evaluation.methods import (
     CLASSICAL,
     Classical,
     External,
-    PixelMiner,
+    Sampled,
     load_external,
 )
 from pmtool.evaluation.scan import Scan
@@ -82,7 +82,7 @@ def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:
     bundle = Bundle.load()
     image = chest_phantom(size=64, slices=5, spacing=(5.6, 5.6, 1.25))
     scan = scan_of(image)
-    method = PixelMiner("pixelminer", Sampler(bundle, SamplerOptions(seed=4, threads=1)), tmp_path)
+    method = Sampled("pixelminer", Sampler(bundle, SamplerOptions(seed=4, threads=1)), tmp_path)
     told: list[float] = []
     make = method.maker(scan, [3], told.append)
     assert told
