@@ -21,6 +21,7 @@ from pmtool.export.profiles import WIDTHS
 from pmtool.graphs.layout import Layout
 from pmtool.graphs.names import GRAPHS, is_pixel_graph
 from pmtool.models.bundle import Bundle
+from pmtool.system.tables import aligned
 
 if TYPE_CHECKING:
     from pmtool.backends.tensorrt import TensorRTBackend
@@ -94,6 +95,5 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
 
 def error_table(errors: Mapping[str, Any]) -> str:
     """What `check_engines` has found, a graph a line."""
-    lines = [f"{'graph':12} {'rounding alone':>14} {'TensorRT':>14}"]
-    lines += [f"{name:12} {e[ROUNDING]:14.1e} {e[ENGINE]:14.1e}" for name, e in errors.items()]
-    return "\n".join(lines)
+    rows = [(name, f"{e[ROUNDING]:.1e}", f"{e[ENGINE]:.1e}") for name, e in errors.items()]
+    return "\n".join(aligned([("graph", "rounding alone", "TensorRT"), *rows]))

@@ -12,6 +12,7 @@ from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
 from pmtool.system.extras import require
 from pmtool.system.files import names_in
 from pmtool.system.stages import Tell
+from pmtool.system.tables import aligned
 from pmtool.training.record import read_record
 
 PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
@@ -59,8 +60,8 @@ def export(
         bundle = export_bundle(network, folder, description, tell)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
-    lines = [f"{graph:12} {error:.1e}" for graph, error in bundle.manifest.errors.items()]
-    return "\n".join([f"{'graph':12} largest difference from PyTorch", *lines])
+    rows = [(graph, f"{error:.1e}") for graph, error in bundle.manifest.errors.items()]
+    return "\n".join(aligned([("graph", "largest difference from PyTorch"), *rows]))
 
 
 def check_export(given: Collection[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pmtool.backends.devices import CPU
 from pmtool.benchmark.floor import PARTS
+from pmtool.system.tables import markdown
 
 Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
@@ -196,16 +197,6 @@ def _scaling(values: Values) -> str:
 
 def _left_out(values: Values) -> str:
     return "\n".join(f"- left out: {x}: {y}" for x, y in values.get("left_out", {}).items())
-
-
-def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, its columns as wide as they need to be."""
-    widths = [max(map(len, column)) for column in zip(heading, *rows, strict=True)]
-    lines = [heading, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
-        for line in lines
-    )
 
 
 def _number(value: float) -> str:

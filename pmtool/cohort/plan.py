@@ -10,6 +10,7 @@ from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
 from pmtool.geometry.grid import make_grid, spacing_along
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.tables import aligned
 from pmtool.system.units import duration, gibibytes
 
 _USED = 0.8
@@ -127,6 +128,4 @@ def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Req
         if size is not None:
             work = str(size.slices), str(size.generated), f"{size.seconds / 3600:.2f}"
         rows.append((case.name, scan, *work, "yes" if there else "no"))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [[c.ljust(w) for c, w in zip(row, widths, strict=True)] for row in rows]
-    return "\n".join("  ".join(line).rstrip() for line in lines)
+    return "\n".join(aligned(rows))

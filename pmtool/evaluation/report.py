@@ -13,8 +13,9 @@ import pmtool
 from pmtool.evaluation import texture
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, summary
-from pmtool.evaluation.tables import Table, aligned, label, tables, text
+from pmtool.evaluation.tables import Table, label, tables, text
 from pmtool.evaluation.verdict import verdict
+from pmtool.system.tables import aligned
 
 
 @dataclass(frozen=True)

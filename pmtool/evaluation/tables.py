@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import Duel, duel, holm
 from pmtool.evaluation.summary import summary
+from pmtool.system.tables import aligned
 
 SIGNIFICANT = 0.01
 LABELS = {
@@ -145,18 +146,6 @@ def text(table: Table) -> str:
             *table.notes(),
         ]
     )
-
-
-def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first cell of each to the left, all others to the right."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
 
 
 def label(method: str) -> str:

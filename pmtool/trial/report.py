@@ -12,8 +12,9 @@ from typing import Any
 
 import pmtool
 from pmtool.errors import OutputError
-from pmtool.evaluation.tables import aligned, label
+from pmtool.evaluation.tables import label
 from pmtool.system.files import check_report, make_folder, read_json, write_bytes, write_json
+from pmtool.system.tables import aligned
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial
