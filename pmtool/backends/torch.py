@@ -18,8 +18,8 @@ from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
 from pmtool.models.bundle import Bundle
-from pmtool.models.hyperparameters import RESIDUAL_MAX
 from pmtool.network import PixelMiner
+from pmtool.network.encoder import Midpoint
 from pmtool.network.inference import load_network
 from pmtool.pixels.mixture import nearer_tail
 from pmtool.pixels.uniforms import Places, window_uniforms
@@ -99,8 +99,8 @@ class TorchMemory:
         target.copy_(plane[:, row].transpose(0, 1))
 
     def give(self, pixels: Tensor, mixture: Tensor, residuals: Tensor) -> None:
-        standardised = (pixels - mixture[..., -2]) * torch.exp(-mixture[..., -1])
-        residuals.copy_(standardised.clamp(-RESIDUAL_MAX, RESIDUAL_MAX))
+        midpoint = Midpoint(mixture[..., -2], mixture[..., -1])
+        residuals.copy_(midpoint.residual(pixels))
 
     def wait(self) -> None:
         if self.device.type == "cuda":

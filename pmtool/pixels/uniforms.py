@@ -46,8 +46,7 @@ def uniforms(
     UsageError
         If the seed is out of range.
     """
-    if not 0 <= seed < 1 << 64:
-        raise UsageError(f"the seed must lie between 0 and 2**64 - 1, not {seed}")
+    check_seed(seed)
     counter = tuple(np.asarray(word, np.uint64) for word in (numbers, rows, columns, sample))
     word, *_ = philox(counter, (seed & WORD, seed >> 32))
     return to_unit_interval(word)
@@ -68,6 +67,12 @@ class Places(NamedTuple):
     samples: Words
     tops: Words
     lefts: Words
+
+
+def check_seed(seed: int) -> None:
+    """Raise `UsageError` for a seed that is no key of the generator."""
+    if not 0 <= seed < 2**64:
+        raise UsageError(f"the seed must lie in [0, 2**64), not {seed}")
 
 
 def window_uniforms(seed: int, places: Places, height: int, width: int) -> NDArray[np.float32]:

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
 from pmtool.pixels.mixture import Mode
+from pmtool.pixels.uniforms import check_seed
 from pmtool.sampling.windows import check_window
 
 
@@ -52,8 +53,7 @@ class SamplerOptions:
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(Mode))
-        if not 0 <= self.seed < 2**64:
-            raise UsageError(f"the seed must lie in [0, 2**64), not {self.seed}")
+        check_seed(self.seed)
         if isinstance(self.window, int):
             check_window(self.window)
         for name in ("batch", "threads", "memory"):
