@@ -34,7 +34,7 @@ def bench(
     from pmtool.benchmark.page import page
     from pmtool.benchmark.run import run_benchmark
 
-    check_outputs(outputs, overwrite)
+    check_outputs(outputs, options["source"], overwrite)
     report = run_benchmark(BenchmarkOptions(**options), tell)
     values = report.to_json()  # once, for it tells the load of the moment
     write_outputs(outputs, report, values)

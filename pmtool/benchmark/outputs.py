@@ -9,26 +9,32 @@ from typing import Any
 
 from pmtool.benchmark.page import page
 from pmtool.benchmark.report import Report
-from pmtool.system.files import check_distinct, check_output, check_png, write_bytes
+from pmtool.system.files import check_distinct, check_no_input, check_output, check_png, write_bytes
 
 Outputs = Mapping[str, Path | None]
 """``json``, ``page`` and ``picture``: where each is written, if it is."""
 
 
-def check_outputs(outputs: Outputs, overwrite: bool) -> None:
+def check_outputs(outputs: Outputs, source: Path | None, overwrite: bool) -> None:
     """Refuse files before the work.
+
+    Parameters
+    ----------
+    source
+        The scan that is read, if one is.
 
     Raises
     ------
     UsageError
         If the picture is no PNG.
     OutputError
-        If a file exists, cannot be written, or is named twice.
+        If a file exists, cannot be written, is named twice, or is the scan.
     """
     check_png(outputs["picture"], "picture")
     paths = [path for path in outputs.values() if path is not None]
     for path in paths:
         check_output(path, overwrite)
+        check_no_input(path, [] if source is None else [source])
     check_distinct(paths)
 
 

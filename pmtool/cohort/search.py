@@ -6,6 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -46,8 +47,8 @@ class _Part(NamedTuple):
 
     Attributes
     ----------
-    files
-        By the UIDs of what they hold.
+    places
+        The images' UIDs by where they lie.
     is_scan
         Whether it may be one by itself.
     """
@@ -55,15 +56,22 @@ class _Part(NamedTuple):
     folder: Path
     uid: str
     patient: str
-    files: dict[str, Path]
+    files: list[Path]
+    places: dict[str, str]
     extent: Extent | None
     is_scan: bool
     is_localizer: bool
 
     @classmethod
     def of(cls, folder: Path, series: Series) -> _Part:
-        files = {str(i.header.get("SOPInstanceUID") or i.file): i.file for i in series.images}
-        told = (series.uid, series.patient, files, series_extent(series))
+        images, files = series.images, [image.file for image in series.images]
+        places = {
+            str(image.header.get("ImagePositionPatient") or image.file): str(
+                image.header.get("SOPInstanceUID")
+            )
+            for image in images
+        }
+        told = (series.uid, series.patient, files, places, series_extent(series))
         return cls(folder, *told, series.is_stack, series.is_localizer)
 
 
@@ -129,15 +137,23 @@ def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[Scan]:
 
 
 def _are_one_series(parts: Sequence[_Part]) -> bool:
-    """Whether a series lies in several folders; copies of it are scans of their own."""
-    instances = [uid for part in parts for uid in part.files]
-    apart = len(parts) > 1 and len(set(instances)) == len(instances)
-    return apart and not any(part.is_localizer for part in parts)
+    """Whether a series lies in several folders, and none holds all of it.
+
+    Copies of a series, and phases that have a folder each, are scans of their own: each lies where
+    the others do.
+    """
+    if len(parts) < 2 or any(part.is_localizer for part in parts):
+        return False
+    apart = any(one.places.keys().isdisjoint(other.places) for one, other in combinations(parts, 2))
+    every = set().union(*(part.places for part in parts))
+    instances = {item for part in parts for item in part.places.items()}
+    is_unique = len(instances) == len(every)
+    return apart or (is_unique and all(len(part.places) < len(every) for part in parts))
 
 
 def _joined(parts: Sequence[_Part]) -> Scan:
     from pmtool.dicom.series import find_series
 
-    (series,) = find_series(file for part in parts for file in part.files.values()).series
+    (series,) = find_series(file for part in parts for file in part.files).series
     folder = Path(os.path.commonpath([part.folder for part in parts]))
     return Scan(folder, series.uid, extent=series_extent(series))

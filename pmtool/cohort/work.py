@@ -23,7 +23,7 @@ from pmtool.resampling.resample import Run, finish, load_sampler, prepare, write
 from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.files import make_folder
+from pmtool.system.files import alone_in, make_folder
 
 TellSlices = Callable[[str, float], None]
 """Told of a case and of slices that were generated since it was told last."""
@@ -120,6 +120,9 @@ def _complete(run: Run, case: Case, request: Request, tell: TellSlices) -> Resul
         with resumable(run) as journal:
             assert journal is not None
             write(run, journal, volume.image, missing)
+    elif outputs.journal.exists():  # of a run that was killed when all was done
+        with alone_in(outputs.journal):
+            Journal(outputs.journal).remove()
     return replace(
         Result.of(case, "done" if missing else "present"),
         output=str(outputs.image),

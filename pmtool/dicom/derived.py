@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import uuid
 from collections.abc import Sequence
@@ -59,6 +60,15 @@ def check_derivable(volume: Volume) -> None:
                 f"{volume.name} has {header.BitsAllocated} bits a pixel and a DICOM CT at most 16; "
                 f"{advice}"
             )
+
+
+def headers_digest(volume: Volume) -> str:
+    """SHA-256 of a DICOM series' headers: of patient, study and all that a derived series tells."""
+    assert volume.headers is not None
+    hasher = hashlib.sha256()
+    for header in volume.headers:
+        hasher.update(str(header).encode(errors="surrogateescape"))
+    return hasher.hexdigest()
 
 
 class DerivedSeries:

@@ -72,11 +72,12 @@ def _move_into_place(made: Path, folder: Path, former: Path) -> None:
     if not folder.exists():
         made.replace(folder)
         return
-    folder.replace(former)
     try:
+        folder.replace(former)
         made.replace(folder)
     except BaseException:
-        former.replace(folder)
+        if former.exists() and not folder.exists():
+            former.replace(folder)
         raise
 
 

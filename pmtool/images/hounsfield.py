@@ -20,6 +20,8 @@ single one would shift all of them.
 _SOFTEST = -500
 """A volume that ends above it holds no air, so that nothing bounds it below by nature."""
 _CUT_SHARE = 0.01
+_LARGEST = 2**17
+"""HU, beyond all metal and padding."""
 _ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
 _HU = ("HU", "HU_MOD", "US")
 """DICOM's terms for HU, those that are modified, and what is not specified."""
@@ -66,7 +68,7 @@ def _check_range(volume: Volume) -> None:
     high = max(s.max() for s in volume.slices)
     found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
-    if low >= 0 or high - low <= narrowest:
+    if low >= 0 or high - low <= narrowest or max(-low, high) > _LARGEST:
         raise ContentError(found + _ADVICE)
     if low > _SOFTEST:
         cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)

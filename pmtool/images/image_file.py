@@ -85,6 +85,11 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
         image = stored_values(image, reader)
     while image.GetDimension() > 3:
         image = image[..., 0]
+    return without_vectors(image)
+
+
+def without_vectors(image: sitk.Image) -> sitk.Image:
+    """The image, of plain voxels where they are vectors of one value."""
     if image.GetNumberOfComponentsPerPixel() == 1 and "vector" in image.GetPixelIDTypeAsString():
         image = sitk.VectorIndexSelectionCast(image)
     return image

@@ -11,7 +11,7 @@ from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import is_dicom
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.geometry.directions import orthonormal
-from pmtool.images.image_file import image_suffix, read_image
+from pmtool.images.image_file import image_suffix, read_image, without_vectors
 from pmtool.images.volume import Volume, through_plane_axis
 
 _UNEVEN = "ITK_non_uniform_sampling_deviation"
@@ -50,6 +50,8 @@ def load_volume(
     ContentError
         If it has several values a voxel.
     """
+    if source == "":
+        raise UsageError("the path of the input is empty; give a file, a folder or a zip")
     if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):
         require_pydicom()
         from pmtool.dicom.load import load_series
@@ -58,7 +60,7 @@ def load_volume(
     if series_uid is not None:
         raise UsageError("only DICOM has series; leave --series-uid out")
     if isinstance(source, sitk.Image):
-        image, name = source, "the image"
+        image, name = without_vectors(source), "the image"
     else:
         image, name = read_image(Path(source), allow_large=allow_large), str(source)
     _check_shape(image, name)
@@ -82,6 +84,8 @@ def _check_shape(image: sitk.Image, name: str) -> None:
     spacing, size = image.GetSpacing(), image.GetSize()
     if not all(np.isfinite(s) and s > 0 for s in spacing):
         raise GeometryError(f"the spacing of {name} is {spacing} mm; it must be positive")
+    if not np.isfinite((*image.GetOrigin(), *image.GetDirection())).all():
+        raise GeometryError(f"origin or direction of {name} are not finite; correct its header")
     if min(size) < 2:
         raise GeometryError(
             f"{name} has a single slice ({' x '.join(map(str, size))}); "

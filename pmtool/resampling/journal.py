@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
@@ -85,15 +86,20 @@ class Journal:
 
     @property
     def outputs(self) -> set[Path]:
-        """Files that the run has begun to write: they are its own, should it be killed."""
-        return {Path(name) for name in read_json(self.folder / _OUTPUTS).get("files", ())}
+        """Files that the run, or one that it replaces, has begun to write.
+
+        They are its own, should it be killed, also where all of them have been moved elsewhere.
+        """
+        names = read_json(self.folder / _OUTPUTS).get("files", ())
+        return {(self.folder.parent / name).resolve() for name in names}
 
     def expect(self, outputs: Iterable[Path]) -> None:
         """Note files that are written now, and remove what was left of earlier attempts."""
-        paths = {path.resolve() for path in outputs}
+        paths, here = {path.resolve() for path in outputs}, self.folder.parent.resolve()
         for path in paths:
             remove_leftovers(path)
-        write_json({"files": sorted(map(str, paths | self.outputs))}, self.folder / _OUTPUTS)
+        names = sorted(os.path.relpath(path, here) for path in paths | self.outputs)
+        write_json({"files": names}, self.folder / _OUTPUTS)
 
     @property
     def exists(self) -> bool:
@@ -112,6 +118,7 @@ class Journal:
         """
         try:
             self._clear()
+            (self.folder / _OUTPUTS).unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be removed: {error.strerror}") from error
 
@@ -137,14 +144,14 @@ class Journal:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"
 
     def _clear(self) -> None:
-        """Delete what a journal consists of, and nothing else."""
+        """Delete what a journal consists of but the outputs' names, and nothing else."""
         (self.folder / _KEY).unlink(missing_ok=True)
-        for pattern in (_SLICES, _OUTPUTS, ".*.tmp"):
+        for pattern in (_SLICES, ".*.tmp"):
             for file in self.folder.glob(pattern):
                 file.unlink(missing_ok=True)
 
     def _check_empty(self) -> None:
-        if any(self.folder.iterdir()):
+        if any(path.name != _OUTPUTS for path in self.folder.iterdir()):
             raise OutputError(f"{self.folder} holds files that are not of a run: move them away")
 
     def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:

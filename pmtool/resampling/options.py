@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pmtool.dicom import require_pydicom
-from pmtool.errors import OutputError, UsageError
+from pmtool.errors import UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
 from pmtool.sampling.options import SamplerOptions, check_choice, check_positive
-from pmtool.system.files import check_distinct, check_output, check_place, check_png
+from pmtool.system.files import check_distinct, check_no_input, check_output, check_place, check_png
 
 if TYPE_CHECKING:
     import SimpleITK as sitk
@@ -145,19 +145,18 @@ class Outputs:
 
     def files(self) -> list[Path]:
         """All that will be written."""
-        return [*self.products().values(), self.sidecar]
+        products = self.products().values()
+        return [*(file for path in products for file in with_voxels(path)), self.sidecar]
 
     def check_writable(self, inputs: list[Path]) -> None:
         """Raise `OutputError` for what exists, has no folder, or would replace an input.
 
         What exists when a run goes on is judged by `resumption`: its own files may.
         """
-        files = [path for file in self.files() for path in (file, *_detached(file))]
-        taken = [path.resolve() for path in inputs]
+        files = self.files()
         for path in files:
             self.check(path, self.overwrite or self.resume)
-            if any(path.resolve() in (source, *source.parents) for source in taken):
-                raise OutputError(f"{path} is an input; write the output to another file")
+            check_no_input(path, inputs)
         check_distinct(files)
 
     def check(self, path: Path, overwrite: bool) -> None:
@@ -172,9 +171,9 @@ class Outputs:
         check_folder(path, overwrite)
 
 
-def _detached(path: Path) -> list[Path]:
-    """The file that ITK writes beside a header."""
-    return [path.with_suffix(".zraw")] if path.suffix.lower() == ".mhd" else []
+def with_voxels(path: Path) -> list[Path]:
+    """An output, and the file that ITK writes beside it where it is a header alone."""
+    return [path, path.with_suffix(".zraw")] if path.suffix.lower() == ".mhd" else [path]
 
 
 def split_options(

@@ -92,7 +92,8 @@ class Run:
     Attributes
     ----------
     key
-        Everything that decides the output's voxels, as plain JSON values.
+        Everything that decides the output's voxels and, of a DICOM series, its headers, as plain
+        JSON values.
     """
 
     stack: Stack
@@ -152,6 +153,10 @@ def prepare(
     jobs = sum(map(len, missing_jobs(stack, options.samples)))
     plan = sampler.plan(volume.shape, max(jobs, 1))
     key = _key(volume, grid, options, sampler, plan)
+    if outputs is not None and outputs.dicom:
+        from pmtool.dicom.derived import headers_digest
+
+        key["headers"] = headers_digest(volume)
     if outputs is not None:
         journal = Journal(outputs.journal)
         kept = replace(stack, generated=journal if journal.matches(key) else {})

@@ -28,7 +28,7 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
     Raises
     ------
     ContentError
-        If its voxels are not whole numbers.
+        If its voxels are not whole numbers, or negative ones.
     GeometryError
         If it lies on another grid than the volume.
     """
@@ -39,6 +39,8 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
     mask = Volume(image, volume.axis, str(path), volume.positions)
     if mask.dtype.kind not in "iu" and not all(map(_is_whole, mask.slices)):
         raise ContentError(f"{path} has {mask.dtype} voxels; a mask has integers")
+    if mask.slices.min() < 0:
+        raise ContentError(f"{path} has negative voxels, like a CT; a mask has labels above 0")
     return mask
 
 

@@ -15,12 +15,13 @@ import pmtool
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.headers import voxel_files
 from pmtool.images.volume import Volume
+from pmtool.resampling.options import Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
 from pmtool.system.versions import package_version
 
 if TYPE_CHECKING:
-    from pmtool.resampling.options import Options, Outputs
+    from pmtool.resampling.options import Options
     from pmtool.sampling.sampler import Sampler
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
@@ -116,14 +117,17 @@ def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) 
         return set()
     known = {**told[_FILES], **(told[_EARLIER] if earlier else {})}
     files = [(path, known.get(name)) for name, path in outputs.products().items()]
-    same = {path for path, digest in files if digest and path.exists() and _digest(path) == digest}
-    return same | {outputs.sidecar}
+    same = [path for path, digest in files if digest and path.exists() and _digest(path) == digest]
+    return {file for path in same for file in with_voxels(path)} | {outputs.sidecar}
 
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file, with the one of its voxels; or of all files in a folder."""
     hasher = hashlib.sha256()
     for file in sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]:
+        if not file.is_file():
+            hasher.update(file.name.encode(errors="surrogateescape"))
+            continue
         with file.open("rb") as content:
             hasher.update(hashlib.file_digest(content, "sha256").digest())
     return hasher.hexdigest()

@@ -30,7 +30,7 @@ class SamplerOptions:
     batch
         Windows at once.
     threads
-        Of the processor; all of them where it is None.
+        Of the processor, at most all; all where it is None.
     memory
         Budget of the whole process, bytes; half of the machine's where it is None, and never more
         than is free.

@@ -61,7 +61,7 @@ class Sampler:
         engines = working_engines(options.backend, options.device, options.precision)
         self._on_gpus: Loaded = {}
         if started:
-            threads = options.threads or processors()
+            threads = min(options.threads or processors(), processors())
             self.engine, self._on_gpus = start(engines, bundle, threads)
         else:
             self.engine = next(engines)

@@ -8,7 +8,7 @@ import platform
 import re
 import shutil
 import sys
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -177,8 +177,15 @@ def check_output(path: Path, overwrite: bool) -> None:
     check_place(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
-    if path.exists() and not overwrite:
+    if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def check_no_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise `OutputError` for an output that is an input, or a folder that holds one."""
+    for source in (source.resolve() for source in inputs):
+        if path.resolve() in (source, *source.parents):
+            raise OutputError(f"{path} is an input; write the output to another file")
 
 
 def check_distinct(paths: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -87,6 +88,35 @@ def test_a_series_in_several_folders_is_one_case(tmp_path: Path, write_dicom: Wr
     assert {case.extent for case in cases} == {Extent(6, 8, 6, 2.5)}
     assert {case.series_uid for case in cases} == {"1.2.3"}
     assert len(load_volume(cases[2].path, cases[2].series_uid).slices) == 6
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        ({"a": "01234", "b": "45678"}, [""]),  # an image in both
+        ({"a": "01234", "b": "5678", "c": "01234"}, [""]),
+        ({"a": "012345678", "b": "01234"}, ["/a", "/b"]),
+        ({"0": "012345678", "50": "abcdefghi"}, ["/0", "/50"]),  # phases: the same places
+        ({"0": "01235678", "50": "abcefghi"}, ["/0", "/50"]),
+    ],
+)
+def test_what_of_a_series_folders_hold(
+    tmp_path: Path, write_dicom: WriteDicom, folders: dict[str, str], expected: list[str]
+) -> None:
+    """Of nine images or, in letters, of nine others at their places."""
+    voxels = np.zeros((9, 8, 6), np.int16)
+
+    def another(number: int, image: Any) -> None:
+        image.SOPInstanceUID += ".9"
+
+    made = dict(zip("012345678", write_dicom(tmp_path / "made", voxels), strict=True))
+    others = write_dicom(tmp_path / "others", voxels, change=another)
+    made |= dict(zip("abcdefghi", others, strict=True))
+    for name, images in folders.items():
+        (tmp_path / "in" / "s" / name).mkdir(parents=True)
+        for image in images:
+            shutil.copy(made[image], tmp_path / "in" / "s" / name)
+    assert names(find_cases(tmp_path / "in")) == [f"s{name}" for name in expected]
 
 
 def test_links(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> None:

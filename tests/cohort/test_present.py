@@ -199,6 +199,59 @@ def test_a_case_that_was_stopped_while_it_was_completed_goes_on(
     assert not list(out.rglob("*.partial"))
 
 
+def test_own_files_stay_own_when_two_replacements_are_interrupted(
+    cohort: Cohort,
+    ct_path: Path,
+    out: Path,
+    fake_sampler: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The first after its volume was replaced, the second before its first slice; then moved."""
+    assert cohort(ct_path.parent, out) == 0
+    with monkeypatch.context() as patch:
+
+        def stop(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        patch.setattr("pmtool.resampling.resample.write_json", stop)
+        assert cohort(ct_path.parent, out, "--mode=mean", "--seed=7") == INTERRUPTED
+    fake_sampler.interrupt_after = 0
+    fake_sampler.calls.clear()
+    assert cohort(ct_path.parent, out, "--seed=9") == INTERRUPTED
+    fake_sampler.interrupt_after = None
+    moved = tmp_path / "moved"
+    out.rename(moved)
+    (moved / "ct.nrrd").write_bytes(b"as if another seed had made it")
+    assert cohort(ct_path.parent, moved, "--seed=9") == 0
+    assert not list(moved.rglob("*.partial"))
+
+
+def test_what_a_run_left_that_was_killed_at_its_very_end_is_tidied_up(
+    cohort: Cohort, ct_path: Path, out: Path, statuses: Statuses, fake_sampler: Any
+) -> None:
+    assert cohort(ct_path.parent, out) == 0
+    journal = out / "ct.nrrd.partial"
+    journal.mkdir()
+    (journal / "00000001-0.npy").touch()
+    (journal / "outputs.json").write_text('{"files": ["ct.nrrd"]}')
+    assert cohort(ct_path.parent, out) == 0
+    assert statuses(out) == {"ct": "present"}
+    assert not journal.exists()
+
+
+def test_voxels_of_others_beside_a_header_are_not_replaced(
+    cohort: Cohort, ct_path: Path, out: Path
+) -> None:
+    out.mkdir()
+    (out / "ct.zraw").write_text("precious")
+    assert cohort(ct_path.parent, out, "--format=mhd") == 8
+    assert [path.read_text() for path in out.glob("ct*")] == ["precious"]
+    (out / "ct.zraw").unlink()
+    for _ in range(2):
+        assert cohort(ct_path.parent, out, "--format=mhd") == 0
+
+
 @pytest.mark.parametrize("sidecar", [None, "", "{}", "[" * 10_000, '{"files": {}}'])
 @pytest.mark.parametrize("option", ["--skip-existing", "--no-skip-existing"])
 def test_files_of_others_are_not_replaced(

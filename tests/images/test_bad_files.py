@@ -216,6 +216,8 @@ BAD = {
         5,
         "cannot be in HU",
     ),
+    "enormous": Bad(changed("a.nrrd", lambda ct: sitk.Cast(ct, sitk.sitkInt32) * 1000), 5,
+                    "cannot be in HU"),
     "windowed": Bad(changed("a.nrrd", lambda ct: sitk.Clamp(ct, ct.GetPixelID(), -160, 240)), 5,
                     "are cut off at the lower end"),
     "four axes": Bad(changed("a.nrrd", lambda ct: sitk.JoinSeries([ct, ct])), 4, "dimensions"),

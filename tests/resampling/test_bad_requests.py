@@ -48,6 +48,9 @@ BAD = {
     "mask elsewhere": Bad(
         4, "lies on another grid", "--spacing 1.25 --seg other.nrrd --seg-out seg.nrrd"
     ),
+    "CT for a mask": Bad(
+        5, "a mask has labels above 0", "--spacing 1.25 --seg ct.nrrd --seg-out seg.nrrd"
+    ),
     "uncertainty": Bad(2, "at least two samples", "--spacing 1.25 --uncertainty sd.nrrd"),
     "samples": Bad(2, "at least two samples", "--spacing 1.25 --samples 3"),
     "median": Bad(
@@ -62,6 +65,7 @@ BAD = {
         6, "replace it with --overwrite", "--spacing 1.25 --statistics there.json --resume"
     ),
     "folder": Bad(6, "is a folder; name a file", "--spacing 1.25 --statistics below"),
+    "link": Bad(6, "replace it with --overwrite", "--spacing 1.25 --statistics link.json"),
     "no folder": Bad(6, "does not exist; create it first", "--spacing 1.25 --statistics no/s.json"),
 }  # fmt: skip
 TARGETS = {
@@ -82,6 +86,7 @@ def folder(ct: sitk.Image, ct_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     sitk.WriteImage(ct[:, :, :4], "other.nrrd")
     (folder / "ct.png").symlink_to("ct.nrrd")
     (folder / "there.json").touch()
+    (folder / "link.json").symlink_to("nowhere.json")
     (folder / "below").mkdir()
     return folder
 
@@ -104,7 +109,8 @@ def test_voxels_beside_a_header(ct: sitk.Image, refused: Any) -> None:
     arguments = ("resample", "--spacing=1.25", "in.mhd")
     refused(6, "is an input", *arguments, "out.nrrd", "--statistics=in.zraw", "--overwrite")
     Path("out.zraw").touch()
-    refused(6, "replace it with --overwrite", *arguments, "out.mhd")
+    for more in ((), ("--resume",)):
+        refused(6, "replace it with --overwrite", *arguments, "out.mhd", *more)
 
 
 def test_interrupted_runs(folder: Path, fake_sampler: Any, refused: Any, capfd: Any) -> None:
