@@ -55,6 +55,16 @@ def test_bench_options(arguments: tuple[object, ...], capsys: pytest.CaptureFixt
     assert "Traceback" not in capsys.readouterr().err
 
 
+def test_bench_does_not_replace_its_scan(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan = tmp_path / "thin.nrrd"
+    scan.write_text("precious")
+    assert run("bench", "--input", scan, "--json", scan, "--overwrite") == 6
+    assert "is an input" in capsys.readouterr().err
+    assert scan.read_text() == "precious"
+
+
 def test_bench_json_is_not_replaced(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.touch()

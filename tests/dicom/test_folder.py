@@ -142,6 +142,29 @@ class TestOverwriting:
         assert run(source.parent / "a" / NAMES[0], f"{source.parent / 'a'}/", "--overwrite") == 6
         assert "is an input" in told(capsys)
 
+    def test_a_folder_within_is_no_slice(
+        self, source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run(source, f"{out}/") == 0
+        (out / "notes").mkdir()
+        for more in ("--resume", "--overwrite"):
+            assert run(source, f"{out}/", more) == 6
+            assert "holds other files than one series written by pmtool" in told(capsys)
+
+    def test_another_patient_is_another_series(self, source: Path, out: Path) -> None:
+        """Of the same voxels, as after a pseudonymisation."""
+        assert run(source, f"{out}/") == 0
+        before = dcmread(out / "0001.dcm")
+        for file in source.iterdir():
+            dataset = dcmread(file)
+            dataset.PatientID = "P-17"
+            dataset.save_as(file)
+        assert run(source, f"{out}/", "--resume") == 6
+        assert run(source, f"{out}/", "--overwrite") == 0
+        after = dcmread(out / "0001.dcm")
+        assert (before.PatientID, after.PatientID) == ("Doe", "P-17")
+        assert before.SeriesInstanceUID != after.SeriesInstanceUID
+
     def test_a_file_stays(self, source: Path, out: Path) -> None:
         out.write_text("a file")
         assert run(source, f"{out}/", "--overwrite") == 6

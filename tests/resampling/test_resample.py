@@ -298,6 +298,15 @@ def test_what_cannot_be_met(ct: sitk.Image, options: Any, error: type[PmtoolErro
         pmtool.resample(ct, **options)
 
 
+def test_images_that_no_file_can_be(ct: sitk.Image) -> None:
+    assert pmtool.resample(sitk.Compose(ct), 1.25).GetPixelID() == ct.GetPixelID()
+    with pytest.raises(UsageError, match="is empty"):
+        pmtool.resample("", 1.25)
+    ct.SetOrigin((0, np.nan, 0))
+    with pytest.raises(GeometryError, match="not finite"):
+        pmtool.resample(ct, 1.25)
+
+
 def test_content_that_is_not_ct(ct: sitk.Image) -> None:
     with pytest.raises(ContentError):
         pmtool.resample(sitk.Cast(ct > 0, sitk.sitkInt16), 1.25)

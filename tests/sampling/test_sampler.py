@@ -29,9 +29,10 @@ from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import PairGroup
-from pmtool.sampling.plan import Plan, make_gpu_plan
+from pmtool.sampling.plan import Plan, make_gpu_plan, make_plan
 from pmtool.sampling.sampler import Sampler, SlicePair
 from pmtool.sampling.windows import Window
+from pmtool.system.limits import processors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -230,6 +231,11 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
     assert planned(window=128).batch == 7
     assert planned(free=0).batch == 1
     assert planned(batch=3).memory == 3 * lane
+
+
+def test_no_more_threads_than_there_are(bundle: Bundle) -> None:
+    asked = SamplerOptions(threads=10**6, device="cpu")
+    assert make_plan(Layout(bundle.hyperparameters), asked, SHAPE, 10**6).threads == processors()
 
 
 def test_several_devices_share_the_pairs(
