@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from importlib import import_module
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, get_args
 
 from pmtool.backends.devices import CPU, find_devices, has_bfloat16
 from pmtool.backends.protocol import Backend, Precision
@@ -21,7 +21,7 @@ ON_CPU = ("onnxruntime-cpu", "torch")
 On GPUs none has been measured yet; PyTorch needs no compiler and no engines to be built.
 """
 BACKENDS = tuple(dict.fromkeys((*ON_GPU, *ON_CPU)))
-PRECISIONS: tuple[Precision, ...] = ("float32", "float16", "bfloat16")
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 _PACKAGES = {"torch": ("torch", "safetensors")}
 """That an engine's module cannot be imported without."""
 _MODULES = {

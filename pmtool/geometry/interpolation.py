@@ -6,10 +6,10 @@ Positions and nodes are in units of the stack that is interpolated: node 0 is it
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 Interpolator = Literal["linear", "bspline"]
-INTERPOLATORS: tuple[Interpolator, ...] = ("linear", "bspline")
+INTERPOLATORS: tuple[Interpolator, ...] = get_args(Interpolator)
 
 _POLE = math.sqrt(3) - 2
 """Of the recursive filter that turns samples into cubic B-spline coefficients."""

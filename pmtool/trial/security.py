@@ -67,15 +67,11 @@ class Bucket:
         now = self.clock()
         level, before = self.levels.get(key, (self.burst, now))
         level = min(level + (now - before) * self.rate, self.burst)
-        if len(self.levels) > _MOST_KEYS:
-            self._forget(now)
+        self.levels.pop(key, None)
         self.levels[key] = (level - 1 if level >= 1 else level, now)
+        if len(self.levels) > _MOST_KEYS:
+            del self.levels[next(iter(self.levels))]  # that asked longest ago
         return level >= 1
-
-    def _forget(self, now: float) -> None:
-        """Keys whose bucket is full again."""
-        refill = self.burst / self.rate
-        self.levels = {k: x for k, x in self.levels.items() if now - x[1] < refill}
 
 
 class RateLimit:

@@ -214,6 +214,14 @@ class TestSecurity:
         assert codes[200] >= 50
 
 
+def test_a_limit_forgets_whoever_asked_longest_ago() -> None:
+    bucket = Bucket(rate=0.5, burst=1, clock=lambda: 0.0)
+    assert all(bucket.allows(key) for key in range(11_000))
+    assert len(bucket.levels) == 10_000
+    assert not bucket.allows(10_999)
+    assert bucket.allows(0)
+
+
 def test_bucket() -> None:
     now = 0.0
     bucket = Bucket(rate=0.5, burst=3, clock=lambda: now)
