@@ -79,7 +79,8 @@ def _check_alike(images: Sequence[Image], name: str) -> None:
         ("PatientID", "patients"),
         ("FrameOfReferenceUID", "frames of reference"),
     ):
-        if len({str(image.header.get(keyword) or "") for image in images}) > 1:
+        named = {str(image.header.get(keyword) or "") for image in images} - {""}
+        if len(named) > 1:
             raise GeometryError(
                 f"the slices of {name} are of several {what} ({keyword}); give each in a folder "
                 "of its own"
