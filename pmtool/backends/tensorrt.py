@@ -42,7 +42,7 @@ class TensorRTBackend:
         self.precision: Precision = engines.target.precision
         self.runtime = engines.trt.Runtime(engines.log)
         self.scratch = Scratch(memory)
-        self._loaded: dict[str, Engine] = {}
+        self._loaded: dict[str, GraphEngine] = {}
         self.kernel = PixelKernel(engines.bundle, self.precision, memory.device)
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
@@ -66,10 +66,10 @@ class TensorRTBackend:
     def _program(self, graph: str, arrays: Arrays) -> EngineProgram:
         return EngineProgram(self._engine(graph), arrays, self.memory, self.scratch)
 
-    def _engine(self, graph: str) -> Engine:
+    def _engine(self, graph: str) -> GraphEngine:
         if graph not in self._loaded:
             with self.memory.device.active():
-                self._loaded[graph] = Engine.load(graph, self.engines, self.runtime)
+                self._loaded[graph] = GraphEngine.load(graph, self.engines, self.runtime)
         return self._loaded[graph]
 
     def _windows(self, arrays: Arrays) -> Program:
@@ -124,7 +124,7 @@ class Scratch:
 
 
 @dataclass
-class Engine:
+class GraphEngine:
     """A loaded engine and the names of what it reads and writes."""
 
     graph: str
@@ -132,7 +132,7 @@ class Engine:
     engines: Any
 
     @classmethod
-    def load(cls, graph: str, engines: Any, runtime: Any) -> Engine:
+    def load(cls, graph: str, engines: Any, runtime: Any) -> GraphEngine:
         """Raise `UsageError` or `MemoryBudgetError` if the GPU does not take it."""
         engine = runtime.deserialize_cuda_engine(engines.engine(graph))
         if engine is None:
@@ -173,7 +173,7 @@ class EngineProgram:
     output gets one of its own, and is copied when the engine is done.
     """
 
-    def __init__(self, engine: Engine, arrays: Arrays, memory: Any, scratch: Scratch) -> None:
+    def __init__(self, engine: GraphEngine, arrays: Arrays, memory: Any, scratch: Scratch) -> None:
         self.engine, self.memory, self.scratch = engine, memory, scratch
         self.arrays = dict(arrays)  # their addresses alone would not keep them
         self.scratch_array: Array = None
