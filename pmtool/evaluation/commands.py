@@ -40,24 +40,18 @@ CACHE = "cache"
 """Folder within a report of scores and of generated slices."""
 
 
-@dataclass(frozen=True)
-class EvaluationOptions:
-    """What `pmtool evaluate` may be asked.
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions:
+    """Which slices of thin scans are made again, and by what.
 
     Attributes
     ----------
-    masks
-        An own region for every scan, in their order, or none.
     methods
         Some of `METHODS`.
     externals
         Names and files of other tools' slices: for every name a file for every scan, in order.
     modes
         Of PixelMiner; each one is a method.
-    slices
-        To score of each scan, drawn at random by PixelMiner's seed; all where it is None.
-    workers
-        Processes that score; one for every processor where it is None.
     model
         Of PixelMiner: a bundle's folder, the default model where it is None.
     sampler
@@ -68,16 +62,32 @@ class EvaluationOptions:
         Which series of several, in DICOM.
     """
 
-    masks: tuple[Path, ...] = ()
     methods: tuple[str, ...] = METHODS
     externals: tuple[tuple[str, Path], ...] = ()
     modes: tuple[Mode, ...] = ("sample",)
-    slices: int | None = None
-    workers: int | None = None
     model: str | Path | None = None
     sampler: SamplerOptions = field(default_factory=SamplerOptions)
     assume_hu: bool = False
     series_uid: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationOptions(MethodOptions):
+    """What `pmtool evaluate` may be asked.
+
+    Attributes
+    ----------
+    masks
+        An own region for every scan, in their order, or none.
+    slices
+        To score of each scan, drawn at random by PixelMiner's seed; all where it is None.
+    workers
+        Processes that score; one for every processor where it is None.
+    """
+
+    masks: tuple[Path, ...] = ()
+    slices: int | None = None
+    workers: int | None = None
 
 
 def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, tell: Tell) -> str:
@@ -125,7 +135,7 @@ def check_distinct(scans: Sequence[Scan]) -> None:
         raise UsageError("two scans have the same file name; rename one of them")
 
 
-def chosen_methods(scans: Sequence[Scan], cache: Path, options: EvaluationOptions) -> list[Method]:
+def chosen_methods(scans: Sequence[Scan], cache: Path, options: MethodOptions) -> list[Method]:
     """Those asked for, PixelMiner last as in the paper's tables.
 
     Parameters

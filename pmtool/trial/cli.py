@@ -89,14 +89,14 @@ def prepare(
     from pmtool.system.extras import require
 
     require("pmtool trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
-    from pmtool.evaluation.commands import EvaluationOptions
+    from pmtool.evaluation.commands import MethodOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.sampling.options import SamplerOptions
     from pmtool.trial.prepare import Size
     from pmtool.trial.prepare import prepare as run
 
     sampler = taken(SamplerOptions, options)
-    asked = EvaluationOptions(methods=(*methods, PIXELMINER), sampler=sampler, **options)
+    asked = MethodOptions(methods=(*methods, PIXELMINER), sampler=sampler, **options)
     with narration(quiet, False), stages(quiet) as tell:
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)

@@ -10,7 +10,7 @@ import numpy as np
 
 import pmtool
 from pmtool.errors import OutputError
-from pmtool.evaluation.commands import CACHE, EvaluationOptions, check_distinct, chosen_methods
+from pmtool.evaluation.commands import CACHE, MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
@@ -42,7 +42,7 @@ def prepare(
     paths: Sequence[Path],
     folder: Path,
     size: Size,
-    options: EvaluationOptions,
+    options: MethodOptions,
     tell: Tell,
     cache: Path | None = None,
 ) -> str:
