@@ -44,7 +44,7 @@ external_option = click.option(
     help="Another tool's slices; once for every scan, in order.",
 )
 
-_SAMPLER = (
+_SAMPLER = (  # the fields of `SamplerOptions` but its mode, and a model
     click.option("--seed", type=int, default=0, show_default=True, help="Of the random numbers."),
     model_option,
     device_option,
@@ -113,9 +113,9 @@ def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
     return kind(**{name: options.pop(name) for name in names})
 
 
-def sampler_options(function: Function) -> Function:
-    """Add the options on the sampler: the fields of `SamplerOptions` but its mode, and a model."""
-    return _with(_SAMPLER, function)
+def method_options(function: Function) -> Function:
+    """Add those on methods that make slices of thin scans again: PixelMiner and other tools."""
+    return _with((external_option, *_SAMPLER, series_option, hu_option), function)
 
 
 def resampling_options(function: Function) -> Function:

@@ -9,14 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import (
-    debug_option,
-    external_option,
-    hu_option,
-    sampler_options,
-    series_option,
-    taken,
-)
+from pmtool.cli.options import debug_option, hu_option, method_options, taken
 from pmtool.cli.types import PATH
 
 
@@ -30,7 +23,6 @@ from pmtool.cli.types import PATH
     default="linear,nearest,bspline,windowed_sinc,pixelminer",
     show_default=True,
 )
-@external_option
 @click.option("--mask", "masks", type=PATH, multiple=True, help="Own region instead of lungs.")
 @click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
 @click.option(
@@ -42,10 +34,8 @@ from pmtool.cli.types import PATH
     multiple=True,
     help="Of PixelMiner; each is a method.",
 )
-@sampler_options
-@series_option
+@method_options
 @click.option("--workers", type=click.IntRange(1), help="Processes that score.")
-@hu_option
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any) -> None:

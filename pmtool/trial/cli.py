@@ -9,14 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import (
-    debug_option,
-    external_option,
-    hu_option,
-    sampler_options,
-    series_option,
-    taken,
-)
+from pmtool.cli.options import debug_option, method_options, taken
 from pmtool.cli.types import PATH
 
 FOR_PREPARE = ("onnxruntime", "scipy")
@@ -60,13 +53,10 @@ def trial() -> None:
     show_default=True,
     help="Beside PixelMiner.",
 )
-@external_option
 @click.option(
     "--cache", type=PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
 )
-@sampler_options
-@series_option
-@hu_option
+@method_options
 @click.option("-q", "--quiet", is_flag=True, help="No progress.")
 @debug_option
 def prepare(
