@@ -14,6 +14,7 @@ from pmtool.evaluation import texture
 from pmtool.evaluation.agreement import scaled_errors
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.evaluation.lungs import air_in_lungs, lung_region
+from pmtool.evaluation.results import names_of, table_of
 from pmtool.evaluation.statistics import bootstrap_interval
 from pmtool.evaluation.summary import known_mean
 from pmtool.images.hounsfield import CT_RANGE
@@ -110,10 +111,7 @@ def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, 
         ]
 
     truth = features(scene.truths)
-    names = list(dict.fromkeys(name for row in truth for name in row))
-    expected, *found = (
-        np.array([[row.get(name, np.nan) for name in names] for row in rows])
-        for rows in (truth, *map(features, results.values()))
-    )
-    errors = scaled_errors(np.abs(np.stack(found) - expected))
+    names = names_of(truth)
+    found = np.stack([table_of(features(slices), names) for slices in results.values()])
+    errors = scaled_errors(np.abs(found - table_of(truth, names)))
     return {"texture_nrmse": [np.array([known_mean(x) for x in run]) for run in errors]}

@@ -104,9 +104,9 @@ def collect(scores: Sequence[tuple[Unit, dict[str, Scores]]]) -> Results:
         name: np.array([[s[m].values[name] for _, s in scores] for m in columns])
         for name in MEASURES
     }
-    features = _names([s[m].texture for _, s in scores for m in columns])
-    map_features = _names([s[m].maps for _, s in scores for m in methods])
-    texture = np.stack([_table([s[m].texture for _, s in scores], features) for m in columns])
+    features = names_of([s[m].texture for _, s in scores for m in columns])
+    map_features = names_of([s[m].maps for _, s in scores for m in methods])
+    texture = np.stack([table_of([s[m].texture for _, s in scores], features) for m in columns])
     return Results(
         methods=methods,
         units=[unit for unit, _ in scores],
@@ -116,17 +116,18 @@ def collect(scores: Sequence[tuple[Unit, dict[str, Scores]]]) -> Results:
         texture=texture[1:],
         texture_truth=texture[0],
         map_features=map_features,
-        maps=np.stack([_table([s[m].maps for _, s in scores], map_features) for m in methods]),
+        maps=np.stack([table_of([s[m].maps for _, s in scores], map_features) for m in methods]),
         noise_power={m: _mean_spectrum([s[m].noise_power for _, s in scores]) for m in columns},
     )
 
 
-def _names(rows: Sequence[dict[str, float]]) -> list[str]:
+def names_of(rows: Sequence[dict[str, float]]) -> list[str]:
+    """Of all features in any of the rows."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _table(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Floats:
-    """``(rows, names)``."""
+def table_of(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Floats:
+    """``(rows, names)``; NaN where a row lacks one."""
     known = [[row.get(name, np.nan) for name in names] for row in rows]
     return np.array(known, np.float64).reshape(len(rows), len(names))
 
