@@ -12,13 +12,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.backends.protocol import Array, address
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.names import kind_and_depth
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
 from pmtool.pixels.uniforms import Places
 
-Array = Any
 Arrays = dict[str, Array]
 THREADS = 256
 
@@ -47,12 +47,6 @@ class Launcher(Protocol):
 
     def keep(self, values: NDArray[Any]) -> Array:
         """A copy of an array on the device, its bytes as float32."""
-
-
-def address(array: Array) -> int:
-    """Where an array's first element lies."""
-    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
-    return int(interface["data"][0])
 
 
 def origins(places: Places) -> NDArray[np.uint32]:

@@ -12,7 +12,7 @@ import numpy as np
 from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.pixels import PixelKernel, Pixels
-from pmtool.backends.protocol import Array, Arrays, Precision, Program
+from pmtool.backends.protocol import Array, Arrays, Precision, Program, address
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
     MemoryBudgetError,
@@ -21,7 +21,6 @@ from pmtool.errors import (
     UsageError,
 )
 from pmtool.graphs.names import is_pixel_graph
-from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
 from pmtool.system.extras import require
 

@@ -21,6 +21,12 @@ Precision = Literal["float32", "float16", "bfloat16"]
 """Of the factors of matrix products and convolutions; arrays are float32 always."""
 
 
+def address(array: Array) -> int:
+    """Where an array's first element lies, on the host or on a GPU."""
+    interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
+    return int(interface["data"][0])
+
+
 class Memory(Protocol):
     """The memory of a backend's device, and the little that is done there outside of the graphs.
 

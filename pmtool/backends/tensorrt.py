@@ -8,11 +8,10 @@ from typing import Any
 
 from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.pixels import PixelKernel, Pixels
-from pmtool.backends.protocol import Array, Arrays, Memory, Precision, Program
+from pmtool.backends.protocol import Array, Arrays, Memory, Precision, Program, address
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.graphs.names import is_pixel_graph
-from pmtool.kernels.launch import address
 from pmtool.models.bundle import Bundle
 from pmtool.system.extras import require
 

@@ -14,7 +14,7 @@ from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pmtool.errors import InputError, MemoryBudgetError
-from pmtool.images.headers.declared import inflated_size
+from pmtool.system.inflation import inflated_size
 from pmtool.system.limits import MAX_INPUT, check_input
 
 _BEFORE_META = 144

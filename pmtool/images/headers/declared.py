@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pmtool.errors import InputError
+from pmtool.system.inflation import inflated_size
 from pmtool.system.limits import MAX_DEFLATION, check_unpacked
 
 Encoding = Literal["raw", "deflate", "gzip", "text"]
 _MOST = {"raw": 1.0, "deflate": MAX_DEFLATION, "gzip": MAX_DEFLATION, "text": 4.0}
 """Bytes of voxels from one of the file; as text a voxel takes a digit and a space at least."""
-_CHUNK = 1 << 16
-_GZIP = 31
-"""Of zlib: a gzipped stream and no other."""
 
 
 @dataclass(frozen=True)
@@ -100,30 +97,3 @@ def damaged(path: Path, why: str, form: str | None = None) -> InputError:
     return InputError(
         f"{path} is damaged{kind}: {why}; copy it again or write it with another program"
     )
-
-
-def inflated_size(
-    path: Path, start: int, enough: int, wbits: int = 47, several: bool = False
-) -> int:
-    """Bytes that a deflated stream unpacks to, counted up to ``enough`` and its end.
-
-    Parameters
-    ----------
-    wbits
-        Of zlib: 47 for gzip and zlib, -15 for a stream without header.
-    several
-        Count gzipped streams that follow it, as bgzip and pgzip write them.
-    """
-    unpacker, size, ended = zlib.decompressobj(wbits), 0, 0
-    with path.open("rb") as file:
-        file.seek(start)
-        try:
-            while size < enough and (chunk := file.read(_CHUNK)):
-                while chunk and size < enough and (several or not unpacker.eof):
-                    if unpacker.eof:
-                        unpacker, ended = zlib.decompressobj(_GZIP), size
-                    size += len(unpacker.decompress(chunk, _CHUNK))
-                    chunk = unpacker.unconsumed_tail or unpacker.unused_data
-        except zlib.error:
-            return ended
-    return size

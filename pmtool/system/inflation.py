@@ -1,0 +1,37 @@
+"""How large packed data are, without keeping them."""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+
+_CHUNK = 1 << 16
+_GZIP = 31
+"""Of zlib: a gzipped stream and no other."""
+
+
+def inflated_size(
+    path: Path, start: int, enough: int, wbits: int = 47, several: bool = False
+) -> int:
+    """Bytes that a deflated stream unpacks to, counted up to ``enough`` and its end.
+
+    Parameters
+    ----------
+    wbits
+        Of zlib: 47 for gzip and zlib, -15 for a stream without header.
+    several
+        Count gzipped streams that follow it, as bgzip and pgzip write them.
+    """
+    unpacker, size, ended = zlib.decompressobj(wbits), 0, 0
+    with path.open("rb") as file:
+        file.seek(start)
+        try:
+            while size < enough and (chunk := file.read(_CHUNK)):
+                while chunk and size < enough and (several or not unpacker.eof):
+                    if unpacker.eof:
+                        unpacker, ended = zlib.decompressobj(_GZIP), size
+                    size += len(unpacker.decompress(chunk, _CHUNK))
+                    chunk = unpacker.unconsumed_tail or unpacker.unused_data
+        except zlib.error:
+            return ended
+    return size
