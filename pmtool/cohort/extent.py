@@ -58,7 +58,8 @@ def image_extent(path: Path) -> Extent | None:
     except PmtoolError:
         return None
     size, spacing = reader.GetSize()[:3], reader.GetSpacing()[:3]
-    if len(size) != 3 or not all(0 < x < math.inf for x in spacing):
+    several = any(n > 1 for n in reader.GetSize()[3:])
+    if len(size) != 3 or several or not all(0 < x < math.inf for x in spacing):
         return None
     axis = through_plane_axis(spacing)
     width, height = (n for i, n in enumerate(size) if i != axis)

@@ -10,6 +10,7 @@ from pmtool.errors import UsageError
 from pmtool.pixels.mixture import Mode
 from pmtool.pixels.uniforms import check_seed
 from pmtool.sampling.windows import check_window
+from pmtool.system.limits import processors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +51,12 @@ class SamplerOptions:
     batch: int | None = None
     threads: int | None = None
     memory: int | None = None
+
+    @property
+    def threads_there(self) -> int:
+        """The threads that are asked for, as far as the machine has them."""
+        there = processors()
+        return min(self.threads or there, there)
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(Mode))

@@ -12,7 +12,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.windows import balanced, padded_size, wavefronts
-from pmtool.system.limits import free_memory, processors, total_memory
+from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import gibibytes
 
 DEFAULT_WINDOW = 192
@@ -56,7 +56,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
         If not even a single window fits.
     """
     padded, window = _window(options, shape, DEFAULT_WINDOW)
-    threads = min(options.threads or processors(), processors())
+    threads = options.threads_there
     seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
     resident = psutil.Process().memory_info().rss
     free = resident + free_memory()
@@ -92,7 +92,7 @@ def make_gpu_plan(
     padded, window = _window(options, shape, GPU_WINDOW)
     lane = Buffers.size(layout, *window, 1)
     batch = min(options.batch or MOST_GPU_LANES, max(1, int(GPU_SHARE * free / lane)))
-    workers, threads = min(gpus, pairs), min(options.threads or processors(), processors())
+    workers, threads = min(gpus, pairs), options.threads_there
     seconds = _operations(layout, padded, window) / (workers * GPU_OPERATIONS_PER_SECOND)
     return Plan(padded, window, batch, workers, threads, batch * lane, seconds)
 

@@ -30,7 +30,6 @@ from pmtool.sampling.plan import (
 )
 from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
-from pmtool.system.limits import processors
 
 __all__ = ["Plan", "Sampler", "SlicePair"]
 
@@ -61,8 +60,7 @@ class Sampler:
         engines = working_engines(options.backend, options.device, options.precision)
         self._on_gpus: Loaded = {}
         if started:
-            threads = min(options.threads or processors(), processors())
-            self.engine, self._on_gpus = start(engines, bundle, threads)
+            self.engine, self._on_gpus = start(engines, bundle, options.threads_there)
         else:
             self.engine = next(engines)
         self.backend, self.precision = self.engine.backend, self.engine.precision
