@@ -5,10 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+from numpy.typing import NDArray
 
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
@@ -106,3 +109,27 @@ def assert_equal_runs() -> Callable[[Path, Path], None]:
 def write_scans() -> Callable[..., Path]:
     """``write_scans(folder, number=3, first=0)``: phantoms, a patient each."""
     return _write_scans
+
+
+def _noise(seed: int = 0, shape: tuple[int, int, int] = (5, 20, 24)) -> NDArray[np.int16]:
+    return np.random.default_rng(seed).integers(-1000, 1000, shape).astype(np.int16)
+
+
+@pytest.fixture
+def noise() -> Callable[..., NDArray[np.int16]]:
+    """``noise(seed=0, shape=(5, 20, 24))``: HU of a scan."""
+    return _noise
+
+
+def _write(voxels: NDArray[Any], path: Path, spacing: float = 1.25) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = sitk.GetImageFromArray(voxels)
+    image.SetSpacing((0.7, 0.7, spacing))
+    sitk.WriteImage(image, str(path))
+    return path
+
+
+@pytest.fixture
+def write() -> Callable[..., Path]:
+    """``write(voxels, path, spacing=1.25)``: an image file, in a folder of its own if need be."""
+    return _write
