@@ -15,13 +15,13 @@ import pmtool
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.headers import voxel_files
 from pmtool.images.volume import Volume
-from pmtool.resampling.options import Outputs, with_voxels
+from pmtool.models.bundle import file_hash
+from pmtool.resampling.options import Options, Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
 from pmtool.system.versions import package_version
 
 if TYPE_CHECKING:
-    from pmtool.resampling.options import Options
     from pmtool.sampling.sampler import Sampler
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
@@ -123,14 +123,9 @@ def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) 
 
 def _digest(path: Path) -> str:
     """SHA-256 of a file, with the one of its voxels; or of all files in a folder."""
-    hasher = hashlib.sha256()
-    for file in sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]:
-        if not file.is_file():
-            hasher.update(file.name.encode(errors="surrogateescape"))
-            continue
-        with file.open("rb") as content:
-            hasher.update(hashlib.file_digest(content, "sha256").digest())
-    return hasher.hexdigest()
+    files = sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]
+    parts = [file_hash(file) if file.is_file() else ascii(file.name) for file in files]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:

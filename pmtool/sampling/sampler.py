@@ -173,8 +173,8 @@ class _Run:
                         if progress is not None:
                             progress(done)
                 errors = [error for future in futures if (error := future.exception())]
-                for error in sorted(errors, key=lambda error: isinstance(error, _Stopped)):
-                    raise error
+                if errors:
+                    raise min(errors, key=lambda error: isinstance(error, _Stopped))
             finally:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)
