@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.backends.protocol import Array, address
-from pmtool.graphs.layout import LEVELS, Layout
-from pmtool.graphs.names import kind_and_depth
+from pmtool.graphs.layout import LEVELS
+from pmtool.kernels.arrays import PixelArrays
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
 from pmtool.pixels.uniforms import Places
@@ -90,11 +90,8 @@ class PixelRowProgram:
     ----------
     weights
         The model's, on the device that is to run.
-    graph
-        ``quantile<depth>`` or ``mean<depth>``.
-    arrays
-        What the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
-        `pmtool.sampling.buffers.Buffers.pixel`; ``parameters`` may be missing.
+    graph, arrays
+        See `PixelArrays`; the arrays must stay where they are.
     tile
         Lanes of a block, 8 or 16; by default `tile_lanes`.
 
@@ -111,50 +108,33 @@ class PixelRowProgram:
         arrays: Arrays,
         tile: int | None = None,
     ) -> None:
-        self.chooser, self.depth = kind_and_depth(graph)
-        self.weights, self.arrays = weights, dict(arrays)
         launcher, packed = weights.launcher, weights.packed
-        self.launcher, self.packed = launcher, packed
-        lanes, limit = arrays["previous"].shape[0], launcher.shared_limit
+        self.weights, self.launcher, self.packed = weights, launcher, packed
+        self.arrays = PixelArrays(packed.hyperparameters, graph, arrays)
+        depth, lanes, limit = self.arrays.depth, self.arrays.lanes, launcher.shared_limit
         tile = tile or tile_lanes(packed, lanes, launcher.processors, limit)
-        self.placement = place(packed, self.depth, tile, limit)
+        self.placement = place(packed, depth, tile, limit)
         self.blocks = -(-lanes // tile)
         self.workspace = launcher.allocate(-(-self.blocks * self.placement.workspace_bytes // 4))
-        self.lines = [launcher.keep(self._lines(level)) for level in range(self.depth)]
-        self.words = self._row(lanes)
+        self.lines = [launcher.keep(self.arrays.lines(level)) for level in range(depth)]
+        self.words = self._row()
 
     def run(self) -> None:
-        """Generate the row; the arrays must stay where they are."""
+        """Generate the row."""
         kernel = f"pixel_row_{self.packed.precision}_{self.placement.tile}"
         shared = self.placement.shared_bytes
         self.launcher.launch(kernel, self.blocks, threads(self.packed), shared, self.words)
 
-    def _lines(self, level: int) -> NDArray[np.uint64]:
-        """``Line`` of pixel_row.cuh for every line of a level."""
-        lines = Layout(self.packed.hyperparameters).lines("h", self.depth)
-        names = [line.name for line in lines if line.level == level]
-        parts = ("before2", "before1", "last")
-        return np.array([[self._at(f"{n}_{part}") for part in parts] for n in names], np.uint64)
-
-    def _at(self, name: str) -> int:
-        """The address of an array, 0 if there is none."""
-        return address(self.arrays[name]) if name in self.arrays else 0
-
-    def _row(self, lanes: int) -> list[int]:
+    def _row(self) -> list[int]:
         """``Row`` of pixel_row.cuh."""
-        hp, placement = self.packed.hyperparameters, self.placement
-        columns = self.arrays["tails"].shape[0] * self.arrays["tails"].shape[1]
-        padded = GROUP * self.packed.groups
+        placement, padded = self.placement, GROUP * self.packed.groups
         vectors = [address(self.weights.vectors) + 4 * start for start in (0, padded, 3 * padded)]
-        names = ["mixture", "tails", "previous", f"h{self.depth - 1}_carry"]
-        names += ["pixels", "residuals", "parameters"]
         return [
-            *(lanes, columns, self.depth, int(self.chooser == "mean")),
-            *(hp.channels, hp.blocks, hp.mixtures, hp.bits),
+            *self.arrays.sizes(),
             placement.workspace_bytes,
             *(address(self.weights.matrices), address(self.workspace)),
             *vectors,
-            *(self._at(name) for name in names),
+            *self.arrays.addresses(),
             *(word for level in range(LEVELS) for word in self._level(level, placement)),
         ]
 
@@ -162,8 +142,8 @@ class PixelRowProgram:
         """``Level`` of pixel_row.cuh."""
         sizes = self.packed.sizes
         return [
-            *(self._at(f"h_shares{level}"), self._at(f"h{level}_carry_next")),
-            address(self.lines[level]) if level < self.depth else 0,
+            *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
+            address(self.lines[level]) if level < self.arrays.depth else 0,
             *_words(placement.states[level]),
             *_words(placement.weights[level]),
             *(sum(sizes[:level]), sizes[level]),

@@ -1,7 +1,8 @@
-"""ONNX Runtime on the CPU: the engine that pmtool carries along."""
+"""ONNX Runtime on the CPU, and a loop of our own for the pixels."""
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from pmtool.backends.host import HostMemory
+from pmtool.backends.pixels import PixelLoop, ProcessorPixels
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
 from pmtool.errors import (
     OUT_OF_MEMORY,
@@ -22,7 +24,10 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
+from pmtool.graphs.names import is_pixel_graph
 from pmtool.models.bundle import Bundle
+
+_log = logging.getLogger("pmtool")
 
 
 class OnnxRuntimeBackend:
@@ -32,6 +37,9 @@ class OnnxRuntimeBackend:
     ----------
     threads
         That one call may use.
+    pixels
+        What generates them instead of ONNX Runtime, which is slow at the pixel graph's many small
+        steps.
 
     Raises
     ------
@@ -45,8 +53,8 @@ class OnnxRuntimeBackend:
     windows = 1
     keeps = False
 
-    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        self.bundle, self.threads = bundle, threads
+    def __init__(self, bundle: Bundle, threads: int = 1, pixels: PixelLoop | None = None) -> None:
+        self.bundle, self.threads, self.pixels = bundle, threads, pixels
         self.runtime = runtime()
         self.memory: Any = HostMemory()
         self._sessions: dict[str, Any] = {}
@@ -54,6 +62,8 @@ class OnnxRuntimeBackend:
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
+        if self.pixels is not None and is_pixel_graph(graph):
+            return self.pixels.bind(graph, arrays)
         with self._lock:  # workers share what is loaded
             if graph not in self._sessions:
                 self._sessions[graph] = self._load(graph)
@@ -163,7 +173,16 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeBackend:
     """The bundle's graphs on the processor."""
-    return OnnxRuntimeBackend(bundle, threads)
+    from pmtool.kernels.processor import library
+
+    compiled = library()
+    if compiled is None:
+        _log.info(
+            "no compiled loop over pixels, which takes twice as long: install a C++ compiler and "
+            "then pmtool again"
+        )
+        return OnnxRuntimeBackend(bundle, threads)
+    return OnnxRuntimeBackend(bundle, threads, ProcessorPixels(compiled, bundle))
 
 
 def _failure(error: Exception, what: str) -> PmtoolError:

@@ -12,7 +12,7 @@ import numpy as np
 from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.pixels import PixelKernel, Pixels
-from pmtool.backends.protocol import Array, Arrays, Precision, Program, address
+from pmtool.backends.protocol import Array, Precision, address
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
     MemoryBudgetError,
@@ -20,7 +20,6 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
-from pmtool.graphs.names import is_pixel_graph
 from pmtool.models.bundle import Bundle
 from pmtool.system.extras import require
 
@@ -58,15 +57,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         threads: int = 1,
         pixels: Pixels = "kernel",
     ) -> None:
-        super().__init__(bundle, threads)
-        self.memory, self.device, self.precision, self.pixels = memory, device, precision, pixels
-        self.kernel = PixelKernel(bundle, precision, memory.device)
-
-    def bind(self, graph: str, arrays: Arrays) -> Program:
-        """See `Backend.bind`; raises `UsageError` for a graph that does not run on the GPU."""
-        if self.pixels == "kernel" and is_pixel_graph(graph):
-            return self.kernel.bind(graph, arrays)
-        return super().bind(graph, arrays)
+        kernel = PixelKernel(bundle, precision, memory.device) if pixels == "kernel" else None
+        super().__init__(bundle, threads, kernel)
+        self.memory, self.device, self.precision = memory, device, precision
 
     def _load(self, graph: str) -> Any:
         """Raise `UsageError` where ONNX Runtime would use the processor for want of CUDA.

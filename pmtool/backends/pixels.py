@@ -1,10 +1,11 @@
-"""The loop over a row's pixels as one persistent kernel, for the engines on a GPU."""
+"""The loop over a row's pixels by code of our own: engines are slow at many small steps in turn."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from ctypes import CDLL
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pmtool.backends.protocol import Arrays, Precision
+from pmtool.backends.protocol import Arrays, Precision, Program
 from pmtool.models.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -14,8 +15,38 @@ Pixels = Literal["kernel", "engine"]
 """Whether the kernel generates the pixels, or the engine that runs the other graphs."""
 
 
+class PixelLoop(Protocol):
+    """Code of our own in the place of an engine's pixel graphs."""
+
+    def bind(self, graph: str, arrays: Arrays) -> Program:
+        """See `Backend.bind`."""
+
+
+class ProcessorPixels:
+    """The loop that was compiled for the processor, with the weights of a bundle.
+
+    Parameters
+    ----------
+    library
+        `pmtool.kernels.processor.library`.
+    """
+
+    def __init__(self, library: CDLL, bundle: Bundle) -> None:
+        from pmtool.kernels.processor import PixelMatrices
+        from pmtool.kernels.weights import bundle_weights
+
+        self._library = library
+        self._matrices = PixelMatrices(bundle.hyperparameters, bundle_weights(bundle))
+
+    def bind(self, graph: str, arrays: Arrays) -> Program:
+        """See `Backend.bind`."""
+        from pmtool.kernels.processor import PixelRowProgram
+
+        return PixelRowProgram(self._library, self._matrices, graph, arrays)
+
+
 class PixelKernel:
-    """The kernel with the weights of a bundle, which all pixel graphs share.
+    """The persistent kernel on a GPU with the weights of a bundle, which all pixel graphs share.
 
     Parameters
     ----------

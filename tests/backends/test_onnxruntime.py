@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
+
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend, load
+from pmtool.export.check import differences
+from pmtool.graphs.layout import Layout
+from pmtool.graphs.names import GRAPHS, is_pixel_graph
+from pmtool.kernels import processor
+from pmtool.models.bundle import Bundle
 
 SESSION = """
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
@@ -20,3 +30,23 @@ def test_nothing_is_reported(tmp_path: Path) -> None:
     kept = {name: value for name, value in os.environ.items() if name not in hidden}
     subprocess.run([sys.executable, "-c", SESSION], env={**kept, "HOME": str(tmp_path)}, check=True)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(processor.library() is None, reason="no compiled pixel loop")
+def test_the_compiled_loop_computes_what_the_pixel_graphs_do() -> None:
+    bundle = Bundle.load()
+    found = load(bundle, "cpu", "float32", 1)
+    assert found.pixels is not None
+    graphs = [graph for graph in GRAPHS if is_pixel_graph(graph)]
+    layout = Layout(bundle.hyperparameters)
+    errors = differences(graphs, layout, OnnxRuntimeBackend(bundle), found)
+    assert max(errors.values()) < 1e-4, errors
+
+
+def test_without_a_compiler_onnx_runtime_generates_the_pixels(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(processor, "library", lambda: None)
+    with caplog.at_level(logging.INFO, "pmtool"):
+        assert load(Bundle.load(), "cpu", "float32", 1).pixels is None
+    assert "install a C++ compiler" in caplog.text

@@ -98,9 +98,9 @@ def test_arrays_are_bound_on_the_device_and_its_stream(monkeypatch: pytest.Monke
 def test_pixels_are_the_kernels_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     found = backend(monkeypatch, Session)
     program = InTurn([])
-    monkeypatch.setattr(found.kernel, "bind", lambda graph, arrays: program)
+    monkeypatch.setattr(found.pixels, "bind", lambda graph, arrays: program)
     assert found.bind("mean2", {}) is program
-    found.pixels = "engine"
+    found.pixels = None
     assert isinstance(found.bind("mean2", {}), OnnxRuntimeProgram)
 
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pmtool.backends.torch import TorchProgram
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.pixel import PixelGraph
+from pmtool.kernels import processor
 from pmtool.kernels.packing import Weights
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -62,6 +63,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
     command = [compiler, *options, *warnings, f"-I{SOURCES}", f"-I{HERE}", "-o", str(path)]
     subprocess.run([*command, str(HERE / "emulated.cpp")], check=True)
     return ctypes.CDLL(str(path))
+
+
+@pytest.fixture
+def processor_library() -> ctypes.CDLL:
+    """The pixel loop on the processor, as it was compiled at the installation."""
+    found = processor.library()
+    if found is None:
+        pytest.skip("no compiled pixel loop: install a C++ compiler and then pmtool again")
+    return found
 
 
 @pytest.fixture

@@ -52,5 +52,5 @@ def test_weights_are_uploaded_once(launcher: Any, monkeypatch: pytest.MonkeyPatc
     arrays = Buffers(HostMemory(), Layout(bundle.hyperparameters), 4, 64, 2).pixel(1, 0)
     first, second = (kernel.bind("quantile1", arrays) for _ in range(2))
     assert first.weights is second.weights
-    assert len(kept) == 2 + 2 * first.depth
+    assert len(kept) == 2 + 2 * first.arrays.depth
     assert max(kept[-2:]) < 1000 < first.weights.packed.matrices.nbytes == kept[0]

@@ -1,7 +1,8 @@
-"""The pixel loop: the whole kernel on the CPU, and its reference, against PyTorch's graph."""
+"""The pixel loop: the kernels and their reference against PyTorch's graph, all on the CPU."""
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -14,7 +15,7 @@ from pmtool.backends.protocol import Precision
 from pmtool.backends.torch import TorchBackend
 from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.kernels import reference
+from pmtool.kernels import processor, reference
 from pmtool.kernels.launch import Launcher, PixelRowProgram, PixelWeights
 from pmtool.kernels.packing import Packed, pack
 from pmtool.models.hyperparameters import Hyperparameters
@@ -72,6 +73,38 @@ def test_reference(case: Any, row_case: Callable[..., Any]) -> None:
     found = row.arrays()
     reference.pixel_row(hp, row.weights, graph, found)
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name)
+def test_processor(case: Any, processor_library: ctypes.CDLL, row_case: Callable[..., Any]) -> None:
+    hp, graph, lanes, _ = case
+    row = row_case(hp, graph, lanes)
+    found = row.arrays()
+    matrices = processor.PixelMatrices(hp, row.weights)
+    processor.PixelRowProgram(processor_library, matrices, graph, found).run()
+    assert_same(row.by_torch(), found, hp.bits, 2e-5)
+
+
+@pytest.mark.parametrize("graph", ["quantile3", "mean2"])
+def test_lanes_of_the_processor_do_not_depend_on_the_batch(
+    graph: str, processor_library: ctypes.CDLL, row_case: Callable[..., Any]
+) -> None:
+    row = row_case(SMALL, graph, 19, 2)
+    matrices = processor.PixelMatrices(SMALL, row.weights)
+
+    def run(arrays: Arrays, chosen: slice) -> Arrays:
+        part = {
+            name: np.ascontiguousarray(x[chosen] if x.ndim == 2 else x[:, :, chosen])
+            for name, x in arrays.items()
+        }
+        processor.PixelRowProgram(processor_library, matrices, graph, part).run()
+        return part
+
+    expected = run(row.arrays(), slice(None))
+    for chosen in (slice(5, 6), slice(3, 16), slice(8, 19)):
+        for key, array in run(row.arrays(), chosen).items():
+            whole = expected[key][chosen] if array.ndim == 2 else expected[key][:, :, chosen]
+            np.testing.assert_array_equal(array, whole, err_msg=key)
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)

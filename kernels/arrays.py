@@ -1,0 +1,54 @@
+"""The arrays that a pixel graph is bound to, by their addresses."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pmtool.backends.protocol import Arrays, address
+from pmtool.graphs.layout import Layout
+from pmtool.graphs.names import kind_and_depth
+from pmtool.models.hyperparameters import Hyperparameters
+
+Words = NDArray[np.uint64]
+
+
+class PixelArrays:
+    """What the pixel loops read and write, for their structures of pointers.
+
+    Parameters
+    ----------
+    graph
+        ``quantile<depth>`` or ``mean<depth>``.
+    arrays
+        What the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
+        `pmtool.sampling.buffers.Buffers.pixel`; ``parameters`` may be missing.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, graph: str, arrays: Arrays) -> None:
+        self.hyperparameters, self.arrays = hyperparameters, dict(arrays)
+        self.chooser, self.depth = kind_and_depth(graph)
+        groups, columns, self.lanes, _ = arrays["tails"].shape
+        self.columns = groups * columns
+
+    def at(self, name: str) -> int:
+        """The address of an array, 0 if there is none."""
+        return address(self.arrays[name]) if name in self.arrays else 0
+
+    def sizes(self) -> list[int]:
+        """What both loops' ``Row`` begins with."""
+        hp = self.hyperparameters
+        asked = (self.lanes, self.columns, self.depth, int(self.chooser == "mean"))
+        return [*asked, hp.channels, hp.blocks, hp.mixtures, hp.bits]
+
+    def addresses(self) -> list[int]:
+        """Of the arrays that are no level's, as both loops' ``Row`` has them."""
+        names = ["mixture", "tails", "previous", f"h{self.depth - 1}_carry"]
+        return [self.at(name) for name in (*names, "pixels", "residuals", "parameters")]
+
+    def lines(self, level: int) -> Words:
+        """``Line`` for every line of a level."""
+        lines = Layout(self.hyperparameters).lines("h", self.depth)
+        names = [line.name for line in lines if line.level == level]
+        parts = ("before2", "before1", "last")
+        return np.array([[self.at(f"{n}_{part}") for part in parts] for n in names], np.uint64)

@@ -1,0 +1,96 @@
+"""The pixel loop on the processor: `pixel_row.cpp`, compiled when the package was installed."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from importlib.util import find_spec
+
+import numpy as np
+
+from pmtool.backends.protocol import Arrays, address
+from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.kernels.arrays import PixelArrays, Words
+from pmtool.kernels.packing import Weights
+from pmtool.models.hyperparameters import Hyperparameters
+
+_LIBRARY = "pmtool.kernels._pixel_row"
+
+
+@cache
+def library() -> ctypes.CDLL | None:
+    """The compiled loop; None where there was no compiler, or its code does not load here."""
+    found = find_spec(_LIBRARY)
+    if found is None or found.origin is None:
+        return None
+    try:
+        return ctypes.CDLL(found.origin)
+    except OSError:
+        return None
+
+
+class PixelMatrices:
+    """A model's weights by their addresses, for all programs.
+
+    Parameters
+    ----------
+    weights
+        See `pmtool.kernels.weights.bundle_weights`.
+    """
+
+    def __init__(self, hyperparameters: Hyperparameters, weights: Weights) -> None:
+        self.hyperparameters = hyperparameters
+        self.weights = {name: np.ascontiguousarray(x, np.float32) for name, x in weights.items()}
+        self.layers = [self._layers(level) for level in range(LEVELS)]
+
+    def at(self, name: str) -> int:
+        """The address of a matrix or vector, 0 where a level has none."""
+        return address(self.weights[name]) if name in self.weights else 0
+
+    def _layers(self, level: int) -> Words:
+        """``Layer`` for every gated layer of a level."""
+        count = Layout(self.hyperparameters).gated(level)
+        names = [f"weights.layers.{level}.{index}" for index in range(count)]
+        return np.array([[self.at(f"{n}.first"), self.at(f"{n}.second")] for n in names], np.uint64)
+
+
+class PixelRowProgram:
+    """The pixel loop of a row, all columns in one call.
+
+    Parameters
+    ----------
+    graph, arrays
+        See `PixelArrays`; the arrays must stay where they are.
+    """
+
+    def __init__(
+        self, library: ctypes.CDLL, matrices: PixelMatrices, graph: str, arrays: Arrays
+    ) -> None:
+        self.library, self.matrices = library, matrices
+        self.arrays = PixelArrays(matrices.hyperparameters, graph, arrays)
+        self.lines = [self.arrays.lines(level) for level in range(self.arrays.depth)]
+        self.row = np.array(self._row(), np.uint64)
+
+    def run(self) -> None:
+        """See `Program.run`."""
+        self.library.pixel_row(ctypes.c_void_p(address(self.row)))
+
+    def _row(self) -> list[int]:
+        """``Row`` of pixel_row.cpp."""
+        names = ("weights.input", "output.matrix", "output.bias")
+        return [
+            *self.arrays.sizes(),
+            *(self.matrices.at(name) for name in names),
+            *self.arrays.addresses(),
+            *(word for level in range(LEVELS) for word in self._level(level)),
+        ]
+
+    def _level(self, level: int) -> list[int]:
+        """``Level`` of pixel_row.cpp."""
+        names = ("strided", "upsample", "upsample_bias")
+        return [
+            *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
+            address(self.lines[level]) if level < self.arrays.depth else 0,
+            address(self.matrices.layers[level]),
+            *(self.matrices.at(f"weights.{name}{level}") for name in names),
+        ]
