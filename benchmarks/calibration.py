@@ -22,7 +22,7 @@ from torch import Tensor
 from yardsticks import BATCH, load, prepared, tiles
 
 from pmtool.cli.console import run_command
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 
 TENTHS = 10

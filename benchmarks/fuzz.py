@@ -56,7 +56,7 @@ def image_seeds() -> Iterator[bytes]:
 def read_image_file(content: bytes, folder: Path) -> None:
     """As an image; a detached file of raw voxels is beside it."""
     from pmtool.images.hounsfield import check_hounsfield
-    from pmtool.images.load import load_volume
+    from pmtool.loading import load_volume
 
     path = folder / f"a{SUFFIXES[content[0] % len(SUFFIXES)]}"
     path.write_bytes(content[1:])
@@ -120,7 +120,7 @@ def dicom_seeds() -> Iterator[bytes]:
 
 def read_dicom(content: bytes, folder: Path) -> None:
     """As one of three slices."""
-    from pmtool.images.load import load_volume
+    from pmtool.loading import load_volume
 
     (folder / "0.dcm").write_bytes(content)
     for number in (1, 2):
@@ -140,7 +140,7 @@ def archive_seeds() -> Iterator[bytes]:
 
 def read_archive(content: bytes, folder: Path) -> None:
     """As a zip of a series."""
-    from pmtool.images.load import load_volume
+    from pmtool.loading import load_volume
 
     (folder / "a.zip").write_bytes(content)
     load_volume(folder / "a.zip")

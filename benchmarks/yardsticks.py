@@ -30,8 +30,8 @@ from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError
 from pmtool.images.image_file import image_suffix, write_image
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle, file_hash
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel

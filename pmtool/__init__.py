@@ -20,14 +20,7 @@ def __getattr__(name: str) -> Any:
 
         return resample
     if name == "__version__":
-        return _version()
+        from pmtool.system.versions import own_version
+
+        return own_version()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("pmtool")
-    except PackageNotFoundError:  # run from a checkout that was never installed
-        return "0+unknown"

@@ -20,7 +20,8 @@ from pmtool.models.hyperparameters import Hyperparameters
 if TYPE_CHECKING:
     from pmtool.pixels.mixture import Mixture
     from pmtool.sampling.options import SamplerOptions
-    from pmtool.sampling.sampler import Plan, SlicePair
+    from pmtool.sampling.pairs import SlicePair
+    from pmtool.sampling.plan import Plan
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared" / "data"
@@ -32,6 +33,7 @@ class AveragingSampler:
     backend = "averages"
     device = "cpu"
     precision = "float32"
+    pixels = "kernel"
     calls: ClassVar[list[int]] = []
     interrupt_after: ClassVar[int | None] = None
     signal: ClassVar[int] = signal.SIGINT
@@ -41,7 +43,7 @@ class AveragingSampler:
         self.window = bundle.hyperparameters.hu_window
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
-        from pmtool.sampling.sampler import Plan
+        from pmtool.sampling.plan import Plan
 
         return Plan(shape, (64, 64), 1, 1, 1, memory=2**20, seconds_per_slice=0.1)
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 
 Pixels = Literal["kernel", "engine"]
-"""Whether the kernel generates the pixels, or the engine that runs the other graphs."""
+"""Whether code of ours generates the pixels, or the engine that runs the other graphs."""
 
 
 class PixelLoop(Protocol):

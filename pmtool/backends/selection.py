@@ -8,9 +8,11 @@ from importlib import import_module
 from typing import NamedTuple, Protocol, get_args
 
 from pmtool.backends.devices import CPU, find_devices, has_bfloat16
+from pmtool.backends.pixels import Pixels
 from pmtool.backends.protocol import Backend, Precision
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.models.bundle import Bundle
+from pmtool.system.checks import check_choice
 from pmtool.system.extras import require
 
 _log = logging.getLogger("pmtool")
@@ -22,6 +24,13 @@ On GPUs none has been measured yet; PyTorch needs no compiler and no engines to 
 """
 BACKENDS = tuple(dict.fromkeys((*ON_GPU, *ON_CPU)))
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+DISTRIBUTIONS = {
+    "onnxruntime-cpu": ("onnxruntime", "onnxruntime-gpu"),
+    "onnxruntime-cuda": ("onnxruntime-gpu",),
+    "torch": ("torch",),
+    "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
+}
+"""Packages that an engine comes in, one of them or the other."""
 _PACKAGES = {"torch": ("torch", "safetensors")}
 """That an engine's module cannot be imported without."""
 _MODULES = {
@@ -48,6 +57,16 @@ class Engine(NamedTuple):
     backend: str
     devices: tuple[str, ...]
     precision: Precision
+
+    @property
+    def pixels(self) -> Pixels:
+        """What generates pixels; another loop rounds otherwise, as another engine does."""
+        if self.backend == "torch":
+            return "engine"
+        from pmtool.kernels.processor import library
+
+        compiled = self.backend != "onnxruntime-cpu" or library() is not None
+        return "kernel" if compiled else "engine"
 
     def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
         """The model on one of the devices; raises `UsageError` and `ModelError`."""
@@ -82,10 +101,10 @@ def working_engines(
     UsageError
         If there is none.
     """
-    if backend is not None and backend not in BACKENDS:
-        raise UsageError(f"there is no backend {backend!r}: choose one of {', '.join(BACKENDS)}")
-    if precision is not None and precision not in PRECISIONS:
-        raise UsageError(f"there is no precision {precision!r}: choose {', '.join(PRECISIONS)}")
+    if backend is not None:
+        check_choice("backend", backend, BACKENDS)
+    if precision is not None:
+        check_choice("precision", precision, PRECISIONS)
     found, failures = False, list[UsageError]()
     for devices in _in_turn(backend, device):
         for name in (ON_CPU if devices == (CPU,) else ON_GPU) if backend is None else (backend,):

@@ -11,9 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends import Backend, Program
 from pmtool.backends.devices import CPU
-from pmtool.backends.protocol import Arrays, Memory, Precision
+from pmtool.backends.protocol import Arrays, Backend, Memory, Precision, Program
 from pmtool.benchmark.floor import PARTS, window_pixels
 from pmtool.graphs.names import CHOOSERS, kind_and_depth
 from pmtool.models.bundle import Bundle

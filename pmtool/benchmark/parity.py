@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends import Backend
+from pmtool.backends.protocol import Backend
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import window_uniforms

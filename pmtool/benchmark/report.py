@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from pmtool.backends.devices import CPU, find_gpu
+from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.benchmark.naive import PassCost
 from pmtool.benchmark.peaks import Peak
 from pmtool.benchmark.quality import Quality
@@ -18,16 +20,7 @@ from pmtool.errors import UsageError
 from pmtool.system.limits import processors
 from pmtool.system.versions import package_version
 
-PACKAGES = (
-    "pmtool",
-    "numpy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "torch",
-    "tensorrt",
-    "tensorrt-rtx-cu13-bindings",
-    "pycuda",
-)
+PACKAGES = ("pmtool", "numpy", *dict.fromkeys(chain(*DISTRIBUTIONS.values())), "pycuda")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from pmtool.backends import Backend
+from pmtool.backends.protocol import Backend
 from pmtool.benchmark.naive import WINDOW, PassCost, PlainNetwork, TimedNetwork, pass_costs
 from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers

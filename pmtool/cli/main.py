@@ -7,7 +7,6 @@ import sys
 
 import click
 
-import pmtool
 from pmtool.benchmark.cli import bench
 from pmtool.cli.console import run_command
 from pmtool.cohort.cli import cohort
@@ -16,6 +15,7 @@ from pmtool.export.cli import export
 from pmtool.models.cli import info
 from pmtool.phantom.cli import phantom
 from pmtool.resampling.cli import resample
+from pmtool.system.versions import own_version
 from pmtool.training.cli import train
 from pmtool.trial.cli import trial
 
@@ -29,7 +29,7 @@ Not a medical device; for research use.
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(version=pmtool.__version__, prog_name="pmtool")
+@click.version_option(version=own_version(), prog_name="pmtool")
 def cli() -> None:
     """Texture-accurate slice interpolation of CT with PixelMiner.
 

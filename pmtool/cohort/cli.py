@@ -93,7 +93,7 @@ def cohort(
     if workers != 0 and not dry_run:
         require("pmtool cohort", ("distributed",), "pmtool[cohort]")
     if asked["evaluate"]:
-        from pmtool.evaluation.commands import EXTRAS, PACKAGES
+        from pmtool.evaluation import EXTRAS, PACKAGES
 
         require("pmtool cohort --evaluate", PACKAGES, EXTRAS)
     request = Request(folder, spacing, taken(Options, asked), **asked)

@@ -21,7 +21,7 @@ def evaluate_case(case: Case, request: Request) -> Measures:
         As `pmtool.evaluation.commands.evaluate`.
     """
     from pmtool.evaluation.commands import EvaluationOptions, evaluate
-    from pmtool.evaluation.page import JSON
+    from pmtool.evaluation.folder import JSON
 
     options, folder = request.options, request.evaluation(case)
     asked = EvaluationOptions(

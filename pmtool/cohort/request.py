@@ -79,7 +79,6 @@ class Request:
             preview=beside(self.preview, "png"),
             statistics=beside(self.statistics, "statistics.json"),
             overwrite=True,
-            repeatable=True,
         )
 
     def planned(self, case: Case) -> Outputs | None:

@@ -10,9 +10,9 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import pmtool
 from pmtool.errors import BatchError
 from pmtool.system.files import write_bytes, write_json
+from pmtool.system.versions import own_version
 
 if TYPE_CHECKING:
     from pmtool.cohort.cases import Case
@@ -92,7 +92,7 @@ def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Pa
     """
     counts = Counter(result.status for result in results)
     content = {
-        "pmtool": pmtool.__version__,
+        "pmtool": own_version(),
         "request": request,
         "counts": dict(sorted(counts.items())),
         "generated": sum(result.generated for result in results),

@@ -16,7 +16,7 @@ from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.errors import UsageError, exit_code, sentence
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
 from pmtool.resampling.resample import Run, finish, load_sampler, prepare, write
@@ -29,6 +29,7 @@ TellSlices = Callable[[str, float], None]
 """Told of a case and of slices that were generated since it was told last."""
 _EVERY = 1.0
 """Seconds between two tellings."""
+_REMEDY = "repeat the command to go on"
 
 
 def resample_case(
@@ -58,7 +59,7 @@ def open_case(case: Case, request: Request, *, tell: TellSlices) -> Result:
         assert outputs is not None
         if request.skip_existing and outputs.image not in files_to_make(run):
             return _complete(run, case, request, tell)
-        with resumable(run):
+        with resumable(run, _REMEDY):
             return Result.of(case, "open")
 
     return _result(case, request, (), open_journal)
@@ -114,10 +115,10 @@ def _complete(run: Run, case: Case, request: Request, tell: TellSlices) -> Resul
         stack = replace(run.stack, generated=kept)
         generated = sum(map(len, missing_jobs(stack, run.options.samples)))
         told = _increments(case, tell)
-        finish(run, lambda done, total: told(done))
+        finish(run, lambda done, total: told(done), _REMEDY)
     elif missing:
         volume = load_volume(outputs.image, allow_uneven=True, allow_large=True)
-        with resumable(run) as journal:
+        with resumable(run, _REMEDY) as journal:
             assert journal is not None
             write(run, journal, volume.image, missing)
     elif outputs.journal.exists():  # of a run that was killed when all was done

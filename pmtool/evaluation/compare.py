@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from pmtool.errors import UsageError
-from pmtool.evaluation.commands import EXTRAS, PACKAGES, check_folder
+from pmtool.evaluation import EXTRAS, PACKAGES
+from pmtool.evaluation.folder import check_folder
 from pmtool.evaluation.methods import External, load_external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance

@@ -14,17 +14,17 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-import pmtool
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import Scan, Slice, hounsfield
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.resampling.assembly import Stack
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.synthesis import Job, generate
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.versions import own_version
 
 CLASSICAL = {
     "linear": sitk.sitkLinear,
@@ -146,11 +146,12 @@ class Sampled:
     def identity(self, scan: Scan) -> dict[str, Any]:
         sampler = self.sampler
         return {
-            "pmtool": pmtool.__version__,
+            "pmtool": own_version(),
             "model": sampler.bundle.hash,
             "model_name": sampler.bundle.manifest.name,
             "backend": sampler.backend,
             "precision": sampler.precision,
+            "pixels": sampler.pixels,
             "window": list(sampler.plan(scan.volume.shape, 1).window),
             "seed": sampler.options.seed,
             "mode": sampler.options.mode,

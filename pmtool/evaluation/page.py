@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 
+from pmtool.evaluation.folder import CSV, FILES, JSON, PAGE
 from pmtool.evaluation.pictures import DIFFERENCES, examples
 from pmtool.evaluation.plots import feature_plot, noise_power_plot
 from pmtool.evaluation.report import Report, figure, left_out_lines, missing
@@ -16,8 +17,6 @@ from pmtool.evaluation.tables import label
 from pmtool.evaluation.verdict import verdict
 from pmtool.images.display import LUNG_WINDOW
 from pmtool.system.files import alone_in, remove_leftovers, write_bytes, write_json
-
-FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 
 
 def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:

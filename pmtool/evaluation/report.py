@@ -9,13 +9,13 @@ from functools import cached_property
 from io import StringIO
 from typing import Any
 
-import pmtool
 from pmtool.evaluation import texture
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, summary
 from pmtool.evaluation.tables import Table, label, tables, text
 from pmtool.evaluation.verdict import verdict
 from pmtool.system.tables import aligned
+from pmtool.system.versions import own_version
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Report:
         """Plain values; ``summary`` has `MEASURE_NAMES` of every method."""
         results = self.results
         return {
-            "pmtool": pmtool.__version__,
+            "pmtool": own_version(),
             "verdict": verdict(self.figures),
             "summary": self.figures,
             "intervals_95": self.intervals,

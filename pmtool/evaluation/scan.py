@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from pmtool.errors import ContentError, GeometryError
 from pmtool.evaluation.lungs import Region, air_in_lungs, lung_region
 from pmtool.images.hounsfield import check_hounsfield, to_voxels
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.resampling.segmentation import load_mask
 
 _AIR = -1000

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple, get_args
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.interpolation import Interpolator, Weight
 from pmtool.geometry.nodes import NUMBER_BITS, SNAP, Nodes, Slices, Source
+from pmtool.system.checks import check_choice
 
 GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
 GRIDS: tuple[GridName, ...] = get_args(GridName)
@@ -190,8 +191,8 @@ def make_grid(
         first = (source.last - ratio * (number - 1)) / 2
     elif name == "corner":
         first = (ratio - 1) / 2
-    elif name != "origin":
-        raise UsageError(f"there is no grid {name!r}; choose one of {', '.join(GRIDS)}")
+    else:
+        check_choice("grid", name, GRIDS)
     return _grid(name, source, spacing, first, number, interpolator)
 
 

@@ -12,7 +12,8 @@ from pmtool.errors import UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
-from pmtool.sampling.options import SamplerOptions, check_choice, check_positive
+from pmtool.sampling.options import SamplerOptions
+from pmtool.system.checks import check_choice, check_positive
 from pmtool.system.files import check_distinct, check_no_input, check_output, check_place, check_png
 
 if TYPE_CHECKING:
@@ -100,8 +101,6 @@ class Outputs:
         Replace files, and discard an interrupted run unless ``resume``.
     resume
         Go on with an interrupted run.
-    repeatable
-        Whoever repeats the run goes on unasked, as `pmtool cohort` does.
     """
 
     image: Path
@@ -114,7 +113,6 @@ class Outputs:
     statistics: Path | None = None
     overwrite: bool = False
     resume: bool = False
-    repeatable: bool = False
 
     def __post_init__(self) -> None:
         if self.image.name in ("", ".."):  # others would be named after it

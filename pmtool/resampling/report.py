@@ -15,7 +15,7 @@ from pmtool.system.units import duration, gibibytes
 if TYPE_CHECKING:
     from pmtool.models.bundle import Bundle
     from pmtool.resampling.synthesis import SliceSampler
-    from pmtool.sampling.sampler import Plan
+    from pmtool.sampling.plan import Plan
 
 _LISTED = 5
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")

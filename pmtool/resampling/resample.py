@@ -11,14 +11,13 @@ from typing import Any
 
 import SimpleITK as sitk
 
-import pmtool
 from pmtool.errors import UsageError
 from pmtool.geometry.grid import Grid
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield
 from pmtool.images.image_file import write_image
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
 from pmtool.resampling import report, sidecar
 from pmtool.resampling.assembly import Stack, assemble, uncertainty
@@ -30,8 +29,10 @@ from pmtool.resampling.resumption import resumable
 from pmtool.resampling.segmentation import load_mask, resample_mask
 from pmtool.resampling.synthesis import Progress, missing_jobs, synthesise
 from pmtool.resampling.target import target_grid
-from pmtool.sampling.sampler import Plan, Sampler
+from pmtool.sampling.plan import Plan
+from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import write_bytes, write_json
+from pmtool.system.versions import own_version
 
 _log = logging.getLogger("pmtool")
 
@@ -176,11 +177,16 @@ def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Opti
     return volume
 
 
-def finish(run: Run, progress: Progress | None = None) -> sitk.Image:
-    """Generate what a run lacks, put its output together and write its files."""
+def finish(
+    run: Run, progress: Progress | None = None, remedy: str = "go on with --resume"
+) -> sitk.Image:
+    """Generate what a run lacks, put its output together and write its files.
+
+    ``remedy`` says how to go on after an interruption.
+    """
     if run.outputs is None:
         return _generate(run, progress)
-    with resumable(run) as journal:
+    with resumable(run, remedy) as journal:
         if journal is None:
             return load_volume(run.outputs.image, allow_uneven=True, allow_large=True).image
         run.stack = replace(run.stack, generated=journal)
@@ -249,11 +255,12 @@ def _key(
 ) -> dict[str, Any]:
     """Everything that decides the output's voxels."""
     return {
-        "version": pmtool.__version__,
+        "version": own_version(),
         "input": volume.digest(),
         "model": sampler.bundle.hash,
         "backend": sampler.backend,
         "precision": sampler.precision,
+        "pixels": sampler.pixels,
         "window": list(plan.window),
         "seed": options.seed,
         "mode": options.mode,

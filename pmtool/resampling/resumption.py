@@ -20,7 +20,7 @@ _log = logging.getLogger("pmtool")
 
 
 @contextmanager
-def resumable(run: Run) -> Iterator[Journal | None]:
+def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
     """The journal of a run, for this process alone; None where the run is complete.
 
     The journal stays if the run stops after its first slice; nothing stays of one that stops
@@ -31,6 +31,8 @@ def resumable(run: Run) -> Iterator[Journal | None]:
     run
         One with outputs. Files that exist are refused unless they may be replaced, or are the
         run's own from before it was killed.
+    remedy
+        How to go on after an interruption.
 
     Raises
     ------
@@ -59,9 +61,6 @@ def resumable(run: Run) -> Iterator[Journal | None]:
                 with suppress(OutputError):
                     journal.remove()
             else:
-                remedy = (
-                    "repeat the command to go on" if outputs.repeatable else "go on with --resume"
-                )
                 _log.warning("finished slices are kept in %s; %s", journal.folder, remedy)
             raise
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.resampling.options import MaskInterpolation
 from pmtool.resampling.shapes import labels_between
 

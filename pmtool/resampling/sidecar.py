@@ -11,7 +11,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pmtool
+from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.headers import voxel_files
 from pmtool.images.volume import Volume
@@ -19,18 +19,12 @@ from pmtool.models.bundle import file_hash
 from pmtool.resampling.options import Options, Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
-from pmtool.system.versions import package_version
+from pmtool.system.versions import own_version, package_version
 
 if TYPE_CHECKING:
     from pmtool.sampling.sampler import Sampler
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
-_ENGINES = {
-    "onnxruntime": ("onnxruntime", "onnxruntime-gpu"),
-    "torch": ("torch",),
-    "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
-}
-"""Packages by the first word of a backend's name; one of them is there."""
 _FILES, _EARLIER = "files", "earlier_files"
 
 
@@ -43,10 +37,10 @@ def content(
 ) -> dict[str, Any]:
     """How the output came about, down to each slice; plain JSON values."""
     bundle = sampler.bundle
-    packages = ("numpy", "SimpleITK", *_ENGINES.get(sampler.backend.partition("-")[0], ()))
+    packages = ("numpy", "SimpleITK", *DISTRIBUTIONS.get(sampler.backend, ()))
     libraries = {name: package_version(name) for name in packages}
     return {
-        "pmtool": pmtool.__version__,
+        "pmtool": own_version(),
         "notice": _DISCLAIMER,
         "versions": {
             "python": platform.python_version(),

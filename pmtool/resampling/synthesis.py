@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from pmtool.geometry.grid import parents
 from pmtool.resampling.assembly import Stack
-from pmtool.sampling.sampler import Plan, SlicePair
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.plan import Plan
 
 Progress = Callable[[float, int], None]
 """Is told of the slices done so far, a fraction, and of all that are to do."""

@@ -11,8 +11,8 @@ import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.grid import Grid, make_grid, reference_grid, spacing_along
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume, same_spacing
+from pmtool.loading import load_volume
 from pmtool.resampling.options import Options
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from pmtool.backends.protocol import Precision
-from pmtool.errors import UsageError
 from pmtool.pixels.mixture import Mode
 from pmtool.pixels.uniforms import check_seed
 from pmtool.sampling.windows import check_window
+from pmtool.system.checks import check_choice, check_positive
 from pmtool.system.limits import processors
 
 
@@ -65,15 +65,3 @@ class SamplerOptions:
             check_window(self.window)
         for name in ("batch", "threads", "memory"):
             check_positive(name, getattr(self, name))
-
-
-def check_choice(what: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise `UsageError` for a value that is none of the choices."""
-    if value not in choices:
-        raise UsageError(f"there is no {what} {value!r}; choose one of {', '.join(choices)}")
-
-
-def check_positive(what: str, value: int | None) -> None:
-    """Raise `UsageError` for a number that is given and below 1."""
-    if value is not None and value < 1:
-        raise UsageError(f"{what} must be positive, not {value}")

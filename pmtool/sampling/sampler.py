@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends import Backend
 from pmtool.backends.devices import CPU, free_gpu_memory
+from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import working_engines
 from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.layout import Layout
@@ -31,8 +31,6 @@ from pmtool.sampling.plan import (
 from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
 
-__all__ = ["Plan", "Sampler", "SlicePair"]
-
 Slice = NDArray[np.int16]
 
 
@@ -47,7 +45,7 @@ class Sampler:
 
     Attributes
     ----------
-    backend, device, precision
+    backend, device, precision, pixels
         That the options have led to; several devices are separated by commas.
 
     Raises
@@ -64,6 +62,7 @@ class Sampler:
         else:
             self.engine = next(engines)
         self.backend, self.precision = self.engine.backend, self.engine.precision
+        self.pixels = self.engine.pixels
         self.device = ",".join(self.engine.devices)
         self.bundle, self.options = bundle, options
         self.layout = Layout(bundle.hyperparameters)

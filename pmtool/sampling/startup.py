@@ -7,8 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pmtool.backends import Backend
 from pmtool.backends.devices import CPU
+from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import Engine
 from pmtool.errors import (
     MemoryBudgetError,

@@ -145,7 +145,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def names_in(folder: Path) -> list[str]:
     """What a folder for outputs holds, in order, if there is one; raises `OutputError`."""
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder: give another --out")
+        raise OutputError(f"{folder} is a file, not a folder: name another folder")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 

@@ -11,3 +11,8 @@ def package_version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def own_version() -> str:
+    """That of pmtool."""
+    return package_version("pmtool") or "0+unknown"  # run from a checkout that was never installed

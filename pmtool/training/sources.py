@@ -21,8 +21,8 @@ from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.image_file import image_stem, image_suffix
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.system.files import walk
 
 BODY_HU = -950

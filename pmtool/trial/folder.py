@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import pmtool
 from pmtool.errors import InputError, OutputError
 from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.scan import Slice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.system.files import write_json
+from pmtool.system.versions import own_version
 from pmtool.trial.design import Item, Plan
 
 TRIAL, IMAGES, SECRETS, DATABASE = "trial.json", "images", "secrets.json", "answers.sqlite"
@@ -74,7 +74,7 @@ class Trial:
         """Write all but the images, the plans last; raises `OutputError`."""
         write_secrets(self.folder)
         content = {
-            "pmtool": pmtool.__version__,
+            "pmtool": own_version(),
             "methods": self.methods,
             "slices": self.slices,
             "plans": self.plans,

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-import pmtool
 from pmtool.errors import OutputError
-from pmtool.evaluation.commands import CACHE, MethodOptions, check_distinct, chosen_methods
+from pmtool.evaluation.choice import MethodOptions, check_distinct, chosen_methods
+from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import Scan, Slice, load_thin
@@ -18,6 +18,7 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.files import make_folder, names_in, remove_leftovers
 from pmtool.system.stages import Tell
+from pmtool.system.versions import own_version
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
 
@@ -135,7 +136,7 @@ def _images(
 
 def _provenance(scans: Sequence[Scan], methods: Sequence[Method], seed: int) -> dict[str, object]:
     return {
-        "pmtool": pmtool.__version__,
+        "pmtool": own_version(),
         "seed": seed,
         "scans": [
             {"name": scan.name, "sha256_of_voxels_and_geometry": scan.digest} for scan in scans

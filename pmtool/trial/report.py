@@ -10,11 +10,11 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import pmtool
 from pmtool.errors import OutputError
 from pmtool.evaluation.tables import label
 from pmtool.system.files import check_report, make_folder, read_json, write_bytes, write_json
 from pmtool.system.tables import aligned
+from pmtool.system.versions import own_version
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial
@@ -135,7 +135,7 @@ class Report:
             for method, share in results.by_method.items()
         }
         return {
-            "pmtool": pmtool.__version__,
+            "pmtool": own_version(),
             "simulated": self.simulated,
             "verdict": self.verdict,
             "overall": _share_json(results.overall),

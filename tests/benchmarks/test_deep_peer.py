@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pmtool.cli.console import run_command
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.network.encoder import Encoder
 from pmtool.phantom.chest import chest_phantom
 

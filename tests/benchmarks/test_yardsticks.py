@@ -17,7 +17,7 @@ from torch import Tensor
 
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork

@@ -16,7 +16,7 @@ from pmtool.cohort.cases import Case, find_cases
 from pmtool.cohort.extent import Extent
 from pmtool.cohort.request import Request
 from pmtool.errors import InputError, UsageError
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 
 WriteDicom = Callable[..., list[Path]]
 EXTENT = Extent(slices=5, height=12, width=10, spacing=2.5)

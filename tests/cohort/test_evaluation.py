@@ -26,7 +26,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage")
 
 from pmtool.evaluation import commands
-from pmtool.evaluation.commands import EvaluationOptions, chosen_methods
+from pmtool.evaluation.choice import chosen_methods
+from pmtool.evaluation.commands import EvaluationOptions
 from pmtool.evaluation.methods import PIXELMINER, Sampled
 
 

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import InputError, MemoryBudgetError
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.system import limits
 
 Writer = Callable[..., list[Path]]

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 
 pydicom = pytest.importorskip("pydicom")
 

@@ -19,7 +19,7 @@ from pydicom.tag import Tag
 import pmtool
 from pmtool.dicom import attributes
 from pmtool.errors import InputError
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 Writer = Callable[..., list[Path]]

@@ -15,7 +15,7 @@ from pydicom import Dataset, uid
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.errors import GeometryError, InputError
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 
 ORDER = [3, 0, 4, 1, 2]
 """Of the slices in the file."""

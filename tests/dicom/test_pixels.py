@@ -18,7 +18,7 @@ from pydicom import uid
 
 from pmtool.dicom import decoder
 from pmtool.errors import ContentError, InputError
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 
 Writer = Callable[..., list[Path]]
 LOSSLESS_BY_DCMTK = {

@@ -20,8 +20,8 @@ from scipy.spatial.transform import Rotation
 
 from pmtool.dicom.geometry import image_planes, is_even
 from pmtool.errors import GeometryError, MemoryBudgetError
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 
 Writer = Callable[..., list[Path]]
 Change = Callable[[int, Dataset], None]

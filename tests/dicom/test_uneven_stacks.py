@@ -19,7 +19,7 @@ from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
 from pmtool.errors import GeometryError
 from pmtool.geometry.grid import GRIDS, GridName
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.resampling.segmentation import load_mask
 
 pytest.importorskip("pydicom")

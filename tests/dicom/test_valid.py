@@ -18,7 +18,7 @@ from pydicom import Dataset, dcmread
 from pydicom.uid import ExplicitVRLittleEndian, RTStructureSetStorage
 
 import pmtool
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")

@@ -18,7 +18,7 @@ from pmtool.evaluation.methods import (
     load_external,
 )
 from pmtool.evaluation.scan import Scan
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
 from pmtool.sampling.options import SamplerOptions

@@ -10,7 +10,7 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.evaluation.scan import dependent_slices, load_scan
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
 
 

@@ -86,7 +86,8 @@ def test_pixels_without_the_kernel(
     graph: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bundle = Bundle.load()
-    monkeypatch.setattr(backend, "pixels", "engine")
+    engine = "engine" if backend.name == "tensorrt" else None
+    monkeypatch.setattr(backend, "pixels", engine)
     expected = OnnxRuntimeBackend(bundle)
     (error,) = differences([graph], Layout(bundle.hyperparameters), expected, backend).values()
     assert error <= TOLERANCES[backend.precision]

@@ -32,7 +32,8 @@ from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.sampler import Sampler, SlicePair
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.sampler import Sampler
 
 TINY = Hyperparameters(channels=4, mixtures=2)
 GRAPHS = ["window", *(f"{kind}{d}" for kind in ("row", "known", *CHOOSERS) for d in (1, 2, 3))]

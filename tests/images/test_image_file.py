@@ -17,7 +17,7 @@ from pmtool.images.image_file import (
     read_image,
     write_image,
 )
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 
 SUFFIXES = [f".{f}" for f in FORMATS]
 

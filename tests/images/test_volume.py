@@ -4,8 +4,8 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import make_grid
-from pmtool.images.load import load_volume
 from pmtool.images.volume import plane_name, through_plane_axis
+from pmtool.loading import load_volume
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import make_grid
-from pmtool.images.load import load_volume
 from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
 from pmtool.resampling.options import MaskInterpolation
 from pmtool.resampling.segmentation import load_mask, resample_mask
 

@@ -7,7 +7,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.geometry.grid import make_grid
-from pmtool.images.load import load_volume
+from pmtool.loading import load_volume
 from pmtool.resampling.assembly import Stack
 from pmtool.resampling.journal import SliceKey
 from pmtool.resampling.synthesis import Job, Pairs, missing_jobs

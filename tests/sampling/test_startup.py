@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pmtool.backends import Backend, devices, selection
+from pmtool.backends import devices, selection
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.protocol import Arrays, Precision, Program
+from pmtool.backends.protocol import Arrays, Backend, Precision, Program
 from pmtool.backends.selection import Engine
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli

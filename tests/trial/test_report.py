@@ -50,7 +50,7 @@ class TestPrepare:
     @pytest.fixture
     def averages(self, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         """PixelMiner makes averages."""
-        monkeypatch.setattr("pmtool.evaluation.commands.Sampler", fake_sampler)
+        monkeypatch.setattr("pmtool.evaluation.choice.Sampler", fake_sampler)
         monkeypatch.setattr(fake_sampler, "bundle", Bundle.load(None), False)
         return fake_sampler
 

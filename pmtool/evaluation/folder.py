@@ -1,0 +1,16 @@
+"""The folder of a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pmtool.system.files import check_report
+
+FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
+CACHE = "cache"
+"""Folder within it of scores and of generated slices."""
+
+
+def check_folder(folder: Path) -> None:
+    """Raise `OutputError` for a folder that holds anything but an earlier report."""
+    check_report(folder, FILES, {CACHE})
