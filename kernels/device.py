@@ -196,6 +196,7 @@ class CudaMemory:
     def __init__(self, device: CudaDevice) -> None:
         self.device, self.driver = device, device.driver
         self._origins: DeviceArray | None = None  # must outlast the kernel that reads them
+        self._uploads: list[Floats] = []  # must outlast their copying
 
     def zeros(self, *shape: int) -> DeviceArray:
         """An array of zeros; raises `MemoryBudgetError`."""
@@ -221,6 +222,7 @@ class CudaMemory:
         content = np.ascontiguousarray(values, np.float32)
         with self.device.active():
             self.driver.memcpy_htod_async(target.pointer, content, self.device.stream)
+        self._uploads.append(content)
 
     def download(self, array: DeviceArray) -> Floats:
         """Copy to the host, once all that was started is done."""
@@ -248,6 +250,7 @@ class CudaMemory:
         """Until everything that was asked for is done."""
         with self.device.active():
             self.device.stream.synchronize()
+        self._uploads.clear()
 
 
 def _check_shapes(target: tuple[int, ...], source: tuple[int, ...]) -> None:

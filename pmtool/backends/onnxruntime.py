@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pmtool.backends.host import HostMemory
-from pmtool.backends.pixels import PixelLoop, ProcessorPixels
+from pmtool.backends.pixels import PixelLoop, processor_pixels
 from pmtool.backends.protocol import Array, Arrays, Precision, Program
 from pmtool.errors import (
     OUT_OF_MEMORY,
@@ -26,8 +25,6 @@ from pmtool.errors import (
 )
 from pmtool.graphs.names import is_pixel_graph
 from pmtool.models.bundle import Bundle
-
-_log = logging.getLogger("pmtool")
 
 
 class OnnxRuntimeBackend:
@@ -173,16 +170,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeBackend:
     """The bundle's graphs on the processor."""
-    from pmtool.kernels.processor import library
-
-    compiled = library()
-    if compiled is None:
-        _log.info(
-            "no compiled loop over pixels, which takes twice as long: install a C++ compiler and "
-            "then pmtool again"
-        )
-        return OnnxRuntimeBackend(bundle, threads)
-    return OnnxRuntimeBackend(bundle, threads, ProcessorPixels(compiled, bundle))
+    return OnnxRuntimeBackend(bundle, threads, processor_pixels(bundle))
 
 
 def _failure(error: Exception, what: str) -> PmtoolError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from ctypes import CDLL
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -11,6 +12,7 @@ from pmtool.models.bundle import Bundle
 if TYPE_CHECKING:
     from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 
+_log = logging.getLogger("pmtool")
 Pixels = Literal["kernel", "engine"]
 """Whether code of ours generates the pixels, or the engine that runs the other graphs."""
 
@@ -43,6 +45,20 @@ class ProcessorPixels:
         from pmtool.kernels.processor import PixelRowProgram
 
         return PixelRowProgram(self._library, self._matrices, graph, arrays)
+
+
+def processor_pixels(bundle: Bundle) -> ProcessorPixels | None:
+    """The compiled loop with a bundle's weights; None, which is told, where there is none."""
+    from pmtool.kernels.processor import library
+
+    compiled = library()
+    if compiled is not None:
+        return ProcessorPixels(compiled, bundle)
+    _log.info(
+        "no compiled loop over pixels, so that slices take twice as long: install a C++ compiler "
+        "and then pmtool again"
+    )
+    return None
 
 
 class PixelKernel:

@@ -61,12 +61,11 @@ class Engine(NamedTuple):
     @property
     def pixels(self) -> Pixels:
         """What generates pixels; another loop rounds otherwise, as another engine does."""
-        if self.backend == "torch":
-            return "engine"
+        if self.devices != (CPU,):
+            return "engine" if self.backend == "torch" else "kernel"
         from pmtool.kernels.processor import library
 
-        compiled = self.backend != "onnxruntime-cpu" or library() is not None
-        return "kernel" if compiled else "engine"
+        return "engine" if library() is None else "kernel"
 
     def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
         """The model on one of the devices; raises `UsageError` and `ModelError`."""

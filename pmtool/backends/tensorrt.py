@@ -16,6 +16,9 @@ from pmtool.models.bundle import Bundle
 from pmtool.system.extras import require
 
 PACKAGES = ("onnx", "onnxruntime", "pycuda")
+ALIGNMENT = 256
+"""Of an array's address, bytes, as TensorRT asks for it."""
+Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
 class TensorRTBackend:
@@ -63,12 +66,14 @@ class TensorRTBackend:
         return self._steps(graph, arrays)
 
     def _program(self, graph: str, arrays: Arrays) -> EngineProgram:
-        return EngineProgram(self._engine(graph), arrays, self.memory, self.scratch)
+        return EngineProgram(self._engine(graph), arrays)
 
     def _engine(self, graph: str) -> GraphEngine:
         if graph not in self._loaded:
             with self.memory.device.active():
-                self._loaded[graph] = GraphEngine.load(graph, self.engines, self.runtime)
+                self._loaded[graph] = GraphEngine.load(
+                    graph, self.engines, self.runtime, self.memory, self.scratch
+                )
         return self._loaded[graph]
 
     def _windows(self, arrays: Arrays) -> Program:
@@ -122,27 +127,40 @@ class Scratch:
             self.size = size
 
 
-@dataclass
 class GraphEngine:
-    """A loaded engine and the names of what it reads and writes."""
+    """A loaded engine and the names of what it reads and writes.
 
-    graph: str
-    engine: Any
-    engines: Any
+    Parameters
+    ----------
+    memory, scratch
+        Of the backend.
+    """
+
+    def __init__(
+        self, graph: str, engine: Any, engines: Any, memory: Any, scratch: Scratch
+    ) -> None:
+        self.graph, self.engine, self.engines = graph, engine, engines
+        self.memory, self.scratch = memory, scratch
+        self.inputs, self.outputs = self._names("INPUT"), self._names("OUTPUT")
+        self._contexts: dict[Shapes, EngineContext] = {}
 
     @classmethod
-    def load(cls, graph: str, engines: Any, runtime: Any) -> GraphEngine:
+    def load(
+        cls, graph: str, engines: Any, runtime: Any, memory: Any, scratch: Scratch
+    ) -> GraphEngine:
         """Raise `UsageError` or `MemoryBudgetError` if the GPU does not take it."""
+        engines.log.errors.clear()
         engine = runtime.deserialize_cuda_engine(engines.engine(graph))
         if engine is None:
             raise failure(engines, f"the engine {graph} cannot be loaded")
-        return cls(graph, engine, engines)
+        return cls(graph, engine, engines, memory, scratch)
 
-    def names(self, mode: str) -> list[str]:
-        """Of its tensors that are an ``INPUT`` or an ``OUTPUT``."""
-        wanted = getattr(self.engines.trt.TensorIOMode, mode)
-        names = (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors))
-        return [name for name in names if self.engine.get_tensor_mode(name) == wanted]
+    def context(self, shapes: Mapping[str, tuple[int, ...]]) -> EngineContext:
+        """The one for inputs of these shapes; TensorRT-RTX compiles kernels for each."""
+        key = tuple(sorted(shapes.items()))
+        if key not in self._contexts:
+            self._contexts[key] = EngineContext(self, shapes)
+        return self._contexts[key]
 
     def profile(self, shapes: Mapping[str, Sequence[int]]) -> int:
         """The first profile that takes inputs of these shapes; raises `MemoryBudgetError`."""
@@ -160,73 +178,113 @@ class GraphEngine:
         number = self.profile({"above": (1, *sizes)})
         return int(self.engine.get_tensor_profile_shape("above", number)[2][0])
 
+    def _names(self, mode: str) -> list[str]:
+        """Of its tensors that are an ``INPUT`` or an ``OUTPUT``."""
+        wanted = getattr(self.engines.trt.TensorIOMode, mode)
+        names = (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors))
+        return [name for name in names if self.engine.get_tensor_mode(name) == wanted]
+
     def _takes(self, name: str, shape: Sequence[int], number: int) -> bool:
         least, _, most = self.engine.get_tensor_profile_shape(name, number)
         return all(a <= size <= b for a, size, b in zip(least, shape, most, strict=True))
+
+
+class EngineContext:
+    """An engine made ready for inputs of certain shapes; programs use it in turn."""
+
+    def __init__(self, engine: GraphEngine, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.engine, self.stream = engine, engine.memory.device.stream.handle
+        engine.engines.log.errors.clear()
+        number = engine.profile(shapes)
+        strategy = engine.engines.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self.context = engine.engine.create_execution_context(strategy)
+        if self.context is None:
+            raise failure(engine.engines, f"the engine {engine.graph} cannot be started")
+        self._check(self.context.set_optimization_profile_async(number, self.stream))
+        for name, shape in shapes.items():
+            self._check(self.context.set_input_shape(name, shape))
+        engine.scratch.reserve(max(1, self.context.update_device_memory_size_for_shapes()))
+        self._user: EngineProgram | None = None
+        self._scratch: Array = None
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Of an output."""
+        return tuple(self.context.get_tensor_shape(name))
+
+    def run(self, program: EngineProgram) -> None:
+        """Start the engine on a program's arrays."""
+        if self._user is not program:
+            for name, array in program.placed.items():
+                self._check(self.context.set_tensor_address(name, address(array)))
+            self._user = program
+        scratch = self.engine.scratch
+        if self._scratch is not scratch.array:
+            self._scratch = scratch.array
+            self.context.set_device_memory(address(scratch.array), scratch.size)
+        self.engine.engines.log.errors.clear()
+        self._check(self.context.execute_async_v3(self.stream))
+
+    def _check(self, done: bool) -> None:
+        if not done:
+            raise failure(self.engine.engines, f"the engine {self.engine.graph} failed")
 
 
 class EngineProgram:
     """An engine bound to arrays.
 
     An engine may write an output before it has read all of an input. Where both share an array, the
-    output gets one of its own, and is copied when the engine is done.
+    output gets one of its own, and is copied when the engine is done. Arrays that do not lie where
+    TensorRT wants them are copied too.
+
+    Attributes
+    ----------
+    placed
+        The arrays that the engine reads and writes, by name.
     """
 
-    def __init__(self, engine: GraphEngine, arrays: Arrays, memory: Any, scratch: Scratch) -> None:
-        self.engine, self.memory, self.scratch = engine, memory, scratch
-        self.arrays = dict(arrays)  # their addresses alone would not keep them
-        self.scratch_array: Array = None
-        inputs, outputs = engine.names("INPUT"), engine.names("OUTPUT")
-        unknown = arrays.keys() - {*inputs, *outputs}
-        if unknown or not arrays.keys() >= set(inputs):
-            names = ", ".join(sorted(unknown or set(inputs) - arrays.keys()))
+    def __init__(self, engine: GraphEngine, arrays: Arrays) -> None:
+        self.engine, self.memory = engine, engine.memory
+        unknown = arrays.keys() - {*engine.inputs, *engine.outputs}
+        if unknown or not arrays.keys() >= set(engine.inputs):
+            names = ", ".join(sorted(unknown or set(engine.inputs) - arrays.keys()))
             raise ModelError(
                 f"the model's graph {engine.graph} is not ours ({names}): export it again"
             )
-        with memory.device.active():
-            self.context = self._context({name: arrays[name] for name in inputs})
-        self._place_outputs(arrays, inputs, outputs)
+        shapes = {name: tuple(arrays[name].shape) for name in engine.inputs}
+        with self.memory.device.active():
+            self.context = engine.context(shapes)
+        self.placed: dict[str, Array] = {}
+        self.before: list[tuple[Array, Array]] = []
+        self.after: list[tuple[Array, Array]] = []
+        for name in engine.inputs:
+            self._place_input(name, arrays[name])
+        read = {address(arrays[name]) for name in engine.inputs}
+        for name in engine.outputs:
+            self._place_output(name, arrays.get(name), read)
 
     def run(self) -> None:
         """See `Program.run`; raises `MemoryBudgetError` and `UsageError`."""
-        if self.scratch_array is not self.scratch.array:
-            self.scratch_array = self.scratch.array
-            self.context.set_device_memory(address(self.scratch_array), self.scratch.size)
+        for target, source in self.before:
+            self.memory.copy(target, source)
         with self.memory.device.active():
-            done = self.context.execute_async_v3(self.memory.device.stream.handle)
-        if not done:
-            raise failure(self.engine.engines, f"the engine {self.engine.graph} failed")
-        for target, source in self.copies:
+            self.context.run(self)
+        for target, source in self.after:
             self.memory.copy(target, source)
 
-    def _context(self, inputs: Arrays) -> Any:
-        engine, trt = self.engine, self.engine.engines.trt
-        number = engine.profile({name: array.shape for name, array in inputs.items()})
-        managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        context = engine.engine.create_execution_context(managed)
-        if context is None:
-            raise failure(engine.engines, f"the engine {engine.graph} cannot be started")
-        context.set_optimization_profile_async(number, self.memory.device.stream.handle)
-        for name, array in inputs.items():
-            context.set_input_shape(name, tuple(array.shape))
-            context.set_tensor_address(name, address(array))
-        self.scratch.reserve(context.update_device_memory_size_for_shapes())
-        return context
+    def _place_input(self, name: str, array: Array) -> None:
+        self.placed[name] = array
+        if address(array) % ALIGNMENT:
+            self.placed[name] = self.memory.zeros(*array.shape)
+            self.before.append((self.placed[name], array))
 
-    def _place_outputs(self, arrays: Arrays, inputs: list[str], outputs: list[str]) -> None:
-        """Give every output an array, those that nobody asks for too."""
-        read = {address(arrays[name]) for name in inputs}
-        self.copies: list[tuple[Array, Array]] = []
-        self.own: list[Array] = []
-        for name in outputs:
-            target = arrays.get(name)
-            if target is None or address(target) in read:
-                own = self.memory.zeros(*self.context.get_tensor_shape(name))
-                self.own.append(own)
-                if target is not None:
-                    self.copies.append((target, own))
-                target = own
-            self.context.set_tensor_address(name, address(target))
+    def _place_output(self, name: str, array: Array, read: set[int]) -> None:
+        """Also where nobody asks for it."""
+        if array is not None and address(array) not in read and not address(array) % ALIGNMENT:
+            self.placed[name] = array
+            return
+        self.placed[name] = self.memory.zeros(*self.context.shape(name))
+        if array is not None:
+            self.after.append((array, self.placed[name]))
 
 
 def failure(engines: Any, what: str) -> Exception:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.backends.devices import CPU
-from pmtool.backends.protocol import Arrays, Floats, Precision
+from pmtool.backends.pixels import PixelLoop, processor_pixels
+from pmtool.backends.protocol import Arrays, Floats, Precision, Program
 from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
+from pmtool.graphs.names import is_pixel_graph
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
@@ -34,14 +36,20 @@ class TorchBackend:
         ``cpu`` or ``cuda:N``.
     precision
         Of the factors of matrix products and convolutions.
+    pixels
+        What generates them on the processor, in float32, instead of PyTorch.
     """
 
     name = "torch"
 
     def __init__(
-        self, network: PixelMiner, device: str = "cpu", precision: Precision = "float32"
+        self,
+        network: PixelMiner,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        pixels: PixelLoop | None = None,
     ) -> None:
-        self.device, self.precision = device, precision
+        self.device, self.precision, self.pixels = device, precision, pixels
         self.keeps = device != CPU
         self.windows = 32 if self.keeps else 1
         self.memory = TorchMemory(torch.device(device))
@@ -56,8 +64,10 @@ class TorchBackend:
             else:
                 _lower_matrices(graph, getattr(torch, precision))
 
-    def bind(self, graph: str, arrays: Arrays) -> TorchProgram | CapturedProgram:
+    def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
+        if self.pixels is not None and is_pixel_graph(graph):
+            return self.pixels.bind(graph, {name: x.numpy() for name, x in arrays.items()})
         program = TorchProgram(self.graphs[graph], dict(arrays), self._context)
         if self.capturing is None or isinstance(program.graph, WindowGraph):
             return program
@@ -164,6 +174,7 @@ class Capturing:
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
+        self.first: torch.cuda.CUDAGraph | None = None  # a pool without any graph cannot be reused
         with torch.cuda.device(self.device):
             self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
@@ -175,6 +186,7 @@ class Capturing:
             torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"),
         ):
             work()
+        self.first = self.first or graph
         return graph
 
 
@@ -191,7 +203,7 @@ class CapturedProgram:
 
     def run(self) -> None:
         """See `Program.run`."""
-        with torch.cuda.device(self.capturing.device):
+        with torch.cuda.device(self.capturing.device), _shortages():
             if not self.warm:
                 self.program.run()
                 self.warm = True
@@ -215,9 +227,11 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:
     """The bundle's network on a device; raises `ModelError`."""
-    if device == CPU:
-        torch.set_num_threads(threads)
-    return TorchBackend(load_network(bundle), device, precision)
+    network = load_network(bundle)
+    if device != CPU:
+        return TorchBackend(network, device, precision)
+    torch.set_num_threads(threads)
+    return TorchBackend(network, device, precision, processor_pixels(bundle))
 
 
 class _Exact(nn.Module):

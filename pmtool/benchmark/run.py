@@ -16,7 +16,7 @@ from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
 from pmtool.benchmark.timing import free_cached_memory, torch_device
 from pmtool.benchmark.witness import Witness, call_witness
-from pmtool.errors import UsageError
+from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
 from pmtool.sampling.options import SamplerOptions
@@ -80,7 +80,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     if min(scene.truths[0].shape) < WINDOW:
         raise UsageError(f"{scene.name} has slices of fewer than {WINDOW} pixels")
     job = _Job(bundle, options, scene, tell)
-    main, more = _windows(job, first), _variants(job, others)
+    main, (more, failed) = _windows(job, first), _variants(job, others)
     runs = main | more
     tell("matrix products", 0)
     peaks, unknown = _peaks(runs.values())
@@ -105,7 +105,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         engines=witness.engines,
         quality=quality,
         scaling=_scaling(job, first) if options.scaling else None,
-        left_out=refused | unknown | unscored | witness.peers.left_out,
+        left_out=refused | failed | unknown | unscored | witness.peers.left_out,
     )
 
 
@@ -122,13 +122,18 @@ def _windows(job: _Job, variant: Variant) -> Runs:
     return runs
 
 
-def _variants(job: _Job, variants: Iterable[Variant]) -> Runs:
-    """Other variants by default."""
-    runs = {}
+def _variants(job: _Job, variants: Iterable[Variant]) -> tuple[Runs, dict[str, str]]:
+    """Other variants by default, and why some of them failed."""
+    runs, failed = {}, {}
     for variant in variants:
-        run = job.generate(variant, job.options.window, job.scene.pairs, f"cached, {variant}")
-        runs[f"cached, {max(run.plan.window)}, {variant}"] = run
-    return runs
+        label = f"cached, {variant}"
+        try:
+            run = job.generate(variant, job.options.window, job.scene.pairs, label)
+        except (UsageError, MemoryBudgetError) as error:
+            failed[str(variant)] = str(error)
+        else:
+            runs[f"cached, {max(run.plan.window)}, {variant}"] = run
+    return runs, failed
 
 
 def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:

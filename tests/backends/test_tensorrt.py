@@ -19,7 +19,7 @@ from pmtool.backends.devices import Gpu
 from pmtool.backends.host import HostMemory
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.protocol import Floats
-from pmtool.backends.tensorrt import EngineProgram, InTurn, TensorRTBackend
+from pmtool.backends.tensorrt import ALIGNMENT, EngineProgram, InTurn, TensorRTBackend
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
 from pmtool.export import accuracy
 from pmtool.export import engines as caching
@@ -43,6 +43,12 @@ class Memory(HostMemory):
     def __init__(self) -> None:
         self.depth = 0
         self.device = SimpleNamespace(stream=SimpleNamespace(handle=STREAM), active=self.active)
+
+    def zeros(self, *shape: int) -> Floats:
+        """As a GPU's memory begins, at an address that is aligned."""
+        whole = super().zeros(math.prod(shape) + ALIGNMENT // 4)
+        skipped = -whole.ctypes.data % ALIGNMENT // 4
+        return whole[skipped : skipped + math.prod(shape)].reshape(shape)
 
     @contextmanager
     def active(self) -> Iterator[None]:
@@ -70,20 +76,23 @@ class FakeContext:
         self.addresses: dict[str, int] = {}
         self.profile, self.scratch = -1, 0
 
-    def set_optimization_profile_async(self, number: int, stream: int) -> None:
+    def set_optimization_profile_async(self, number: int, stream: int) -> bool:
         assert stream == STREAM
         self.profile = number
+        return True
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> None:
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         least, _, most = self.engine.get_tensor_profile_shape(name, self.profile)
         assert all(a <= n <= b for a, n, b in zip(least, shape, most, strict=True))
         self.shapes[name] = shape
+        return True
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.engine.output_shapes(self.shapes)[name]
 
-    def set_tensor_address(self, name: str, address: int) -> None:
+    def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
+        return address % ALIGNMENT == 0
 
     def update_device_memory_size_for_shapes(self) -> int:
         return 100 * sum(math.prod(shape) for shape in self.shapes.values())
@@ -158,7 +167,10 @@ class FakeTensorRT(ModuleType):
         self.Runtime = lambda log: SimpleNamespace(deserialize_cuda_engine=self.deserialize)
 
     def deserialize(self, content: bytes) -> FakeEngine | None:
-        return None if content == b"damaged" else FakeEngine(content, self)
+        if content == b"damaged":
+            self.log.errors.append("incompatible\ndevice")
+            return None
+        return FakeEngine(content, self)
 
     @staticmethod
     def build(trt: Any, name: str, model: Any, profiles: Any, **options: Any) -> Build:
@@ -250,8 +262,26 @@ def test_programs_share_scratch_that_grows(backend: TensorRTBackend) -> None:
     assert isinstance(large, EngineProgram)
     for program in (small, large, small):
         program.run()
-    assert small.context.scratch == large.context.scratch
-    assert small.scratch_array is backend.scratch.array
+    found = [program.context.context.scratch for program in (small, large)]
+    assert found == 2 * [backend.scratch.array.ctypes.data]
+
+
+def test_programs_of_the_same_shapes_share_what_is_dear_to_make(backend: TensorRTBackend) -> None:
+    """Each of them runs on its own arrays, in whatever order."""
+    buffers = [Buffers(backend.memory, LAYOUT, 64, 64, 3) for _ in range(3)]
+    rng = np.random.default_rng(0)
+    shares = rng.normal(0, 0.3, (2, *buffers[0].rows["shares0"].shape))
+    programs = [backend.bind("row1", x.row(1)) for x in buffers[:2]]
+    contexts = {id(program.context) for program in programs if isinstance(program, EngineProgram)}
+    assert len(contexts) == 1
+    for number in (0, 1, 0):
+        for x in (buffers[number], buffers[2]):
+            x.reset()
+            x.rows["shares0"][:] = shares[number]
+        programs[number].run()
+        OnnxRuntimeBackend(backend.engines.bundle).bind("row1", buffers[2].row(1)).run()
+        found, expected = (x.rows["h_shares0"] for x in (buffers[number], buffers[2]))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(("width", "lanes"), [(64, 21), (256, 6), (516, 1)])
@@ -280,10 +310,10 @@ def test_the_gpu_runs_out_of_memory(
 
 
 def test_an_engine_that_cannot_be_loaded(
-    backend: TensorRTBackend, trt: FakeTensorRT, monkeypatch: pytest.MonkeyPatch
+    backend: TensorRTBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(caching, "build_engine", lambda *_, **__: Build(b"damaged", b""))
-    trt.log.errors.append("incompatible\ndevice")
+    backend.engines.log.errors.append("out of memory, some time ago")
     with pytest.raises(UsageError, match=r"row1 cannot be loaded \(incompatible device\); use an"):
         backend.bind("row1", Buffers(backend.memory, LAYOUT, 64, 64, 1).row(1))
 

@@ -10,6 +10,7 @@ import torch
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.torch import CapturedProgram, TorchBackend
+from pmtool.export.accuracy import TOLERANCES
 from pmtool.export.check import graph_arrays, graph_errors
 from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
@@ -135,7 +136,7 @@ def test_graphs_run_where_their_inputs_are(network: PixelMiner) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_graphs_on_a_gpu(network: PixelMiner) -> None:
     backend = TorchBackend(network, "cuda:0")
-    assert max(graph_errors(network, backend).values()) < 1e-4
+    assert max(graph_errors(network, backend).values()) < TOLERANCES["float32"]
 
 
 @pytest.mark.gpu

@@ -74,10 +74,7 @@ def backend(name: str, request: pytest.FixtureRequest) -> Backend:
 @pytest.mark.gpu
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_a_gpu_computes_the_same(graph: str, backend: Backend) -> None:
-    bundle = Bundle.load()
-    expected = OnnxRuntimeBackend(bundle)
-    (error,) = differences([graph], Layout(bundle.hyperparameters), expected, backend).values()
-    assert error <= TOLERANCES[backend.precision]
+    assert difference(graph, backend) <= TOLERANCES[backend.precision]
 
 
 @pytest.mark.gpu
@@ -85,9 +82,19 @@ def test_a_gpu_computes_the_same(graph: str, backend: Backend) -> None:
 def test_pixels_without_the_kernel(
     graph: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = Bundle.load()
     engine = "engine" if backend.name == "tensorrt" else None
     monkeypatch.setattr(backend, "pixels", engine)
+    assert difference(graph, backend) <= TOLERANCES[backend.precision]
+
+
+def difference(graph: str, backend: Backend) -> float:
+    """From ONNX Runtime on the processor; skips graphs that a GPU's engine does not have."""
+    bundle = Bundle.load()
     expected = OnnxRuntimeBackend(bundle)
-    (error,) = differences([graph], Layout(bundle.hyperparameters), expected, backend).values()
-    assert error <= TOLERANCES[backend.precision]
+    try:
+        errors = differences([graph], Layout(bundle.hyperparameters), expected, backend)
+    except UsageError as error:
+        if "cannot run the graph" not in str(error):
+            raise
+        pytest.skip(str(error))
+    return errors[graph]
