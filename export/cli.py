@@ -1,4 +1,4 @@
-"""``pmtool export``: options to a bundle, to engines or to both."""
+"""``pmtool export``: from command-line options to a bundle, engines or both."""
 
 from __future__ import annotations
 
@@ -15,33 +15,42 @@ from pmtool.export.profiles import LEAST_WINDOWS
 
 
 @click.command()
-@click.option("--checkpoint", type=PATH, help="Of pmtool's training, to make a bundle of.")
-@click.option("--out", "folder", type=PATH, help="Folder of the bundle.")
-@click.option("--name", help="Of the model.  [default: the folder's]")
-@click.option("--trained-on", help="The data.  [default: the number of the run's scans]")
-@click.option("--licence", default="unknown", show_default=True, help="Of the weights.")
+@click.option("--checkpoint", type=PATH, help="Training checkpoint to export.")
+@click.option("--out", "folder", type=PATH, help="Folder for the model bundle.")
+@click.option("--name", help="Name of the model.  [default: the name of the folder]")
+@click.option(
+    "--trained-on",
+    help="Description of the training data.  [default: the number of scans in the run]",
+)
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the weights.")
 @click.option(
     "--spacing",
     type=float,
     nargs=2,
     metavar="LOW HIGH",
-    help="Of a new slice to its neighbours in training, mm.  [default: the run's]",
+    help="Shortest and longest distance in mm between a target slice and its neighbours in "
+    "training.  [default: those of the run]",
 )
-@click.option("--tensorrt", is_flag=True, help="Build engines for the GPU of this machine.")
-@click.option("--model", type=PATH, help="Bundle to build them of.  [default: the built-in one]")
+@click.option(
+    "--tensorrt", is_flag=True, help="Build TensorRT engines for the GPU of this machine."
+)
+@click.option(
+    "--model", type=PATH, help="Model bundle to build engines for.  [default: the built-in one]"
+)
 @click.option(
     "--precision",
     type=click.Choice(["float32", "float16", "bfloat16"]),
     default="bfloat16",
     show_default=True,
-    help="Of the engines' matrix products and convolutions.",
+    help="Precision of the engines' matrix products and convolutions.",
 )
 @click.option(
     "--max-windows",
     type=click.IntRange(LEAST_WINDOWS),
-    help="Of 64 pixels, that the engines take at once.  [default: as those built before, or 4096]",
+    help="Largest number of 64-pixel windows an engine takes at once.  [default: that of existing "
+    "engines, or 4096]",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a bundle in the folder.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle in --out.")
 @debug_option
 def export(
     checkpoint: Path | None,
@@ -53,11 +62,12 @@ def export(
     max_windows: int | None,
     **description: Any,
 ) -> None:
-    """Make a model bundle of a training checkpoint, or TensorRT engines of a bundle.
+    """Export a model bundle, or build TensorRT engines.
 
-    Prints how far every graph differs from PyTorch, and every engine from ONNX Runtime; a
-    difference that matters is an error. Engines are for this machine alone; they are kept, and
-    built again when the model, the GPU, its driver or TensorRT change.
+    Makes a bundle from a training checkpoint, or TensorRT engines from a bundle.
+    Prints how far every graph differs from PyTorch and every engine from ONNX Runtime; too large a
+    difference is an error. Engines work on this machine only; they are cached, and rebuilt when
+    the model, the GPU, its driver or TensorRT changes.
 
     Examples: pmtool export --checkpoint run/checkpoint.pt --out model; pmtool export --tensorrt
     """
@@ -76,7 +86,7 @@ def export(
 
 
 def _given(ctx: click.Context) -> set[str]:
-    """Names of the options that stand on the command line, without dashes."""
+    """Names, without dashes, of the options given on the command line."""
     return {
         param.opts[0].lstrip("-")
         for param in ctx.command.params

@@ -1,4 +1,4 @@
-"""``pmtool bench``: options to a benchmark and its files."""
+"""``pmtool bench``: from command-line options to a benchmark and its files."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pmtool.cli.types import PATH
 
 
 @click.command()
-@click.option("--json", "json_", type=PATH, help="Write the figures as JSON.")
-@click.option("--page", type=PATH, help="Write what is printed, in Markdown.")
-@click.option("--picture", type=PATH, help="Write a PNG of the times.")
+@click.option("--json", "json_", type=PATH, help="Write the figures to this file as JSON.")
+@click.option("--page", type=PATH, help="Write the printed report to this file as Markdown.")
+@click.option("--picture", type=PATH, help="Write a plot of the times to this file as PNG.")
 @model_option
 @device_option
 @click.option(
@@ -23,41 +23,59 @@ from pmtool.cli.types import PATH
     "backends",
     metavar="NAME",
     multiple=True,
-    help="torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu; repeat it to compare.  [default: "
-    "the first that works]",
+    help="Backend: torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu; repeat to compare several."
+    "  [default: the first that works]",
 )
 @click.option(
     "--precision",
     "precisions",
     metavar="TYPE",
     multiple=True,
-    help="float32, float16 or bfloat16, of the products; repeat it to compare.  [default: the "
-    "backend's]",
+    help="Precision of matrix products: float32, float16 or bfloat16; repeat to compare several.  "
+    "[default: the backend's]",
 )
 @click.option(
     "--batch",
     "batches",
     type=click.IntRange(1),
     multiple=True,
-    help="Windows at once; repeat it to compare.",
+    help="Windows to generate at once; repeat to compare several.",
 )
 @window_option
-@click.option("--threads", type=click.IntRange(1), help="Of the processor.")
-@click.option("--size", type=int, default=512, show_default=True, help="Pixels of the phantom.")
-@click.option("--pairs", type=int, default=8, show_default=True, help="Slices to generate.")
-@click.option("--input", "source", type=PATH, help="A thin scan to use instead of the phantom.")
+@click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use.")
+@click.option(
+    "--size",
+    type=int,
+    default=512,
+    show_default=True,
+    help="Height and width of the phantom's slices in pixels.",
+)
+@click.option(
+    "--pairs", type=int, default=8, show_default=True, help="Number of slices to generate."
+)
+@click.option("--input", "source", type=PATH, help="Thin-slice scan to use instead of the phantom.")
 @click.option(
     "--passes",
     type=int,
     default=2048,
     show_default=True,
-    help="Of the naive sampler that are really run, 64 to 4096, in whole rows of 64.",
+    help="Forward passes of the naive sampler to run: 64 to 4096, in whole rows of 64.",
 )
-@click.option("--peers", is_flag=True, help="Time other samplers in PyTorch too.")
-@click.option("--scaling", is_flag=True, help="Time scans of 1 to 150 pairs, 128 to 1024 pixels.")
-@click.option("--budget", type=float, default=300, show_default=True, help="Of --scaling, seconds.")
-@click.option("--overwrite", is_flag=True, help="Replace files.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("--peers", is_flag=True, help="Also time other samplers in PyTorch.")
+@click.option(
+    "--scaling",
+    is_flag=True,
+    help="Also time scans of 1 to 150 slice pairs and 128 to 1024 pixels.",
+)
+@click.option(
+    "--budget",
+    type=float,
+    default=300,
+    show_default=True,
+    help="Time limit for --scaling in seconds.",
+)
+@click.option("--overwrite", is_flag=True, help="Replace existing files.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
 @debug_option
 def bench(
     json_: Path | None,
@@ -67,11 +85,11 @@ def bench(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Measure the cached sampler against the naive one, on this machine.
+    """Benchmark the cached sampler against the naive one.
 
-    Drops every second slice and generates it again. The naive sampler's time is extrapolated from
-    passes that were really run. Of several backends, precisions and batches the first is the one
-    that the speed-up is told of.
+    Drops every second slice and generates it again on this machine. The time of the naive sampler
+    is extrapolated from the forward passes that were run. If several backends, precisions or
+    batches are given, the speed-up is that of the first.
 
     Example: pmtool bench --backend torch --precision float32 --precision bfloat16
     """

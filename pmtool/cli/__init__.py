@@ -1,1 +1,1 @@
-"""The command line: options, types, the console; every command is its own folder's `cli` module."""
+"""The command line: options, types and console; each command is the `cli` module of its folder."""

@@ -1,4 +1,4 @@
-"""How a command talks: its log, its warnings, its progress and its errors, all on stderr."""
+"""Output of a command to standard error: log, warnings, progress and errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pmtool.system.units import duration
 
 INTERRUPTED = 130
 LINE_SECONDS = 60.0
-"""Between two lines on progress, where there is no terminal."""
+"""Time between two progress lines when there is no terminal."""
 
 
 def run_command(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code; what goes wrong is told in one sentence."""
+    """Run a command and return its exit code; an error is reported in one sentence."""
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_standard_streams()
     try:
@@ -50,19 +50,19 @@ def run_command(command: click.Command, arguments: list[str] | None = None) -> i
 
 
 def say(text: str = "", nl: bool = True) -> None:
-    """Tell something on standard error; a reader that is gone must not end the work."""
+    """Print to standard error; a closed pipe must not end the work."""
     with suppress(OSError):
         click.echo(text, err=True, nl=nl)
 
 
 def say_anew(text: str) -> None:
-    """Put a text in place of the terminal's last line."""
+    """Replace the last line of the terminal with a text."""
     say(f"\r\033[K{text}", nl=False)
 
 
 @contextmanager
 def narration(quiet: bool, verbose: bool) -> Iterator[None]:
-    """Show the package's log and warnings."""
+    """Show the log and the warnings of the package."""
     logger = logging.getLogger("pmtool")
     handler = _EchoHandler(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.addHandler(handler)
@@ -78,7 +78,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
-    """A bar with the time left, where standard error is a terminal; else a line now and then."""
+    """Progress bar with the time left on a terminal; elsewhere a line now and then."""
     if quiet:
         yield None
         return
@@ -89,7 +89,7 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
         bars: list[Any] = []
 
         def tell(done: float, total: int) -> None:
-            if not bars:  # not before the plan has been told
+            if not bars:  # not before the plan has been printed
                 bar = click.progressbar(length=1000, label="generating", file=cast(TextIO, _Told()))
                 bars.append(stack.enter_context(bar))
             bars[0].update(max(int(1000 * done / max(total, 1)) - bars[0].pos, 0))
@@ -99,12 +99,12 @@ def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
 
 @contextmanager
 def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
-    """A line below the log that is written anew, where standard error is a terminal."""
+    """Status line below the log that is overwritten in place; shown only on a terminal."""
     if quiet or not sys.stderr.isatty():
         yield lambda status: None
         return
     logger, eraser = logging.getLogger("pmtool"), _Eraser()
-    logger.addHandler(eraser)  # before that of the narration
+    logger.addHandler(eraser)  # runs before the handler of `narration`
     try:
         yield lambda status: say_anew(str(status))
     finally:
@@ -114,7 +114,7 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
 
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
-    """Tell what is under way, a line each; how much of it is done where stderr is a terminal."""
+    """Print a line for every stage; on a terminal, also the share of it that is done."""
     live, told = sys.stderr.isatty(), ""
 
     def tell(label: str, share: float) -> None:
@@ -135,7 +135,7 @@ def stages(quiet: bool) -> Iterator[Tell]:
 
 
 class _Lines:
-    """Tells of slices that are done, and of the time left, once a minute."""
+    """Prints the number of finished slices and the time left once a minute."""
 
     def __init__(self) -> None:
         self.began = self.told = time.monotonic()
@@ -143,7 +143,7 @@ class _Lines:
 
     def __call__(self, done: float, total: int) -> None:
         now = time.monotonic()
-        if self.first is None:  # with what an earlier run has done
+        if self.first is None:  # includes what an earlier run did
             self.first = done
         if now - self.told >= LINE_SECONDS and done > self.first:
             left = (now - self.began) * (total - done) / (done - self.first)
@@ -152,20 +152,20 @@ class _Lines:
 
 
 class _Told:
-    """What `say` writes to, as the file that click asks for."""
+    """The file that click writes to; it passes everything on to `say`."""
 
     def write(self, text: str) -> None:
         say(text, nl=False)
 
     def flush(self) -> None:
-        """Done by `say`."""
+        """Do nothing: `say` flushes."""
 
     def isatty(self) -> bool:
         return sys.stderr.isatty()
 
 
 class _EchoHandler(logging.Handler):
-    """Writes records to whatever standard error is at the time."""
+    """Writes records to the standard error stream of the moment."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -173,16 +173,16 @@ class _EchoHandler(logging.Handler):
 
 
 class _Eraser(logging.Handler):
-    """Clears the line before others write theirs."""
+    """Clears the status line before other handlers write."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Whatever the record is."""
+        """Clear the line, whatever the record."""
         say_anew("")
 
 
 @contextmanager
 def _termination_as_interrupt() -> Iterator[None]:
-    """A polite kill ends a run as Ctrl-C does."""
+    """Let SIGTERM end a run as Ctrl-C does."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -195,7 +195,7 @@ def _termination_as_interrupt() -> Iterator[None]:
 
 
 def _open_standard_streams() -> None:
-    """Lend closed ones to nothing, lest files be opened in their places."""
+    """Open closed streams on the null device, lest other files take their descriptors."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -203,4 +203,4 @@ def _open_standard_streams() -> None:
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names may not be valid text

@@ -1,4 +1,4 @@
-"""The ``pmtool`` command: its subcommands, each from the folder of what it does."""
+"""The ``pmtool`` command, which collects the subcommands from their folders."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from pmtool.system.versions import own_version
 from pmtool.training.cli import train
 from pmtool.trial.cli import trial
 
-_EPILOG = """\b
-Exit codes: 0 done; 1 anything not named here; 2 a request that cannot be met; 3 an input or model
-that cannot be read; 4 geometry; 5 content that is not CT; 6 an output that cannot be written; 7
-out of memory; 8 some cases of a batch failed; 130 interrupted (Ctrl-C or SIGTERM).
+_EPILOG = """
+Exit codes: 0 success; 1 any other error; 2 usage error or a request that cannot be met; 3 an input
+or model that cannot be read; 4 unsuitable geometry; 5 content that is not CT; 6 an output that
+cannot be written; 7 out of memory; 8 some cases of a batch failed; 130 interrupted (Ctrl-C or
+SIGTERM).
 
 Not a medical device; for research use.
 """
@@ -31,21 +32,21 @@ Not a medical device; for research use.
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version=own_version(), prog_name="pmtool")
 def cli() -> None:
-    """Texture-accurate slice interpolation of CT with PixelMiner.
+    """Texture-accurate CT slice interpolation with PixelMiner.
 
     Not a medical device; for research use.
     """
 
 
 def main() -> None:
-    """The ``pmtool`` command."""
+    """Run the ``pmtool`` command and exit with its code."""
     code = run_command(cli)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rest is tidying up
     sys.exit(code)
 
 
 def _end_help(command: click.Command) -> None:
-    """Let the help of a command, and of those below it, end with `_EPILOG`."""
+    """Append `_EPILOG` to the help of a command and of its subcommands."""
     command.epilog = _EPILOG
     if isinstance(command, click.Group):
         for below in command.commands.values():

@@ -1,4 +1,4 @@
-"""How the command line reads its less usual values: callbacks for click's options."""
+"""Parsing of the command line's less usual values: types and callbacks for click options."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 
 class _Path(click.Path):
-    """A path; one that is empty, as of an unset variable, is not the working folder."""
+    """A path; an empty one, as from an unset variable, is refused, not the working folder."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -20,7 +20,7 @@ class _Path(click.Path):
 
 PATH = _Path(path_type=Path)
 SLASHED = _Path()
-"""A string: a slash at its end tells."""
+"""A path as a string, since a slash at its end means a folder."""
 FORMAT = click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"])
 MODE = click.Choice(["sample", "median", "mean"])
 MASK_INTERPOLATION = click.Choice(["nearest", "linear", "shape"])
@@ -28,7 +28,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
 def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
-    """Bytes, like ``4G`` or ``512M``."""
+    """Parse a size such as ``4G`` or ``512M`` into bytes."""
     if value is None:
         return None
     match = re.fullmatch(r"([0-9]*\.?[0-9]+)([KMGT]?)(?:i?B)?", value, re.IGNORECASE)
@@ -40,7 +40,7 @@ def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int |
 def window(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> int | Literal["full"] | None:
-    """Pixels, or ``full``."""
+    """Parse a window width: a number of pixels, or ``full``."""
     if value is None:
         return None
     if value == "full":
@@ -51,7 +51,7 @@ def window(
 
 
 def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
-    """Some of the default's names, joined by commas, each once."""
+    """Parse a comma-separated subset of the default's names, without duplicates."""
     known = str(param.default).split(",")
     found = tuple(name.strip() for name in value.split(",") if name.strip())
     unknown = [name for name in found if name not in known]
@@ -63,7 +63,7 @@ def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, 
 def named_files(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> tuple[tuple[str, Path], ...]:
-    """Pairs of names and files, like ``NAME=FILE``."""
+    """Parse pairs of names and files given as ``NAME=FILE``."""
     pairs = [value.partition("=") for value in values]
     for value, (name, _, file) in zip(values, pairs, strict=True):
         if not name or not file or "/" in name:
@@ -74,7 +74,7 @@ def named_files(
 def spacing(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[float, ...] | None:
-    """One number or several, joined by commas."""
+    """Parse one number or several, separated by commas."""
     if value is None:
         return None
     numbers = [to_number(part) for part in value.split(",")]
@@ -88,7 +88,7 @@ class SpacingCommand(click.Command):
     """A command whose ``--spacing`` takes one number or three, as in ``--spacing 0 0 1.25``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join three numbers after ``--spacing`` by commas, unless they are names of folders."""
+        """Join three numbers after ``--spacing`` with commas, unless they are folder names."""
         joined = args
         if "--spacing" in args:
             at = args.index("--spacing") + 1
@@ -105,7 +105,7 @@ class SpacingCommand(click.Command):
 
 
 def to_number(text: str) -> float | None:
-    """A number, if it is one."""
+    """Convert text to a number; None if it is not one."""
     try:
         return float(text)
     except ValueError:

@@ -1,4 +1,4 @@
-"""``pmtool cohort``: options to a request; the work is done elsewhere."""
+"""``pmtool cohort``: from command-line options to a request; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -16,18 +16,24 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 @click.argument("source", metavar="IN", type=PATH)
 @click.argument("folder", metavar="OUT", type=PATH)
 @resampling_options
-@click.option("--samples", type=int, default=1, help="Of every slice; more give an uncertainty.")
+@click.option(
+    "--samples",
+    type=int,
+    default=1,
+    help="Samples to draw per slice; more than 1 also writes their standard deviation.",
+)
 @click.option(
     "--format",
     "file_format",
     type=FORMAT,
-    help="Of the outputs.  [default: the scan's; NRRD for DICOM]",
+    help="Format of the outputs.  [default: that of the scan; NRRD for DICOM]",
 )
 @click.option(
     "--name",
     "template",
     metavar="TEMPLATE",
-    help="Of the outputs, like {folder}/{stem}-fine; also {series}, {number}, a table's columns.",
+    help="Template for output names, such as {folder}/{stem}-fine; also takes {series}, {number} "
+    "and the columns of a table.",
 )
 @click.option(
     "--seg-interpolation",
@@ -35,28 +41,39 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
     type=MASK_INTERPOLATION,
     default="nearest",
     show_default=True,
-    help="Of the table's masks; see pmtool resample.",
+    help="Interpolation of the table's masks, as in pmtool resample.",
 )
-@click.option("--preview", is_flag=True, help="A PNG of every case: before and after.")
-@click.option("--statistics", is_flag=True, help="JSON of every case's slices: mean and noise.")
-@click.option("--evaluate", is_flag=True, help="Run pmtool evaluate on every case too.")
-@click.option("--evaluate-slices", type=click.IntRange(1), help="Of a case.  [default: all]")
+@click.option("--preview", is_flag=True, help="Write a before-and-after PNG of every case.")
+@click.option(
+    "--statistics", is_flag=True, help="Write the mean and noise of every slice of a case as JSON."
+)
+@click.option("--evaluate", is_flag=True, help="Also run pmtool evaluate on every case.")
+@click.option(
+    "--evaluate-slices",
+    type=click.IntRange(1),
+    help="Slices per case for --evaluate.  [default: all]",
+)
 @click.option(
     "--skip-existing/--no-skip-existing",
     default=True,
     show_default=True,
-    help="Keep what was made of the same input by the same model and options.",
+    help="Keep outputs made from the same input with the same model and options.",
 )
-@click.option("--scheduler", metavar="ADDRESS", help="Of a Dask cluster that runs already.")
+@click.option("--scheduler", metavar="ADDRESS", help="Address of a running Dask scheduler to use.")
 @click.option(
     "--workers",
     type=click.IntRange(0),
-    help="Processes here; 0 for this very one.  [default: by cores, memory and GPUs]",
+    help="Worker processes on this machine; 0 works in the calling process.  [default: by cores, "
+    "memory and GPUs]",
 )
-@click.option("--dry-run", is_flag=True, help="Tell what would be done, with sizes and hours.")
-@click.option("--log-json", type=PATH, help="Append the log to a file, a JSON object a line.")
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell more.")
+@click.option(
+    "--dry-run", is_flag=True, help="Show what would be done, with sizes and hours, and stop."
+)
+@click.option(
+    "--log-json", type=PATH, help="Append the log to this file, one JSON object per line."
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Show more details.")
 @debug_option
 def cohort(
     source: Path,
@@ -71,12 +88,12 @@ def cohort(
     verbose: bool,
     **asked: Any,
 ) -> None:
-    """Resample all CTs of IN into the folder OUT.
+    """Resample every CT in IN into the folder OUT.
 
-    IN is a folder, searched with its subfolders for NRRD, NIfTI, MetaImage and DICOM series; or a
-    CSV table with a column path, and optionally series_uid, mask and others for --name. What is
-    finished is kept: repeat the command after an interruption, or with more scans. OUT/summary.csv
-    and OUT/summary.json tell what became of every case.
+    IN is a folder, which is searched with its subfolders for NRRD, NIfTI and MetaImage files and
+    DICOM series; or a CSV table with a column path and optionally series_uid, mask and others for
+    use in --name. Finished work is kept: repeat the command after an interruption, or with more
+    scans. OUT/summary.csv and OUT/summary.json list the outcome of every case.
 
     Example: pmtool cohort --spacing 1.25 scans fine
     """

@@ -1,4 +1,4 @@
-"""``pmtool evaluate`` and ``pmtool compare``: options to a report."""
+"""``pmtool evaluate`` and ``pmtool compare``: from command-line options to a report."""
 
 from __future__ import annotations
 
@@ -15,16 +15,27 @@ from pmtool.cli.types import PATH
 
 @click.command()
 @click.argument("scans", metavar="SCAN...", type=PATH, nargs=-1, required=True)
-@click.option("--out", "folder", type=PATH, required=True, help="Folder of the report.")
+@click.option("--out", "folder", type=PATH, required=True, help="Folder for the report.")
 @click.option(
     "--methods",
     metavar="NAME,NAME...",
     callback=types.names,
     default="linear,nearest,bspline,windowed_sinc,pixelminer",
     show_default=True,
+    help="Methods to evaluate, separated by commas.",
 )
-@click.option("--mask", "masks", type=PATH, multiple=True, help="Own region instead of lungs.")
-@click.option("--slices", type=click.IntRange(1), help="Of each scan, at random.  [default: all]")
+@click.option(
+    "--mask",
+    "masks",
+    type=PATH,
+    multiple=True,
+    help="Region for texture instead of the lungs; repeat for every scan, in order.",
+)
+@click.option(
+    "--slices",
+    type=click.IntRange(1),
+    help="Slices to score in each scan, drawn at random.  [default: all]",
+)
 @click.option(
     "--mode",
     "modes",
@@ -32,18 +43,23 @@ from pmtool.cli.types import PATH
     default=["sample"],
     show_default=True,
     multiple=True,
-    help="Of PixelMiner; each is a method.",
+    help="How PixelMiner chooses pixels; repeat to evaluate several modes as methods.",
 )
 @method_options
-@click.option("--workers", type=click.IntRange(1), help="Processes that score.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes to use for scoring.  [default: one per CPU]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
 @debug_option
 def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any) -> None:
-    """Measure slice interpolation on thin SCANs, as the PixelMiner paper does.
+    """Evaluate slice interpolation on thin-slice SCANs.
 
-    Drops every second slice, makes it again by every method, and scores edges, texture, noise and
-    pixels. Prints the tables and writes report.html, report.json and slices.csv. What was scored
-    is kept in the folder: a further method or more slices cost only themselves.
+    Follows the PixelMiner paper: drops every second slice, regenerates it with every method, and
+    scores edges, texture, noise and pixels. Prints the tables and writes report.html, report.json
+    and slices.csv. Scores are kept in the folder, so adding a method or slices computes only what
+    is new.
 
     Example: pmtool evaluate thin.nrrd --out report --slices 8
     """
@@ -59,12 +75,16 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
 @click.command()
 @click.argument("volumes", metavar="A B", type=PATH, nargs=2)
-@click.option("--reference", type=PATH, required=True, help="The true volume.")
-@click.option("--out", "folder", type=PATH, help="Folder of a report.")
-@click.option("--mask", type=PATH, help="Own region instead of lungs.")
-@click.option("--workers", type=click.IntRange(1), help="Processes that score.")
+@click.option("--reference", type=PATH, required=True, help="True volume to score against.")
+@click.option("--out", "folder", type=PATH, help="Folder to write a report to.")
+@click.option("--mask", type=PATH, help="Region for texture instead of the lungs.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes to use for scoring.  [default: one per CPU]",
+)
 @hu_option
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
 @debug_option
 def compare(
     volumes: tuple[Path, Path],
@@ -73,9 +93,10 @@ def compare(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Score volumes A and B by a reference, with the measures of pmtool evaluate.
+    """Score volumes A and B against a reference volume.
 
-    Slices that are the reference's in both are left out.
+    Uses the measures of pmtool evaluate. Slices that equal the reference in both volumes are left
+    out.
     """
     from pmtool.evaluation.compare import compare as run
 

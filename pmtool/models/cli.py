@@ -16,7 +16,7 @@ from pmtool.cli.types import PATH
 def info(model: Path | None) -> None:
     """Show a model's card, manifest and training log.
 
-    MODEL is the folder of a bundle, by default of the built-in one.
+    MODEL is the folder of a model bundle; the default is the built-in model.
     """
     from pmtool.models.info import model_info
 

@@ -12,16 +12,26 @@ from pmtool.cli.types import PATH
 
 @click.command()
 @click.argument("target", metavar="OUT", type=PATH)
-@click.option("--slices", type=click.IntRange(2), default=40, show_default=True)
-@click.option("--size", type=click.IntRange(16), default=512, show_default=True, help="Pixels.")
-@click.option("--spacing", type=float, default=2.5, show_default=True, help="Of slices, mm.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of vessels and noise.")
-@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+@click.option(
+    "--slices", type=click.IntRange(2), default=40, show_default=True, help="Number of slices."
+)
+@click.option(
+    "--size",
+    type=click.IntRange(16),
+    default=512,
+    show_default=True,
+    help="Height and width of the slices in pixels.",
+)
+@click.option("--spacing", type=float, default=2.5, show_default=True, help="Slice spacing in mm.")
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed for the vessels and the noise."
+)
+@click.option("--overwrite", is_flag=True, help="Replace OUT if it exists.")
 @debug_option
 def phantom(
     target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool
 ) -> None:
-    """Write a synthetic chest CT to OUT, to try pmtool with."""
+    """Write a synthetic chest CT to OUT for trying out pmtool."""
     from pmtool.images.image_file import check_format, write_image
     from pmtool.phantom.chest import chest_phantom
     from pmtool.system.files import check_output

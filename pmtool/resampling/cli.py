@@ -1,4 +1,4 @@
-"""``pmtool resample``: options to a call of `pmtool.resample`."""
+"""``pmtool resample``: from command-line options to a call of `pmtool.resample`."""
 
 from __future__ import annotations
 
@@ -14,37 +14,60 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
 @click.command(cls=SpacingCommand)
 @click.argument("source", metavar="[IN]", type=SLASHED, required=False)
 @click.argument("target", metavar="[OUT]", type=SLASHED, required=False)
-@click.option("-i", "--input", "source_option", metavar="IN", type=SLASHED, help="Instead of IN.")
 @click.option(
-    "-o", "--output", "target_option", metavar="OUT", type=SLASHED, help="Instead of OUT."
+    "-i", "--input", "source_option", metavar="IN", type=SLASHED, help="Input, in place of IN."
+)
+@click.option(
+    "-o", "--output", "target_option", metavar="OUT", type=SLASHED, help="Output, in place of OUT."
 )
 @resampling_options
-@click.option("--reference", type=PATH, help="An image whose slices to meet instead.")
+@click.option(
+    "--reference", type=PATH, help="Take slice positions from this image instead of --spacing."
+)
 @series_option
 @click.option(
     "--format",
     "file_format",
     type=FORMAT,
-    help="Of OUT, where its suffix does not say it: a folder, ending with a slash, is for DICOM.",
+    help="Format of OUT if it has no suffix; dicom writes a folder, like an OUT that ends with a "
+    "slash.",
 )
-@click.option("--samples", type=int, default=1, help="Of every slice, for --uncertainty.")
-@click.option("--uncertainty", type=PATH, help="Write the samples' standard deviation, HU.")
-@click.option("--seg", "segmentation", type=PATH, help="A mask to bring along.")
-@click.option("--seg-out", "segmentation_out", type=PATH, help="Where to write it.")
+@click.option(
+    "--samples", type=int, default=1, help="Samples to draw per slice; needs --uncertainty."
+)
+@click.option(
+    "--uncertainty",
+    type=PATH,
+    help="Write the standard deviation of the samples, in HU, to this file; needs --samples.",
+)
+@click.option(
+    "--seg",
+    "segmentation",
+    type=PATH,
+    help="Segmentation to resample onto the output grid; needs --seg-out.",
+)
+@click.option(
+    "--seg-out", "segmentation_out", type=PATH, help="File for the resampled segmentation."
+)
 @click.option(
     "--seg-interpolation",
     "segmentation_interpolation",
     type=MASK_INTERPOLATION,
     default="nearest",
     show_default=True,
-    help="Of the mask; linear has the threshold 0.5, shape goes from outline to outline.",
+    help="Interpolation of the segmentation; linear uses a threshold of 0.5, shape interpolates "
+    "between outlines.",
 )
-@click.option("--preview", type=PATH, help="Write a PNG: before and after.")
-@click.option("--statistics", type=PATH, help="Write JSON: mean and noise of every slice.")
-@click.option("--overwrite", is_flag=True, help="Replace files and discard an interrupted run.")
-@click.option("--resume", is_flag=True, help="Go on with an interrupted run.")
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell more.")
+@click.option("--preview", type=PATH, help="Write a before-and-after PNG to this file.")
+@click.option(
+    "--statistics", type=PATH, help="Write the mean and noise of every slice to this file as JSON."
+)
+@click.option(
+    "--overwrite", is_flag=True, help="Replace existing files and discard an interrupted run."
+)
+@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@click.option("-v", "--verbose", is_flag=True, help="Show more details.")
 @debug_option
 def resample(
     source: str | None,
@@ -57,11 +80,12 @@ def resample(
     verbose: bool,
     **options: Any,
 ) -> None:
-    """Refine the spacing between a CT's slices: IN to OUT.
+    """Resample a CT to a finer slice spacing: IN to OUT.
 
-    Reads and writes NRRD, NIfTI, MetaImage and DICOM in HU; a folder OUT/ is for a DICOM series,
-    if IN is one. Acquired slices stay as they are under the default grid. OUT.json tells where
-    every slice comes from; OUT.partial keeps finished slices while the work goes on.
+    Reads and writes NRRD, NIfTI, MetaImage and DICOM in HU; if IN is DICOM, a folder OUT/ receives
+    a DICOM series. With the default grid, acquired slices are kept unchanged wherever the new
+    spacing meets them. OUT.json records where every slice comes from; OUT.partial holds finished
+    slices while the work is in progress.
 
     Example: pmtool resample --spacing 1.25 ct.nrrd fine.nrrd
     """
@@ -78,7 +102,7 @@ def resample(
 def _one_each(
     source: str | None, target: str | None, source_option: str | None, target_option: str | None
 ) -> tuple[str, str]:
-    """IN and OUT, each given once; with ``-i`` a single argument is OUT."""
+    """IN and OUT, each given exactly once; with ``-i`` a single argument is OUT."""
     if source_option is not None and source is not None and target is None:
         source, target = None, source
     sources = [path for path in (source, source_option) if path is not None]

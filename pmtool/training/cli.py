@@ -1,4 +1,4 @@
-"""``pmtool train``: options to settings; the work is done elsewhere."""
+"""``pmtool train``: from command-line options to settings; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -30,47 +30,66 @@ NEEDED = (
 
 @click.command()
 @click.option(
-    "--data", type=PATH, multiple=True, required=True, help="Folder of scans; repeatable."
+    "--data",
+    type=PATH,
+    multiple=True,
+    required=True,
+    help="Folder of scans to train on; repeatable.",
 )
-@click.option("--out", type=PATH, required=True, help="Folder of the run.")
+@click.option("--out", type=PATH, required=True, help="Folder for the run.")
 @click.option(
     "--validation",
     type=PATH,
     multiple=True,
-    help="Folder of scans to hold back.  [default: a tenth of the patients]",
+    help="Folder of scans to validate on; repeatable.  [default: a tenth of the patients is held "
+    "back]",
 )
 @click.option(
-    "--cache", type=PATH, help="For decoded scans; runs may share it.  [default: in --out]"
+    "--cache",
+    type=PATH,
+    help="Folder for decoded scans, which runs can share.  [default: inside --out]",
 )
 @click.option(
     "--preset",
     type=click.Choice(["compact", "paper"]),
-    help="Settings to start from.  [default: compact]",
+    help="Preset of settings to start from.  [default: compact]",
 )
-@click.option("--config", type=PATH, help="YAML of settings to change.")
+@click.option("--config", type=PATH, help="YAML file of settings to change.")
 @click.option(
     "--set",
     "changes",
     metavar="NAME=VALUE",
     multiple=True,
-    help="A setting to change, like optimiser.steps=5000; repeatable.",
+    help="Setting to change, such as optimiser.steps=5000; repeatable.",
 )
 @click.option(
     "--start",
     type=PATH,
-    help="Model folder or checkpoint whose weights to begin with.  [default: random weights]",
+    help="Model folder or checkpoint with the initial weights.  [default: random weights]",
 )
-@click.option("--resume", is_flag=True, help="Go on with the run in the folder, if there is one.")
+@click.option("--resume", is_flag=True, help="Continue the run in --out, if there is one.")
 @click.option(
     "--accelerator",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
+    help="Kind of device to train on.",
 )
-@click.option("--devices", default="auto", show_default=True, help="A number, or a list like 0,2.")
-@click.option("--nodes", type=click.IntRange(1), default=1, show_default=True, help="Machines.")
-@click.option("--workers", type=click.IntRange(0), help="Processes that draw crops, by device.")
-@click.option("-q", "--quiet", is_flag=True, help="Only warnings and errors.")
+@click.option(
+    "--devices",
+    default="auto",
+    show_default=True,
+    help="Devices per machine: a number, a list such as 0,2, or auto.",
+)
+@click.option(
+    "--nodes", type=click.IntRange(1), default=1, show_default=True, help="Number of machines."
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0),
+    help="Processes per device that draw crops.  [default: 4 on a GPU, 0 on a CPU]",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
 @debug_option
 def train(
     data: tuple[Path, ...],
@@ -87,10 +106,10 @@ def train(
 ) -> None:
     """Train a model on folders of thin-slice CT.
 
-    Finds NRRD, NIfTI, MetaImage and DICOM series, also in subfolders. The run's folder gets
-    checkpoints, a log (CSV and TensorBoard), pictures of samples and the settings; interrupted or
-    killed, a run goes on with --resume as if it had not been. pmtool export makes a model of its
-    checkpoint.
+    Finds NRRD, NIfTI and MetaImage files and DICOM series, including those in subfolders. Writes a
+    checkpoint, a log (CSV and TensorBoard), pictures of samples and the settings to the run's
+    folder. A run that was interrupted or killed continues with --resume as if it had not been.
+    pmtool export makes a model from its checkpoint.
 
     Example: pmtool train --data scans --out run
     """
@@ -104,12 +123,14 @@ def train(
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
     with narration(quiet, verbose=False), stages(quiet) as tell:
-        warnings.filterwarnings("ignore", "Grad strides do not match")  # of several processes
+        warnings.filterwarnings(
+            "ignore", "Grad strides do not match"
+        )  # seen with several processes
         run(Data(data, validation, cache), out, settings, Machine(**machine), tell, start)
 
 
 def _wanted(preset: str | None, config: Path | None, changes: tuple[str, ...]) -> Settings | None:
-    """The settings that are asked for, None where nothing is."""
+    """The settings that are asked for; None if there are none."""
     from pmtool.training.settings import load_settings
 
     if preset is None and config is None and not changes:

@@ -1,4 +1,4 @@
-"""``pmtool trial``: options; the work is done elsewhere."""
+"""``pmtool trial``: command-line options; the work is done elsewhere."""
 
 from __future__ import annotations
 
@@ -23,27 +23,28 @@ _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
 def trial() -> None:
     """Ask people which of two slices looks more like the true one.
 
-    Prepare a trial of thin scans, serve it to participants as web pages, and report how often
-    PixelMiner was chosen, as in section 2.5.3 of the paper.
+    Prepare a trial from thin-slice scans, serve it to participants as web pages, and report how
+    often PixelMiner was chosen, as in section 2.5.3 of the PixelMiner paper.
     """
 
 
 @trial.command()
 @click.argument("scans", metavar="SCAN...", type=PATH, nargs=-1, required=True)
-@click.option("--out", "folder", type=PATH, required=True, help="Folder of the trial.")
+@click.option("--out", "folder", type=PATH, required=True, help="Folder for the trial.")
 @click.option(
     "--participants",
     type=click.IntRange(1),
     default=16,
     show_default=True,
-    help="For whom to plan; for more, plans are used again.",
+    help="Participants to plan for; further ones reuse the plans.",
 )
 @click.option(
     "--slices",
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="Of all scans together, at random. With fewer, more participants see the same.",
+    help="Slices to draw at random from all scans together. With fewer, more participants see the "
+    "same slices.",
 )
 @click.option(
     "--methods",
@@ -51,13 +52,15 @@ def trial() -> None:
     callback=types.names,
     default="linear,nearest,bspline,windowed_sinc",
     show_default=True,
-    help="Beside PixelMiner.",
+    help="Methods to compare PixelMiner with, separated by commas.",
 )
 @click.option(
-    "--cache", type=PATH, help="Of pmtool evaluate, REPORT/cache: its slices are used again."
+    "--cache",
+    type=PATH,
+    help="Cache of a pmtool evaluate report (REPORT/cache) whose slices to reuse.",
 )
 @method_options
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
 @debug_option
 def prepare(
     scans: tuple[Path, ...],
@@ -69,10 +72,10 @@ def prepare(
     quiet: bool,
     **options: Any,
 ) -> None:
-    """Make a trial of thin SCANs.
+    """Prepare a trial from thin-slice SCANs.
 
-    Drops every second slice, makes some of them again by every method, and plans for every
-    participant 12 slices, each by PixelMiner and one other method.
+    Drops every second slice, regenerates some of them with every method, and plans 12 slices for
+    each participant, every one made by PixelMiner and by one other method.
 
     Example: pmtool trial prepare thin.nrrd --out trial
     """
@@ -95,17 +98,21 @@ def prepare(
 @trial.command()
 @click.argument("folder", metavar="TRIAL", type=PATH)
 @click.option("--host", default="127.0.0.1", show_default=True, help="IPv4 address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True)
 @click.option(
-    "--name", "names", multiple=True, help="Name of the host that browsers use; repeatable."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Port to listen on; 0 picks a free one.",
 )
-@click.option("--https", is_flag=True, help="Browsers reach it by HTTPS, through a proxy.")
+@click.option("--name", "names", multiple=True, help="Host name that browsers use; repeatable.")
+@click.option("--https", is_flag=True, help="Browsers connect by HTTPS, through a proxy.")
 @debug_option
 def serve(folder: Path, **options: Any) -> None:
-    """Serve TRIAL to participants and to its administrator.
+    """Serve TRIAL to participants and its administrator.
 
-    Answers are on disk before they are acknowledged; the server may be stopped and started again
-    at any time.
+    Answers are on disk before they are acknowledged, so the server can be stopped and restarted at
+    any time.
     """
     from pmtool.system.extras import require
 
@@ -117,10 +124,10 @@ def serve(folder: Path, **options: Any) -> None:
 
 @trial.command()
 @click.argument("folder", metavar="TRIAL", type=PATH)
-@click.option("--out", type=PATH, help="Folder of the report.  [default: TRIAL/report]")
+@click.option("--out", type=PATH, help="Folder for the report.  [default: TRIAL/report]")
 @debug_option
 def report(folder: Path, out: Path | None) -> None:
-    """Report the answers to TRIAL, also while it is served.
+    """Report the answers to TRIAL, even while it is being served.
 
     Prints the tables and writes report.html, report.json and answers.csv.
     """
@@ -146,24 +153,37 @@ def report(folder: Path, out: Path | None) -> None:
     type=_SHARE,
     default=0.9,
     show_default=True,
-    help="Wanted probability of p < 0.05.",
+    help="Wanted probability of reaching p < 0.05.",
 )
 @click.option(
     "--correlation",
     type=click.FloatRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
-    help="Of two answers of one participant.",
+    help="Correlation between two answers of one participant.",
 )
-@click.option("--participants", type=click.IntRange(1, 1000), default=16, show_default=True)
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--out", type=PATH, help="Folder of a report on simulated answers to TRIAL.")
+@click.option(
+    "--participants",
+    type=click.IntRange(1, 1000),
+    default=16,
+    show_default=True,
+    help="Participants to simulate.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed for the simulated answers.",
+)
+@click.option("--out", type=PATH, help="Folder for a report on simulated answers to TRIAL.")
 @debug_option
 def simulate(folder: Path | None, out: Path | None, **options: Any) -> None:
-    """Tell the power of a trial, or report simulated answers.
+    """Compute the power of a trial, or report simulated answers to it.
 
-    How many participants it takes to see a preference, and how probable it is that as many as are
-    given see it. With TRIAL and --out, also a report as if they had answered.
+    Prints how many participants it takes to detect a preference, and how likely the given number of
+    participants is to detect it. With TRIAL and --out, also reports simulated answers of that many
+    participants.
 
     Example: pmtool trial simulate --preference 0.72 --power 0.9
     """
