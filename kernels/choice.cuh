@@ -65,7 +65,7 @@ struct Choice {
         target[2 * targets] = log_width;
     }
 
-    // `quantile` of mixture.cuh with a thread for every threshold.
+    // The smallest level whose upper edge reaches a uniform number, a thread for every threshold.
     static DEVICE int quantile_level(const Components& mixture, float tail, int thread, int bits) {
         int level = 0;
         for (int remaining = bits; remaining > 0;) {

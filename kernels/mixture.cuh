@@ -68,20 +68,6 @@ DEVICE bool below_threshold(
     return below(mixture, tail, upper_edge(level + (index << remaining) - 1, bits));
 }
 
-// The smallest level whose upper edge reaches a uniform number.
-DEVICE int quantile(const Components& mixture, float tail, int bits) {
-    int level = 0;
-    for (int remaining = bits; remaining > 0;) {
-        const int decided = remaining < SEARCH_BITS ? remaining : SEARCH_BITS;
-        remaining -= decided;
-        int count = 0;
-        for (int index = 1; index < 1 << decided; ++index)
-            count += below_threshold(mixture, tail, level, index, remaining, bits);
-        level += count << remaining;
-    }
-    return level;
-}
-
 // A component's weight times the integral of its CDF over [-1, 1].
 DEVICE float weighted_integral(const Components& mixture, int k) {
     const float inverse = mixture.inverse_scales[k];

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pmtool.benchmark.cached import CachedRun
+from pmtool.benchmark.cached import run_cached as cached_run
 from pmtool.benchmark.floor import PARTS
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peer_runs import COMPILED
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
+from pmtool.errors import MemoryBudgetError
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.options import SamplerOptions
 from pmtool.system import extras
 
 
@@ -94,7 +100,14 @@ def test_bench(
     files = [tmp_path / f"bench.{suffix}" for suffix in ("json", "md", "png")]
     outputs = zip(("--json", "--page", "--picture"), files, strict=True)
     small = ("--device", "cpu", "--size", 64, "--pairs", 1, "--passes", 64, "--threads", 1)
-    more = ("--batch", 2, "--batch", 1, "--peers", "--scaling", "--budget", 0.001)
+    more = ("--batch", 2, "--batch", 1, "--batch", 3, "--peers", "--scaling", "--budget", 0.001)
+
+    def run_cached(bundle: Bundle, options: SamplerOptions, *more: Any, **others: Any) -> CachedRun:
+        if options.batch == 3:
+            raise MemoryBudgetError("no room for three")
+        return cached_run(bundle, options, *more, **others)
+
+    monkeypatch.setattr("pmtool.benchmark.run.run_cached", run_cached)
     assert run("bench", *small, *more, *(x for pair in outputs for x in pair)) == 0
     values, told = json.loads(files[0].read_text()), capsys.readouterr()
     assert told.out == files[1].read_text() == page(values)
@@ -115,4 +128,5 @@ def test_bench(
     assert [run["batch"] for run in peers] == [1, 1, 2]
     assert all(run["equal_pixels"] >= 63 / 64 for run in peers)
     assert [(x["pairs"], x["size"]) for x in values["scaling"]["measured"]] == [(1, 64)]
-    assert list(values["left_out"]) == [COMPILED]
+    assert values["left_out"]["batch 3"] == "no room for three"
+    assert list(values["left_out"]) == ["batch 3", COMPILED]

@@ -58,6 +58,20 @@ extern "C" void philox_words(const unsigned* counter, Word seed, unsigned* words
     std::memcpy(words, result.words, sizeof result);
 }
 
+// The smallest level whose upper edge reaches a uniform number, as `Choice` finds it.
+inline int quantile(const Components& mixture, float tail, int bits) {
+    int level = 0;
+    for (int remaining = bits; remaining > 0;) {
+        const int decided = remaining < SEARCH_BITS ? remaining : SEARCH_BITS;
+        remaining -= decided;
+        int count = 0;
+        for (int index = 1; index < 1 << decided; ++index)
+            count += below_threshold(mixture, tail, level, index, remaining, bits);
+        level += count << remaining;
+    }
+    return level;
+}
+
 // mixtures (count, 3, components): weights, means, inverse scales.
 extern "C" void quantiles(const float* mixtures, const float* tails, int count, int components,
                           int bits, int* levels) {
