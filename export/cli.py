@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option
-from pmtool.cli.types import PATH
+from pmtool.cli.types import PATH, PRECISION
 from pmtool.export.profiles import LEAST_WINDOWS
 
 
@@ -39,7 +39,7 @@ from pmtool.export.profiles import LEAST_WINDOWS
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "float16", "bfloat16"]),
+    type=PRECISION,
     default="bfloat16",
     show_default=True,
     help="Precision of the engines' matrix products and convolutions.",

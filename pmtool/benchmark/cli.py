@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option, device_option, model_option, window_option
-from pmtool.cli.types import PATH
+from pmtool.cli.types import BACKEND, PATH, PRECISION
 
 
 @click.command()
@@ -21,18 +21,16 @@ from pmtool.cli.types import PATH
 @click.option(
     "--backend",
     "backends",
-    metavar="NAME",
+    type=BACKEND,
     multiple=True,
-    help="Backend: torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu; repeat to compare several."
-    "  [default: the first that works]",
+    help="Engine that runs the model; repeat to compare several.  [default: the first that works]",
 )
 @click.option(
     "--precision",
     "precisions",
-    metavar="TYPE",
+    type=PRECISION,
     multiple=True,
-    help="Precision of matrix products: float32, float16 or bfloat16; repeat to compare several.  "
-    "[default: the backend's]",
+    help="Precision of matrix products; repeat to compare several.  [default: the backend's]",
 )
 @click.option(
     "--batch",

@@ -52,19 +52,17 @@ _SAMPLER = (  # the fields of `SamplerOptions` except its mode, and the model
     device_option,
     click.option(
         "--backend",
-        metavar="NAME",
-        help="Backend: torch, tensorrt, onnxruntime-cuda or onnxruntime-cpu.  "
-        "[default: the first that works]",
+        type=types.BACKEND,
+        help="Engine that runs the model.  [default: the first that works]",
     ),
     click.option(
         "--precision",
-        metavar="TYPE",
-        help="Precision of matrix products: float32, float16 or bfloat16.  "
-        "[default: the backend's]",
+        type=types.PRECISION,
+        help="Precision of matrix products.  [default: the backend's]",
     ),
     window_option,
-    click.option("--batch", type=int, help="Windows to generate at once."),
-    click.option("--threads", type=int, help="Number of CPU threads to use."),
+    click.option("--batch", type=click.IntRange(1), help="Windows to generate at once."),
+    click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
     click.option(
         "--memory",
         metavar="SIZE",

@@ -23,6 +23,8 @@ SLASHED = _Path()
 """A path as a string, since a slash at its end means a folder."""
 FORMAT = click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"])
 MODE = click.Choice(["sample", "median", "mean"])
+BACKEND = click.Choice(["torch", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"])
+PRECISION = click.Choice(["float32", "float16", "bfloat16"])
 MASK_INTERPOLATION = click.Choice(["nearest", "linear", "shape"])
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 

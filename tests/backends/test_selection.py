@@ -169,9 +169,9 @@ def test_what_cannot_be_had(arguments: dict[str, str], message: str) -> None:
     [
         ("--device cuda", "is not there, this machine has no NVIDIA GPU"),
         ("--device gpu", "there is no device"),
-        ("--backend jax", "there is no backend"),
+        ("--backend jax", "is not one of"),
         ("--backend tensorrt --device cpu", "tensorrt does not run on cpu"),
-        ("--precision half", "there is no precision"),
+        ("--precision half", "is not one of"),
         ("--backend onnxruntime-cpu --precision bfloat16", "computes in float32, not bfloat16"),
     ],
 )

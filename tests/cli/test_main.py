@@ -16,6 +16,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.backends.protocol import Precision
+from pmtool.backends.selection import BACKENDS
 from pmtool.cli.console import INTERRUPTED, run_command
 from pmtool.cli.main import cli
 from pmtool.geometry.grid import GridName
@@ -167,12 +168,15 @@ COMMANDS = dict(commands(cli))
 
 
 CHOICES = {
+    "backend": set(BACKENDS),
+    "backends": set(BACKENDS),
     "file_format": {*FORMATS, "dicom"},
     "grid": set(get_args(GridName)),
     "interpolator": set(get_args(Interpolator)),
     "mode": set(get_args(Mode)),
     "modes": set(get_args(Mode)),
     "precision": set(get_args(Precision)),
+    "precisions": set(get_args(Precision)),
     "preset": set(PRESETS),
     "segmentation_interpolation": set(get_args(MaskInterpolation)),
     "mask_interpolation": set(get_args(MaskInterpolation)),

@@ -30,7 +30,7 @@ BAD = {
     "in-plane": Bad(2, "interpolates along", "--spacing 0.5 0.5 1.25"),
     "memory": Bad(2, "is not a size like 4G", "--spacing 1.25 --memory much"),
     "little memory": Bad(7, "give a larger --memory", "--spacing 1.25 --memory 1K"),
-    "threads": Bad(2, "threads must be positive", "--spacing 1.25 --threads 0"),
+    "threads": Bad(2, "is not in the range", "--spacing 1.25 --threads 0"),
     "seed": Bad(2, "the seed must lie in", "--spacing 1.25 --seed -1"),
     "window": Bad(2, "is neither pixels nor", "--spacing 1.25 --window small"),
     "mode": Bad(2, "is not one of", "--spacing 1.25 --mode guess"),
