@@ -1,1 +1,1 @@
-"""`pmtool resample`: from a volume to one with more slices."""
+"""`pmtool resample`: resampling a volume to more slices."""

@@ -1,4 +1,4 @@
-"""Putting the output together from acquired and generated slices."""
+"""Assembling the output from acquired and generated slices."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from pmtool.resampling.journal import SliceKey, SliceStore
 
 @dataclass(frozen=True)
 class Stack:
-    """The nodes of a grid: acquired slices of a volume, generated ones of a store.
+    """The nodes of a grid: acquired slices from a volume, generated ones from a store.
 
     Attributes
     ----------
     volume
-        The input.
+        Input volume.
     grid
-        Of the output.
+        Grid of the output.
     generated
-        Slices in HU within ``window``.
+        Generated slices, HU within ``window``.
     window
-        The lowest and highest HU that the network knows.
+        Lowest and highest HU that the network knows.
     """
 
     volume: Volume
@@ -43,13 +43,13 @@ class Stack:
         return self.generated[self.key(node, sample)]
 
     def key(self, node: int, sample: int) -> SliceKey:
-        """Where the store keeps a generated node."""
+        """Key of a generated node in the store."""
         return SliceKey(self.grid.number(node), sample)
 
     def render(self, output: OutputSlice, sample: int = 0) -> NDArray[Any]:
-        """A slice of the output ``(H, W)``, in the input's type.
+        """Render a slice of the output, ``(H, W)`` in the input's type.
 
-        Acquired slices, and extrapolated ones that repeat them, are taken as they are.
+        Acquired slices, and extrapolated ones that repeat them, are copied unchanged.
         """
         if output.kind in ("acquired", "extrapolated"):
             index = output.weights[0].node >> self.grid.rounds
@@ -60,7 +60,7 @@ class Stack:
         return made
 
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
-        """Standard deviation of a slice over its samples; zero where it was acquired."""
+        """Standard deviation of a slice over its samples; zero for acquired slices."""
         if output.kind in ("acquired", "extrapolated"):
             return np.zeros(self.volume.shape, np.float32)
         stack = np.stack([self.render(output, sample) for sample in range(samples)])
@@ -76,7 +76,7 @@ class Stack:
 
 
 def assemble(stack: Stack) -> sitk.Image:
-    """The resampled volume."""
+    """Assemble the resampled volume."""
     image = stack.volume.empty_on(stack.grid)
     for index, output in enumerate(stack.grid.slices):
         stack.volume.put_slice(image, index, stack.render(output))

@@ -1,4 +1,4 @@
-"""Where generated slices are kept until the output is put together."""
+"""The store that keeps generated slices until the output is assembled."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SLICES = "????????-*.npy"
 
 
 class SliceKey(NamedTuple):
-    """Identifies a generated slice: its number (`Grid.number`) and which of several samples."""
+    """Identifies a generated slice: its number (`Grid.number`) and the index of its sample."""
 
     number: int
     sample: int
 
 
 class SliceStore(Protocol):
-    """A mapping of generated slices, HU; a plain dictionary is one in memory."""
+    """A mapping of generated slices in HU; a plain dictionary serves as one in memory."""
 
     def __contains__(self, key: object, /) -> bool: ...
     def __getitem__(self, key: SliceKey, /) -> NDArray[np.int16]: ...
@@ -35,7 +35,7 @@ class SliceStore(Protocol):
 
 
 class Journal:
-    """A store in a folder: one file a slice, and a file that says what they are slices of.
+    """A store in a folder: one file per slice, and a file that identifies the run.
 
     Every file appears whole or not at all, so that a run can be stopped at any moment.
     """
@@ -45,23 +45,23 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path, key: dict[str, Any], *, resume: bool, discard: bool) -> Journal:
-        """Start a journal, or go on with one that has the same key.
+        """Start a journal, or continue one that has the same key.
 
         Parameters
         ----------
         folder
-            Its place.
+            Folder of the journal.
         key
-            Everything that decides the slices; plain JSON values.
+            Everything that determines the slices, as plain JSON values.
         resume
-            Go on with what is there.
+            Continue an existing journal.
         discard
-            Unless ``resume``, delete what is there.
+            Delete an existing journal, unless ``resume`` is given.
 
         Raises
         ------
         UsageError
-            If there is a journal and neither is asked for, or if it has another key.
+            If a journal exists and neither option is given, or if it has another key.
         OutputError
             If the folder cannot be written, or holds something else.
         """
@@ -86,15 +86,15 @@ class Journal:
 
     @property
     def outputs(self) -> set[Path]:
-        """Files that the run, or one that it replaces, has begun to write.
+        """Files that this run, or one that it replaces, has begun to write.
 
-        They are its own, should it be killed, also where all of them have been moved elsewhere.
+        They count as the run's own if it is killed, even if all of them were moved elsewhere.
         """
         names = read_json(self.folder / _OUTPUTS).get("files", ())
         return {(self.folder.parent / name).resolve() for name in names}
 
     def expect(self, outputs: Iterable[Path]) -> None:
-        """Note files that are written now, and remove what was left of earlier attempts."""
+        """Record the files about to be written, and remove remains of earlier attempts."""
         paths, here = {path.resolve() for path in outputs}, self.folder.parent.resolve()
         for path in paths:
             remove_leftovers(path)
@@ -103,18 +103,18 @@ class Journal:
 
     @property
     def exists(self) -> bool:
-        """Whether there is one; its folder alone is none."""
+        """Whether the journal exists; a folder alone is not a journal."""
         return (self.folder / _KEY).exists()
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is not a single slice, and no output was begun."""
+        """Whether the journal holds no slice and no output was begun."""
         return not any(self.folder.glob(_SLICES)) and not self.outputs
 
     def remove(self) -> None:
-        """Delete all that is in its folder, which is then none.
+        """Delete everything in the journal's folder, and the folder.
 
-        The key goes first: a journal without one is over.
+        The key is deleted first: a journal without a key has ended.
         """
         try:
             self._clear()
@@ -144,7 +144,7 @@ class Journal:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"
 
     def _clear(self) -> None:
-        """Delete what a journal consists of but the outputs' names, and nothing else."""
+        """Delete the files of a journal except the names of outputs, and nothing else."""
         (self.folder / _KEY).unlink(missing_ok=True)
         for pattern in (_SLICES, ".*.tmp"):
             for file in self.folder.glob(pattern):

@@ -1,4 +1,4 @@
-"""What a run needs of memory and disk, refused before the work where it is not there."""
+"""Checks, before the work, that a run has the memory and disk space it needs."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _DEVIATION = np.dtype(np.float32).itemsize
 
 
 def check_memory_for(volume: Volume, grid: Grid, budget: int | None, *, journal: bool) -> None:
-    """Raise `MemoryBudgetError` if input and output exceed a budget or the output what is free.
+    """Raise `MemoryBudgetError` if input and output exceed the budget, or the output free memory.
 
     Parameters
     ----------
     journal
-        The generated slices are kept on disk; otherwise they count as output.
+        Whether generated slices are kept on disk; otherwise they count as output.
     """
     pixels = math.prod(volume.shape)
     output = volume.dtype.itemsize * pixels * len(grid.slices)
@@ -46,9 +46,9 @@ def check_disk_for(
     Parameters
     ----------
     mask
-        That will be written on the grid.
+        Mask that will be written on the grid, if any.
     generated
-        Slices that the journal will hold.
+        Number of slices that the journal will hold.
     """
     pixels = math.prod(volume.shape)
     whole = pixels * len(grid.slices)

@@ -1,4 +1,4 @@
-"""What can be asked of `pmtool.resample`."""
+"""Options and outputs of `pmtool.resample`."""
 
 from __future__ import annotations
 
@@ -21,38 +21,38 @@ if TYPE_CHECKING:
 
 MaskInterpolation = Literal["nearest", "linear", "shape"]
 _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics")
-"""Fields with files that are written."""
+"""Fields that name files to write."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options(SamplerOptions):
-    """What decides the slices of the output, and the means to make them.
+    """Options that determine the slices of the output and how they are made.
 
     Attributes
     ----------
     grid
         Where the output's slices lie: one of `pmtool.geometry.grid.GRIDS`.
     reference
-        A file or an image whose slices say where they lie instead.
+        File or image whose slice positions to use instead of a spacing.
     interpolator
-        For slices that no round of generation meets: ``linear`` or ``bspline``.
+        Interpolation of slices that no round of generation meets: ``linear`` or ``bspline``.
     model
-        A bundle's folder; the default model where it is None.
+        Folder of a bundle; None for the default model.
     samples
-        Drawn of every slice for the uncertainty; the output is the first.
+        Samples drawn of every slice for the uncertainty; the output is the first one.
     assume_hu
-        Take voxels for HU whose range says otherwise.
+        Accept voxels as HU even if their range suggests otherwise.
     allow_large
-        Read an input beyond `pmtool.system.limits.MAX_INPUT`.
+        Accept an input larger than `pmtool.system.limits.MAX_INPUT`.
     series_uid
-        Which series of several, in DICOM.
+        UID of the DICOM series to read if there are several.
     allow_uneven
-        Take slices whose distances differ, at their true positions.
+        Accept unevenly spaced slices, at their true positions.
 
     Raises
     ------
     UsageError
-        If a value is not possible.
+        If a value is invalid.
     """
 
     grid: GridName = "keep-slices"
@@ -76,31 +76,31 @@ class Options(SamplerOptions):
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files to write; all are checked before the work and each appears whole or not at all.
+    """The files to write; all are checked before the work, and each appears whole or not at all.
 
     Attributes
     ----------
     image
-        The resampled volume; its suffix names the format. A sidecar ``<image>.json`` goes with
-        it, and a folder ``<image>.partial`` while the work goes on.
+        The resampled volume; its suffix names the format. A sidecar ``<image>.json`` accompanies
+        it, and a folder ``<image>.partial`` while the work is in progress.
     dicom
-        The volume is a DICOM series, and ``image`` its folder.
+        Whether to write a DICOM series, with ``image`` as its folder.
     uncertainty
         Standard deviation over the samples, HU, float32.
     segmentation
-        A mask to read, on the input's grid.
+        Mask to read, on the input's grid.
     segmentation_out
-        The mask on the output's grid.
+        File for the mask on the output's grid.
     segmentation_interpolation
         ``nearest``, ``linear`` with threshold 0.5, or ``shape``.
     preview
-        A PNG of the volume before and after.
+        PNG of the volume before and after.
     statistics
-        JSON of every slice's mean, deviation and noise.
+        JSON with the mean, deviation and noise of every slice.
     overwrite
-        Replace files, and discard an interrupted run unless ``resume``.
+        Replace existing files, and discard an interrupted run unless ``resume`` is given.
     resume
-        Go on with an interrupted run.
+        Continue an interrupted run.
     """
 
     image: Path
@@ -128,7 +128,7 @@ class Outputs:
 
     @property
     def sidecar(self) -> Path:
-        """What was done, as JSON."""
+        """The JSON file that records what was done."""
         return self.image.with_name(f"{self.image.name}.json")
 
     @property
@@ -137,19 +137,19 @@ class Outputs:
         return self.image.with_name(f"{self.image.name}.partial")
 
     def products(self) -> dict[str, Path]:
-        """What will be written beside the sidecar, by field."""
+        """Files to write besides the sidecar, by field."""
         paths = {name: getattr(self, name) for name in _PRODUCTS}
         return {name: path for name, path in paths.items() if path is not None}
 
     def files(self) -> list[Path]:
-        """All that will be written."""
+        """All files to write."""
         products = self.products().values()
         return [*(file for path in products for file in with_voxels(path)), self.sidecar]
 
     def check_writable(self, inputs: list[Path]) -> None:
         """Raise `OutputError` for what exists, has no folder, or would replace an input.
 
-        What exists when a run goes on is judged by `resumption`: its own files may.
+        When a run is resumed, `resumption` judges existing files: the run's own are allowed.
         """
         files = self.files()
         for path in files:
@@ -170,27 +170,27 @@ class Outputs:
 
 
 def with_voxels(path: Path) -> list[Path]:
-    """An output, and the file that ITK writes beside it where it is a header alone."""
+    """An output, and the voxel file that ITK writes beside it if it is only a header."""
     return [path, path.with_suffix(".zraw")] if path.suffix.lower() == ".mhd" else [path]
 
 
 def split_options(
     output: str | Path | None, values: dict[str, Any]
 ) -> tuple[Options, Outputs | None]:
-    """Sort keyword arguments into what is computed and what is written.
+    """Sort keyword arguments into options and outputs.
 
     Parameters
     ----------
     output
-        The resampled volume's file or, as `names_folder` tells, the folder of its DICOM series;
-        None where nothing is written.
+        File of the resampled volume or, if `names_folder` says so, folder of its DICOM series;
+        None to write nothing.
     values
         Fields of `Options` and of `Outputs`; paths may be strings.
 
     Raises
     ------
     UsageError
-        If a value is not possible, or files are asked for without an output.
+        If a value is invalid, or files are asked for without an output.
     TypeError
         If a name is unknown.
     """
@@ -208,12 +208,12 @@ def split_options(
 
 
 def names_folder(output: str | Path) -> bool:
-    """Whether an output is meant to be a folder: it ends with a slash or is one already."""
+    """Whether an output is a folder: it ends with a slash or exists as one."""
     return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
 
 
 def with_format(output: str, name: str | None) -> str:
-    """An output with the suffix of a format where it has none; raises `UsageError`.
+    """Append the suffix of a format to an output that has none; raises `UsageError`.
 
     A format may be ``dicom``, whose suffix is a slash.
     """

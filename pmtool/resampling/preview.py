@@ -1,4 +1,4 @@
-"""A picture of a volume before and after."""
+"""Picture of a volume before and after resampling."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _CAPTION = 16
 def preview_png(before: Volume, after: sitk.Image) -> bytes:
     """The two middle planes across the slices, before and after side by side, as a PNG.
 
-    Pixels are square in mm and the planes are magnified without smoothing, so that slices can be
-    told apart.
+    Pixels are square in mm, and planes are magnified without smoothing so that slices stay
+    distinguishable.
     """
     later = Volume(after, before.axis, before.name)
     rows = [
@@ -50,7 +50,7 @@ def _panel(volume: Volume, axis: int, title: str) -> Image.Image:
 
 
 def _middle_plane(volume: Volume, axis: int) -> NDArray[Any]:
-    """The plane ``(slices, width)`` in the middle of an axis, the head upwards."""
+    """The plane ``(slices, width)`` in the middle of an axis, with the head upwards."""
     in_plane = [a for a in (2, 1, 0) if a != volume.axis]
     middle = volume.image.GetSize()[axis] // 2
     is_row = in_plane.index(axis) == 0
@@ -62,7 +62,7 @@ def _middle_plane(volume: Volume, axis: int) -> NDArray[Any]:
 
 
 def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.intp]:
-    """The slice nearest to every place; eight a slice distance, half of one beyond the ends."""
+    """The slice nearest to each position: eight per slice distance, to half of one beyond the ends."""
     places = np.arange(1 / 16, positions[-1] / spacing + 1, 1 / 8) * spacing - spacing / 2
     return np.searchsorted(np.convolve(positions, (0.5, 0.5), "valid"), places)
 

@@ -1,4 +1,4 @@
-"""What is told of a run: the paragraph before it, its warnings, statistics of slices."""
+"""Texts about a run: the paragraph before it, its warnings, and statistics of slices."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plan_text(
     plan: Plan,
     missing: int,
 ) -> str:
-    """One paragraph: what will be done, with what, and for how long."""
+    """One paragraph on what will be done, with what, and for how long."""
     kinds = ", ".join(f"{number} {kind}" for kind, number in grid.counts().items())
     rounds = "1 round" if grid.rounds == 1 else f"{grid.rounds} rounds"
     height, width = volume.shape
@@ -74,7 +74,7 @@ def uneven_text(grid: Grid) -> str | None:
 
 
 def made_text(volume: Volume) -> str | None:
-    """A sentence on slices that are no acquired ones, if any."""
+    """A sentence on input slices that were not acquired, if any."""
     made = made_before(volume)
     if not made:
         return None
@@ -121,7 +121,7 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
 
 
 def made_before(volume: Volume) -> list[int]:
-    """The slices of a DICOM series that pmtool made, as the last value of ImageType says."""
+    """The slices of a DICOM series that pmtool made, by the last value of ImageType."""
     types = [header.get("ImageType") or [""] for header in volume.headers or ()]
     return [index for index, values in enumerate(types) if values[-1] in _MADE]
 

@@ -1,4 +1,4 @@
-"""`pmtool.resample`: from a volume to one with more slices."""
+"""`pmtool.resample`: resampling a volume to more slices."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def resample(
     progress: Progress | None = None,
     **options: Any,
 ) -> sitk.Image:
-    """Refine the spacing between a CT's slices, generating new ones with PixelMiner.
+    """Resample a CT to a finer slice spacing, generating new slices with PixelMiner.
 
     Parameters
     ----------
@@ -53,32 +53,33 @@ def resample(
         A CT in HU: a file (NRRD, NIfTI, MetaImage), a DICOM series as a folder, a zip or an
         enhanced file, or an image.
     spacing
-        Wanted between slices, mm: one number, or x, y, z with 0 for "keep". Left out where a
-        reference image says it.
+        Wanted slice spacing, mm: one number, or x, y, z with 0 for "keep". Omit it if a
+        reference image is given.
     output
-        A file to write or, ending with a slash, a folder for a DICOM series; with
-        a sidecar. Finished slices are then kept beside it until it is
-        complete, so that an interrupted run can go on.
+        File to write or, ending with a slash, folder for a DICOM series; a sidecar is written too.
+        Finished slices are kept beside it until it is complete, so that an interrupted run can be
+        resumed.
     progress
-        Called with the slices generated so far, a fraction, and their total.
+        Called with the number of slices generated so far (a float) and their total.
     **options
-        The fields of `Options` and, with an output, of `Outputs`.
+        Fields of `Options` and, with an output, of `Outputs`.
 
     Returns
     -------
     SimpleITK.Image
-        Of the input's voxel type, in-plane grid and direction; acquired slices that lie on
-        its grid are there bit for bit, all of them at a half, a quarter, ... of the spacing.
+        The volume, with the voxel type, in-plane grid and direction of the input. Acquired slices
+        that lie on its grid are kept bit for bit: all of them at a half, a quarter, ... of the
+        spacing.
 
     Raises
     ------
     PmtoolError
-        One of the errors of `pmtool.errors`, whose classes say what is wrong.
+        One of the errors in `pmtool.errors`; its class says what is wrong.
 
     Warns
     -----
     UserWarning
-        Of repaired directions, uneven gaps, interpolated slices, slices that pmtool made before,
+        For repaired directions, uneven gaps, interpolated slices, slices made earlier by pmtool,
         spacings the model was not trained on, and engines that failed.
     """
     chosen, outputs = split_options(output, options)
@@ -88,13 +89,13 @@ def resample(
 
 @dataclass
 class Run:
-    """A request that was checked, and all it takes to carry it out.
+    """A checked request and everything needed to carry it out.
 
     Attributes
     ----------
     key
-        Everything that decides the output's voxels and, of a DICOM series, its headers, as plain
-        JSON values.
+        Everything that determines the output's voxels and, for a DICOM series, its headers, as
+        plain JSON values.
     """
 
     stack: Stack
@@ -107,7 +108,7 @@ class Run:
 
     @property
     def mask_key(self) -> dict[str, Any] | None:
-        """Everything but the grid that decides the mask; None where there is none."""
+        """Everything except the grid that determines the mask; None without a mask."""
         if self.mask is None or self.outputs is None:
             return None
         interpolation = self.outputs.segmentation_interpolation
@@ -116,7 +117,7 @@ class Run:
 
 
 def load_sampler(options: Options, *, started: bool = True) -> Sampler:
-    """The model on its device, which may serve many runs with these options; see `Sampler`."""
+    """Load the model on its device; it can serve many runs with these options. See `Sampler`."""
     bundle = Bundle.load(options.model)
     return Sampler(bundle, options, started=started)
 
@@ -128,9 +129,9 @@ def prepare(
     options: Options,
     sampler: Sampler | None = None,
 ) -> Run:
-    """Everything that can be wrong with a request is found here, before the work.
+    """Prepare a run, finding everything that can be wrong with the request before the work.
 
-    Parameters and errors are those of `resample`; the sampler is that of `load_sampler`.
+    Parameters and errors are those of `resample`; the sampler is from `load_sampler`.
     """
     _check_samples(outputs, options)
     if outputs is not None:
@@ -167,7 +168,7 @@ def prepare(
 
 
 def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Options) -> Volume:
-    """The input, if it is a CT and the output can be made of it."""
+    """Load the input and check that it is a CT from which the output can be made."""
     volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
     if outputs is not None and outputs.dicom:
         from pmtool.dicom.derived import check_derivable
@@ -180,9 +181,9 @@ def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Opti
 def finish(
     run: Run, progress: Progress | None = None, remedy: str = "go on with --resume"
 ) -> sitk.Image:
-    """Generate what a run lacks, put its output together and write its files.
+    """Generate the missing slices of a run, assemble its output and write its files.
 
-    ``remedy`` says how to go on after an interruption.
+    ``remedy`` says how to continue after an interruption.
     """
     if run.outputs is None:
         return _generate(run, progress)
@@ -196,7 +197,7 @@ def finish(
 
 
 def _generate(run: Run, progress: Progress | None) -> sitk.Image:
-    """Fill the stack and put the output together."""
+    """Fill the stack and assemble the output."""
     missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
     bundle, sampler = run.sampler.bundle, run.sampler
     volume, grid = run.stack.volume, run.stack.grid
@@ -209,9 +210,9 @@ def _generate(run: Run, progress: Progress | None) -> sitk.Image:
 def write(
     run: Run, journal: Journal, image: sitk.Image, files: Iterable[Path] | None = None
 ) -> None:
-    """Write the files of a run, all or some of them, and its sidecar; then its journal is over.
+    """Write all or some files of a run and its sidecar, then remove its journal.
 
-    The volume is written last but for the sidecar, which says that all is there.
+    The volume is written last except for the sidecar, which states that all files are there.
     """
     stack, outputs = run.stack, run.outputs
     assert outputs is not None
@@ -253,7 +254,7 @@ def _key(
     sampler: Sampler,
     plan: Plan,
 ) -> dict[str, Any]:
-    """Everything that decides the output's voxels."""
+    """Everything that determines the output's voxels."""
     return {
         "version": own_version(),
         "input": volume.digest(),

@@ -1,4 +1,4 @@
-"""What a run leaves on disk while it lasts, so that it can be killed at any moment."""
+"""Interruption and resumption: what a run leaves on disk, so that it can be killed at any time."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _log = logging.getLogger("pmtool")
 
 @contextmanager
 def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
-    """The journal of a run, for this process alone; None where the run is complete.
+    """The journal of a run, locked for this process; None if the run is complete.
 
-    The journal stays if the run stops after its first slice; nothing stays of one that stops
-    before.
+    The journal stays if the run stops after its first slice; nothing is left of a run that stops
+    earlier.
 
     Parameters
     ----------
     run
-        One with outputs. Files that exist are refused unless they may be replaced, or are the
+        A run with outputs. Existing files are refused unless they may be replaced, or are the
         run's own from before it was killed.
     remedy
-        How to go on after an interruption.
+        How to continue after an interruption.
 
     Raises
     ------
     UsageError
-        If there is an interrupted run, and it is not asked for or another one.
+        If there is an interrupted run that is not to be resumed, or that is a different run.
     OutputError
-        If another process is at it, or a file exists or cannot be written.
+        If another process is working on it, or a file exists or cannot be written.
     """
     outputs = run.outputs
     assert outputs is not None
@@ -66,10 +66,10 @@ def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
 
 
 def files_to_make(run: Run) -> set[Path]:
-    """Files of a run that are not there, or not of these voxels, this model and these options.
+    """Files of a run that are missing, or not from these voxels, this model and these options.
 
-    The volume is among them if any voxel has to be generated. The sidecar tells of all; it is
-    written last, and a run that has a journal is not over.
+    The volume is among them if any voxel has to be generated. The sidecar describes all files; it
+    is written last, and a run with a journal has not ended.
     """
     outputs = run.outputs
     assert outputs is not None
@@ -85,6 +85,6 @@ def files_to_make(run: Run) -> set[Path]:
 
 
 def _is_of(told: dict[str, Any], key: dict[str, Any]) -> bool:
-    """Whether a sidecar is of a run with this key."""
+    """Whether a sidecar belongs to a run with this key."""
     options = told.get("options")
     return isinstance(options, dict) and all(options.get(k) == value for k, value in key.items())

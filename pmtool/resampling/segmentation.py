@@ -1,4 +1,4 @@
-"""A mask on the grid of its resampled volume."""
+"""Resampling of a mask onto the grid of its resampled volume."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _HALF = 1e-6
 
 
 def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
-    """A mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
+    """Load the mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
 
-    Slices of an uneven volume correspond one to one, whatever distance the mask's file gives.
+    Slices of an uneven volume correspond one to one, whatever spacing the mask's file gives.
 
     Raises
     ------
     ContentError
-        If its voxels are not whole numbers, or negative ones.
+        If its voxels are not whole numbers or are negative.
     GeometryError
         If it lies on another grid than the volume.
     """
@@ -47,21 +47,21 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
 def resample_mask(
     mask: Volume, grid: Grid, interpolation: MaskInterpolation = "nearest"
 ) -> sitk.Image:
-    """The mask's labels on another grid along its slices.
+    """Resample the labels of a mask onto another grid along its slices.
 
-    What 3D Slicer notes of its segments in NRRD, as their names, goes with them but for extents.
+    3D Slicer's entries on segments in NRRD, such as names, are kept, except for extents.
 
     Parameters
     ----------
     mask
-        Labels.
+        Mask of labels.
     grid
-        Of the resampled volume.
+        Grid of the resampled volume.
     interpolation
-        Of labels along one axis: ``nearest``, and ``linear`` thresholded at 0.5, differ midway
-        between two slices alone. There ``nearest`` takes the first one, ``linear`` every voxel
-        that has a label in either, the first one's where both have. ``shape`` goes from one
-        outline to the other; see `pmtool.resampling.shapes`.
+        How labels are interpolated along the axis. ``nearest`` and ``linear`` (thresholded at 0.5)
+        differ only midway between two slices. There ``nearest`` takes the first slice, and
+        ``linear`` every voxel with a label in either slice, that of the first if both have one.
+        ``shape`` interpolates between outlines; see `pmtool.resampling.shapes`.
     """
     image = mask.empty_on(grid)
     for key in mask.image.GetMetaDataKeys():

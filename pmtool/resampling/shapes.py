@@ -15,20 +15,20 @@ Mask = NDArray[np.bool_]
 def labels_between(
     one: Labels, other: Labels, share: float, spacing: tuple[float, ...]
 ) -> NDArray[Any]:
-    """The labels, or 0 for none, within whose borders pixels lie deepest.
+    """For every pixel, the label within whose border it lies deepest, or 0 for none.
 
-    A border lies where the weighted mean of the signed distances to those in both slices is 0.
-    Where two labels are as near, the first slice decides. A label that only one slice has ends
-    halfway, as a cone.
+    A border lies where the weighted mean of the signed distances to the borders in both slices is
+    0. If two labels are equally near, the first slice decides. A label that only one slice has
+    ends halfway, as a cone.
 
     Parameters
     ----------
     one, other
-        ``(H, W)``.
+        Labels of the two slices, ``(H, W)``.
     share
-        Of the way from the first to the other, in (0, 1).
+        Share of the way from the first slice to the other, in (0, 1).
     spacing
-        Of columns and rows, mm.
+        Spacing of columns and rows, mm.
     """
     found = np.zeros_like(one)
     nearest = np.full(one.shape, np.inf)
@@ -45,7 +45,7 @@ def labels_between(
 
 
 def _box(mask: Mask) -> tuple[slice, slice]:
-    """Around all of a mask, with a pixel more on each side; nothing around nothing."""
+    """Bounding box of a mask with a margin of one pixel; empty for an empty mask."""
     places = [np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0)]
     rows, columns = (slice(max(x[0] - 1, 0), x[-1] + 2) if x.size else slice(0) for x in places)
     return rows, columns
@@ -54,7 +54,7 @@ def _box(mask: Mask) -> tuple[slice, slice]:
 def _distances(
     one: Mask, other: Mask, spacing: tuple[float, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """To the borders of both, mm; where one mask has none, as far as the other's is at most."""
+    """Distances to the borders of both masks, mm; for an empty mask, the largest of the other's."""
     first, second = _distance(one, spacing), _distance(other, spacing)
     bordered = [mask.any() and not mask.all() for mask in (one, other)]
     if bordered == [False, True]:
@@ -65,7 +65,7 @@ def _distances(
 
 
 def _distance(mask: Mask, spacing: tuple[float, ...]) -> NDArray[np.float64]:
-    """To the border of a mask, mm, negative inside; it lies half a pixel from those beside it."""
+    """Distance to the border of a mask, mm, negative inside; the border lies between pixels."""
 
     def to_nearest(pixels: Mask) -> NDArray[np.float64]:
         image = sitk.GetImageFromArray(pixels.astype(np.uint8))

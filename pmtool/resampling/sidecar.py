@@ -1,6 +1,6 @@
-"""The JSON file beside an output: how it came about, and which files were made with it.
+"""The JSON file beside an output: how it was made, and which files were made with it.
 
-It is written last. Whatever has its digest there is as it was made; see `unchanged`.
+It is written last. Files whose digests it holds are as they were made; see `unchanged`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def content(
     key: dict[str, Any],
     sampler: Sampler,
 ) -> dict[str, Any]:
-    """How the output came about, down to each slice; plain JSON values."""
+    """How the output was made, down to each slice, as plain JSON values."""
     bundle = sampler.bundle
     packages = ("numpy", "SimpleITK", *DISTRIBUTIONS.get(sampler.backend, ()))
     libraries = {name: package_version(name) for name in packages}
@@ -80,9 +80,9 @@ def content(
 
 
 def digests(outputs: Outputs, written: Container[Path]) -> dict[str, dict[str, str]]:
-    """What the sidecar tells of files, by their fields of `Outputs`: SHA-256.
+    """SHA-256 of files for the sidecar, by their fields of `Outputs`.
 
-    Those of an earlier volume that were not written with this one are told apart.
+    Files of an earlier volume that were not written with this one are listed separately.
     """
     before = read_sidecar(outputs)
     files, earlier = before.get(_FILES, {}), before.get(_EARLIER, {})
@@ -94,18 +94,18 @@ def digests(outputs: Outputs, written: Container[Path]) -> dict[str, dict[str, s
 
 
 def read_sidecar(outputs: Outputs) -> dict[str, Any]:
-    """What it tells; empty where there is none, or one that is not ours."""
+    """Content of the sidecar; empty if there is none, or if it is not ours."""
     told = read_json(outputs.sidecar)
     return told if all(isinstance(told.get(key), dict) for key in (_FILES, _EARLIER)) else {}
 
 
 def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) -> set[Path]:
-    """The files that are there as a sidecar, which may be empty, tells; with itself.
+    """Existing files that match a sidecar, which may be empty, including the sidecar itself.
 
     Parameters
     ----------
     earlier
-        Take those of an earlier volume too.
+        Include files of an earlier volume.
     """
     if not told:
         return set()
@@ -116,7 +116,7 @@ def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) 
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file, with the one of its voxels; or of all files in a folder."""
+    """SHA-256 of a file together with its voxel file, or of all files in a folder."""
     files = sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]
     parts = [file_hash(file) if file.is_file() else ascii(file.name) for file in files]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
@@ -135,7 +135,7 @@ def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
 
 
 def _gap_entry(grid: Grid, gap: int) -> dict[str, Any]:
-    """How a gap was filled that is not one slice distance."""
+    """Description of how a gap other than one slice distance was filled."""
     length = grid.nodes.lengths[gap]
     inside = [s.kind for s in grid.slices if gap < s.position < gap + 1]
     return {

@@ -1,4 +1,4 @@
-"""Generating the slices that a grid asks for."""
+"""Generation of the slices that a grid asks for."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan
 
 Progress = Callable[[float, int], None]
-"""Is told of the slices done so far, a fraction, and of all that are to do."""
+"""Called with the number of slices done so far (a float) and their total."""
 
 
 class SliceSampler(Protocol):
-    """What is asked of `pmtool.sampling.sampler.Sampler`."""
+    """The part of `pmtool.sampling.sampler.Sampler` that is used here."""
 
     @property
     def backend(self) -> str: ...
@@ -40,7 +40,7 @@ class Job(NamedTuple):
 
 
 class Pairs(Sequence[SlicePair]):
-    """The neighbours of slices to generate, fetched when they are asked for."""
+    """The neighbours of slices to generate, fetched when needed."""
 
     def __init__(self, stack: Stack, jobs: Sequence[Job]) -> None:
         self.stack = stack
@@ -62,7 +62,7 @@ class Pairs(Sequence[SlicePair]):
 
 
 def missing_jobs(stack: Stack, samples: int = 1) -> list[list[Job]]:
-    """The slices that the store lacks, a list a round."""
+    """The slices that the store lacks, one list per round."""
     return [
         [
             Job(node, sample)
@@ -82,13 +82,13 @@ def synthesise(
     Parameters
     ----------
     stack
-        Its store may hold slices of an earlier run.
+        Stack whose store may hold slices of an earlier run.
     sampler
-        Generates the middle one of three slices.
+        Generator of the middle one of three slices.
     samples
-        Of every slice.
+        Number of samples of every slice.
     progress
-        Told of what is done, with what an earlier run did.
+        Called with the progress, including slices of an earlier run.
     """
     rounds = missing_jobs(stack, samples)
     total = samples * sum(len(nodes) for nodes in stack.grid.generated_rounds())
@@ -105,7 +105,7 @@ def generate(
     jobs: Sequence[Job],
     progress: Callable[[float], None] | None = None,
 ) -> None:
-    """Put the slices of jobs of one round into the stack's store, each as soon as it is there."""
+    """Put the slices of one round's jobs into the stack's store, each as soon as it is ready."""
     for index, values in sampler.generate(Pairs(stack, jobs), progress) if jobs else ():
         stack.generated[stack.key(*jobs[index])] = values
 

@@ -1,4 +1,4 @@
-"""From what is asked for to the grid of the output."""
+"""The output grid that a request asks for."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
     Parameters
     ----------
     volume
-        The input.
+        Input volume.
     spacing
-        Between slices, mm; or x, y, z with 0 for "keep".
+        Slice spacing, mm; or x, y, z with 0 for "keep".
     options
-        Its grid, reference and interpolator are used.
+        Options, of which the grid, reference and interpolator are used.
 
     Raises
     ------
     UsageError
-        If neither or both are given, or the spacing cannot be met.
+        If neither or both are given, or the spacing is impossible.
     GeometryError
         If the reference differs from the input in more than its slices.
     """
@@ -49,7 +49,7 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
 def _reference_slices(
     volume: Volume, reference: str | Path | sitk.Image, allow_large: bool
 ) -> tuple[float, float, int]:
-    """First position and spacing, mm, and number of a reference's slices."""
+    """First position and spacing (mm) and number of a reference's slices."""
     other = replace(load_volume(reference, allow_large=allow_large), axis=volume.axis)
     name = "the reference" if isinstance(reference, sitk.Image) else str(reference)
     if not np.allclose(other.direction, volume.direction, atol=1e-4):
