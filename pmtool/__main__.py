@@ -1,4 +1,4 @@
-"""``python -m pmtool``."""
+"""Entry point of ``python -m pmtool``."""
 
 from pmtool.cli.main import main
 

@@ -1,4 +1,4 @@
-"""Everything pmtool raises on purpose; each class carries the exit code of the command line."""
+"""Errors that pmtool raises on purpose; each class carries the exit code of the command line."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 
 
 class PmtoolError(Exception):
-    """Base of all errors that a user can mend; the message is one sentence naming the remedy."""
+    """Base of all errors that a user can fix; the message is one sentence that names the remedy."""
 
     exit_code = 1
 
@@ -71,7 +71,7 @@ _SHORTAGE = (
 
 
 def is_memory_shortage(error: BaseException) -> bool:
-    """Whether an error, of whatever library, says that memory has run out."""
+    """Whether an error, from any library, means that memory has run out."""
     if isinstance(error, PmtoolError):
         return isinstance(error, MemoryBudgetError)
     text = getattr(error, "strerror", None) or str(error)  # which may name a file
@@ -79,7 +79,7 @@ def is_memory_shortage(error: BaseException) -> bool:
 
 
 def sentence(error: Exception) -> str:
-    """What is told of an error."""
+    """The sentence reported for an error."""
     if isinstance(error, PmtoolError):
         return one_line(str(error))
     if is_memory_shortage(error):
@@ -93,7 +93,7 @@ def sentence(error: Exception) -> str:
 
 
 def exit_code(error: Exception) -> int:
-    """Of the process that an error ends."""
+    """Exit code of a process that ends with this error."""
     if isinstance(error, PmtoolError):
         return error.exit_code
     if is_memory_shortage(error):
@@ -109,7 +109,7 @@ def _is_unwritable(error: Exception) -> bool:
 
 
 def _is_unreadable(error: Exception) -> bool:
-    """Outputs are checked before they are written: what is left are paths of inputs."""
+    """Whether an `OSError` is about an input; outputs are checked before they are written."""
     closed = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
     return isinstance(error, OSError) and error.errno in closed and error.filename is not None
 

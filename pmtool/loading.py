@@ -1,4 +1,4 @@
-"""A volume from whatever a user has: an image file, DICOM, an image in memory."""
+"""Loading a volume from an image file, DICOM files or an image in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pmtool.images.volume import Volume, through_plane_axis
 
 _UNEVEN = "ITK_non_uniform_sampling_deviation"
 _UNEVEN_SHARE = 0.1
-"""Of a slice distance: as little unevenness is passed over, as in DICOM."""
+"""Share of a slice distance up to which unevenness is ignored, as in DICOM."""
 
 
 def load_volume(
@@ -25,18 +25,18 @@ def load_volume(
     allow_uneven: bool = False,
     allow_large: bool = False,
 ) -> Volume:
-    """A volume from a file, a folder or zip of DICOM files, or an image.
+    """Load a volume from a file, a folder or zip of DICOM files, or an image.
 
     Parameters
     ----------
     source
-        See docs/formats.md.
+        What to load; see docs/formats.md.
     series_uid
-        Which series of several, in DICOM.
+        UID of the DICOM series to read if there are several.
     allow_uneven
-        Take slices whose distances differ: where they lie in DICOM, as even in other images.
+        Accept unevenly spaced slices: at their positions in DICOM, as even in other images.
     allow_large
-        Read more than `pmtool.system.limits.MAX_INPUT`.
+        Accept more than `pmtool.system.limits.MAX_INPUT` of voxels.
 
     Raises
     ------
@@ -48,7 +48,7 @@ def load_volume(
         If it is not three-dimensional, has a single slice or sheared axes; if DICOM files are
         several series, or no stack of slices.
     ContentError
-        If it has several values a voxel.
+        If it has several values per voxel.
     """
     if source == "":
         raise UsageError("the path of the input is empty; give a file, a folder or a zip")
@@ -94,7 +94,7 @@ def _check_shape(image: sitk.Image, name: str) -> None:
 
 
 def _check_even(image: sitk.Image, axis: int, name: str) -> None:
-    """ITK makes even stacks of uneven DICOM series and leaves a note in the image."""
+    """Refuse an image in which ITK noted that it made an uneven DICOM series even."""
     try:
         off = float(image.GetMetaData(_UNEVEN)) if image.HasMetaDataKey(_UNEVEN) else 0.0
     except ValueError:  # a note of another kind
@@ -107,7 +107,7 @@ def _check_even(image: sitk.Image, axis: int, name: str) -> None:
 
 
 def _with_right_angles(image: sitk.Image, name: str) -> sitk.Image:
-    """The image, or a copy (of the header: ITK shares the voxels) with repaired directions."""
+    """The image, or a copy with repaired directions (only the header: ITK shares the voxels)."""
     direction = np.array(image.GetDirection()).reshape(3, 3)
     repaired = orthonormal(direction, name)
     if repaired is direction:
