@@ -62,7 +62,7 @@ def _middle_plane(volume: Volume, axis: int) -> NDArray[Any]:
 
 
 def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.intp]:
-    """The slice nearest to each position: eight per slice distance, to half of one beyond the ends."""
+    """The nearest slices to positions, eight per slice distance, to half of one beyond the ends."""
     places = np.arange(1 / 16, positions[-1] / spacing + 1, 1 / 8) * spacing - spacing / 2
     return np.searchsorted(np.convolve(positions, (0.5, 0.5), "valid"), places)
 
