@@ -1,1 +1,1 @@
-"""Where slices lie: a volume's axes, its grid, the weights of neighbours."""
+"""Geometry of slices: a volume's axes, its grid, and the weights of neighbouring slices."""

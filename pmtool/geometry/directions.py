@@ -1,4 +1,4 @@
-"""The axes of a volume, which stand at right angles."""
+"""The axes of a volume, which must be at right angles."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _EXACT = 1e-4
 
 
 def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
-    """Direction cosines, repaired with a warning where they are slightly off.
+    """Direction cosines, repaired with a warning if they are slightly off.
 
     Parameters
     ----------
     direction
-        ``(3, 3)``, a unit vector in every column.
+        ``(3, 3)``, with a unit vector in every column.
     name
-        Of the image, for messages.
+        Name of the image, for messages.
 
     Raises
     ------

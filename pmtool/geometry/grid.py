@@ -1,4 +1,4 @@
-"""Which slices a spacing asks for, and what each of them is made from.
+"""The slices that a spacing asks for, and what each of them is made from.
 
 PixelMiner generates the slice midway between two others, so what can be generated from acquired
 slices in ``k`` rounds are the nodes of a dyadic stack (`pmtool.geometry.nodes`): node ``t`` lies
@@ -35,9 +35,9 @@ class OutputSlice(NamedTuple):
     kind
         ``extrapolated`` slices lie outside the acquired ones and repeat the first or last.
     position
-        In acquired slices after the first one: the index of `pmtool.geometry.nodes`.
+        Position in acquired slices after the first one: the index of `pmtool.geometry.nodes`.
     weights
-        The nodes that it is made from.
+        Nodes that the slice is made from, with their weights.
     """
 
     kind: Kind
@@ -46,27 +46,27 @@ class OutputSlice(NamedTuple):
 
     @property
     def gap(self) -> tuple[int, int]:
-        """The acquired slices that enclose it."""
+        """The two acquired slices that enclose this slice."""
         lower = max(math.ceil(self.position) - 1, 0)
         return lower, lower + 1
 
 
 @dataclass(frozen=True)
 class Grid:
-    """The output's slices.
+    """The slices of the output.
 
     Attributes
     ----------
     name
         One of `GRIDS`, or ``reference``.
     nodes
-        Acquired slices and what can be generated from them.
+        Acquired slices and the nodes that can be generated from them.
     source_spacing, spacing
-        Of the acquired slices (the median where they are uneven) and of the output, mm.
+        Spacing of the acquired slices (the median if they are uneven) and of the output, mm.
     first
         Position of the output's first slice, in ``source_spacing`` after the first acquired one.
     slices
-        Of the output, in order.
+        Slices of the output, in order.
     """
 
     name: str
@@ -78,18 +78,18 @@ class Grid:
 
     @property
     def count(self) -> int:
-        """Acquired slices."""
+        """Number of acquired slices."""
         return len(self.nodes.positions)
 
     @property
     def rounds(self) -> int:
-        """How often gaps between slices are halved at most, *k*."""
+        """Largest number of times that a gap between slices is halved, *k*."""
         return self.nodes.rounds
 
     def number(self, node: int) -> int:
-        """What identifies a node for the random numbers, whatever the target spacing is.
+        """Number that identifies a node to the random numbers, whatever the target spacing.
 
-        Its index with 16 fractional bits, so that a finer grid extends a coarser one.
+        It is the node's index with 16 fractional bits, so that a finer grid extends a coarser one.
         """
         return node << (NUMBER_BITS - self.rounds)
 
@@ -98,7 +98,7 @@ class Grid:
         return node % (1 << self.rounds) == 0
 
     def generated_rounds(self) -> list[list[int]]:
-        """The nodes to generate, a list a round; each depends on earlier rounds alone."""
+        """The nodes to generate, one list per round; each round depends only on earlier ones."""
         wanted = self._with_ancestors(w.node for s in self.slices for w in s.weights)
         steps = [1 << (self.rounds - 1 - i) for i in range(self.rounds)]
         return [sorted(node for node in wanted if node & -node == step) for step in steps]
@@ -114,7 +114,7 @@ class Grid:
         return found
 
     def generated_spacings(self) -> set[float]:
-        """Distances, mm, of generated slices to the two that each was made from."""
+        """Distances, mm, from generated slices to the two slices that each is made from."""
         nodes = self.nodes
         return {
             nodes.lengths[node >> nodes.rounds] * self.source_spacing / 2 ** (number + 1)
@@ -123,17 +123,17 @@ class Grid:
         }
 
     def odd_gaps(self) -> list[int]:
-        """The gaps between acquired slices, by the first of both, that are not one distance."""
+        """Gaps between acquired slices other than one slice distance, by their first slice."""
         lengths = enumerate(self.nodes.lengths)
         return [gap for gap, length in lengths if abs(length - 1) > self.nodes.snap]
 
     def counts(self) -> dict[Kind, int]:
-        """Slices of every kind, those that occur."""
+        """Number of slices of every kind that occurs."""
         kinds = [s.kind for s in self.slices]
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
     def dyadic_spacings(self) -> tuple[float, float]:
-        """The next spacings, mm, that ``keep-slices`` meets without interpolation."""
+        """The nearest spacings, mm, that ``keep-slices`` meets without interpolation."""
         rounds = max(math.floor(math.log2(self.source_spacing / self.spacing) + SNAP), 0)
         return self.source_spacing / 2**rounds, self.source_spacing / 2 ** (rounds + 1)
 
@@ -145,7 +145,7 @@ def parents(node: int) -> tuple[int, int]:
 
 
 def spacing_along(axis: int, spacing: Sequence[float], present: float) -> float:
-    """What a spacing of one number, or of x, y and z, asks for along an axis; there 0 keeps, mm."""
+    """Spacing, mm, that one number, or x, y and z (0 keeps), asks for along an axis."""
     return spacing[0] if len(spacing) == 1 else spacing[axis] or present
 
 
@@ -161,15 +161,15 @@ def make_grid(
     Parameters
     ----------
     slices
-        Acquired, at least two.
+        Acquired slices, at least two.
     source_spacing, spacing
-        Of the acquired slices (the median where they are uneven) and the one wanted, mm.
+        Spacing of the acquired slices (the median if they are uneven) and wanted spacing, mm.
     name
         ``keep-slices`` starts on the first acquired slice and ends on or before the last;
         ``ibsi`` aligns the grids' centres [1]_; ``corner`` their corners, as pyradiomics does;
         ``origin`` the centres of their first slices.
     interpolator
-        For slices that meet no node; uneven stacks know ``linear`` alone.
+        Interpolation of slices that meet no node; uneven stacks support only ``linear``.
 
     Raises
     ------
@@ -204,14 +204,14 @@ def reference_grid(
     number: int,
     interpolator: Interpolator = "linear",
 ) -> Grid:
-    """The grid of another image: ``number`` slices from ``first``, mm after the first acquired.
+    """The grid of another image: ``number`` slices from ``first`` mm after the first acquired one.
 
     Raises
     ------
     GeometryError
         If it reaches more than one slice distance beyond the first or the last acquired slice.
     UsageError
-        As `make_grid`.
+        As in `make_grid`.
     """
     source = Source.of(slices, source_spacing, spacing)
     first /= source_spacing

@@ -1,6 +1,6 @@
 """Weights of neighbouring slices for a position between them.
 
-Positions and nodes are in units of the stack that is interpolated: node 0 is its first slice.
+Positions and nodes are in units of the interpolated stack: node 0 is its first slice.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ Interpolator = Literal["linear", "bspline"]
 INTERPOLATORS: tuple[Interpolator, ...] = get_args(Interpolator)
 
 _POLE = math.sqrt(3) - 2
-"""Of the recursive filter that turns samples into cubic B-spline coefficients."""
+"""Pole of the recursive filter that turns samples into cubic B-spline coefficients."""
 _REACH = 14
-"""Slices on either side: beyond them the weight is below 1e-8."""
+"""Slices on either side beyond which weights are below 1e-8."""
 
 
 class Weight(NamedTuple):
@@ -30,11 +30,11 @@ def weights(position: float, nodes: int, interpolator: Interpolator) -> tuple[We
     Parameters
     ----------
     position
-        In [0, ``nodes`` - 1].
+        Position in [0, ``nodes`` - 1].
     nodes
-        Slices of the stack.
+        Number of slices of the stack.
     interpolator
-        Linear, or a cubic B-spline with mirrored boundaries, as in ITK.
+        ``linear``, or ``bspline`` for a cubic B-spline with mirrored boundaries, as in ITK.
     """
     if interpolator == "linear":
         return _linear(position, nodes)
