@@ -1,1 +1,1 @@
-"""A pixel: its grey level, the distribution that it has, the random number that it is drawn by."""
+"""Pixels: their grey levels, their distributions, and the random numbers that draw them."""

@@ -1,6 +1,6 @@
-"""Three ways to write a voxel: HU, one of ``2**bits`` grey levels, the network's pixel in [-1, 1].
+"""Conversion between HU, ``2**bits`` grey levels and the network's pixels in [-1, 1].
 
-Levels are evenly spaced on the model's HU window and on [-1, 1].
+Levels are evenly spaced over the model's HU window and over [-1, 1].
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ Pixels = NDArray[np.float32]
 
 
 def to_pixels(levels: ArrayLike, bits: int) -> Pixels:
-    """Pixels in [-1, 1] of grey levels, in single precision throughout as in the pixel graph."""
+    """Convert grey levels to pixels in [-1, 1], in single precision as in the pixel graph."""
     return np.asarray(np.asarray(levels, np.float32) * (2 / (2**bits - 1)) - 1)
 
 
 def to_levels(pixels: ArrayLike, bits: int) -> Levels:
-    """Nearest grey level of pixels in [-1, 1]."""
+    """Convert pixels in [-1, 1] to the nearest grey levels."""
     return np.asarray(np.rint((np.asarray(pixels) + 1) / 2 * (2**bits - 1)), np.int32)
 
 
 def from_hounsfield(values: NDArray[np.int16], hyperparameters: Hyperparameters) -> Pixels:
-    """Pixels of HU: clipped to the model's window, then rounded to the nearest grey level."""
+    """Convert HU to pixels, clipped to the model's window and rounded to the nearest grey level."""
     low, high = hyperparameters.hu_window
     per_hu = (hyperparameters.levels - 1) / (high - low)
     levels = np.rint((values.clip(low, high).astype(np.float32) - low) * per_hu)
@@ -33,6 +33,6 @@ def from_hounsfield(values: NDArray[np.int16], hyperparameters: Hyperparameters)
 
 
 def to_hounsfield(pixels: Pixels, hyperparameters: Hyperparameters) -> NDArray[np.int16]:
-    """Nearest HU of pixels: the inverse of `from_hounsfield`."""
+    """Convert pixels to the nearest HU: the inverse of `from_hounsfield`."""
     low, high = hyperparameters.hu_window
     return np.asarray(np.rint((pixels + 1) * ((high - low) / 2) + low), np.int16)

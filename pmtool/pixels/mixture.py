@@ -1,8 +1,8 @@
 """The discretised logistic mixture of a pixel's grey level, in NumPy: the specification.
 
 After PixelCNN++ (Salimans et al. 2017, arXiv:1701.05517, section 2.1). A pixel has one of
-``2**bits`` levels, evenly spaced on [-1, 1]; the probability of a level is what the continuous
-mixture has in the bin around it, the first and the last bin taking the tails.
+``2**bits`` levels, evenly spaced on [-1, 1]; the probability of a level is that of the
+continuous mixture in the bin around it; the first and last bins include the tails.
 
 All functions work in the floating type of the mixture, float32 in practice, and broadcast the
 mixture's leading axes against the other arguments.
@@ -46,7 +46,7 @@ def log_probability(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:
     levels
         Integers of shape ``(...)`` in [0, 2**bits).
     bits
-        Of the grey levels.
+        Bits of the grey levels.
     """
     level = np.asarray(levels)[..., None]
     upper, width = _standardise(mixture, level, bits)
@@ -58,9 +58,9 @@ def log_probability(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:
 
 
 def cumulative(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:
-    """Probability of a level or a lower one: the mixture's CDF at the level's upper edge.
+    """Probability of a level or any lower one: the mixture's CDF at the level's upper edge.
 
-    Shapes as in `log_probability`; exactly 1 for the last level.
+    Shapes are as in `log_probability`; the result is exactly 1 for the last level.
     """
     level = np.asarray(levels)[..., None]
     upper, _ = _standardise(mixture, level, bits)
@@ -71,7 +71,7 @@ def cumulative(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:
 def quantile(mixture: Mixture, uniforms: ArrayLike, bits: int) -> Levels:
     """Smallest level whose upper edge reaches ``uniforms``: the inverse of `cumulative`.
 
-    A bisection of ``bits`` steps.
+    It is found by a bisection of ``bits`` steps.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def quantile(mixture: Mixture, uniforms: ArrayLike, bits: int) -> Levels:
     uniforms
         Shape ``(...)``, strictly inside (0, 1).
     bits
-        Of the grey levels.
+        Bits of the grey levels.
     """
     u = np.asarray(uniforms, mixture.logits.dtype)[..., None]
     low = np.zeros(np.broadcast_shapes(mixture.logits.shape, u.shape)[:-1], np.int32)
@@ -93,8 +93,8 @@ def _reaches(mixture: Mixture, levels: Levels, u: Real, bits: int) -> NDArray[np
     """Whether the CDF at the levels' upper edges is at least ``u``, of shape ``(..., 1)``.
 
     The sign of ``sum_k w_k (F_k - u)``, taken in the nearer tail: ``F_k - u`` is
-    ``(1 - u) - (1 - F_k)``. So no weight need be normalised, and where all ``F_k`` are rounded to
-    0 or 1 the sign is still right: comparing the rounded sum with ``u`` would send one pixel in
+    ``(1 - u) - (1 - F_k)``. So no weight need be normalised, and if all ``F_k`` are rounded to 0
+    or 1 the sign is still right: comparing the rounded sum with ``u`` would send one pixel in
     some ten million to the last level.
     """
     upper, _ = _standardise(mixture, levels[..., None], bits)
@@ -105,7 +105,7 @@ def _reaches(mixture: Mixture, levels: Levels, u: Real, bits: int) -> NDArray[np
 
 
 def nearer_tail(uniforms: ArrayLike) -> Real:
-    """Uniform numbers up to 1/2 as they are, those beyond as ``u - 1``: exact in float32."""
+    """Uniform numbers up to 1/2 unchanged, larger ones as ``u - 1``: exact in float32."""
     u = np.asarray(uniforms)
     return np.asarray(np.where(u > 0.5, u - 1, u), u.dtype)
 
@@ -125,7 +125,7 @@ def mean(mixture: Mixture, bits: int) -> Levels:
 
 
 def choose(mixture: Mixture, uniforms: ArrayLike, bits: int, mode: Mode = "sample") -> Levels:
-    """Level of each pixel: drawn with ``uniforms``, or the median, or the mean."""
+    """Level of each pixel: drawn with ``uniforms``, or the median or mean."""
     if mode == "mean":
         return mean(mixture, bits)
     return quantile(mixture, uniforms if mode == "sample" else 0.5, bits)

@@ -1,8 +1,8 @@
 """Uniform random numbers that are a function of where they are used.
 
 Philox4x32-10 (Salmon et al., Parallel random numbers: as easy as 1, 2, 3, SC 2011,
-doi:10.1145/2063384.2063405): the result depends on no state, so neither on the batch, nor on the
-schedule, the backend or the number of machines.
+doi:10.1145/2063384.2063405): the result depends on no state, and therefore not on the batch,
+the schedule, the backend or the number of machines.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ def uniforms(
     seed
         The generator's key, ``0 <= seed < 2**64``.
     numbers, rows, columns, sample
-        The generator's counter: the slice's number, the pixel's place in the slice and which of
-        several samples of the slice. Non-negative integers below ``2**32``, of shapes that
+        The generator's counter: the slice's number, the pixel's position in the slice and the
+        index of the slice's sample. Non-negative integers below ``2**32``, of shapes that
         broadcast.
 
     Returns
     -------
     NDArray[np.float32]
-        Of the broadcast shape; multiples of ``2**-24``, symmetric about 1/2.
+        Numbers in the broadcast shape; multiples of ``2**-24``, symmetric about 1/2.
 
     Raises
     ------
@@ -53,12 +53,12 @@ def uniforms(
 
 
 class Places(NamedTuple):
-    """Where windows lie, for their random numbers; ``(M,)`` whole numbers each.
+    """Positions of windows, for their random numbers; each field holds ``(M,)`` whole numbers.
 
     Attributes
     ----------
     numbers, samples
-        Of the slices, see `uniforms`.
+        Numbers and samples of the slices, see `uniforms`.
     tops, lefts
         First row and column of a window in its slice.
     """
@@ -70,22 +70,22 @@ class Places(NamedTuple):
 
 
 def check_seed(seed: int) -> None:
-    """Raise `UsageError` for a seed that is no key of the generator."""
+    """Raise `UsageError` for a seed that is not a valid key of the generator."""
     if not 0 <= seed < 2**64:
         raise UsageError(f"the seed must lie in [0, 2**64), not {seed}")
 
 
 def window_uniforms(seed: int, places: Places, height: int, width: int) -> NDArray[np.float32]:
-    """Uniform numbers of windows: ``(height, width, M)``."""
+    """Uniform numbers for windows, ``(height, width, M)``."""
     rows = np.arange(height, dtype=np.uint64)[:, None, None] + places.tops
     columns = np.arange(width, dtype=np.uint64)[:, None] + places.lefts
     return uniforms(seed, places.numbers, rows, columns, places.samples)
 
 
 def philox(counter: tuple[Words, ...], key: tuple[int, int]) -> tuple[Words, ...]:
-    """Philox4x32-10: four words of 32 bits from a counter of four words and a key of two.
+    """Philox4x32-10: four 32-bit words from a counter of four words and a key of two.
 
-    The counter's words broadcast; the words that come out have the broadcast shape.
+    The counter's words broadcast; the resulting words have the broadcast shape.
     """
     c0, c1, c2, c3 = counter
     for i in range(ROUNDS):
@@ -97,12 +97,12 @@ def philox(counter: tuple[Words, ...], key: tuple[int, int]) -> tuple[Words, ...
 
 
 def _multiply(word: Words, factor: int) -> tuple[Words, Words]:
-    """High and low half of a product of 64 bits."""
+    """High and low halves of a 64-bit product."""
     product = word * np.uint64(factor)
     return product >> np.uint64(32), product & np.uint64(WORD)
 
 
 def to_unit_interval(word: Words) -> NDArray[np.float32]:
-    """Map a word of 32 bits to the middle of one of ``2**23`` equal parts of (0, 1)."""
+    """Map a 32-bit word to the middle of one of ``2**23`` equal parts of (0, 1)."""
     part = np.asarray(word >> np.uint64(9), np.float32)
     return np.asarray((part + np.float32(0.5)) * np.float32(2**-23))
