@@ -1,1 +1,1 @@
-"""PixelMiner's sampling: the specification, and the cached sampler in batches."""
+"""Sampling with PixelMiner: the specification, and the cached, batched sampler."""

@@ -1,4 +1,4 @@
-"""What the graphs of the cached sampler read and write."""
+"""Arrays that the graphs of the cached sampler read and write."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pmtool.backends.protocol import Array, Memory
 from pmtool.graphs.layout import COLUMNS, LEVELS, Layout, carries
 
 MARGIN = 2
-"""Columns of zeros on the left of a line of the horizontal stack: what its first column sees."""
+"""Columns of zeros to the left of a line of the horizontal stack, seen by its first column."""
 
 
 class Buffers:
     """A backend's memory for ``lanes`` windows, allocated once.
 
-    Programs are bound to it for good; what belongs to a row is brought to and from one place.
+    Programs are bound to it permanently; the data of a row are moved to and from a fixed place.
 
     Parameters
     ----------
     source
-        Buffers of as many lanes or more, whose memory is used again: only one of both at a time.
+        Buffers of at least as many lanes whose memory to reuse; only one of the two can be in use.
 
     Attributes
     ----------
@@ -27,15 +27,15 @@ class Buffers:
         The neighbours of ``windows`` lanes, which the window graph takes in one call,
         ``(windows, 1, H + 2 margin, W + 2 margin)``.
     pixels
-        ``(H, W, M)`` in [-1, 1], what is generated.
+        ``(H, W, M)`` in [-1, 1], the generated pixels.
     tails
         ``(H, W, M)``: uniform numbers, see `nearer_tail`.
     planes
-        The window graph's outputs for all lanes, ``(M, H, W, channels)`` of their level.
+        The window graph's outputs for all lanes, ``(M, H, W, channels)`` at their level.
     rows
-        One row of everything else, ``(W, M, channels)``, by the names that the graphs use.
+        One row of every other array, ``(W, M, channels)``, by the names that the graphs use.
     row_pixels, row_tails
-        ``(W, M)``.
+        Pixels and tails of the current row, ``(W, M)``.
     residuals
         Pixels relative to the midpoint, ``(1 + W, M)``, a column of zeros on the left.
     history
@@ -70,7 +70,7 @@ class Buffers:
         self._add_rows()
 
     def _zeros(self, *shape: int) -> Array:
-        """A new array, or the beginning of the one that the source has in its place."""
+        """A new array of zeros, or the beginning of the source's array of the same name."""
         if self._lent is None:
             self.arrays.append(self.memory.zeros(*shape))
         else:
@@ -109,17 +109,17 @@ class Buffers:
 
     @staticmethod
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
-        """Bytes that such buffers take; three rows of every line stand for all rows."""
+        """Size of such buffers in bytes; three rows of every line stand for all rows."""
         lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
         return ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
 
     def reset(self) -> None:
-        """Forget the windows before."""
+        """Forget the previous windows."""
         for array in (self.residuals, self.history, *self.rows.values()):
             self.memory.clear(array)
 
     def load(self, row: int, depth: int) -> None:
-        """Bring a row to where the graphs read it."""
+        """Move a row to where the graphs read it."""
         for name, plane in self.planes.items():
             level = self.levels[name]
             if level < depth:
@@ -128,12 +128,12 @@ class Buffers:
         self.memory.copy(self.row_tails, self.tails[row])
 
     def give(self, columns: int) -> None:
-        """The residuals of the loaded row's first pixels, which are known."""
+        """Set the residuals of the loaded row's first pixels, which are known."""
         mixture = self.rows["mixture"][:columns]
         self.memory.give(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
 
     def keep(self, row: int) -> None:
-        """Keep the row that has been generated for those that follow."""
+        """Store the generated row for the rows that follow."""
         self.memory.copy(self.pixels[row], self.row_pixels)
         for target, source in (
             (self.history[0], self.history[1]),
@@ -143,7 +143,7 @@ class Buffers:
             self.memory.copy(target, source)
 
     def window(self, first: int) -> dict[str, Array]:
-        """Arrays of the window graph for the lanes from ``first`` on, as many as it takes."""
+        """Arrays of the window graph for as many lanes from ``first`` on as it takes."""
         last = min(first + len(self.above), self.lanes)
         planes = {name: plane[first:last] for name, plane in self.planes.items()}
         count = last - first
@@ -152,7 +152,7 @@ class Buffers:
     def row(self, depth: int) -> dict[str, Array]:
         """Arrays of the row graph.
 
-        A cache is moved on in place: the graph reads it whole before it writes it.
+        A cache is advanced in place: the graph reads all of it before writing it.
         """
         lines = {s: [line.name for line in self.layout.lines(s, depth)] for s in "vh"}
         names = [*(f"{name}_last" for name in lines["h"]), *self._shares(depth)]
@@ -192,7 +192,7 @@ class Buffers:
         return arrays
 
     def _grouped(self, columns: Array, first: int) -> Array:
-        """Columns from ``first`` on in the pixel graph's groups: ``(groups, n, M, channels)``."""
+        """Columns from ``first`` on in groups of the pixel graph, ``(groups, n, M, channels)``."""
         groups = (self.width - first) // COLUMNS
         count, lanes, *channels = columns.shape
         return columns.reshape((groups, count // groups, lanes, *(channels or [1])))
@@ -201,7 +201,7 @@ class Buffers:
         return [f"h_shares{level}" for level in range(depth)]
 
     def _carries(self, stack: str, depth: int, first: int, last: int) -> dict[str, Array]:
-        """The carry that a depth reads, and those that it writes."""
+        """The carry that a depth reads, and the carries that it writes."""
         read, written = carries(stack, depth)
         names = {carry: carry for carry in read} | {f"{carry}_next": carry for carry in written}
         return {name: self._columns(carry, first, last) for name, carry in names.items()}

@@ -1,4 +1,4 @@
-"""Lanes of several counts and kinds, made when they are first wanted."""
+"""Lanes of several counts and kinds, created on first use."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pmtool.sampling.pairs import Lot, PairGroup
 def kept_lanes(count: int, most: int) -> int:
     """The next of 1, 1.25, 1.5 and 1.75 times the powers of two, up to ``most``.
 
-    Programs are made for few counts so, and fewer than a fifth of a batch's lanes are spare.
+    This way programs are made for few counts, and less than a fifth of a batch's lanes is spare.
     """
     step = max(1, (1 << count.bit_length()) // 8)
     return min(-(-count // step) * step, most)
@@ -30,9 +30,9 @@ class LaneCache:
     Parameters
     ----------
     size
-        ``(H, W)`` of the windows.
+        Size ``(H, W)`` of the windows.
     most
-        Lanes of the largest batch to come.
+        Number of lanes of the largest batch to expect.
     """
 
     def __init__(
@@ -48,10 +48,10 @@ class LaneCache:
         self._lanes: dict[tuple[int, int, str], Lanes] = {}
 
     def lanes(self, count: int, known_columns: int, chooser: str) -> Lanes:
-        """Lanes for ``count`` windows or more, of which so many columns are known.
+        """Lanes for at least ``count`` windows with ``known_columns`` known columns.
 
-        Those of other counts are forgotten, unless the backend keeps its programs; all of them
-        then share the memory of the largest.
+        Lanes of other counts are discarded unless the backend keeps its programs; in that case
+        all of them share the memory of the largest.
         """
         most = count
         if self.backend.keeps:
@@ -82,14 +82,14 @@ class LaneCache:
         mode: Mode,
         on_row: Callable[[int], None] | None = None,
     ) -> None:
-        """Generate windows of a group's pairs in place, together.
+        """Generate windows of a group's pairs together, in place.
 
         Parameters
         ----------
         lot
-            Of one size, with as many known rows and columns.
+            Windows of one size, with equal numbers of known rows and columns.
         on_row
-            See `Lanes.generate`.
+            Callback, see `Lanes.generate`.
         """
         window = lot[0][1]
         chooser = "mean" if mode == "mean" else "quantile"

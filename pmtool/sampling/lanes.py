@@ -1,7 +1,7 @@
 """A batch of windows generated together, row by row.
 
-A lane is one window of one slice pair. All lanes of a batch share their window's size and how many
-of its first rows and columns are known.
+A lane is one window of one slice pair. All lanes of a batch have the same window size and the same
+numbers of known first rows and columns.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pmtool.sampling.buffers import Buffers
 
 
 class Lanes:
-    """Buffers bound to their graphs, for windows of which so many columns are known.
+    """Buffers bound to their graphs, for windows with a fixed number of known columns.
 
-    `prepare`, then `draw` or `take`, then `generate`.
+    Call `prepare`, then `draw` or `take`, then `generate`.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Lanes:
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
     def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
-        """Run the window graph on `PairGroup.neighbours`, of the lanes or of the first of them."""
+        """Run the window graph on `PairGroup.neighbours` of all lanes or of the first ones."""
         buffers, memory = self.buffers, self.buffers.memory
         for first, program in self.windows.items():
             outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))
@@ -77,17 +77,17 @@ class Lanes:
         Parameters
         ----------
         known
-            ``(H, W, M)`` in [-1, 1], of as many lanes as are wanted; only the known rows and
-            columns are read.
+            ``(H, W, M)`` in [-1, 1], for as many lanes as wanted; only the known rows and columns
+            are read.
         known_rows
-            Of the windows.
+            Number of known rows of the windows.
         on_row
-            Called with every row that was generated.
+            Called with every generated row.
 
         Returns
         -------
         array
-            ``(H, W, M)`` in [-1, 1].
+            Generated windows, ``(H, W, M)`` in [-1, 1].
         """
         buffers = self.buffers
         buffers.reset()
@@ -99,7 +99,7 @@ class Lanes:
         return buffers.memory.download(buffers.pixels)[..., : known.shape[-1]]
 
     def parameters(self) -> Floats:
-        """Of the target components in the last row's new columns.
+        """Parameters of the mixtures in the new columns of the last row.
 
         ``(columns, M, 3 K)``: logits, means, log-scales.
         """
@@ -107,7 +107,7 @@ class Lanes:
         return buffers.memory.download(buffers.rows["parameters"][self.known_columns :])
 
     def _filled(self, values: NDArray[Any]) -> NDArray[Any]:
-        """The last lane repeated for all that are there but not wanted."""
+        """Values with the last lane repeated for the lanes that exist but are not wanted."""
         lacking = self.buffers.lanes - values.shape[-1]
         return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)], mode="edge")
 

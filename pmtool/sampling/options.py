@@ -1,4 +1,4 @@
-"""What can be asked of the sampler, whatever its slices are for."""
+"""Options of the sampler, whatever its slices are used for."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from pmtool.system.limits import processors
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerOptions:
-    """What decides the pixels, and the means to make them.
+    """Options that determine the pixels and how they are generated.
 
     Attributes
     ----------
     seed
-        Of the random numbers, in [0, 2**64).
+        Seed for the random numbers, in [0, 2**64).
     mode
-        ``sample`` draws pixels; ``median`` and ``mean`` take those of the distribution.
+        ``sample`` draws pixels; ``median`` and ``mean`` take those of their distribution.
     device, backend, precision
-        See `pmtool.backends.selection.working_engines`.
+        Where to run and how; see `pmtool.backends.selection.working_engines`.
     window
-        Height and width of the windows, or ``full`` for the whole slice; the device's default
-        where it is None.
+        Height and width of the windows, or ``full`` for the whole slice; None for the device's
+        default.
     batch
-        Windows at once.
+        Number of windows to generate at once.
     threads
-        Of the processor, at most all; all where it is None.
+        Number of CPU threads; None for all.
     memory
-        Budget of the whole process, bytes; half of the machine's where it is None, and never more
-        than is free.
+        Memory budget of the whole process, bytes; None for half of the machine's memory. It never
+        exceeds free memory.
 
     Raises
     ------
     UsageError
-        If a value is not possible.
+        If a value is invalid.
     """
 
     seed: int = 0
@@ -54,7 +54,7 @@ class SamplerOptions:
 
     @property
     def threads_there(self) -> int:
-        """The threads that are asked for, as far as the machine has them."""
+        """Number of threads to use: those asked for, as far as the machine has them."""
         there = processors()
         return min(self.threads or there, there)
 

@@ -1,4 +1,4 @@
-"""Slice pairs as the network sees them, and the slices that grow between them."""
+"""Slice pairs as the network sees them, and the slices being generated between them."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from pmtool.pixels.uniforms import Places
 from pmtool.sampling.windows import Window
 
 Lot = Sequence[tuple[int, Window]]
-"""Windows of pairs of a group, by the pairs' indices."""
+"""Windows of the pairs in a group, with the indices of the pairs."""
 
 
 class SlicePair(NamedTuple):
-    """Two neighbours of a slice to generate.
+    """The two neighbours of a slice to generate.
 
     Attributes
     ----------
     above, below
-        ``(H, W)`` HU; clipped to the model's window where they leave it.
+        ``(H, W)`` HU, clipped to the model's window.
     number
-        Tells the slice from others to the random numbers, under ``2**32``.
+        Number that identifies the slice to the random numbers, under ``2**32``.
     sample
-        Which of several samples of the same slice.
+        Index of the sample among several of the same slice.
     """
 
     above: NDArray[np.int16]
@@ -49,9 +49,9 @@ class PairGroup:
         self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
 
     def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
-        """The window's part of above and below in [-1, 1], with a margin on every side.
+        """The window's part of both neighbours in [-1, 1], with a margin on every side.
 
-        ``(H + 2 margin, W + 2 margin)``; beyond the slice its last pixels are repeated.
+        ``(H + 2 margin, W + 2 margin)``; beyond the slice, its border pixels are repeated.
         """
         above, below = self.pairs[pair].above, self.pairs[pair].below
         return self._crop(above, window), self._crop(below, window)
@@ -64,13 +64,13 @@ class PairGroup:
         return from_hounsfield(values[inside], self.hyperparameters)
 
     def target(self, pair: int, window: Window) -> Floats:
-        """A view of the window's part of the slice that grows, ``(H, W)`` in [-1, 1]."""
+        """A view of the window's part of the slice being generated, ``(H, W)`` in [-1, 1]."""
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)
         return self.targets[pair, rows, columns]
 
     def places(self, lot: Lot) -> Places:
-        """Where windows lie, for their random numbers."""
+        """Positions of windows, for their random numbers."""
         pairs = [self.pairs[pair] for pair, _ in lot]
         values = (
             [pair.number for pair in pairs],

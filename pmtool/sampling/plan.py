@@ -1,4 +1,4 @@
-"""How much of a job runs at once: windows, workers, lanes and the memory they take."""
+"""Plan of how much of a job runs at once: windows, workers, lanes and their memory."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import gibibytes
 
 DEFAULT_WINDOW = 272
-"""Four cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
+"""Four of these cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
 benchmarks/results/cpu-2-cores-avx2.json."""
 MOST_LANES = 8
-"""That the pixel loop on a CPU takes together; with 4 a slice takes 3 % longer, with 2 12 %."""
+"""Most lanes in a CPU's pixel loop; with 4, a slice takes 3 % longer, with 2 it takes 12 %."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
 GPU_SHARE = 0.6
-"""Of a GPU's free memory, for the buffers; the engine takes the rest, for what it computes."""
+"""Share of a GPU's free memory for the buffers; the engine computes in the rest."""
 SCRATCH = 5.0
-"""Memory of the window graph's run in units of its outputs."""
+"""Memory that running the window graph takes, in units of its outputs."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
-"""Of one forward pass, for every pixel and squared channel of the stacks or the encoder."""
+"""Operations of one forward pass, per pixel and squared channel of the stacks or the encoder."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
-"""That a core or a GPU reaches over a whole job; a guess for the time to come, no more."""
+"""Speed that a core or a GPU reaches over a whole job; a guess used to estimate times only."""
 
 
 class Plan(NamedTuple):
-    """How a job runs. Only ``shape`` and ``window`` have an influence on the result.
+    """How a job runs. Only ``shape`` and ``window`` influence the result.
 
-    ``memory``, bytes, is the processor's or, where the model runs there, a GPU's;
-    ``seconds_per_slice`` a guess.
+    ``memory``, bytes, is that of the CPU or, if the model runs there, of a GPU;
+    ``seconds_per_slice`` is a guess.
     """
 
     shape: tuple[int, int]
@@ -86,7 +86,7 @@ def make_gpu_plan(
     gpus: int,
     free: int,
 ) -> Plan:
-    """Divide the generation of ``pairs`` slices among GPUs with so many bytes free each.
+    """Divide the generation of ``pairs`` slices among GPUs with ``free`` bytes each.
 
     Smaller batches share the memory of the largest.
     """
@@ -99,13 +99,13 @@ def make_gpu_plan(
 
 
 def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:
-    """Of a slice in windows."""
+    """Operations for a slice in windows."""
     windows = [window for front in wavefronts(shape, window) for window in front]
     return operations(layout.hyperparameters, sum(w.height * w.width for w in windows))
 
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
-    """Of one forward pass of the network on so many pixels."""
+    """Operations of one forward pass of the network on a number of pixels."""
     stacks = OPERATIONS * hyperparameters.channels**2
     return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
 

@@ -1,7 +1,7 @@
 """The naive sampler: one forward pass of the whole network for every pixel.
 
-The specification of the cached sampler, kept for good (paper, section 2.3): same windows, same
-uniform numbers, nothing remembered from one pixel to the next.
+The permanent specification of the cached sampler (paper, section 2.3): same windows, same uniform
+numbers, nothing remembered from one pixel to the next.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Network(Protocol):
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Of the network."""
+        """Hyper-parameters of the network."""
 
     def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
-        """Mixtures ``(H, W, 3 K)`` of all pixels of ``target``; slices ``(H, W)`` in [-1, 1].
+        """Mixtures ``(H, W, 3 K)`` for all pixels of ``target``; slices are ``(H, W)`` in [-1, 1].
 
-        The neighbours come with the margin of the hyper-parameters on every side.
+        The neighbours have the margin given by the hyper-parameters on every side.
         """
 
 
@@ -53,12 +53,12 @@ def generate_window(
     known
         ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
     uniforms
-        ``(H, W)`` in (0, 1).
+        Uniform numbers, ``(H, W)`` in (0, 1).
 
     Returns
     -------
     NDArray[np.float32]
-        ``(H, W)`` in [-1, 1].
+        Generated window, ``(H, W)`` in [-1, 1].
     """
     bits = network.hyperparameters.bits
     target = np.zeros_like(known)
@@ -75,7 +75,7 @@ def generate_window(
 def generate_slice(
     network: Network, pair: SlicePair, window: int = 64, seed: int = 0, mode: Mode = "sample"
 ) -> NDArray[np.int16]:
-    """Generate the slice of a pair, ``(H, W)`` HU, with windows of ``window`` pixels."""
+    """Generate the slice between a pair, ``(H, W)`` HU, in windows of ``window`` pixels."""
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
     group = PairGroup(network.hyperparameters, [pair], shape)

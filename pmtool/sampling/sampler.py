@@ -1,4 +1,4 @@
-"""The cached sampler: slices between slices, window by window, for many slice pairs at once."""
+"""The cached sampler: generates slices between slices, by windows, for many pairs at once."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ class Sampler:
     Parameters
     ----------
     started
-        Whether GPUs are put to use now, see `start`; otherwise the first engine that passes its
-        check is believed to work, for a plan.
+        Whether to start the GPUs now, see `start`; otherwise the first engine that passes its check
+        is assumed to work, which suffices for a plan.
 
     Attributes
     ----------
     backend, device, precision, pixels
-        That the options have led to; several devices are separated by commas.
+        Values chosen by the options; several devices are separated by commas.
 
     Raises
     ------
     UsageError
-        If the device or its engine is not there, or does not work.
+        If the device or its engine is missing or does not work.
     """
 
     def __init__(self, bundle: Bundle, options: SamplerOptions, *, started: bool = True) -> None:
@@ -69,7 +69,7 @@ class Sampler:
         self._on_processor: dict[int, Backend] = {}
 
     def load(self, device: str, threads: int) -> Backend:
-        """The model on a device, loaded once; on the processor for calls of so many threads."""
+        """The model on a device, loaded once; on the CPU, for calls with ``threads`` threads."""
         if device != CPU:
             return self._on_gpus[device]
         if threads not in self._on_processor:
@@ -77,7 +77,7 @@ class Sampler:
         return self._on_processor[threads]
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
-        """How ``pairs`` slices are generated; raises `MemoryBudgetError`."""
+        """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
         devices = self.engine.devices
         if devices == (CPU,):
             return make_plan(self.layout, self.options, shape, pairs)
@@ -87,7 +87,7 @@ class Sampler:
 
     @cached_property
     def _free_gpu_memory(self) -> int:
-        """Of the GPU with the least, before the work: an engine may keep what it has used then."""
+        """Free memory of the fullest GPU, before the work: an engine may keep what it used."""
         return min(map(free_gpu_memory, self.engine.devices))
 
     def generate(
@@ -98,14 +98,14 @@ class Sampler:
         Parameters
         ----------
         pairs
-            All of one shape.
+            Slice pairs, all of one shape.
         progress
-            Told of the slices done so far, counting pixels, in the calling thread.
+            Called in the calling thread with the slices done so far, counted by pixels.
 
         Yields
         ------
         tuple
-            The pair's index and its slice, ``(H, W)`` HU, in the order in which they are finished.
+            The index of a pair and its slice, ``(H, W)`` HU, in order of completion.
 
         Raises
         ------
@@ -179,7 +179,7 @@ class _Run:
                 pool.shutdown(cancel_futures=True)
 
     def _groups(self) -> list[range]:
-        """Pairs divided evenly among workers, a batch or fewer at once."""
+        """Pairs divided evenly among workers, at most a batch at once."""
         count, workers = len(self.pairs), self.plan.workers
         rounds = -(-count // (self.plan.batch * workers))
         bounds = np.linspace(0, count, min(count, rounds * workers) + 1).round().astype(int)
@@ -202,7 +202,7 @@ class _Run:
             self.events.put(_Finished(index, values))
 
     def _lanes(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
-        """Windows of one kind in even batches, smaller ones from when the memory has run out."""
+        """Windows of one kind in even batches, which get smaller when memory runs out."""
         while lanes:
             size = -(-len(lanes) // -(-len(lanes) // cache.most))
             try:

@@ -1,4 +1,4 @@
-"""Engines are loaded and tried before the work; where one fails, the next takes its place."""
+"""Loading and testing engines before the work; if one fails, the next takes its place."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.windows import SMALLEST, SUB_PATCH
 
 Loaded = dict[str, Backend]
-"""The model on every GPU of an engine, by device; empty for the processor."""
+"""The model on every GPU of an engine, by device; empty for the CPU."""
 
 
 def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engine, Loaded]:
-    """The first engine that generates a window on all its GPUs, or that is the processor's.
+    """The first engine that generates a window on all its GPUs, or that runs on the CPU.
 
     Raises
     ------
     UsageError, OutputError
-        The first engine's, if none does.
+        The error of the first engine, if no engine works.
     MemoryBudgetError
         If a GPU has no memory for even one window.
     ModelError
@@ -43,7 +43,7 @@ def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engi
     Warns
     -----
     UserWarning
-        Once, of the engines before it and why they failed.
+        Once, about the engines before it and why they failed.
     """
     failures: list[tuple[str, PmtoolError]] = []
     for engine in engines:
@@ -61,7 +61,7 @@ def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engi
 
 
 def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
-    """The model on a GPU, where it has generated a window; raises one of our errors."""
+    """Load the model on a GPU and let it generate a window; raises one of our errors."""
     try:
         backend = engine.load(bundle, device, threads)
         check_generates(backend, Layout(bundle.hyperparameters))
@@ -82,12 +82,12 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
 
 
 def check_generates(backend: Backend, layout: Layout) -> None:
-    """Run every graph, more than once as it may be captured then, through a window of zeros.
+    """Run every graph on a window of zeros, more than once because the repeat may be captured.
 
     Raises
     ------
     UsageError
-        If that does not give numbers.
+        If the results are not finite numbers.
     """
     buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows)
     lanes = Lanes(backend, buffers, SUB_PATCH, "quantile")

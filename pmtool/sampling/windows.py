@@ -1,7 +1,7 @@
-"""Which windows a slice is generated in, and which of them are independent.
+"""The windows in which a slice is generated, and which of them are independent.
 
-Paper, section 2.3 and figure 3: windows overlap by the width of a sub-patch, the first one is
-generated whole, every other one where no window before it has been.
+See section 2.3 and figure 3 of the paper: windows overlap by the width of a sub-patch; the first is
+generated whole, and every other one only where no earlier window has been.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from pmtool.errors import UsageError
 SUB_PATCH = 32
 SMALLEST = 64
 MULTIPLE = 4
-"""The coarsest features have a quarter of the resolution."""
+"""Window sizes are multiples of this, as the coarsest features have a quarter of the resolution."""
 
 
 class Window(NamedTuple):
-    """A window in pixels of the padded slice; its first rows and columns are known already."""
+    """A window in pixels of the padded slice, whose first rows and columns may be known already."""
 
     top: int
     left: int
@@ -29,7 +29,7 @@ class Window(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A window along one axis: start, size, and how much of it is known."""
+    """Extent of a window along one axis: start, size, and how much of it is known."""
 
     start: int
     size: int
@@ -42,7 +42,7 @@ def padded_size(size: int) -> int:
 
 
 def check_window(size: int) -> None:
-    """Raise `UsageError` for a window under 64 pixels, or no multiple of 4."""
+    """Raise `UsageError` for a window under 64 pixels or not a multiple of 4."""
     if size < SMALLEST or size % MULTIPLE:
         raise UsageError(
             f"a window of {size} pixels is not possible: use a multiple of {MULTIPLE}, "
@@ -51,7 +51,7 @@ def check_window(size: int) -> None:
 
 
 def spans(size: int, window: int) -> list[Span]:
-    """Windows along one axis of a padded slice, the last one shifted back to the border."""
+    """Windows along one axis of a padded slice; the last one is shifted back to the border."""
     window = min(window, size)
     last = size - window
     starts = [*range(0, last, window - SUB_PATCH), last]
@@ -62,14 +62,14 @@ def spans(size: int, window: int) -> list[Span]:
 
 
 def balanced(size: int, window: int) -> int:
-    """The smallest window that needs no more windows than ``window`` does along an axis."""
+    """The smallest size that covers an axis with no more windows than ``window`` does."""
     count = len(spans(size, window))
     per_window = -(-(size - SUB_PATCH) // count)
     return min(size, padded_size(per_window + SUB_PATCH))
 
 
 def wavefronts(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Window]]:
-    """Windows by anti-diagonal; those of one are independent of each other.
+    """Windows by anti-diagonal; those on the same one are independent of each other.
 
     Parameters
     ----------
