@@ -1,4 +1,4 @@
-"""What may be in a CT's voxels, and what of it the network sees."""
+"""Checks of a CT's voxels, and their conversion for the network."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Splines overshoot below air, and pyradiomics counts grey levels from the lowest 
 single one would shift all of them.
 """
 _SOFTEST = -500
-"""A volume that ends above it holds no air, so that nothing bounds it below by nature."""
+"""A volume whose minimum is above it holds no air, so its values have no natural lower bound."""
 _CUT_SHARE = 0.01
 _LARGEST = 2**17
-"""HU, beyond all metal and padding."""
+"""HU beyond all metal and padding."""
 _ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
 _HU = ("HU", "HU_MOD", "US")
 """DICOM's terms for HU, those that are modified, and what is not specified."""
 _NARROWEST, _NARROWEST_FLOAT = 2, 100
-"""Integers whose values span less are a mask, floats a CT in other units or a normalised one."""
+"""Integers that span less are a mask; floats that span less are normalised or in other units."""
 
 
 def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
@@ -35,9 +35,9 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
     Parameters
     ----------
     volume
-        The CT.
+        CT to check.
     assume_hu
-        Take any finite numbers of more than 8 bits.
+        Accept any finite numbers of more than 8 bits.
 
     Raises
     ------
@@ -86,19 +86,19 @@ def for_network(values: NDArray[Any], window: tuple[int, int]) -> NDArray[np.int
 
 
 def restore_padding(made: NDArray[Any], above: NDArray[Any], below: NDArray[Any], low: int) -> None:
-    """Put padding where both acquired neighbours have it, in place.
+    """Restore padding, in place, wherever both acquired neighbours have it.
 
-    Where the neighbours differ the larger value is taken.
+    If the neighbours differ, the larger value is used.
     """
     outside = padding(above, low) & padding(below, low)
     made[outside] = np.maximum(above[outside], below[outside])
 
 
 def padding(values: NDArray[Any], low: int) -> NDArray[np.bool_]:
-    """What of a slice ``(H, W)`` lies outside the field of view.
+    """Mask of the part of a slice ``(H, W)`` outside the field of view.
 
-    It is lower than any HU, ``low``; or ``low`` itself, where scans were clipped, in pieces of 5x5
-    pixels and more.
+    Padding lies below ``low``, the lowest HU; in clipped scans it equals ``low``, in patches of at
+    least 5x5 pixels.
     """
     lowest = sitk.GetImageFromArray((values <= low).astype(np.uint8))
     solid = sitk.BinaryMorphologicalOpening(lowest, (2, 2), sitk.sitkBox, 0, 1)
@@ -106,7 +106,7 @@ def padding(values: NDArray[Any], low: int) -> NDArray[np.bool_]:
 
 
 def to_voxels(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """HU rounded to the nearest integer, in the type of a volume's voxels."""
+    """Round HU to the nearest integer, in the type of a volume's voxels."""
     values = np.rint(values)
     if dtype.kind != "f":
         limits = np.iinfo(dtype)

@@ -26,7 +26,7 @@ from pmtool.system.files import move_into_place, temporary_beside
 from pmtool.system.limits import check_input
 
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
-"""That are written; `READERS` has those that are read."""
+"""Formats that are written; `READERS` has those that are read."""
 
 
 def image_suffix(path: Path) -> str | None:
@@ -46,12 +46,12 @@ def is_written(path: Path) -> bool:
 
 
 def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
-    """A scalar 3-D image from a NRRD, NIfTI or MetaImage file.
+    """Read a scalar 3-D image from an NRRD, NIfTI or MetaImage file.
 
     Parameters
     ----------
     allow_large
-        Lift the limit on its size, `pmtool.system.limits.MAX_INPUT`.
+        Accept images larger than `pmtool.system.limits.MAX_INPUT`.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
     GeometryError
         If it is not three-dimensional, has no spacing or sheared axes.
     ContentError
-        If it has several values a voxel.
+        If it has several values per voxel.
     """
     if not path.is_file():
         problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
@@ -89,7 +89,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
 
 
 def without_vectors(image: sitk.Image) -> sitk.Image:
-    """The image, of plain voxels where they are vectors of one value."""
+    """The image, with vectors of a single value turned into plain voxels."""
     if image.GetNumberOfComponentsPerPixel() == 1 and "vector" in image.GetPixelIDTypeAsString():
         image = sitk.VectorIndexSelectionCast(image)
     return image
@@ -99,7 +99,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
     """Write all of an image or nothing, compressed; raises `OutputError`.
 
     The files are written to a folder beside their destination and moved into place, a header
-    after its data. ITK knows most suffixes in lower case alone.
+    after its data. ITK knows most suffixes only in lower case.
     """
     plain = _plain_name(path)
     try:
@@ -116,7 +116,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
 
 
 def open_header(path: Path) -> tuple[sitk.ImageFileReader, Declared]:
-    """A reader that knows the header, and what that claims; within `quiet_itk`.
+    """A reader that has read the header, and the header's claims; call within `quiet_itk`.
 
     NIfTI cosines that ITK refuses are repaired.
 
@@ -169,14 +169,14 @@ def _unreadable(path: Path) -> InputError:
 
 
 def _reason(error: Exception) -> str:
-    """One line of an exception; ITK's span many."""
+    """One line from an exception; those of ITK span many."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "ITK could not write it; is the disk full?"
 
 
 class _Silence:
-    """Of the whole process, while any of its threads wants it."""
+    """Silences the whole process while any of its threads asks for it."""
 
     def __init__(self) -> None:
         self._lock, self._users, self._made = Lock(), 0, ExitStack()
@@ -221,7 +221,7 @@ def _silenced() -> Iterator[None]:
 
 
 def check_format(path: Path) -> None:
-    """Raise `UsageError` for a name that no file can have of a format that pmtool writes."""
+    """Raise `UsageError` for a name that no file in a format written by pmtool can have."""
     if not is_written(path):
         raise UsageError(
             f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
@@ -234,12 +234,12 @@ def check_format(path: Path) -> None:
 
 
 def _plain_name(path: Path) -> str:
-    """With its suffix in lower case."""
+    """The path with its suffix in lower case."""
     return image_stem(path) + (image_suffix(path) or "")
 
 
 def _mixed_text(path: Path) -> str | None:
-    """A sentence on a suffix of NIfTI's in letters of both cases, which its library refuses."""
+    """A sentence on a NIfTI suffix in mixed case, which the NIfTI library refuses."""
     suffix = image_suffix(path) or ""
     if not suffix.startswith(".nii") or path.name.endswith((suffix, suffix.upper())):
         return None

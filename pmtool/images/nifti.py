@@ -1,4 +1,4 @@
-"""What a NIfTI header says and ITK passes over."""
+"""Information in NIfTI headers that ITK ignores."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pmtool.errors import GeometryError
 from pmtool.geometry.directions import orthonormal
 
 NIFTI = "NiftiImageIO"
-"""ITK's reader."""
+"""Name of ITK's reader."""
 _LPS = np.array([-1.0, -1.0, 1.0])
-"""Turns NIfTI's RAS into ITK's LPS."""
+"""Factors that turn NIfTI's RAS into ITK's LPS."""
 _NEAR = 0.02
 """Difference of transforms, in voxels, that repairs and rounding explain."""
 _INTEGERS = {2, 4, 8, 256, 512, 768}
@@ -26,7 +26,7 @@ _EXACT = 2**24
 
 
 def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Compare the sform with what ITK makes of a header: pixdim, and one transform of two.
+    """Compare the sform with what ITK uses of a header: pixdim and one of the two transforms.
 
     Raises
     ------
@@ -63,10 +63,10 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
 
 
 def stored_values(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
-    """The image with the values that its header means, as integers where these are whole.
+    """The image with the values that its header means, as integers if they are whole.
 
-    ITK makes float32 of all that is scaled, and adds the intercept where a slope of 0 says that
-    nothing is.
+    ITK converts all scaled values to float32, and adds the intercept even if a slope of 0 says
+    that values are not scaled.
     """
     slope, intercept = (float(reader.GetMetaData(f"scl_{x}")) for x in ("slope", "inter"))
     if int(reader.GetMetaData("datatype")) not in _INTEGERS or image.GetPixelID() not in _FLOATS:

@@ -1,4 +1,4 @@
-"""A CT volume: a stack of slices in HU with its place in space.
+"""A CT volume: a stack of slices in HU with its position in space.
 
 ITK's conventions hold: axes are x, y, z in this order for sizes, spacings (mm) and directions,
 and positions are LPS.
@@ -22,7 +22,7 @@ _SAME = 1e-3
 
 
 class _Voxels:
-    """What NumPy makes a view of that keeps its image alive, as SimpleITK's own does not."""
+    """Array interface whose views keep their image alive, unlike those of SimpleITK."""
 
     def __init__(self, image: sitk.Image) -> None:
         self.image = image
@@ -36,16 +36,16 @@ class Volume:
     Attributes
     ----------
     image
-        Scalar and three-dimensional; it owns the voxels.
+        Scalar three-dimensional image that owns the voxels.
     axis
-        ITK's axis through the planes.
+        ITK axis perpendicular to the slices.
     name
-        For messages.
+        Name for messages.
     positions
-        Of the slices, mm after the first one and increasing, where they are uneven; the image's
-        spacing is then their median distance. None where they are even.
+        Positions of uneven slices, mm after the first one and increasing; the image's spacing is
+        then their median distance. None if the slices are even.
     headers
-        Of the slices, pydicom's data sets without pixels, where they come from DICOM.
+        Headers of the slices, as pydicom data sets without pixels, if they come from DICOM.
     """
 
     image: sitk.Image
@@ -61,29 +61,29 @@ class Volume:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the voxels."""
+        """Type of the voxels."""
         return self.slices.dtype
 
     @property
     def shape(self) -> tuple[int, int]:
-        """``(H, W)`` of a slice."""
+        """Shape ``(H, W)`` of a slice."""
         _, height, width = self.slices.shape
         return height, width
 
     @property
     def spacing(self) -> float:
-        """Between slices, mm; the median where they are uneven."""
+        """Slice spacing, mm; the median if slices are uneven."""
         return float(self.image.GetSpacing()[self.axis])
 
     @property
     def direction(self) -> NDArray[np.float64]:
-        """``(3, 3)``, a unit vector of every axis in a column."""
+        """Direction cosines, ``(3, 3)``, with the unit vector of every axis in a column."""
         return np.array(self.image.GetDirection()).reshape(3, 3)
 
     def has_axes_of(self, image: sitk.Image) -> bool:
-        """Whether spacing, origin and direction are an image's, up to rounding.
+        """Whether spacing, origin and direction equal those of an image, up to rounding.
 
-        The spacing of slices that are uneven is not compared.
+        The spacing of uneven slices is not compared.
         """
         spacing = np.array([self.image.GetSpacing(), image.GetSpacing()])
         if self.positions is not None:
@@ -107,7 +107,7 @@ class Volume:
         return hasher.hexdigest()
 
     def empty_on(self, grid: Grid, pixel_type: int | None = None) -> sitk.Image:
-        """An image of zeros with the grid's slices, of the volume's type where none is given."""
+        """An image of zeros with the grid's slices, in the given type or that of the volume."""
         size = list(self.image.GetSize())
         size[self.axis] = len(grid.slices)
         image = sitk.Image(size, pixel_type or self.image.GetPixelID())
@@ -129,8 +129,8 @@ class Volume:
 def through_plane_axis(spacing: tuple[float, ...]) -> int:
     """The axis that slices are stacked along.
 
-    Pixels are square: where two spacings agree it is the third axis. Else it is the axis with
-    the coarsest spacing; where that does not decide either, the last one.
+    Pixels are square: if two spacings agree, it is the third axis. Otherwise it is the axis with
+    the coarsest spacing or, if that does not decide either, the last one.
     """
     for axis in (2, 1, 0):
         one, other = (s for i, s in enumerate(spacing) if i != axis)
@@ -140,10 +140,10 @@ def through_plane_axis(spacing: tuple[float, ...]) -> int:
 
 
 def plane_name(volume: Volume, axis: int) -> str:
-    """What the planes perpendicular to an ITK axis are called: sagittal, coronal or axial."""
+    """Name of the planes perpendicular to an ITK axis: sagittal, coronal or axial."""
     return ("sagittal", "coronal", "axial")[int(np.abs(volume.direction[:, axis]).argmax())]
 
 
 def same_spacing(one: float, other: float) -> bool:
-    """Whether two spacings differ by rounding alone."""
+    """Whether two spacings differ only by rounding."""
     return abs(one - other) <= _SAME * max(abs(one), abs(other))

@@ -1,4 +1,4 @@
-"""What image files claim in their headers, read and judged before ITK believes it."""
+"""The claims in headers of image files, read and checked before ITK relies on them."""
 
 from pmtool.images.headers.declared import Declared
 from pmtool.images.headers.formats import READERS, declared, foreign_name, voxel_files

@@ -1,4 +1,4 @@
-"""The claim of a header, and whether the file can keep it."""
+"""The claims of a header, and whether the file can meet them."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from pmtool.system.limits import MAX_DEFLATION, check_unpacked
 
 Encoding = Literal["raw", "deflate", "gzip", "text"]
 _MOST = {"raw": 1.0, "deflate": MAX_DEFLATION, "gzip": MAX_DEFLATION, "text": 4.0}
-"""Bytes of voxels from one of the file; as text a voxel takes a digit and a space at least."""
+"""Most bytes of voxels per byte of the file; as text a voxel takes a digit and a space at least."""
 
 
 @dataclass(frozen=True)
 class Declared:
-    """Where the voxels of an image file are and what they take.
+    """Where the voxels of an image file are, and their size.
 
     Attributes
     ----------
     path
-        Of the header.
+        Path of the header.
     size
-        Of every axis, among them that of several values a voxel.
+        Size of every axis, including that of several values per voxel.
     value_bytes
-        Of one value.
+        Bytes of one value.
     data
-        The file with the voxels, the header's own or one in its folder.
+        File with the voxels: the header's own or one in its folder.
     start
-        Their first byte; in a gzipped file, counted unpacked. The last bytes of the file where
-        it is None.
+        Offset of the first voxel's byte; in a gzipped file, counted after unpacking. None if the
+        voxels are the last bytes of the file.
     encoding
-        Of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
+        Encoding of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
     packed_whole
-        The encoding is that of the file with its header, as in ``.nii.gz``.
+        Whether the whole file including its header is encoded, as in ``.nii.gz``.
     has_spacing
-        The header says how far apart voxels are; else ITK takes 1 mm.
+        Whether the header gives the spacing of voxels; otherwise ITK assumes 1 mm.
     """
 
     path: Path
@@ -59,20 +59,20 @@ class Declared:
 
     @property
     def bytes(self) -> int:
-        """Of the voxels, unpacked."""
+        """Bytes of the voxels, unpacked."""
         return math.prod(self.size) * self.value_bytes
 
     def check_plausible(self) -> None:
-        """Raise `InputError` if the file is too short for its claim, however well packed."""
+        """Raise `InputError` if the file is too short for its claim, however compressed."""
         check_unpacked(
             str(self.path), self._length() - self._skipped(), self.bytes, _MOST[self.encoding]
         )
 
     def check_complete(self) -> None:
-        """Raise `InputError` unless all voxels are there; packed ones are unpacked for it.
+        """Raise `InputError` unless all voxels are there; compressed ones are unpacked to count.
 
-        Some of ITK's file libraries fill what is missing with zeros, and leave out what a full
-        disk does not take, and say nothing.
+        Some of ITK's file libraries silently fill missing voxels with zeros, and silently drop
+        what does not fit on a full disk.
         """
         self.check_plausible()
         if self.encoding in ("deflate", "gzip"):
@@ -92,7 +92,7 @@ class Declared:
 
 
 def damaged(path: Path, why: str, form: str | None = None) -> InputError:
-    """The error of a file whose header is wrong; ``form`` where it may be of another format."""
+    """The error for a file with a wrong header; ``form`` if it may be of another format."""
     kind = f" or no {form} file" if form else ""
     return InputError(
         f"{path} is damaged{kind}: {why}; copy it again or write it with another program"

@@ -1,4 +1,4 @@
-"""Which files are read, by the ends of their names."""
+"""The formats that are read, by file suffix."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ READERS = {
     ".mha": _META,
     ".mhd": _META,
 }
-"""ITK's reader and ours of the header; no other of ITK's formats holds a CT in HU."""
+"""ITK's reader and our header reader; none of ITK's other formats holds a CT in HU."""
 
 
 def declared(path: Path) -> tuple[str, Declared]:
-    """The name of ITK's reader of a file, and what its header claims; raises `InputError`."""
+    """The name of ITK's reader for a file, and what its header claims; raises `InputError`."""
     if unknown := foreign_name(path):
         raise InputError(unknown)
     name = path.name.lower()
@@ -47,7 +47,7 @@ def declared(path: Path) -> tuple[str, Declared]:
 
 
 def foreign_name(path: Path) -> str | None:
-    """A sentence on a name that is no text, for which ITK would end the process."""
+    """A sentence on a name that is not valid text, on which ITK would end the process."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

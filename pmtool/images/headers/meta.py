@@ -1,4 +1,4 @@
-"""MetaImage: https://itk.org/Wiki/ITK/MetaIO/Documentation."""
+"""MetaImage headers: https://itk.org/Wiki/ITK/MetaIO/Documentation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BYTES = {
 }
 _LAST = "ElementDataFile"
 _LONGEST = 255
-"""Characters of a value: MetaIO copies some into arrays of this length."""
+"""Most characters of a value: MetaIO copies some into arrays of this length."""
 
 
 def declared_meta(path: Path) -> Declared:

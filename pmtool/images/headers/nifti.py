@@ -1,4 +1,4 @@
-"""NIfTI-1 and -2: https://nifti.nimh.nih.gov."""
+"""NIfTI-1 and NIfTI-2 headers: https://nifti.nimh.nih.gov."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _FORMS = {
         544,
     ),
 }
-"""By the size of the header: its fields, their places and types; the least offset of voxels."""
+"""By header size: its fields, with their places and types, and the least offset of voxels."""
 _LONGEST = 540
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32}
 _BITS |= {1024: 64, 1280: 64, 1792: 128, 2304: 32}
-"""By the code of the type."""
+"""Bits of a value, by the code of its type."""
 
 
 def declared_nifti(path: Path) -> Declared:

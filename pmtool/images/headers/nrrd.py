@@ -1,4 +1,4 @@
-"""NRRD: http://teem.sourceforge.net/nrrd/format.html."""
+"""NRRD headers: http://teem.sourceforge.net/nrrd/format.html."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from pmtool.errors import InputError
 from pmtool.images.headers.declared import damaged
 
 _MOST = 1 << 20
-"""Bytes of a header; ours have some hundred."""
+"""Most bytes of a header; ours have some hundred."""
 
 
 def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str], int]:
@@ -35,7 +35,7 @@ def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str],
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file in a header's folder that it names for its voxels.
+    """The file in a header's folder that the header names for its voxels.
 
     Raises
     ------
@@ -57,7 +57,7 @@ def beside(path: Path, name: str) -> Path:
 
 
 def names_one_file(name: str) -> bool:
-    """Whether a header that names so its voxels means a file in its folder, no list or pattern."""
+    """Whether a header's name for its voxels means a file in its folder, not a list or pattern."""
     return Path(name).name == name != "" and "%" not in name and name.split()[0] != "LIST"
 
 
