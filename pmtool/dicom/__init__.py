@@ -6,5 +6,5 @@ from pmtool.system.extras import require
 
 
 def require_pydicom() -> None:
-    """Raise `UsageError` where pydicom is missing, which all but a few modules here import."""
+    """Raise `UsageError` if pydicom, which most modules here import, is missing."""
     require("DICOM", ("pydicom",), "pmtool[dicom]")

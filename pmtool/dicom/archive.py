@@ -1,4 +1,4 @@
-"""Zip files, unpacked to where nothing else is."""
+"""Unpacking of zip files into an empty folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pmtool.system.limits import check_disk, check_input, check_unpacked
 
 @contextmanager
 def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
-    """A fresh temporary folder with what a zip file holds, for as long as it is needed.
+    """A new temporary folder with the contents of a zip file, for as long as it is needed.
 
-    Errors that are raised inside name the files as if the zip were a folder.
+    Errors raised inside the context name files as if the zip were a folder.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def _extract(file: zipfile.ZipFile, archive: Path, folder: Path, allow_large: bo
 
 
 def _place(member: zipfile.ZipInfo, archive: Path) -> Path:
-    """Where a member belongs in the folder; both kinds of slashes divide its name."""
+    """Path of a member in the folder; both kinds of slashes separate its parts."""
     path = PureWindowsPath(member.filename)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if path.anchor or ".." in path.parts:

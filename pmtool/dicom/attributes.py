@@ -1,7 +1,7 @@
-"""What a derived series takes over from its source, by the modules of DICOM PS3.3.
+"""Attributes that a derived series takes over from its source, by module of DICOM PS3.3.
 
-What is not named here is left behind: private attributes, overlays, icons, and references to other
-objects. What describes the scanner moves: see `EQUIPMENT`.
+Attributes not named here are dropped: private attributes, overlays, icons, and references to other
+objects. Those that describe the scanner are moved: see `EQUIPMENT`.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ EQUIPMENT = _words(
     DateOfLastCalibration TimeOfLastCalibration
     """
 )
-"""General Equipment (C.7.5.1): what made the source becomes the contributing equipment."""
+"""General Equipment (C.7.5.1): the source's equipment becomes the contributing equipment."""
 
 IMAGE_LEVEL = _words(
     """
@@ -104,10 +104,10 @@ TYPE_2 = _words(
     SliceThickness PatientPosition
     """
 )
-"""Have to be there, with a value or without."""
+"""Attributes that must be present, with or without a value."""
 
 REQUIRED = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "FrameOfReferenceUID")
-"""Without these nothing can be derived."""
+"""Attributes without which nothing can be derived."""
 
 
 def keep(
@@ -115,7 +115,7 @@ def keep(
 ) -> None:
     """Copy the attributes for which all sources have the same value.
 
-    Values that cannot be read are left out and, if ``strict``, those that break the standard.
+    Values that cannot be read are left out and, if ``strict``, those that violate the standard.
     """
     for keyword in keywords:
         elements = [source[keyword] for source in sources if keyword in source]
@@ -130,7 +130,7 @@ def keep(
 
 
 def _copy(element: DataElement, mode: int) -> DataElement:
-    """Without private attributes, and with decimal numbers of at most 16 characters."""
+    """Copy an element without private attributes, with decimals of at most 16 characters."""
     value = copy.deepcopy(element.value)
     if element.VR == "SQ":
         for item in value:
@@ -142,7 +142,7 @@ def _copy(element: DataElement, mode: int) -> DataElement:
 
 
 def fill_up(dataset: Dataset) -> None:
-    """Add what must be there, if without a value: "unknown"."""
+    """Add attributes that must be present, empty to mean "unknown"."""
     needed = list(TYPE_2)
     if "BodyPartExamined" not in dataset:
         needed.append("Laterality")

@@ -1,6 +1,6 @@
-"""Compressed pixels, decoded by GDCM through SimpleITK.
+"""Decoding of compressed pixels by GDCM, through SimpleITK.
 
-GDCM sees files of the pixels alone, in a process of its own: damaged frames make it crash.
+GDCM runs in a separate process and sees only pixels: damaged frames can make it crash.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pmtool.dicom.headers import number
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 _SECONDS = 120.0
-"""For a frame and the start of the process; one of 512x512 takes some milliseconds."""
+"""Time limit for a frame and the start of the process; 512x512 pixels take milliseconds."""
 
 
 class Decoder:
@@ -43,7 +43,7 @@ class Decoder:
         self._owned.close()
 
     def decode(self, dataset: Dataset) -> NDArray[Any]:
-        """The pixels as they are stored, ``(frames, H, W)``; raises what pydicom and numpy do."""
+        """The stored pixels, ``(frames, H, W)``; raises the errors of pydicom and numpy."""
         count = int(number(dataset, "NumberOfFrames") or 1)
         frames = generate_frames(dataset.PixelData, number_of_frames=count)
         return np.stack([self._decode(frame, dataset) for frame in frames])

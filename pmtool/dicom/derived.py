@@ -32,11 +32,11 @@ _WHAT = {
     "interpolated": "Interpolated between its neighbours, not acquired data",
     "extrapolated": "Repeats the nearest acquired slice, not acquired data",
 }
-"""Kinds of slices, `pmtool.geometry.grid.Kind`."""
+"""Descriptions of the kinds of slices, `pmtool.geometry.grid.Kind`."""
 
 
 def check_derivable(volume: Volume) -> None:
-    """Refuse a volume that no DICOM series can be derived from.
+    """Refuse a volume from which no DICOM series can be derived.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def check_derivable(volume: Volume) -> None:
 
 
 def headers_digest(volume: Volume) -> str:
-    """SHA-256 of a DICOM series' headers: of patient, study and all that a derived series tells."""
+    """SHA-256 of a DICOM series' headers: everything that a derived series takes from them."""
     assert volume.headers is not None
     hasher = hashlib.sha256()
     for header in volume.headers:
@@ -72,19 +72,19 @@ def headers_digest(volume: Volume) -> str:
 
 
 class DerivedSeries:
-    """The data sets of a resampled series, each made when it is asked for.
+    """The data sets of a resampled series, each created when needed.
 
-    Identifiers are a function of the source's and of all that decides the voxels, and nothing
-    says when they were made: the same run gives the same bytes.
+    Identifiers are a function of the source's and of everything that determines the voxels, and
+    nothing records the time: the same run gives the same bytes.
 
     Parameters
     ----------
     source
         A volume that `check_derivable` has passed.
     image
-        It, resampled.
+        The resampled volume.
     sidecar
-        What `pmtool.resampling.sidecar.content` tells of that.
+        Content of its sidecar, from `pmtool.resampling.sidecar.content`.
     """
 
     def __init__(self, source: Volume, image: sitk.Image, sidecar: dict[str, Any]) -> None:
@@ -98,7 +98,7 @@ class DerivedSeries:
 
     @property
     def uid(self) -> UID:
-        """Its SeriesInstanceUID."""
+        """SeriesInstanceUID of the series."""
         return self._uid("series")
 
     def __len__(self) -> int:
@@ -120,7 +120,7 @@ class DerivedSeries:
         return dataset
 
     def _series_level(self, header: Dataset) -> Dataset:
-        """What all slices have in common."""
+        """Set the attributes that all slices share."""
         dataset = Dataset()
         keep(dataset, attributes.SERIES_LEVEL, [header])
         dataset.Modality = "CT"
@@ -138,7 +138,7 @@ class DerivedSeries:
     def _describe(self, dataset: Dataset, kind: str, sources: Sequence[Dataset]) -> None:
         """Say what the slice is and what it was made from.
 
-        A slice that pmtool made is no acquired one when it is resampled again.
+        A slice made by pmtool does not become acquired when it is resampled again.
         """
         found = sources[0].get("ImageType") or ()
         more = [] if isinstance(found, str) else list(found[3:])
@@ -161,10 +161,9 @@ class DerivedSeries:
         )
 
     def _place(self, dataset: Dataset, index: int, kind: str, source: Dataset) -> None:
-        """Acquired slices stay where they are, to the last digit; others follow the image.
+        """Keep acquired slices where they are, to the last digit; others follow the image.
 
-        So do acquired slices that an even source may have off their places, but its finer series
-        may not.
+        So do acquired slices whose offset is tolerable in the source but not in a finer series.
         """
         dataset.SpacingBetweenSlices = DSfloat(self._volume.spacing, auto_format=True)
         at = [0, 0, 0]
@@ -191,7 +190,7 @@ def _identity(header: Dataset) -> list[str]:
 
 
 def _equipment(header: Dataset) -> list[Dataset]:
-    """Whatever contributed to the source, and last what made it."""
+    """Equipment that contributed to the source, followed by the equipment that made it."""
     kept = Dataset()
     keep(kept, ("ContributingEquipmentSequence",), [header])
     maker = Dataset()

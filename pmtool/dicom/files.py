@@ -1,4 +1,4 @@
-"""Which files are DICOM; this module does without pydicom."""
+"""Recognition of DICOM files; this module works without pydicom."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SUFFIXES = (".dcm", ".dicom", ".ima")
 def is_dicom(path: Path) -> bool:
     """Whether a file looks like DICOM, by its name or its first bytes.
 
-    Hidden files are none: macOS puts one beside each file that it copies. Raises `InputError` for
+    Hidden files are not: macOS puts one beside each file that it copies. Raises `InputError` for
     a file that cannot be opened.
     """
     if path.name.startswith("."):
@@ -37,7 +37,7 @@ def dicom_files(folder: Path) -> list[Path]:
 
 
 def refuse(error: OSError) -> None:
-    """What cannot be read may hold slices that would be missing."""
+    """Raise `InputError`: what cannot be read may hold slices, which would be missing."""
     raise _unreadable(error)
 
 

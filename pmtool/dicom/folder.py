@@ -1,4 +1,4 @@
-"""A derived series in a folder, one file a slice, that appears whole or not at all."""
+"""A derived series in a folder, one file per slice, that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TAGS = ["Manufacturer", "SeriesInstanceUID"]
 
 
 def write_series(series: DerivedSeries, folder: Path) -> None:
-    """Write ``0001.dcm``, ``0002.dcm`` ... to a new folder, in place of the one that is there.
+    """Write ``0001.dcm``, ``0002.dcm`` ... to a new folder, replacing an existing one.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def _write(dataset: Dataset, path: Path) -> None:
 
 
 def _move_into_place(made: Path, folder: Path, former: Path) -> None:
-    """Let a finished folder appear; the one that is there goes to a path that is free."""
+    """Move a finished folder into place; an existing one goes to a free path."""
     if not folder.exists():
         made.replace(folder)
         return

@@ -1,6 +1,6 @@
-"""Where images lie, and whether they form a stack.
+"""Positions of images, and whether they form a stack.
 
-All comes from their positions and orientations, nothing from names, numbers or thickness.
+Only positions and orientations are used, never names, numbers or thickness.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from pmtool.errors import GeometryError
 from pmtool.geometry.directions import orthonormal
 
 EVEN = 0.1
-"""Share of the slices' distance by which a slice may lie off its place in an even stack."""
+"""Share of the slice distance by which a slice may deviate from its place in an even stack."""
 SAME_PLACE = 0.05
-"""Pixels between images that lie at one place."""
+"""Distance in pixels within which images count as lying at one position."""
 STRAIGHT = 0.5
-"""Pixels by which slices may be shifted against each other in their plane."""
+"""Distance in pixels by which slices may be shifted in their plane."""
 ALIKE = 1e-3
-"""Largest difference of direction cosines, and relative one of pixel spacings."""
+"""Largest difference of direction cosines, and largest relative one of pixel spacings."""
 _LISTED = 5
 
 Floats = NDArray[np.float64]
 
 
 class Planes(NamedTuple):
-    """Where images lie.
+    """Positions and orientation of images.
 
     Attributes
     ----------
     places
-        ``(images, 3)``: of the first pixel's centre, mm.
+        Centres of the first pixels, ``(images, 3)``, mm.
     direction
-        ``(3, 3)``: the unit vectors of x, y and the normal in columns.
+        Unit vectors of x, y and the normal in columns, ``(3, 3)``.
     pixel
         Spacing of columns and of rows, mm.
     """
@@ -47,12 +47,12 @@ class Planes(NamedTuple):
 
     @property
     def depths(self) -> Floats:
-        """``(images,)``: along the normal, mm."""
+        """Positions along the normal, ``(images,)``, mm."""
         return self.places @ self.direction[:, 2]
 
 
 def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
-    """The planes of parallel images; raises `GeometryError` if they are none."""
+    """The planes of parallel images; raises `GeometryError` if they are not parallel."""
     try:
         places = np.array([h.ImagePositionPatient for h in headers], dtype=float)
         axes = np.array([h.ImageOrientationPatient for h in headers], dtype=float)
@@ -100,7 +100,7 @@ def check_straight(planes: Planes, name: str) -> None:
 
 
 def is_even(depths: Floats) -> bool:
-    """Whether slices at increasing depths, mm, lie where those of an even stack would."""
+    """Whether slices at increasing depths, mm, form an even stack."""
     even = np.linspace(depths[0], depths[-1], len(depths))
     distance = (depths[-1] - depths[0]) / (len(depths) - 1)
     return bool(np.abs(depths - even).max() <= EVEN * distance)

@@ -1,4 +1,4 @@
-"""Headers of DICOM files: one data set an image, also where a file holds many."""
+"""Headers of DICOM files: one data set per image, even if a file holds many."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pmtool.system.inflation import inflated_size
 from pmtool.system.limits import MAX_INPUT, check_input
 
 _BEFORE_META = 144
-"""Bytes of the preamble and of the length of what follows it."""
+"""Bytes of the preamble and of the meta information's length."""
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _SHARED = "SharedFunctionalGroupsSequence"
 _GROUPS = (
@@ -38,16 +38,16 @@ _GROUPS = (
 
 
 def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) -> Dataset:
-    """What a file holds.
+    """Read the data set of a file.
 
     Parameters
     ----------
     file
-        DICOM, with or without the preamble.
+        DICOM file, with or without the preamble.
     tags
-        Keywords of what is needed; all where there are none.
+        Keywords of the attributes to read; all if empty.
     pixels
-        Read the pixels too.
+        Whether to read the pixels too.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
 def image_headers(dataset: Dataset) -> list[Dataset]:
     """A header for every image of a file, without pixels.
 
-    The frames of an enhanced image get what is common to all and what is their own in one
-    data set, as if each were a classic image.
+    For the frames of an enhanced image, shared and individual attributes are combined in one data
+    set, as if each frame were a classic image.
     """
     frames = _items(dataset, _FRAMES)
     common = _without(dataset, _FRAMES, _SHARED, "PixelData")
@@ -92,7 +92,7 @@ def image_headers(dataset: Dataset) -> list[Dataset]:
 
 
 def number(header: Dataset, keyword: str) -> float | None:
-    """A finite number, or None where the header has none or something else."""
+    """A finite number, or None if the header has none or something else."""
     value = header.get(keyword)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -124,7 +124,7 @@ def _check_inflated(file: Path) -> None:
 
 
 def _items(dataset: Dataset, keyword: str) -> Sequence[Dataset]:
-    """Of a sequence; none where it is missing or something else."""
+    """Items of a sequence; none if it is missing or something else."""
     value = dataset.get(keyword)
     return value if isinstance(value, pydicom.Sequence) else ()
 
@@ -139,7 +139,7 @@ def _without(dataset: Dataset, *keywords: str) -> Dataset:
 
 
 def _convert(dataset: Dataset) -> None:
-    """Turn bytes into values now, without warnings; values that cannot be are left out."""
+    """Convert bytes to values now, without warnings; invalid values are left out."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for tag in list(dataset.keys()):

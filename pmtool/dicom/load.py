@@ -1,4 +1,4 @@
-"""A CT series as a volume."""
+"""Loading a CT series as a volume."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def load_series(
     allow_uneven: bool = False,
     allow_large: bool = False,
 ) -> Volume:
-    """A CT series from a folder, a zip file, or a file that holds all of it.
+    """Load a CT series from a folder, a zip file, or a single file that holds all of it.
 
     Parameters
     ----------
     source
-        Folders are searched with all folders below them.
+        Folder, which is searched with all its subfolders, zip file or file.
     series_uid
-        Of the series; where it is None there must be only one that is a stack.
+        UID of the series; if None, only one series may be a stack.
     allow_uneven
-        Take slices whose distances differ.
+        Accept unevenly spaced slices.
     allow_large
-        Read more than `pmtool.system.limits.MAX_INPUT`.
+        Accept more than `pmtool.system.limits.MAX_INPUT` of voxels.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def load_series(
     UsageError
         If there is no series with the UID.
     GeometryError
-        If there are several series, or the slices are no stack: see `stack_images`.
+        If there are several series, or the slices do not form a stack: see `stack_images`.
     ContentError
         If the images are not CT.
     """
@@ -66,7 +66,7 @@ def load_series(
 def read_series(
     series: Series, name: str, allow_uneven: bool = False, allow_large: bool = False
 ) -> Volume:
-    """A series as a volume in HU; raises what `load_series` does for images that are no stack."""
+    """Read a series as a volume in HU; raises the errors of `load_series`."""
     size = _BYTES * sum(math.prod(image.shape) for image in series.images)
     check_input(name, size, allow_large=allow_large)
     stack = stack_images(series, name, allow_uneven)
@@ -81,7 +81,7 @@ def read_series(
 
 @contextmanager
 def _files(source: Path, allow_large: bool) -> Iterator[list[Path]]:
-    """The DICOM files of a source; those of a zip are there for as long as they are needed."""
+    """The DICOM files of a source; those of a zip exist for as long as they are needed."""
     if source.is_dir():
         yield dicom_files(source)
     elif source.suffix.lower() == ".zip":

@@ -1,4 +1,4 @@
-"""Pixels of DICOM files in HU."""
+"""Reading pixels of DICOM files as HU."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pmtool.errors import ContentError
 
 
 def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray[Any], Dataset]]:
-    """The HU ``(H, W)`` and the whole header of every image; a file is read once.
+    """HU ``(H, W)`` and the full header of every image; each file is read once.
 
     Raises
     ------
@@ -45,16 +45,16 @@ def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray
 
 
 def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any]:
-    """The pixels of a file as they are stored, ``(frames, H, W)``.
+    """Pixels of a file as stored, ``(frames, H, W)``.
 
-    pydicom reads what is not compressed, the decoder the rest.
+    pydicom reads uncompressed pixels, the decoder compressed ones.
 
     Raises
     ------
     InputError
         If they are truncated or damaged.
     ContentError
-        If there are several values a pixel, or bits below them.
+        If there are several values per pixel, or its bits are not the lowest ones.
     """
     if number(dataset, "SamplesPerPixel") not in (None, 1):
         raise ContentError(f"{file} is in colour; a CT has one value a pixel")
@@ -81,7 +81,7 @@ def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any
 
 
 def rescale(header: Dataset) -> tuple[float, float] | None:
-    """Slope and intercept of an image, None where its header has none."""
+    """Slope and intercept of an image; None if its header has none."""
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     return None if slope is None or intercept is None else (slope, intercept)
 
@@ -89,7 +89,7 @@ def rescale(header: Dataset) -> tuple[float, float] | None:
 def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
     """An image's rescaled values ``(H, W)``.
 
-    int16 or, where they do not fit, int32 if slope and intercept are integers; else float32.
+    The type is int16 or, if needed, int32 for integer slope and intercept, otherwise float32.
     """
     slope, intercept = rescale(header) or (1.0, 0.0)
     if not (slope.is_integer() and intercept.is_integer()):

@@ -1,4 +1,4 @@
-"""CT series among files, and the one that is meant."""
+"""CT series among files, and the choice of one."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ TELLING = (
     "ContentTime",
     "InstanceNumber",
 )
-"""What may tell images at one place from each other, the most telling first."""
+"""Attributes that may distinguish images at one position, the most telling first."""
 _TAGS = (
     "SOPClassUID",
     "Modality",
@@ -55,8 +55,8 @@ _TAGS = (
     *TELLING,
 )
 _NO_SCANS = {"ANN", "AU", "CT", "DOC", "ECG", "KO", "M3D", "OT", "PLAN", "PR", "REG", "SEG", "SR"}
-"""What goes with a CT without being another scan, radiotherapy's RT... apart; of the modality CT
-are dose reports and the like, which are no CT images."""
+"""Modalities that accompany a CT without being another scan, besides radiotherapy's RT...; dose
+reports and the like have modality CT without being CT images."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Image:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns; 0 where they are not known."""
+        """Rows and columns; 0 if unknown."""
         return int(number(self.header, "Rows") or 0), int(number(self.header, "Columns") or 0)
 
 
@@ -82,17 +82,17 @@ class Series:
 
     @property
     def patient(self) -> str:
-        """As the first image names it; the study where it does not; empty where neither is."""
+        """Patient named by the first image, else the study, else empty."""
         return self._text("PatientID") or self._text("StudyInstanceUID")
 
     @property
     def thickness(self) -> float | None:
-        """Of a slice, mm."""
+        """Thickness of a slice, mm."""
         return number(self.images[0].header, "SliceThickness") or None
 
     @property
     def spacing(self) -> float | None:
-        """Median distance of neighbouring slices, mm, to describe it; None where unknown."""
+        """Median distance of neighbouring slices, mm, for descriptions; None if unknown."""
         try:
             places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
             axes = np.array(self.images[0].header.ImageOrientationPatient, dtype=float)
@@ -103,12 +103,12 @@ class Series:
 
     @property
     def is_stack(self) -> bool:
-        """Whether it may be a scan: no localizer and no single slice."""
+        """Whether the series may be a scan: neither a localizer nor a single slice."""
         return len(self.images) > 1 and not self.is_localizer
 
     @property
     def is_localizer(self) -> bool:
-        """Whether it is an overview to plan a scan by."""
+        """Whether the image is an overview for planning a scan."""
         return _is_localizer(self.images[0])
 
     def __str__(self) -> str:
@@ -124,16 +124,16 @@ class Series:
 
 
 class Found(NamedTuple):
-    """What there is among files.
+    """Result of searching files.
 
     Attributes
     ----------
     series
-        Of CT.
+        CT series.
     damaged
         Sentences on files that cannot be read.
     others
-        Images of other modalities, a file each.
+        Images of other modalities, one file of each.
     """
 
     series: list[Series]
@@ -198,7 +198,7 @@ def choose_series(found: Found, uid: str | None, name: str) -> Series:
 
 
 def _scanned(images: list[Image]) -> list[Image]:
-    """Without localizers that go with other images in a series."""
+    """Images without localizers that accompany other images in a series."""
     return [image for image in images if not _is_localizer(image)] or images
 
 

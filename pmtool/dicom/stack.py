@@ -1,4 +1,4 @@
-"""From the images of a series to a stack of slices."""
+"""Stacking the images of a series."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Stack(NamedTuple):
 
     @property
     def positions(self) -> tuple[float, ...] | None:
-        """Of the slices, mm after the first one; None where they are even."""
+        """Positions of the slices, mm after the first one; None if they are even."""
         depths = self.planes.depths
         return None if is_even(depths) else tuple((depths - depths[0]).tolist())
 
     @property
     def distance(self) -> float:
-        """Of neighbouring slices, mm: the mean, or the median where they are uneven."""
+        """Distance of neighbouring slices, mm: the mean, or the median if they are uneven."""
         depths = self.planes.depths
         return float((np.mean if is_even(depths) else np.median)(np.diff(depths)))
 
@@ -48,16 +48,16 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack
     Raises
     ------
     GeometryError
-        If they are no stack of slices that are parallel, of one size and straight above each
-        other; if they are of several patients or frames of reference; if there are different
-        images at one place; or, unless ``allow_uneven``, if the slices' distances differ.
+        If they are not parallel, of one size and straight above each other; if they belong to
+        several patients or frames of reference; if there are different images at one position;
+        or, unless ``allow_uneven``, if the slices' distances differ.
     ContentError
         If only some say how to rescale their values.
 
     Warns
     -----
     UserWarning
-        If an image is there more than once.
+        If an image is present more than once.
     """
     images = series.images
     planes = image_planes([image.header for image in images], name)
@@ -118,7 +118,7 @@ def _places(planes: Planes) -> list[NDArray[np.intp]]:
 
 
 def _check_equal(images: list[Image], depth: float, name: str, decoder: Decoder) -> None:
-    """Raise `GeometryError` for images at one place whose pixels differ."""
+    """Raise `GeometryError` for images at one position whose pixels differ."""
     first, *others = (values for values, _ in read_images(images, decoder))
     if all(np.array_equal(first, other) for other in others):
         return

@@ -1,4 +1,4 @@
-"""HU as the pixels of a DICOM image."""
+"""Storing HU as the pixels of a DICOM image."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
     Parameters
     ----------
     dataset
-        Gets the attributes of the pixels.
+        Data set that receives the attributes of the pixels.
     values
-        HU, ``(H, W)``. They are stored by the source's slope and intercept, to the nearest and
-        within the range of 16 bits: exactly where the source has this slice.
+        HU, ``(H, W)``. They are stored with the source's slope and intercept, rounded and limited
+        to 16 bits; values of a slice of the source are stored exactly.
     header
-        Of the source.
+        Header of the source.
     """
     slope, intercept = rescale(header) or (1.0, 0.0)
     dataset.setdefault("RescaleSlope", DSfloat(slope, auto_format=True))
