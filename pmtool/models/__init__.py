@@ -1,1 +1,1 @@
-"""A model on disk, and the one that ships."""
+"""Models on disk, and the one that ships."""

@@ -18,9 +18,9 @@ WEIGHTS = "weights.safetensors"
 NETWORK = "network."
 """Prefix of the network's own weights in the file; the others are derived from them."""
 CARD, TRAINING_LOG = "README.md", "training.csv"
-"""Texts on a model, which a bundle may lack; no hash covers them, as they decide no voxel."""
+"""Texts about a model, which a bundle may lack; no hash covers them, as they affect no voxel."""
 _LONGEST = 1 << 20
-"""Bytes of a manifest."""
+"""Most bytes of a manifest."""
 _NOT_OURS = (
     ArithmeticError,
     AttributeError,
@@ -30,20 +30,20 @@ _NOT_OURS = (
     TypeError,
     ValueError,
 )
-"""What comes of reading JSON that is not what we write."""
+"""Errors that result from reading JSON other than ours."""
 DEFAULT = Path(__file__).parent / "default"
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a bundle says of itself.
+    """Description of a bundle.
 
     Attributes
     ----------
     spacing_mm
-        Least and greatest distance of a new slice to its neighbours in training.
+        Shortest and longest distance from a new slice to its neighbours in training.
     files
-        SHA-256 of every other file of the bundle, by its name.
+        SHA-256 of every other file of the bundle, by name.
     errors
         Largest absolute difference of ONNX Runtime from PyTorch at export, by graph.
     """
@@ -57,7 +57,7 @@ class Manifest:
     errors: dict[str, float]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Convert to plain values."""
         return {
             **asdict(self),
             "spacing_mm": list(self.spacing_mm),
@@ -86,23 +86,23 @@ class Manifest:
 
 
 class Bundle:
-    """A model whose files are there and unaltered."""
+    """A model whose files are complete and unaltered."""
 
     def __init__(self, folder: Path, manifest: Manifest, digest: str) -> None:
         self.folder, self.manifest, self.hash = folder, manifest, digest
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Of the network."""
+        """Hyper-parameters of the network."""
         return self.manifest.hyperparameters
 
     @property
     def weights(self) -> Path:
-        """The safetensors file."""
+        """Path of the safetensors file."""
         return self.folder / WEIGHTS
 
     def graph(self, name: str) -> Path:
-        """The ONNX file of a graph; raises `ModelError` if the bundle has none."""
+        """Path of a graph's ONNX file; raises `ModelError` if the bundle has none."""
         if f"{name}.onnx" not in self.manifest.files:
             raise ModelError(f"the model in {self.folder} has no graph {name}: export it again")
         return self.folder / f"{name}.onnx"
@@ -147,7 +147,7 @@ def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
     Raises
     ------
     ModelError
-        If the file is none.
+        If the file is not a safetensors file.
     """
     try:
         with path.open("rb") as file:

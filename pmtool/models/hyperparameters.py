@@ -1,4 +1,4 @@
-"""What defines a PixelMiner network, apart from its weights."""
+"""Hyper-parameters: what defines a PixelMiner network apart from its weights."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ RESIDUAL_MAX = 16.0
 COMPONENT_MAX = 4.0
 """Limit of a component mean's distance from the midpoint, in the midpoint's scale.
 
-Without it samples can drift away in streaks and coarse noise, each pixel led on by those before.
+Without it, samples can drift away in streaks and coarse noise, as each pixel follows earlier ones.
 """
 COMPONENT_LOG_SCALE_MAX = 0.0
-"""Limit of a component's log-scale above the midpoint's: none is wider than what knows less.
+"""Limit of a component's log-scale above the midpoint's: knowing more, none should be wider.
 
-Without it a pixel far from all others is drawn now and then, and leads those after it further away.
+Without it, an outlying pixel is drawn now and then, and leads later pixels further away.
 """
 LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
-"""Limits of the midpoint's log-scale; the lower one is that of the components too."""
+"""Limits of the midpoint's log-scale; the lower one also applies to the components."""
 _LARGEST = 1 << 15
-"""Of any hyper-parameter: HU are kept in 16 bits, and no network is so wide."""
+"""Upper limit of every hyper-parameter: HU are kept in 16 bits, and no network is so wide."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Hyperparameters:
     channels
         Feature maps of every layer.
     blocks
-        Gated layers at every resolution, *n* in the paper's figure 1B.
+        Gated layers at each resolution, *n* in the paper's figure 1B.
     mixtures
         Logistic components for each of the three depths, *K*; a pixel has ``3 K``.
     bits
@@ -44,7 +44,7 @@ class Hyperparameters:
     hu_window
         The lowest and highest HU, mapped to -1 and +1.
     encoder
-        Feature maps of the non-causal encoder at full resolution; 0 for none, the paper's form.
+        Feature maps of the non-causal encoder at full resolution; 0 for none, as in the paper.
     """
 
     channels: int

@@ -1,4 +1,4 @@
-"""What `pmtool info` tells of a model: its card, its manifest and the end of its training log."""
+"""Text of `pmtool info`: a model's card, its manifest and the end of its training log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FLOAT_BYTES = 4
 
 
 def model_info(folder: Path | None = None) -> str:
-    """A text on a model, by default on the one that ships.
+    """Describe a model, by default the one that ships.
 
     Raises
     ------
@@ -46,14 +46,14 @@ def _facts(bundle: Bundle) -> str:
 
 
 def _parameters(bundle: Bundle) -> int:
-    """Of the network, whose weights are float32; the graphs' derived ones do not count."""
+    """Number of parameters of the network, in float32; the graphs' derived weights do not count."""
     places = tensor_places(bundle.weights)
     own = (length for name, (_, length) in places.items() if name.startswith(NETWORK))
     return sum(own) // _FLOAT_BYTES
 
 
 def _training(bundle: Bundle) -> str:
-    """The last figure of every column; some have one only now and then."""
+    """The last figure in every column; some columns have one only now and then."""
     rows = list(csv.DictReader(_read(bundle, TRAINING_LOG).splitlines()))
     last = {name: value for row in rows for name, value in row.items() if name and value}
     if not last:
@@ -67,6 +67,6 @@ def _table(title: str, rows: Mapping[str, object]) -> str:
 
 
 def _read(bundle: Bundle, name: str) -> str:
-    """The text of a file that a bundle may have or not."""
+    """The text of an optional file of a bundle."""
     path = bundle.folder / name
     return path.read_text("utf-8", "replace").strip() if path.is_file() else ""
