@@ -1,1 +1,1 @@
-"""What pmtool asks of its surroundings: memory, disk, files that appear whole, packages."""
+"""The environment: memory, disk, files that appear whole, and packages."""

@@ -1,4 +1,4 @@
-"""Where things are kept that can be made again: compiled kernels, engines."""
+"""The folder for things that can be made again: compiled kernels, engines."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def cache_folder() -> Path:
 
 
 def own_folder(folder: Path) -> Path:
-    """Make a folder that nobody else can write to, for what is loaded as code.
+    """Make a folder that nobody else can write to, for files that are loaded as code.
 
     Raises
     ------

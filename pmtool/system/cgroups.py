@@ -1,4 +1,4 @@
-"""What Linux grants a control group: the processes of a container or of a cluster's job."""
+"""Limits that Linux sets for a control group: the processes of a container or a cluster's job."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
 _FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 _SECOND = ("memory.max", "memory.current", "inactive_file")
-"""Limit, use and, in ``memory.stat``, cached files that give way; by the version of cgroups."""
+"""Limit, use and, in ``memory.stat``, reclaimable cached files; by the version of cgroups."""
 _FIRST_QUOTA = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
 _SECOND_QUOTA = "cpu.max"
-"""Time of processors in a period, and the period; in version 2 both in one file."""
+"""CPU time in a period, and the period; in version 2 both are in one file."""
 
 _NO_LIMIT = (OSError, ValueError, KeyError)
-"""What reading a group ends with that has no limit, or is out of sight."""
+"""Errors when reading a group that has no limit or is not visible."""
 
 
 class Grant(NamedTuple):
-    """Bytes, infinite where there is no limit: in all, and those that are still free."""
+    """Bytes in total and those still free; infinite if there is no limit."""
 
     total: float
     free: float
 
 
 def memory_grant() -> Grant:
-    """The smallest of the groups that this process is in, each within the next."""
+    """The smallest grant of the nested groups that this process is in."""
     grants = [Grant(math.inf, math.inf)]
     for folder, first in _groups("memory"):
         with suppress(*_NO_LIMIT):
@@ -38,7 +38,7 @@ def memory_grant() -> Grant:
 
 
 def processor_grant() -> float:
-    """Processors whose time the groups that this process is in may take; maybe infinite."""
+    """CPUs whose time the groups of this process may use; possibly infinite."""
     grants = [math.inf]
     for folder, first in _groups("cpu"):
         with suppress(*_NO_LIMIT):
@@ -50,7 +50,7 @@ def processor_grant() -> float:
 
 
 def _groups(controller: str) -> Iterator[tuple[Path, bool]]:
-    """Folders of the groups, from the innermost on, and whether they are of the first version."""
+    """Folders of the groups, innermost first, and whether they use cgroups version 1."""
     try:
         lines = _OWN.read_text().splitlines()
     except OSError:  # no Linux

@@ -1,4 +1,4 @@
-"""Packages that something needs beyond pmtool's own."""
+"""Optional packages that some features need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, whatever happens to process or machine."""
+"""Files that appear whole or not at all, whatever happens to the process or the machine."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if sys.platform != "win32":
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A path of this process beside another one, of which nothing is left afterwards.
+    """A path beside another one, for this process, of which nothing is left afterwards.
 
-    A killed process leaves it; see `remove_leftovers`. Processes of other machines, which may
-    have the same number, have paths of their own.
+    A killed process leaves it behind; see `remove_leftovers`. Processes on other machines, which
+    may have the same number, use different paths.
     """
     temporary = _temporary(path)
     _remove(temporary)
@@ -40,7 +40,7 @@ def _temporary(path: Path) -> Path:
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
-    """Let a finished file appear, once the disk has taken it; raises OSError."""
+    """Move a finished file into place once it is safely on disk; raises OSError."""
     with temporary.open("r+b") as file:  # Windows flushes no file that is open to read alone
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -57,34 +57,34 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what killed processes, of any machine, left when they were writing a path."""
+    """Remove what killed processes, on any machine, left behind while writing a path."""
     for leftover in path.parent.glob(".*.tmp"):
         if _was_to_be(leftover.name, path.name):
             _remove(leftover)
 
 
 def _was_to_be(temporary: str, name: str) -> bool:
-    """Whether a name is that of a temporary, of any machine, for a file."""
+    """Whether a name is that of a temporary file, from any machine, for a file."""
     return re.fullmatch(rf"\.{re.escape(name)}\.\d+@[^@]*\.tmp", temporary) is not None
 
 
 @contextmanager
 def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
-    """Make a folder, which may be there, and keep other processes out of it.
+    """Make a folder, if it does not exist, and keep other processes out of it.
 
     The lock ends with the process, however that ends. The folder is removed if it is empty.
-    Processes of other machines are kept out only where the file system shares the locks of
-    folders, which NFS may not; on Windows nobody is.
+    Processes on other machines are kept out only if the file system shares locks on folders,
+    which NFS may not; on Windows no process is kept out.
 
     Parameters
     ----------
     wait
-        Until a process that is in it has left.
+        Whether to wait until another process has left it.
 
     Raises
     ------
     OutputError
-        If another process is in it and is not waited for, or if it cannot be made.
+        If another process is in it and is not waited for, or if it cannot be created.
     """
     try:
         lock = _lock(folder, wait)
@@ -104,7 +104,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
 
 def _lock(folder: Path, wait: bool) -> int | None:
-    """A descriptor that holds the lock of a folder, while the folder stands at its path."""
+    """A descriptor that holds the lock on a folder while the folder is at its path."""
     while True:
         folder.mkdir(exist_ok=True)
         if sys.platform == "win32":
@@ -134,7 +134,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """What `write_json` has written; empty where there is none, or something else."""
+    """Read what `write_json` has written; empty if there is nothing or something else."""
     try:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -143,7 +143,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def names_in(folder: Path) -> list[str]:
-    """What a folder for outputs holds, in order, if there is one; raises `OutputError`."""
+    """Names in a folder for outputs, in order, if it exists; raises `OutputError`."""
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder: name another folder")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
@@ -155,9 +155,9 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     Parameters
     ----------
     names
-        Of its files; the first one is a JSON, which is written first and names pmtool.
+        Names of its files; the first is a JSON file that is written first and names pmtool.
     beside
-        What else may be there; anything where it is None.
+        Names of what else may be there; None for anything.
     """
     there = names_in(folder)
     own = [name for name in there if name in names]
@@ -173,7 +173,7 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Raise `OutputError` for a file that exists or that has no folder to stand in."""
+    """Raise `OutputError` for a file that exists or whose folder does not."""
     check_place(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
@@ -198,13 +198,13 @@ def check_distinct(paths: Sequence[Path]) -> None:
 
 
 def check_png(path: Path | None, what: str) -> None:
-    """Raise `UsageError` for a picture with another suffix."""
+    """Raise `UsageError` for a picture without the suffix .png."""
     if path is not None and path.suffix.lower() != ".png":
         raise UsageError(f"the {what} is a PNG; {path} must end with .png")
 
 
 def check_place(path: Path) -> None:
-    """Raise `OutputError` unless there is a folder that a file or folder can be written to."""
+    """Raise `OutputError` unless the parent folder exists and can be written to."""
     try:
         _temporary(path).exists()
     except OSError as error:
@@ -220,7 +220,7 @@ def check_place(path: Path) -> None:
 def walk(
     folder: Path, onerror: Callable[[OSError], None]
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """As `os.walk`, in order, and through folders that are links; each folder once."""
+    """Like `os.walk`, but in order and through linked folders, each folder once."""
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
         place = Path(root)
@@ -234,7 +234,7 @@ def walk(
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, which may be there, and those above it; raises `OutputError`."""
+    """Make a folder, if it does not exist, and those above it; raises `OutputError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

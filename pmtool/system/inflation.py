@@ -1,4 +1,4 @@
-"""How large packed data are, without keeping them."""
+"""Size of compressed data, measured without keeping them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 _CHUNK = 1 << 16
 _GZIP = 31
-"""Of zlib: a gzipped stream and no other."""
+"""zlib's code for gzipped streams only."""
 
 
 def inflated_size(
@@ -18,9 +18,9 @@ def inflated_size(
     Parameters
     ----------
     wbits
-        Of zlib: 47 for gzip and zlib, -15 for a stream without header.
+        Parameter of zlib: 47 for gzip and zlib, -15 for a stream without a header.
     several
-        Count gzipped streams that follow it, as bgzip and pgzip write them.
+        Whether to count further gzipped streams, as written by bgzip and pgzip.
     """
     unpacker, size, ended = zlib.decompressobj(wbits), 0, 0
     with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""What a job may take of memory and disk, told before the work: one place for all readers."""
+"""Memory and disk limits of a job, checked before the work in one place for all readers."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pmtool.system.cgroups import memory_grant, processor_grant
 from pmtool.system.units import gibibytes
 
 MAX_INPUT = 8 * 2**30
-"""Bytes of an input's voxels, unpacked, that are read unless large inputs are allowed."""
+"""Most bytes of an input's voxels, unpacked, unless large inputs are allowed."""
 MAX_DEFLATION = 1032
-"""No deflated byte, as in gzip and zip, unpacks to more."""
+"""Most bytes that one deflated byte, as in gzip and zip, can unpack to."""
 
 
 def check_input(name: str, size: int, *, allow_large: bool = False) -> None:
@@ -26,16 +26,16 @@ def check_input(name: str, size: int, *, allow_large: bool = False) -> None:
     Parameters
     ----------
     name
-        Of the input, for messages.
+        Name of the input, for messages.
     size
-        Bytes that it says its voxels take unpacked.
+        Bytes that its voxels are declared to take, unpacked.
     allow_large
         Lift `MAX_INPUT`.
 
     Raises
     ------
     MemoryBudgetError
-        If it is larger than `MAX_INPUT` or than the memory that is free.
+        If it is larger than `MAX_INPUT` or than the free memory.
     """
     if size > MAX_INPUT and not allow_large:
         raise MemoryBudgetError(
@@ -55,7 +55,7 @@ def check_unpacked(name: str, packed: int, unpacked: int, ratio: float = MAX_DEF
 
 
 def check_memory(needed: int, what: str) -> None:
-    """Raise `MemoryBudgetError` if so many more bytes are not free."""
+    """Raise `MemoryBudgetError` unless ``needed`` more bytes are free."""
     free = free_memory()
     if needed > free:
         raise MemoryBudgetError(
@@ -65,7 +65,7 @@ def check_memory(needed: int, what: str) -> None:
 
 
 def check_disk(files: Mapping[Path, int]) -> None:
-    """Raise `OutputError` if a disk cannot hold the files, of so many bytes, to be written."""
+    """Raise `OutputError` if a disk cannot hold the files to be written, given with their bytes."""
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
     for path, size in files.items():
@@ -82,12 +82,12 @@ def check_disk(files: Mapping[Path, int]) -> None:
 
 
 def total_memory() -> int:
-    """Bytes of this machine, or of the container or the cluster's job that this process is in."""
+    """Memory, bytes, of the machine, or of the container or cluster job that this process is in."""
     return int(min(psutil.virtual_memory().total, memory_grant().total))
 
 
 def free_memory() -> int:
-    """Bytes that this process may still allocate: of `total_memory`, and under ``ulimit -v``."""
+    """Bytes that this process may still allocate, within `total_memory` and ``ulimit -v``."""
     free = int(min(psutil.virtual_memory().available, memory_grant().free))
     process = psutil.Process()
     if not psutil.LINUX:
@@ -99,7 +99,7 @@ def free_memory() -> int:
 
 
 def processors() -> int:
-    """Processors that this process may use, by its affinity and its share of their time."""
+    """Number of CPUs that this process may use, by its affinity and its quota."""
     if hasattr(os, "sched_getaffinity"):
         return math.ceil(min(len(os.sched_getaffinity(0)), processor_grant()))
     return os.cpu_count() or 1

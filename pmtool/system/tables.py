@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines with the first cell of each to the left, all others to the right."""
+    """Lines with the first column aligned left and all others right."""
     widths = _widths(rows)
     return [
         "  ".join(
@@ -18,7 +18,7 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table, its columns as wide as they need to be."""
+    """A Markdown table with columns as wide as needed."""
     widths = _widths([heading, *rows])
     lines = [heading, ["-" * width for width in widths], *rows]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""Versions of packages, for what a result was made with."""
+"""Versions of packages, recorded with results."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 
 def package_version(package: str) -> str | None:
-    """None where it is not installed."""
+    """Version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -14,5 +14,5 @@ def package_version(package: str) -> str | None:
 
 
 def own_version() -> str:
-    """That of pmtool."""
+    """Version of pmtool."""
     return package_version("pmtool") or "0+unknown"  # run from a checkout that was never installed
