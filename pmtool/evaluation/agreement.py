@@ -71,7 +71,7 @@ def scaled_errors(errors: Floats) -> Floats:
     Returns
     -------
     array
-        Of the same shape; 0 for features with equal errors everywhere.
+        Scaled errors, of the same shape; 0 for features with equal errors everywhere.
     """
     known = np.isfinite(errors)
     low = np.min(errors, axis=(0, 1), initial=np.inf, where=known)

@@ -1,4 +1,4 @@
-"""Which methods make the dropped slices of scans again."""
+"""The choice of methods that regenerate the dropped slices of scans."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ METHODS = (*CLASSICAL, PIXELMINER)
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions:
-    """Which slices of thin scans are made again, and by what.
+    """Options on how the dropped slices of thin scans are regenerated.
 
     Attributes
     ----------
     methods
-        Some of `METHODS`.
+        Names of methods from `METHODS`.
     externals
         Names and files of other tools' slices: for every name a file for every scan, in order.
     modes
-        Of PixelMiner; each one is a method.
+        Modes of PixelMiner; each one is a method.
     model
-        Of PixelMiner: a bundle's folder, the default model where it is None.
+        Model of PixelMiner: a bundle's folder, or None for the default model.
     sampler
-        Of PixelMiner, its mode aside.
+        Options of PixelMiner's sampler, apart from the mode.
     assume_hu
-        Take voxels for HU whose range says otherwise.
+        Accept voxels as HU even if their range suggests otherwise.
     series_uid
-        Which series of several, in DICOM.
+        UID of the DICOM series to read if there are several.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -65,12 +65,12 @@ def check_distinct(scans: Sequence[Scan]) -> None:
 
 
 def chosen_methods(scans: Sequence[Scan], cache: Path, options: MethodOptions) -> list[Method]:
-    """Those asked for, PixelMiner last as in the paper's tables.
+    """The methods asked for, PixelMiner last as in the paper's tables.
 
     Parameters
     ----------
     cache
-        Where PixelMiner keeps its slices.
+        Folder where PixelMiner keeps its slices.
     """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
     methods += _externals(scans, options.externals)

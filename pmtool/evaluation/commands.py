@@ -24,16 +24,16 @@ from pmtool.system.stages import Tell
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationOptions(MethodOptions):
-    """What `pmtool evaluate` may be asked.
+    """Options of `pmtool evaluate`.
 
     Attributes
     ----------
     masks
-        An own region for every scan, in their order, or none.
+        A custom region for every scan, in their order, or none.
     slices
-        To score of each scan, drawn at random by PixelMiner's seed; all where it is None.
+        Slices to score in each scan, drawn at random by PixelMiner's seed; None for all.
     workers
-        Processes that score; one for every processor where it is None.
+        Processes that score; None for one per CPU.
     """
 
     masks: tuple[Path, ...] = ()

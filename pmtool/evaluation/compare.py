@@ -70,7 +70,7 @@ def compare(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Of the files, without suffix; with their folders where they would be the same."""
+    """Names of the files without suffix; with their folders if they would be the same."""
     short = [image_stem(path) for path in paths]
     return short if len({*short, REFERENCE}) > len(short) else [str(path) for path in paths]
 

@@ -12,7 +12,7 @@ THRESHOLD = -320
 SMALLEST_MM2 = 1000.0
 """Cross-section of lungs; gas in the bowel and the trachea above the lungs have less."""
 SMALLEST_SHARE = 0.1
-"""Of the largest piece's volume, that a second lung has at least."""
+"""Share of the largest piece's volume that a second lung has at least."""
 CLOSING_MM, DILATION_MM = 7.0, 2.0
 """Radii: vessels within the lungs belong to the region, and so does their border."""
 
@@ -20,7 +20,7 @@ Region = NDArray[np.bool_]
 
 
 def air_in_lungs(slices: NDArray[Any], spacing: tuple[float, float]) -> Region:
-    """Where lungs hold air, in all of a scan.
+    """Mask of the air in the lungs of a whole scan.
 
     Air is what lies below -320 HU; what of it touches the edge of its slice is outside of the
     body. Of its pieces, opened slice by slice, the largest is lung, and so are others of a tenth
@@ -31,12 +31,12 @@ def air_in_lungs(slices: NDArray[Any], spacing: tuple[float, float]) -> Region:
     slices
         ``(slices, H, W)`` HU.
     spacing
-        Of the pixels in mm, rows first.
+        Spacing of the pixels in mm, rows first.
 
     Returns
     -------
     array
-        Of the same shape; nowhere true if there is no lung.
+        Mask of the same shape; nowhere true if there is no lung.
     """
     from skimage import measure
 

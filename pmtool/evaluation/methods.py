@@ -1,4 +1,4 @@
-"""Ways to make dropped slices again: classical interpolation, PixelMiner, other tools' files."""
+"""Ways to regenerate dropped slices: classical interpolation, PixelMiner, other tools' files."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Progress = Callable[[float], None]
 
 
 class Method(Protocol):
-    """A way to make dropped slices."""
+    """A way to regenerate dropped slices."""
 
     @property
     def name(self) -> str: ...
@@ -174,6 +174,6 @@ class Sampled:
 
 
 def _grid(scan: Scan) -> Grid:
-    """That of the scan: node ``i`` between kept slices is the scan's slice ``i``."""
+    """Grid of the scan: node ``i`` between kept slices is the scan's slice ``i``."""
     kept = scan.kept
     return make_grid(len(kept.slices), kept.spacing, kept.spacing / 2)

@@ -1,4 +1,4 @@
-"""What an evaluation tells: text for a terminal, JSON and CSV."""
+"""The report of an evaluation: text for a terminal, JSON and CSV."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ class Report:
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, list[float] | None]]:
-        """Of the measures."""
+        """Intervals of the measures."""
         return intervals(self.results)
 
     @cached_property
     def tables(self) -> list[Table]:
-        """The paper's."""
+        """The tables of the paper."""
         return tables(self.results)
 
     def to_json(self) -> dict[str, Any]:

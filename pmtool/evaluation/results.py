@@ -15,7 +15,7 @@ from pmtool.evaluation.scoring import REFERENCE, Scores
 
 MEASURES = ("edge_share", "epr", "psnr", "ssim", "mae_hu", "noise_hu", "odd_even_noise")
 FEWEST_SCANS = 6
-"""From which on scans and not slices are compared: with fewer no test can reach p < 0.05."""
+"""Least number of scans for comparing by scan: with fewer, no test can reach p < 0.05."""
 
 Floats = NDArray[np.float64]
 
@@ -38,9 +38,9 @@ class Results:
     units
         Slices, N of them.
     values
-        By measure, ``(M, N)``.
+        Values by measure, ``(M, N)``.
     truth
-        The same measures of the reference, ``(N,)``: its noise, and 1 for EPR.
+        The same measures for the reference, ``(N,)``: its noise, and 1 for EPR.
     features, texture, texture_truth
         Names, ``(M, N, F)`` and ``(N, F)``.
     map_features, maps
@@ -77,7 +77,7 @@ class Results:
 
     @property
     def scans(self) -> list[str]:
-        """Of every slice."""
+        """Scan of every slice."""
         return [unit.scan for unit in self.units]
 
     def per_case(self, values: Floats) -> Floats:
@@ -122,7 +122,7 @@ def collect(scores: Sequence[tuple[Unit, dict[str, Scores]]]) -> Results:
 
 
 def names_of(rows: Sequence[dict[str, float]]) -> list[str]:
-    """Of all features in any of the rows."""
+    """Names of all features that occur in any row."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 

@@ -20,7 +20,7 @@ from pmtool.evaluation.store import Store
 from pmtool.system.stages import Tell
 
 _TASKS_AT_ONCE = 2
-"""For every worker: their slices are in memory."""
+"""Tasks in flight per worker: their slices are in memory."""
 
 Mapper = Callable[[Sequence[Task]], Iterable[dict[str, Scores]]]
 """Scores a few slices at once, in order."""
@@ -56,7 +56,7 @@ def run_evaluation(
     methods
         At least one.
     store
-        Of scores; it is filled as slices are scored, so that what was interrupted can go on.
+        Store of scores, filled as slices are scored, so that an interrupted evaluation can resume.
     workers
         Processes that score.
     """
@@ -139,7 +139,7 @@ def _mapper(workers: int) -> Iterator[Mapper]:
 
 
 def _one_thread() -> None:
-    """Of a worker, which leaves interruptions to the process that started it."""
+    """Set up a worker: one thread, and interruptions left to the process that started it."""
     import cv2
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -35,7 +35,7 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """Name of the scan, from its file."""
         return Path(self.volume.name).name
 
     @cached_property

@@ -22,7 +22,7 @@ from pmtool.images.hounsfield import CT_RANGE
 
 REFERENCE = "reference"
 VERSION = 1
-"""Of the measures: to be raised when one changes, so that scores kept in files are not used."""
+"""Version of the measures: to be raised when one changes, so that stored scores are not used."""
 
 
 class Task(NamedTuple):
@@ -57,7 +57,7 @@ class Scores(NamedTuple):
         ``edge_share``, ``epr``, ``psnr``, ``ssim``, ``mae_hu``, ``noise_hu`` and
         ``odd_even_noise``: the noise of the slice over that of its acquired neighbours.
     texture
-        By feature; empty without region or pyradiomics.
+        Texture by feature; empty without a region or pyradiomics.
     maps
         Mean squared error of the map of every GLCM feature; empty for the truth.
     noise_power

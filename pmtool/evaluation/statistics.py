@@ -86,7 +86,7 @@ def bootstrap_interval(
     Parameters
     ----------
     statistic
-        Of the units whose indices it is given, with repetitions.
+        Function that computes the statistic of the units at given indices, which may repeat.
 
     Returns
     -------

@@ -41,7 +41,7 @@ class Table:
     pairs
         What the duels are counted in: scans, slices, or slices and features.
     duels
-        By row and column, p values corrected by Holm over the pairs of the table.
+        Duels by row and column, with p values corrected by Holm over the pairs of the table.
     """
 
     title: str

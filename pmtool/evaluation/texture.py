@@ -33,7 +33,7 @@ def slice_texture(
     values, region
         ``(H, W)``, HU.
     spacing
-        Of the pixels in mm, rows first.
+        Spacing of the pixels in mm, rows first.
     """
     if not region.any():
         return {}
@@ -57,7 +57,7 @@ def texture_features(
     image, mask
         On one grid; the mask is 1 in the region.
     bin_width
-        Of a grey level, HU.
+        Width of a grey level, HU.
 
     Returns
     -------

@@ -18,7 +18,7 @@ def verdict(figures: Figures) -> str:
     Parameters
     ----------
     figures
-        Of `pmtool.evaluation.summary.summary`.
+        Figures from `pmtool.evaluation.summary.summary`.
     """
     clauses = [
         _clause(figures, "texture", "texture_nrmse", "NRMSE", float),
