@@ -39,11 +39,11 @@ class CachedScan:
     Attributes
     ----------
     file
-        Of the voxels, in the cache's folder; the body's share is beside it.
+        File of the voxels, in the cache's folder; the body's share is beside it.
     name, patient
         Where it comes from and whom it shows.
     spacing, thickness
-        Of the slices, mm.
+        Spacing and thickness of the slices, mm.
     shape
         Slices, rows and columns.
     series
@@ -72,7 +72,7 @@ class CachedScan:
 
     @property
     def body_file(self) -> Path:
-        """Of the share of body."""
+        """Path of the file with the share of body."""
         return self.file.with_suffix(".body")
 
     def is_whole(self) -> bool:
@@ -84,7 +84,7 @@ class CachedScan:
 
     @property
     def files(self) -> tuple[Path, Path]:
-        """Both files."""
+        """Paths of both files."""
         return self.file, self.body_file
 
 

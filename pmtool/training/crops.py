@@ -30,15 +30,15 @@ class Crops(Dataset[Tensor]):
     Parameters
     ----------
     scans
-        To draw from, each by its number of triplets.
+        Scans to draw from, each in proportion to its number of triplets.
     settings
-        Of the run.
+        Settings of the run.
     number
-        Crops of a step.
+        Number of crops in a step.
     part
         Rank and number of the processes that share every step's crops.
     fixed
-        For validation: next neighbours, without flips and augmentation.
+        Whether to draw for validation: next neighbours, without flips and augmentation.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> S
     Parameters
     ----------
     folder
-        Of the run; empty, missing or with nothing but a cache where it is begun.
+        Folder of the run; at its start, it is missing, empty or holds only a cache.
     wanted
         Settings, or None for those that are there.
     resume

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as a wish that is met between two steps."""
+"""SIGINT and SIGTERM as requests that are met between two steps."""
 
 from __future__ import annotations
 
@@ -30,6 +30,6 @@ class Interruption:
 
 
 def leave_to_parent(worker: int) -> None:
-    """For processes that load data: Ctrl-C reaches them too, but their parent ends them."""
+    """Ignore Ctrl-C in a process that loads data: it arrives there too, but the parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

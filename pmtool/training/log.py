@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 class Log:
-    """Goes on after ``step``; what a killed run wrote beyond its checkpoint is dropped.
+    """The log, continued after ``step``; what a killed run wrote past its checkpoint is dropped.
 
     Fabric's own CSV logger cannot go on with a file.
     """
@@ -44,7 +44,7 @@ class Log:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: dict[str, float]) -> None:
-        """Figures by the names of `COLUMNS`; the others stay empty. Raises `OutputError`."""
+        """Add figures by the names of `COLUMNS`; others stay empty. Raises `OutputError`."""
         try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_brief(row))
@@ -55,7 +55,7 @@ class Log:
             raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def add_picture(self, picture: Image.Image, step: int) -> None:
-        """Of samples, as a file of its own; raises `OutputError`."""
+        """Add a picture of samples as a separate file; raises `OutputError`."""
         make_folder(self.samples)
         buffer = BytesIO()
         picture.save(buffer, format="PNG")

@@ -33,15 +33,15 @@ class Loop:
     Parameters
     ----------
     trainer
-        At any step.
+        Trainer, at any step.
     split
-        Scans to train on and to validate with.
+        Scans for training and validation.
     folder
-        Of the run.
+        Folder of the run.
     seconds
-        That the run has taken already.
+        Seconds that the run has already taken.
     tell
-        Called with what is under way and the share that is done.
+        Called with the current stage and the share that is done.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class Losses(NamedTuple):
     Attributes
     ----------
     total
-        To be minimised.
+        Value to minimise.
     bits
         Bits per pixel of the network's mixture; of the midpoint's logistic as long as the encoder
         is trained.
@@ -45,11 +45,11 @@ class Objective(nn.Module):
     Parameters
     ----------
     encoder
-        Of the encoder alone.
+        Whether to compute the losses of the encoder alone.
     joint
-        Of both.
+        Whether to compute the losses of both.
     context_noise
-        See `OptimiserSettings`; in training alone.
+        See `OptimiserSettings`; used only in training.
     """
 
     def __init__(

@@ -42,7 +42,7 @@ class Phase:
         return self.first + self.settings.steps
 
     def parameters(self, network: PixelMiner) -> list[nn.Parameter]:
-        """Those that are trained."""
+        """Parameters that are trained."""
         return [
             parameter
             for name, parameter in network.named_parameters()
@@ -51,7 +51,7 @@ class Phase:
 
 
 def phases(settings: Settings) -> list[Phase]:
-    """Of a run: those that have steps; a network without an encoder has no phase for one."""
+    """Phases of a run that have steps; a network without an encoder has no phase for one."""
     first = settings.encoder.steps if settings.network.encoder else 0
     encoder = [Phase(True, settings.encoder, 0)] if first else []
     rest = Phase(False, settings.optimiser, first, joint=settings.optimiser.joint)
@@ -59,5 +59,5 @@ def phases(settings: Settings) -> list[Phase]:
 
 
 def total_steps(settings: Settings) -> int:
-    """Of all phases."""
+    """Number of steps in all phases."""
     return phases(settings)[-1].last

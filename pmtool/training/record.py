@@ -1,4 +1,4 @@
-"""What the folder of a run tells of it, for the model that is made of its checkpoint."""
+"""The record of a run in its folder, for the model made from its checkpoint."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Record(NamedTuple):
     Attributes
     ----------
     scans
-        Their number.
+        Number of scans.
     spacing_mm
         Least and largest distance of a target to its neighbours.
     log
-        The file, which may be missing.
+        Path of the log, which may be missing.
     """
 
     scans: int
@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
 
 def read_record(folder: Path) -> Record | None:
-    """What the folder of a run tells; None where it is none, or of an earlier version."""
+    """Read the record from a run's folder; None if it is not one, or is from an earlier version."""
     told = read_json(folder / SCANS)
     try:
         low, high = map(float, told["spacing_mm"])

@@ -56,14 +56,14 @@ class Data:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run uses, in Fabric's terms; it decides the time and the rounding alone.
+    """What a run uses, in Fabric's terms; it affects only time and rounding.
 
     Attributes
     ----------
     accelerator
         ``auto``, ``cpu`` or ``cuda``.
     devices
-        Of every machine: a number, a list such as ``0,2``, or ``auto``.
+        Devices of every machine: a number, a list such as ``0,2``, or ``auto``.
     nodes
         Number of machines.
     workers
@@ -94,9 +94,9 @@ def train(
     out
         Folder of the run.
     settings
-        Of the run, see `pmtool.training.folder.agreed_settings`.
+        Settings of the run, see `pmtool.training.folder.agreed_settings`.
     machine
-        To run on.
+        Machine to run on.
     tell
         Called with what is under way and the share of it that is done.
     start
@@ -124,7 +124,7 @@ def train(
     Warns
     -----
     UserWarning
-        Of thick slices.
+        About thick slices.
     """
     fabric = _launched(machine, settings)
     if not fabric.is_global_zero:
@@ -143,7 +143,7 @@ def _train(
     workers: int | None,
     tell: Tell,
 ) -> None:
-    """The same in a folder that is there and nobody else's."""
+    """Train in a folder that exists and is locked for this process."""
     if fabric.is_global_zero:
         remove_leftovers(out / CHECKPOINT)
     state = load_state(out)

@@ -8,7 +8,7 @@ from pmtool.training.settings import PhaseSettings
 
 
 def learning_rate(step: int, settings: PhaseSettings) -> float:
-    """Of the step with this number, counted from 0 in its phase."""
+    """Learning rate of a step, counted from 0 in its phase."""
     warmup = min(1.0, (step + 1) / max(settings.warmup, 1))
     decay = {
         "cosine": 0.5 * (1 + math.cos(math.pi * step / settings.steps)),

@@ -68,17 +68,17 @@ class PhaseSettings:
     Attributes
     ----------
     steps
-        Of the phase.
+        Number of steps in the phase.
     patches
-        Crops a step, on all devices together.
+        Crops per step, over all devices together.
     learning_rate
-        After the warm-up, before the decay.
+        Learning rate after the warm-up, before the decay.
     betas
         Decay of Adam's first and second moment.
     warmup
         Steps in which the learning rate rises from 0.
     decay
-        ``cosine`` to 0 at the last step; ``exponential`` by ``decay_rate`` a step; ``constant``.
+        ``cosine`` to 0 at the last step, ``exponential`` by ``decay_rate`` per step, ``constant``.
     clip_norm
         Largest norm of the gradient, or null.
     averaging
@@ -98,21 +98,21 @@ class PhaseSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class OptimiserSettings(PhaseSettings):
-    """Of the phase that trains all but the encoder, and of the whole run.
+    """Settings of the phase that trains all but the encoder, and of the whole run.
 
     Attributes
     ----------
     joint
-        Train the encoder too, by the bits of the whole network.
+        Whether to train the encoder too, on the bits of the whole network.
     dropout
-        Probability in the gated layers.
+        Dropout probability in the gated layers.
     context_noise
         Most noise on the pixels that come before, in standard deviations of what the network
         predicts for them, so that it copes with its own pixels, which are not the true ones.
     precision
         ``bf16-mixed`` or ``32-true``; validation is in float32 always.
     compile
-        Compile the network, on CUDA alone.
+        Whether to compile the network, on CUDA only.
     """
 
     joint: bool = False
@@ -129,7 +129,7 @@ class ValidationSettings:
     Attributes
     ----------
     share
-        Of the patients, where no folder of validation scans is given.
+        Share of the patients held back if no folder of validation scans is given.
     patches
         Fixed crops, without augmentation.
     every

@@ -37,7 +37,7 @@ class Source:
     Attributes
     ----------
     path
-        Of the file or the folder.
+        Path of the file or the folder.
     patient
         The first folder below the one that was searched; where there is none, the file's name
         without its suffix. DICOM files that name their patient are believed instead.
@@ -65,11 +65,11 @@ class Scan:
     Attributes
     ----------
     name
-        Where it comes from.
+        Name of its source.
     patient
-        Whom it shows.
+        Patient shown.
     spacing, thickness
-        Of the slices, mm; where the thickness is not known, it is the spacing.
+        Spacing and thickness of the slices, mm; an unknown thickness equals the spacing.
     voxels
         ``(slices, H, W)`` HU of -1024 and more: padding becomes air.
     series

@@ -21,7 +21,7 @@ from pmtool.training.schedule import learning_rate
 from pmtool.training.settings import Settings
 
 _BATCH = 8
-"""Crops at once in validation."""
+"""Number of crops at once in validation."""
 
 
 class Trainer:
@@ -32,11 +32,11 @@ class Trainer:
     Parameters
     ----------
     fabric
-        Launched.
+        Fabric, launched.
     settings
-        Of the run.
+        Settings of the run.
     state
-        Of a trainer with the same settings, to go on from there.
+        State of a trainer with the same settings, to continue from.
     start
         Weights to begin with instead of random ones, see `starting_weights`.
     """
@@ -111,7 +111,7 @@ class Trainer:
 
     @property
     def learning_rate(self) -> float:
-        """Of the last step."""
+        """Learning rate of the last step."""
         return float(self._adam.param_groups[0]["lr"])
 
     def figures(self) -> dict[str, float]:
@@ -175,6 +175,6 @@ class Trainer:
         self.step, self.patches = state["step"], state["patches"]
 
     def _step_seed(self) -> int:
-        """Of dropout and of the noise on the context."""
+        """Seed for dropout and for the noise on the context."""
         numbers = (self.settings.seed, self.step, self.fabric.global_rank)
         return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
