@@ -43,12 +43,12 @@ def simulate(
     participants: int,
     seed: int,
 ) -> str:
-    """The power of a trial, and a report on simulated answers where a trial is given.
+    """Compute the power of a trial, and report on simulated answers if a trial is given.
 
     Parameters
     ----------
     folder
-        Of a trial, None to tell the power alone.
+        Folder of a trial; None to compute only the power.
     out
         Folder of the report on simulated answers.
     preference
@@ -56,7 +56,7 @@ def simulate(
     power
         Wanted probability of p < 0.05.
     correlation
-        Of two answers of one participant.
+        Correlation of two answers of one participant.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def _simulated_report(
 def power_text(
     preference: float, power: float, correlation: float, participants: int, seed: int
 ) -> str:
-    """Participants that are needed, and the power of as many as are given."""
+    """Text on the number of participants needed, and on the power with a given number."""
     overall, against = (
         needed_participants(preference, power, each) or f"more than {MOST_PARTICIPANTS}"
         for each in (ITEMS, ITEMS / _METHODS)

@@ -79,9 +79,9 @@ class Stored(NamedTuple):
     Attributes
     ----------
     item
-        Its number in the participant's plan, from 0.
+        Number of the item in the participant's plan, from 0.
     side
-        That was chosen.
+        Side that was chosen.
     milliseconds
         From the display of the slices to the answer.
     answered

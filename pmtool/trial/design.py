@@ -23,11 +23,11 @@ class Item(NamedTuple):
     Attributes
     ----------
     slice
-        Its number in the trial's pool.
+        Number of the slice in the trial's pool.
     other
-        The method beside PixelMiner.
+        The method compared with PixelMiner.
     side
-        Where PixelMiner's slice is.
+        Side of PixelMiner's slice.
     """
 
     slice: int
@@ -102,7 +102,7 @@ class _Dealer:
         return [*self.methods] * each + [self.methods[i % len(self.methods)] for i in turns]
 
     def _sides(self, counts: Counter[str]) -> dict[str, list[Side]]:
-        """By method; where its number is odd, the method with the smaller lead gets the left."""
+        """Sides by method; if a number is odd, the method with the smaller lead gets the left."""
         odd = [method for method, count in counts.items() if count % 2]
         odd = self._rarest_first(odd, self.lead)
         left = set(odd[: len(odd) // 2])

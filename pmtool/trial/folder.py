@@ -40,7 +40,7 @@ class Trial:
     slices
         The pool that items refer to.
     plans
-        Of the participants, in the order in which they come; after the last, the first again.
+        Plans of the participants in order of arrival; after the last, the first again.
     provenance
         Scans, methods, seed and version; plain JSON values.
     """
@@ -84,15 +84,15 @@ class Trial:
 
     @property
     def database(self) -> Path:
-        """Of the participants and their answers."""
+        """Path of the database of participants and their answers."""
         return self.folder / DATABASE
 
     def plan(self, participant: int) -> Plan:
-        """That of a participant; they are numbered from 1."""
+        """Plan of a participant, numbered from 1."""
         return self.plans[(participant - 1) % len(self.plans)]
 
     def image_path(self, number: int, method: str) -> Path:
-        """Of a slice of the pool, as it was acquired or as a method made it."""
+        """Path of a slice of the pool, as acquired or as made by a method."""
         return self.folder / IMAGES / f"{number:04d}-{method}.npy"
 
     def images(self, item: Item) -> Slice:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @cache
 def environment() -> Environment:
-    """Of ``templates/``; everything is escaped, and what is not defined is an error."""
+    """Environment for ``templates/``; everything is escaped, and undefined names are errors."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("pmtool.trial", "templates")

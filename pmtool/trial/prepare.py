@@ -25,14 +25,14 @@ from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
 
 @dataclass(frozen=True)
 class Size:
-    """Of a trial.
+    """Size of a trial.
 
     Attributes
     ----------
     participants
-        For whom to plan.
+        Number of participants to plan for.
     slices
-        Of all scans, in equal parts and at random.
+        Number of slices, drawn at random in equal parts from all scans.
     """
 
     participants: int = 16
@@ -54,7 +54,7 @@ def prepare(
     options
         Methods, seed and means of PixelMiner, as for an evaluation.
     cache
-        Of an evaluation, whose slices are used again; one in the folder where it is None.
+        Cache of an evaluation whose slices to reuse; None for one in the folder.
 
     Raises
     ------

@@ -176,7 +176,7 @@ class Report:
 
 
 def report_of(trial: Trial, database: Database) -> Report:
-    """Of the answers that stand now."""
+    """Report of the answers that stand now."""
     results = Results(collect(trial, database), trial.methods)
     return Report(results, database.undone(), trial.provenance)
 

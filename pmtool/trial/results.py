@@ -21,13 +21,13 @@ class Answer(NamedTuple):
     Attributes
     ----------
     item
-        Its number in the participant's plan, from 1.
+        Number of the item in the participant's plan, from 1.
     scan, slice
-        That was shown.
+        Scan and slice that were shown.
     other
         The method beside PixelMiner.
     pixelminer
-        Its side.
+        Side of PixelMiner.
     chosen
         The side that looked more like the truth.
     answered
@@ -53,7 +53,7 @@ class Answer(NamedTuple):
 
     @property
     def method(self) -> str:
-        """That was chosen."""
+        """Method that was chosen."""
         return PIXELMINER if self.won else self.other
 
 
@@ -118,7 +118,7 @@ class Results:
 
     @cached_property
     def by_participant(self) -> dict[int, Share]:
-        """Of those who answered."""
+        """Shares by participant who answered."""
         return _grouped(self.answers, lambda answer: answer.participant)
 
     @property
@@ -128,7 +128,7 @@ class Results:
 
     @cached_property
     def participants_p(self) -> float:
-        """Of the test of the participants' shares."""
+        """P value of the test of the participants' shares."""
         return signed_rank([x.won / x.answers for x in self.by_participant.values()])
 
     @cached_property
@@ -138,12 +138,12 @@ class Results:
 
     @cached_property
     def agreement(self) -> Agreement:
-        """Of participants who saw the same slice with the same method."""
+        """Agreement of participants who saw the same slice with the same method."""
         return agreement(((x.scan, x.slice, x.other), x.won) for x in self.answers)
 
     @cached_property
     def times(self) -> dict[str, Times | None]:
-        """Of all answers, of those for and against PixelMiner, and by method beside it."""
+        """Times of all answers, of those for and against PixelMiner, and by other method."""
         groups = {
             "all": self.answers,
             "PixelMiner chosen": [x for x in self.answers if x.won],

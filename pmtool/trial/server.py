@@ -39,7 +39,7 @@ def make_app(
     Parameters
     ----------
     names
-        Of the host; requests to others are refused.
+        Names of the host; requests to others are refused.
     https
         Whether browsers reach it by HTTPS only, through a proxy.
     """

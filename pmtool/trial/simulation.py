@@ -24,7 +24,7 @@ def simulate_answers(
     Parameters
     ----------
     preferences
-        By method beside PixelMiner, the probability that PixelMiner is chosen.
+        Probability that PixelMiner is chosen, by the other method.
     """
     rng = np.random.default_rng(seed)
     return [
@@ -99,8 +99,8 @@ def simulated_power(
     preference
         Probability that PixelMiner is chosen, the mean of the participants'.
     correlation
-        Of two answers of one participant: the participants' own probabilities have a beta
-        distribution; with 0 they are the same.
+        Correlation of two answers of one participant: the participants' own probabilities have a
+        beta distribution; with 0 they are equal.
     """
     rng = np.random.default_rng(seed)
     own: NDArray[np.float64] = np.full((trials, participants), preference)

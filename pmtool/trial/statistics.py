@@ -22,12 +22,12 @@ class Share:
 
     @property
     def share(self) -> float | None:
-        """Of the wins, None where there are no answers."""
+        """Share of the wins; None without answers."""
         return self.won / self.answers if self.answers else None
 
     @cached_property
     def p(self) -> float:
-        """Of the exact two-sided binomial test against one half; 1 without answers."""
+        """P value of the exact two-sided binomial test against one half; 1 without answers."""
         from scipy.stats import binomtest
 
         return float(binomtest(self.won, self.answers).pvalue) if self.answers else 1.0
@@ -44,12 +44,12 @@ class Share:
 
 
 class Agreement(NamedTuple):
-    """Of participants who saw the same pair of candidates.
+    """Agreement of participants who saw the same pair of candidates.
 
     Attributes
     ----------
     pairs
-        That two participants or more saw.
+        Number of pairs that two or more participants saw.
     answers
         To these.
     observed
