@@ -39,9 +39,9 @@ def chest_phantom(
     slices
         Number of slices.
     spacing
-        Of columns, rows and slices in mm.
+        Spacing of columns, rows and slices in mm.
     seed
-        Of the vessels and the noise, not negative.
+        Seed for the vessels and the noise, not negative.
 
     Returns
     -------
