@@ -41,7 +41,7 @@ class Midpoint(NamedTuple):
     features: Tensor | None = None
 
     def cropped(self, margin: int) -> Midpoint:
-        """Without ``margin`` pixels on all sides."""
+        """The midpoint without ``margin`` pixels on all sides."""
         features = None if self.features is None else cropped(self.features, margin)
         return Midpoint(cropped(self.mean, margin), cropped(self.log_scale, margin), features)
 

@@ -26,7 +26,7 @@ class ArrayNetwork:
 
     @property
     def hyperparameters(self) -> Hyperparameters:
-        """Of the network."""
+        """Hyper-parameters of the network."""
         return self.network.hyperparameters
 
     @torch.inference_mode()

@@ -60,7 +60,7 @@ class Block(nn.Module):
     kernel
         Height and width of the causal convolutions.
     stride
-        Of the outer and the merge convolution.
+        Stride of the outer and the merge convolution.
     causal_left
         The horizontal stack pads its columns on the left alone, the vertical stack on both sides.
     """

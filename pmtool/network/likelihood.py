@@ -21,7 +21,7 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
     target
         Pixels in [-1, 1] on the grid of ``2**bits`` levels, ``(N, 1, H, W)``.
     bits
-        Of the grey levels; the first and the last bin take the tails.
+        Bits of the grey levels; the first and last bins include the tails.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def bits_per_pixel(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
 
 
 def standard_deviation(mixture: Mixture) -> Tensor:
-    """Of every pixel's continuous mixture: ``(N, 3 K, H, W) -> (N, 1, H, W)``."""
+    """Standard deviation of each pixel's mixture: ``(N, 3 K, H, W) -> (N, 1, H, W)``."""
     weights = torch.softmax(mixture.logits, dim=1)
     centred = mixture.means - (weights * mixture.means).sum(dim=1, keepdim=True)
     variances = centred.square() + (math.pi * torch.exp(mixture.log_scales)).square() / 3
