@@ -30,7 +30,7 @@ class Carries(NamedTuple):
 
 
 def carries(stack: str, depth: int) -> Carries:
-    """Those of a stack (``"v"`` or ``"h"``) in a row that touches ``depth`` levels.
+    """Carries of a stack (``"v"`` or ``"h"``) in a row that touches ``depth`` levels.
 
     The level below the deepest one is read, if there is one; those between levels are written.
     """

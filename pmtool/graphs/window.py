@@ -29,7 +29,7 @@ class OuterStack:
     x
         The features so far.
     shares
-        By level, what the outer slices (and all biases) add to the target, ``(N, C, H, W)`` each.
+        What the outer slices (and all biases) add to the target, ``(N, C, H, W)`` per level.
     skips
         Outputs that wait for the down pass.
     """
