@@ -41,7 +41,7 @@ class Gpu:
     capability
         Compute capability: ``9.0`` of an H200.
     driver
-        Its version: ``580.65.06``.
+        Version of the driver, such as ``580.65.06``.
     """
 
     name: str

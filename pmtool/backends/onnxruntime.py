@@ -33,7 +33,7 @@ class OnnxRuntimeBackend:
     Parameters
     ----------
     threads
-        That one call may use.
+        Threads that one call may use.
     pixels
         What generates them instead of ONNX Runtime, which is slow at the pixel graph's many small
         steps.
@@ -111,7 +111,7 @@ class OnnxRuntimeProgram:
     place
         Tells where an array lies.
     options
-        Of every run.
+        Options of every run.
     failure
         Makes an error of ours of one of ONNX Runtime's.
     """

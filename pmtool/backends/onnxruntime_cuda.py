@@ -33,7 +33,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     Parameters
     ----------
     memory
-        Of the GPU, with the stream that all work is put into.
+        Memory of the GPU, with the stream for all work.
     pixels
         How a row's pixels are generated: by one persistent kernel, or by ONNX Runtime, which runs
         the pixel graph's loop as a multitude of small kernels.
@@ -99,7 +99,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return [(PROVIDER, options), "CPUExecutionProvider"]
 
     def _run_options(self) -> Any:
-        """Without waiting for the GPU after every graph: all is done in the order of the stream."""
+        """Options that avoid waiting for the GPU after every graph: the stream keeps the order."""
         options = self.runtime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options

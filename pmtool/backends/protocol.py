@@ -18,7 +18,7 @@ Array = Any
 Arrays = Mapping[str, Array]
 Floats = NDArray[np.float32]
 Precision = Literal["float32", "float16", "bfloat16"]
-"""Of the factors of matrix products and convolutions; arrays are float32 always."""
+"""Type of the factors of matrix products and convolutions; arrays are always float32."""
 
 
 def address(array: Array) -> int:
@@ -98,7 +98,7 @@ class Backend(Protocol):
 
     @property
     def memory(self) -> Memory:
-        """Of the device."""
+        """Memory of the device."""
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """Bind a graph to arrays of `memory`, inputs and outputs by name.

@@ -32,7 +32,7 @@ DISTRIBUTIONS = {
 }
 """Packages that an engine comes in, one of them or the other."""
 _PACKAGES = {"torch": ("torch", "safetensors")}
-"""That an engine's module cannot be imported without."""
+"""Packages without which an engine's module cannot be imported."""
 _MODULES = {
     "tensorrt": "tensorrt",
     "torch": "torch",

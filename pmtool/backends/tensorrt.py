@@ -29,7 +29,7 @@ class TensorRTBackend:
     engines
         `pmtool.export.engines.Engines`, for the GPU of the memory.
     memory
-        Of the GPU, with the stream that all work is put into.
+        Memory of the GPU, with the stream for all work.
     pixels
         How a row's pixels are generated: by one persistent kernel, or by an engine that runs once
         for every four of them.

@@ -35,9 +35,9 @@ class TorchBackend:
     device
         ``cpu`` or ``cuda:N``.
     precision
-        Of the factors of matrix products and convolutions.
+        Type of the factors of matrix products and convolutions.
     pixels
-        What generates them on the processor, in float32, instead of PyTorch.
+        Generates pixels on the processor, in float32, instead of PyTorch.
     """
 
     name = "torch"
@@ -74,7 +74,7 @@ class TorchBackend:
         return CapturedProgram(program, self.capturing)
 
     def _context(self) -> AbstractContextManager[Any]:
-        """Of the window graph, whose layers bring their weights in float32."""
+        """Context for the window graph, whose layers have float32 weights."""
         dtype = getattr(torch, self.precision)
         return torch.autocast(self.memory.device.type, dtype, enabled=dtype != torch.float32)
 
