@@ -95,13 +95,13 @@ class CachedRun(NamedTuple):
     Attributes
     ----------
     sampler
-        That did it.
+        Sampler that was used.
     start
         Seconds to load the engine and its graphs, before the clock of all else.
     seconds
         From the call to the last slice.
     shares
-        Of the workers' time, by graph; ``driver`` is all else, waiting for each other included.
+        Shares of the workers' time, by graph; ``driver`` is the rest, including waiting.
         None if they were not asked for.
     slices
         ``(H, W)`` HU each.
@@ -116,7 +116,7 @@ class CachedRun(NamedTuple):
 
     @property
     def devices(self) -> tuple[str, ...]:
-        """Of the sampler."""
+        """Devices of the sampler."""
         return self.sampler.engine.devices
 
     @property
@@ -132,7 +132,7 @@ class CachedRun(NamedTuple):
 
     @property
     def operations(self) -> float:
-        """That the plain network would need for one pass of every window."""
+        """Operations that the plain network would need for one pass of every window."""
         pixels, _ = window_pixels(self.plan.shape, self.plan.window)
         return operations(self.sampler.bundle.hyperparameters, pixels) * len(self.slices)
 

@@ -90,7 +90,7 @@ class CachedBlock:
         return self.merge.output(row, columns)
 
     def __call__(self, x: Tensor, row: int, columns: Columns) -> Tensor:
-        """Both."""
+        """Push the input and return the output."""
         self.push(x, row, columns)
         return self.output(row, columns)
 
@@ -211,7 +211,7 @@ class FastPixelCNN:
         self.vertical(v, row, everything)
 
     def mixture(self, row: int, column: int) -> Mixture:
-        """Of the next pixel, tensors ``(N, 3 K, 1, 1)``."""
+        """Mixture of the next pixel, tensors ``(N, 3 K, 1, 1)``."""
         here, before = slice(column, column + 1), slice(column - 1, column)
         h = self.from_above[..., here]
         if column:

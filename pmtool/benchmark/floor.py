@@ -16,7 +16,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.windows import wavefronts
 
 PARTS = ("window", "row", "pixel")
-"""Of the work, by the graphs that do it; the known graph's counts among the row graph's."""
+"""Parts of the work, by graph; the known graph's counts towards the row graph's."""
 KERNELS = {"v": (2, 3), "h": (2, 2)}
 COMPOSED = {"v": 15, "h": 9}
 """Taps of merge after pair: 3x5 and 3x3; a row of the horizontal stack's are the pixel graph's."""
@@ -35,7 +35,7 @@ class Work:
 
 
 class Load(NamedTuple):
-    """Of one graph: operations, a multiplication and an addition being two, and bytes."""
+    """Load of one graph: operations (a multiplication and an addition are two) and bytes."""
 
     operations: float
     bytes: float
@@ -74,7 +74,7 @@ def _by_graph(work: Work, total: int, generated: int) -> dict[str, float]:
 
 
 def multiplications(hyperparameters: Hyperparameters) -> Work:
-    """Of one pass of each graph, for every pixel of the finest level."""
+    """Multiplications in one pass of each graph, per pixel of the finest level."""
     c, n, work = hyperparameters.channels, hyperparameters.blocks, Work()
     for level in range(LEVELS):
         for stack in "vh":

@@ -38,7 +38,7 @@ class TimedNetwork(PlainNetwork):
     Parameters
     ----------
     tell
-        Told of the number of passes so far.
+        Called with the number of passes so far.
     """
 
     def __init__(self, network: PixelMiner, tell: Callable[[int], None] | None = None) -> None:
@@ -56,7 +56,7 @@ class TimedNetwork(PlainNetwork):
         return found
 
     def cost(self) -> PassCost:
-        """Of the passes so far."""
+        """Cost of the passes so far."""
         seconds = statistics.median(self.seconds)
         return PassCost(torch.get_num_threads(), 1, seconds, len(self.seconds))
 

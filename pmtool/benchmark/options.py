@@ -44,7 +44,7 @@ class BenchmarkOptions:
     backends, precisions, batches
         To compare with each other, every one with every other.
     size, pairs
-        Of the phantom's slices in pixels, and of the slice pairs.
+        Height and width of the phantom's slices in pixels, and number of slice pairs.
     passes
         Forward passes that the naive sampler really does: whole rows of 64 pixels.
     peers

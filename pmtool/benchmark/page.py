@@ -97,7 +97,7 @@ def _unlike(naive: Values, cached: Values) -> str:
 
 
 def _loading(runs: Iterable[Values]) -> list[str]:
-    """Of the cached sampler's engines, where it takes time before the first graph."""
+    """Loading times of the cached sampler's engines that load before the first graph."""
     told = [
         f"{run['name']} {_number(run['start'])} s"
         for run in runs
@@ -117,7 +117,7 @@ def _peers(runs: Iterable[Values]) -> list[str]:
 
 
 def _breakdown(values: Values) -> str:
-    """By graph, beside the floor."""
+    """Table of times by graph, beside the floor."""
     timed = [run for run in values["runs"] if run["shares"]]
     heading = ["s / slice (times the floor)", *PARTS, "driver", "all", "GFLOPS"]
     table = markdown(heading, [_breakdown_row(run) for run in timed])

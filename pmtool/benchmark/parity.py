@@ -77,7 +77,7 @@ class Strip(NamedTuple):
 
     @property
     def rows(self) -> int:
-        """That were generated."""
+        """Number of generated rows."""
         return self.window.height - self.window.known_rows
 
     @property

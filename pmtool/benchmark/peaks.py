@@ -9,13 +9,13 @@ import torch
 from pmtool.benchmark.timing import repeat, torch_threads
 
 GEMM_SIZE = {"cpu": 1536, "cuda": 8192}
-"""By the kind of device."""
+"""Size of the matrix product, by kind of device."""
 COPY_BYTES = 1 << 30
 """Beyond most caches."""
 
 
 class Peak(NamedTuple):
-    """Of a device, at a precision.
+    """Peaks of a device, at a precision.
 
     Attributes
     ----------

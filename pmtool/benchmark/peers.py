@@ -50,7 +50,7 @@ class PeerRun(NamedTuple):
     start
         Seconds before the first pixel: compilation, or filling the caches.
     seconds
-        For all pixels.
+        Seconds for all pixels.
     """
 
     pixels: Tensor

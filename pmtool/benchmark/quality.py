@@ -83,7 +83,7 @@ def _interval(values: Floats) -> Interval:
 
 
 def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
-    """By measure, a row of every run's slices; raises `UsageError` without OpenCV."""
+    """Edge scores by measure, a row per run's slices; raises `UsageError` without OpenCV."""
     truths = [edge_map(truth) for truth in scene.truths]
     maps = [[edge_map(values) for values in slices] for slices in results.values()]
     return {
@@ -93,7 +93,7 @@ def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, li
 
 
 def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
-    """The same of the texture in the lungs, if there are any; empty for the phantom."""
+    """The same for texture in the lungs, if there are any; empty for the phantom."""
     if not scene.real:
         return {}
     if not texture.is_available():

@@ -30,14 +30,14 @@ class Run:
     Attributes
     ----------
     seconds
-        For all pairs; of samplers other than the cached one extrapolated from ``passes`` pixels
-        that were really generated.
+        Seconds for all pairs; for samplers other than the cached one, extrapolated from the
+        ``passes`` pixels actually generated.
     size
         Height and width of a slice.
     window, batch
         Height and width of a window, windows at once.
     shares
-        Of the time, by graph.
+        Shares of the time, by graph.
     floor
         Seconds at best, by graph, see `pmtool.benchmark.floor`.
     gflops
@@ -69,17 +69,17 @@ class Run:
 
     @property
     def seconds_per_slice(self) -> float:
-        """For one slice pair."""
+        """Seconds for one slice pair."""
         return self.seconds / self.pairs
 
     @property
     def seconds_per_slice_512(self) -> float:
-        """For a slice of 512x512 pixels, in proportion where it was another size."""
+        """Seconds for a 512x512 slice, scaled in proportion from another size."""
         return self.seconds_per_slice * 512**2 / (self.size[0] * self.size[1])
 
     @property
     def pixels_per_second(self) -> float:
-        """Of the slices; those that windows share count once."""
+        """Pixels of the slices per second; pixels that windows share count once."""
         return self.pairs * self.size[0] * self.size[1] / self.seconds
 
     def to_json(self) -> dict[str, Any]:
@@ -115,9 +115,9 @@ class Report:
     Attributes
     ----------
     command
-        That repeats it.
+        Command that repeats the benchmark.
     peaks
-        Of the devices and precisions of the runs, that of the first first.
+        Peaks of the devices and precisions of the runs; that of the first run comes first.
     passes
         Cost of a forward pass in each way that was measured, the lowest first.
     max_logit_difference
@@ -128,7 +128,7 @@ class Report:
         The sampler that runs the whole network for every pixel; the cached sampler at window 64, by
         default and by other backends, precisions and batches; other samplers.
     quality
-        By run and measure.
+        Scores by run and measure.
     left_out
         What was asked for and could not be measured, and why.
     """
@@ -206,7 +206,7 @@ def machine(device: str = CPU) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str | None]:
-    """Of the packages that decide the speed."""
+    """Versions of the packages that determine the speed."""
     return {name: package_version(name) for name in PACKAGES}
 
 

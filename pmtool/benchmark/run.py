@@ -26,9 +26,9 @@ from pmtool.sampling.sampler import Sampler
 from pmtool.system.stages import Tell
 
 Runs = dict[str, CachedRun]
-"""By name."""
+"""Runs by name."""
 Peaks = Mapping[tuple[str, str], Peak]
-"""By device and precision."""
+"""Peaks by device and precision."""
 
 
 class _Job(NamedTuple):
@@ -60,7 +60,7 @@ class _Job(NamedTuple):
         return run
 
     def asked(self, variant: Variant, window: WindowSize) -> SamplerOptions:
-        """Of the sampler."""
+        """Options of the sampler for a variant."""
         return SamplerOptions(
             window=window,
             batch=variant.batch,
@@ -164,7 +164,7 @@ def _scaling(job: _Job, variant: Variant) -> Scaling:
 
 
 def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict[str, str]]:
-    """Of the runs' devices, of several GPUs of the first, or why not.
+    """Peaks of the runs' devices (of several GPUs, the first), or why they are missing.
 
     Float32 belongs to every precision: where it is faster, products may as well be taken in it.
     """

@@ -22,7 +22,7 @@ class Point(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """That are generated."""
+        """Number of generated pixels."""
         return self.pairs * self.size**2
 
 
@@ -69,6 +69,6 @@ def measure_scaling(
 
 
 def _scan(point: Point) -> list[SlicePair]:
-    """The same pair of the phantom again and again: the work does not depend on what is seen."""
+    """The same pair of the phantom repeated: the work does not depend on the content."""
     (pair,) = make_scene(None, 1, point.size).pairs
     return [pair._replace(number=number) for number in range(point.pairs)]
