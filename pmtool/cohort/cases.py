@@ -35,8 +35,8 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
         A folder, or a CSV with a header line and the column ``path``, absolute or relative to the
         table's folder; ``series_uid`` and ``mask`` may be given too.
     template
-        Of the names: ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every column of the
-        table, as in `str.format`. By default the scans' own folders and names.
+        Template of the names, with ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every
+        column of the table, as in `str.format`. By default the scans' own folders and names.
     out
         The folder of the outputs, below which nothing is searched.
 

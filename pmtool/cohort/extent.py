@@ -25,17 +25,17 @@ class Extent(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Of a slice."""
+        """Number of pixels of a slice."""
         return self.height * self.width
 
     @property
     def voxels(self) -> int:
-        """Of all slices."""
+        """Number of voxels of all slices."""
         return self.slices * self.pixels
 
 
 def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
-    """Of an image file or a DICOM series in a folder; None where it does not tell.
+    """Extent of an image file or a DICOM series in a folder; None if it does not say.
 
     What is wrong with it is for its worker to complain of.
     """
@@ -51,7 +51,7 @@ def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
 
 
 def image_extent(path: Path) -> Extent | None:
-    """Of an image file; None where its header does not tell."""
+    """Extent of an image file; None if its header does not say."""
     try:
         with quiet_itk():
             reader, _ = open_header(path)
@@ -67,7 +67,7 @@ def image_extent(path: Path) -> Extent | None:
 
 
 def series_extent(series: Series) -> Extent | None:
-    """Of a DICOM series; None where its headers do not tell."""
+    """Extent of a DICOM series; None if its headers do not say."""
     (height, width), spacing = series.images[0].shape, series.spacing
     if not height or not width or not spacing or not math.isfinite(spacing):
         return None

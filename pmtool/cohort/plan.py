@@ -16,7 +16,7 @@ from pmtool.system.units import duration, gibibytes
 _USED = 0.8
 """Share of the free memory that workers get."""
 _COPIES = 2
-"""Of input and output that a worker holds at most: themselves, and what is made of them."""
+"""Copies of input and output that a worker holds at most: the data and what is made from them."""
 _VOXEL_BYTES = 2
 _MANY = 64
 """Slices, of which more take no more memory."""
@@ -28,13 +28,13 @@ class Size(NamedTuple):
     Attributes
     ----------
     slices, generated
-        Of the output, and those among them that have to be generated.
+        Slices of the output, and those among them that have to be generated.
     rounds
-        Of generation.
+        Rounds of generation.
     seconds
-        Of one core; a guess.
+        Time of one core in seconds; a guess.
     output_bytes
-        Of the output's voxels.
+        Bytes of the output's voxels.
     """
 
     slices: int
@@ -50,7 +50,7 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
     Parameters
     ----------
     sampler
-        Of one thread.
+        Sampler with one thread.
     """
     extent, options = case.extent, request.options
     if extent is None:
@@ -85,9 +85,9 @@ def room(
     Parameters
     ----------
     sizes
-        Of the cases.
+        Sizes of the cases.
     sampler
-        Of one thread.
+        Sampler with one thread.
     free
         Memory, bytes.
     """

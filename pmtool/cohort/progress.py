@@ -19,7 +19,7 @@ class Progress:
     Parameters
     ----------
     sizes
-        Of the cases, by name.
+        Sizes of the cases, by name.
     """
 
     def __init__(self, sizes: Mapping[str, Size | None]) -> None:

@@ -22,12 +22,12 @@ class Request:
     Attributes
     ----------
     folder
-        Of the outputs.
+        Folder of the outputs.
     spacing
         Between slices, mm; or x, y, z with 0 for "keep".
     file_format
-        Of the volumes, ``dicom`` or a suffix without its dot; that of the scan, or NRRD for DICOM,
-        where it is None.
+        Format of the volumes: ``dicom`` or a suffix without its dot. None for that of the scan, or
+        NRRD for DICOM.
     mask_interpolation
         See `Outputs.segmentation_interpolation`.
     preview, statistics

@@ -28,7 +28,7 @@ class Result:
     Attributes
     ----------
     name
-        Of the case.
+        Name of the case.
     status
         ``present`` was there already, perhaps of a worker that died after it; ``open`` is not
         finished.
@@ -39,7 +39,7 @@ class Result:
     generated
         Slices that were generated now.
     seconds
-        That workers spent.
+        Seconds that workers spent.
     worker
         Host and process that finished it.
     evaluation
@@ -61,7 +61,7 @@ class Result:
 
     @classmethod
     def of(cls, case: Case, status: Status) -> Result:
-        """With what a case says of itself."""
+        """Create a result from the data of a case."""
         return cls(case.name, str(case.path), case.series_uid, status)
 
 

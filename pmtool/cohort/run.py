@@ -173,7 +173,7 @@ def _with(request: Request, **options: Any) -> Request:
 
 
 def _estimator(request: Request, means: Means) -> Sampler:
-    """For what a core can do; the device is that of a scheduler's workers, where there is one."""
+    """Sampler to estimate a core's speed; with a scheduler, any given device is its workers'."""
     options = replace(request.options, threads=1)
     if means.scheduler is not None:
         options = replace(options, device="cpu", backend=None, precision=None)

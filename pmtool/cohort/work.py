@@ -26,7 +26,7 @@ from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import alone_in, make_folder
 
 TellSlices = Callable[[str, float], None]
-"""Told of a case and of slices that were generated since it was told last."""
+"""Called with a case and the slices generated since the last call."""
 _EVERY = 1.0
 """Seconds between two tellings."""
 _REMEDY = "repeat the command to go on"
@@ -40,7 +40,7 @@ def resample_case(
     Parameters
     ----------
     before
-        Of `open_case` and `generate_part`, where they did a part of the work.
+        Results of `open_case` and `generate_part`, if they did part of the work.
     """
     result = _result(case, request, before, lambda run: _complete(run, case, request, tell))
     steps = [step for step in before if step is not result]  # which may have ended the case
