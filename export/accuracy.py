@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 7e-2, "bfloat16": 0.4}
 """In half types about four times what rounding alone does to the default model."""
 WIDE_LANES = 2
-"""Of the wider profiles in the check, as many as the fewest `LEAST_WINDOWS` leave them."""
+"""Lanes of the wider profiles in the check: as many as `LEAST_WINDOWS`, the fewest, allow."""
 ROUNDING, ENGINE = "rounding", "tensorrt"
 _log = logging.getLogger("pmtool")
 

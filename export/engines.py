@@ -66,8 +66,8 @@ class Engines:
     Parameters
     ----------
     max_windows
-        That engines take at once: those for another number are built anew and replaced. By default
-        as many as those that are there take, or `MAX_WINDOWS`.
+        Windows that engines take at once: those for another number are rebuilt. By default
+        that of existing engines, or `MAX_WINDOWS`.
 
     Raises
     ------
@@ -134,7 +134,7 @@ class Engines:
         return content if self.manifest()["engines"].get(graph) == _digest(content) else b""
 
     def _built(self, graph: str) -> bytes:
-        """The same, built now or by another process while this one waited for its turn."""
+        """The engine of a graph, built now or by another process while this one waited its turn."""
         with alone_in(self.folder / LOCK, wait=True):
             content = self._kept(graph)
             if not content:

@@ -35,7 +35,7 @@ class Sizes(NamedTuple):
 
 
 Profile = Mapping[str, Sizes]
-"""By the symbols of the graphs: ``lanes``, and ``rows`` and ``groups`` of four columns."""
+"""Sizes by the symbols of the graphs: ``lanes``, and ``rows`` and ``groups`` of four columns."""
 
 
 def profiles(graph: str, hyperparameters: Hyperparameters, max_windows: int) -> list[Profile]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PACKAGES = {"tensorrt": (10, 15), "tensorrt_rtx_bindings": (1, 7)}
-"""With the oldest version of each that builds our graphs."""
+"""Packages, each with the oldest version that builds our graphs."""
 DRIVERS = {12: 525, 13: 580}
 """The oldest driver for a version of CUDA, from NVIDIA's table of their minor compatibility."""
 _log = logging.getLogger("pmtool")
@@ -73,7 +73,7 @@ def check_driver(trt: ModuleType, gpu: Gpu) -> None:
 
 
 def _cuda_version(rtx: bool) -> int:
-    """Of the CUDA that the installed package is for; 0 if its name does not tell."""
+    """Version of CUDA that the installed package is for; 0 if its name does not say."""
     name = re.compile(rf"tensorrt{'[-_]rtx' if rtx else ''}[-_]cu(\d+)([-_](bindings|libs))?")
     found = (name.fullmatch(package.name or "") for package in metadata.distributions())
     return next((int(match[1]) for match in found if match), 0)
@@ -100,11 +100,11 @@ def build_engine(
     Parameters
     ----------
     name
-        Of the graph, for messages.
+        Name of the graph, for messages.
     tf32
         Round the factors of products in float32 to 10 bits, as tensor cores want them.
     timings
-        Of former builds on the same machine; TensorRT-RTX has none.
+        Timings of earlier builds on the same machine; TensorRT-RTX has none.
 
     Raises
     ------

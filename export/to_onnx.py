@@ -133,7 +133,7 @@ def _forget_origins(graph: GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages that are not installed and nodes not folded."""
+    """Silence the exporter's remarks on packages not installed and nodes not folded."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
