@@ -42,7 +42,7 @@ class PixelArrays:
         return [*asked, hp.channels, hp.blocks, hp.mixtures, hp.bits]
 
     def addresses(self) -> list[int]:
-        """Of the arrays that are no level's, as both loops' ``Row`` has them."""
+        """Addresses of the arrays outside the levels, in the order of both loops' ``Row``."""
         names = ["mixture", "tails", "previous", f"h{self.depth - 1}_carry"]
         return [self.at(name) for name in (*names, "pixels", "residuals", "parameters")]
 

@@ -23,7 +23,7 @@ from pmtool.system.files import write_bytes
 FOLDER = Path(__file__).parent
 SOURCES = ("rows.cu", "pixel_row.cu")
 ARCHITECTURES = {8: "sm_80", 9: "sm_90a", 12: "sm_120"}
-"""By the major number of the compute capability: what the tests compile."""
+"""Architectures that the tests compile, by the major number of the compute capability."""
 OPTIONS = ("-std=c++17",)
 
 
@@ -73,7 +73,7 @@ def machine_code(source: str, architecture: str) -> bytes:
 
 
 def _digest(source: str, architecture: str, compiler: str) -> str:
-    """Of everything that decides the machine code."""
+    """Digest of everything that determines the machine code."""
     digest = hashlib.sha256(" ".join((source, architecture, compiler, *OPTIONS)).encode())
     for path in sorted(FOLDER.glob("*.cu*")):
         digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())

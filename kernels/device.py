@@ -53,7 +53,7 @@ class DeviceArray:
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
-        """By which other libraries read and write the same memory."""
+        """Interface through which other libraries read and write the same memory."""
         place = (self.pointer, False)
         return {"shape": self.shape, "typestr": "<f4", "data": place, "strides": None, "version": 3}
 
@@ -85,7 +85,7 @@ class CudaDevice:
     Parameters
     ----------
     index
-        Of the GPU.
+        Index of the GPU.
 
     Raises
     ------

@@ -32,7 +32,7 @@ class Format(NamedTuple):
     Attributes
     ----------
     bytes
-        Of a number.
+        Bytes of a number.
     pad
         Numbers between two rows of operands, ``Number::PAD``.
     rounded
@@ -79,7 +79,7 @@ class Packed(NamedTuple):
 
     @property
     def groups(self) -> int:
-        """Of 16 channels."""
+        """Number of groups of 16 channels."""
         return groups_of(self.hyperparameters.channels)
 
 

@@ -29,9 +29,9 @@ class Placement(NamedTuple):
     tile
         Lanes of a block.
     shared_bytes, workspace_bytes
-        That a block needs.
+        Bytes that a block needs.
     states, weights
-        By level; weights that are not in shared memory are read where they are.
+        Places by level; weights that are not in shared memory are read where they are.
     """
 
     tile: int
@@ -84,7 +84,7 @@ def tile_lanes(packed: Packed, lanes: int, processors: int, limit: int) -> int:
 
 
 def threads(packed: Packed) -> int:
-    """Of a block: a warp for every group of channels, and four at least."""
+    """Threads of a block: a warp for every group of channels, and at least four."""
     return 32 * max(4, packed.groups)
 
 
