@@ -179,7 +179,7 @@ class GraphEngine:
         return int(self.engine.get_tensor_profile_shape("above", number)[2][0])
 
     def _names(self, mode: str) -> list[str]:
-        """Of its tensors that are an ``INPUT`` or an ``OUTPUT``."""
+        """Names of its tensors that are an ``INPUT`` or an ``OUTPUT``."""
         wanted = getattr(self.engines.trt.TensorIOMode, mode)
         names = (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors))
         return [name for name in names if self.engine.get_tensor_mode(name) == wanted]

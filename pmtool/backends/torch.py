@@ -37,7 +37,7 @@ class TorchBackend:
     precision
         Type of the factors of matrix products and convolutions.
     pixels
-        Generates pixels on the processor, in float32, instead of PyTorch.
+        Pixel loop on the CPU, in float32, used instead of PyTorch.
     """
 
     name = "torch"
