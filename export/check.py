@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Array, Backend, Floats, Memory
+from pmtool.arrays import Float32s
+from pmtool.backends.protocol import Array, Backend, Memory
 from pmtool.graphs.layout import Layout
 from pmtool.graphs.names import kind_and_depth
 from pmtool.sampling.buffers import Buffers
@@ -64,7 +65,9 @@ def _difference(
     return float(np.max([values.max() for values in relative]))
 
 
-def _run(graph: str, layout: Layout, backend: Backend, sizes: tuple[int, int]) -> dict[str, Floats]:
+def _run(
+    graph: str, layout: Layout, backend: Backend, sizes: tuple[int, int]
+) -> dict[str, Float32s]:
     """All arrays of a graph after a run on random ones, the same for every backend."""
     arrays = graph_arrays(graph, layout, backend.memory, *sizes)
     backend.bind(graph, arrays).run()
@@ -94,7 +97,7 @@ def graph_arrays(
     return buffers.known(depth, known) if kind == "known" else buffers.pixel(depth, known)
 
 
-def _equal_lanes(expected: Floats, found: Floats) -> NDArray[np.bool_]:
+def _equal_lanes(expected: Float32s, found: Float32s) -> NDArray[np.bool_]:
     """Lanes with the same pixels: where rounding moved one by a level, all that follows differs."""
     equal = np.asarray(np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3)))
     return equal if 2 * equal.sum() > equal.size else np.ones_like(equal)

@@ -12,8 +12,8 @@ import torch
 from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, helper
 from torch.export import Dim
 
+from pmtool.arrays import Float32s
 from pmtool.backends.host import HostMemory
-from pmtool.backends.protocol import Floats
 from pmtool.graphs.horizontal import KnownGraph
 from pmtool.graphs.layout import COLUMNS, Layout
 from pmtool.graphs.pixel import PixelGraph
@@ -84,11 +84,11 @@ def _value(value: ValueInfoProto, scanned: bool) -> ValueInfoProto:
     )
 
 
-def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Floats], list[Shape]]:
+def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float32s], list[Shape]]:
     """Inputs to trace a graph with, and which of their sizes are symbolic."""
     groups, lanes = Dim("groups", min=2), Dim("lanes", min=2)
 
-    def _row(array: Floats) -> Shape:
+    def _row(array: Float32s) -> Shape:
         return {0: len(array) // (SIZE // COLUMNS) * groups, 1: lanes}
 
     if isinstance(graph, WindowGraph):
@@ -109,7 +109,7 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
     ]
 
 
-def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict[str, Floats]:
+def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict[str, Float32s]:
     if isinstance(graph, RowGraph):
         return buffers.row(graph.depth)
     if isinstance(graph, KnownGraph):

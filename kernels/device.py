@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Floats
+from pmtool.arrays import Float32s
 from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError
 from pmtool.kernels import launch
 from pmtool.kernels.compile import SOURCES, architecture, machine_code
@@ -196,7 +196,7 @@ class CudaMemory:
     def __init__(self, device: CudaDevice) -> None:
         self.device, self.driver = device, device.driver
         self._origins: DeviceArray | None = None  # must outlast the kernel that reads them
-        self._uploads: list[Floats] = []  # must outlast their copying
+        self._uploads: list[Float32s] = []  # must outlast their copying
 
     def zeros(self, *shape: int) -> DeviceArray:
         """An array of zeros; raises `MemoryBudgetError`."""
@@ -216,7 +216,7 @@ class CudaMemory:
         with self.device.active():
             self.driver.memcpy_dtod_async(target.pointer, source.pointer, size, stream)
 
-    def upload(self, target: DeviceArray, values: Floats) -> None:
+    def upload(self, target: DeviceArray, values: Float32s) -> None:
         """Copy from the host."""
         _check_shapes(target.shape, values.shape)
         content = np.ascontiguousarray(values, np.float32)
@@ -224,7 +224,7 @@ class CudaMemory:
             self.driver.memcpy_htod_async(target.pointer, content, self.device.stream)
         self._uploads.append(content)
 
-    def download(self, array: DeviceArray) -> Floats:
+    def download(self, array: DeviceArray) -> Float32s:
         """Copy to the host, once all that was started is done."""
         values = np.empty(array.shape, np.float32)
         self.wait()

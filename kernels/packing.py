@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
 
-Floats = NDArray[np.float32]
-Weights = Mapping[str, Floats]
+Weights = Mapping[str, Float32s]
 """A `PixelGraph`'s weights of depth 3, named as in its ``state_dict``; see `bundle_weights`."""
 
 GROUP = 16
@@ -41,10 +41,10 @@ class Format(NamedTuple):
 
     bytes: int
     pad: int
-    rounded: Callable[[Floats], NDArray[np.generic]]
+    rounded: Callable[[Float32s], NDArray[np.generic]]
 
 
-def to_bfloat16(x: Floats) -> NDArray[np.uint16]:
+def to_bfloat16(x: Float32s) -> NDArray[np.uint16]:
     """Upper halves of float32 numbers, rounded to the nearest, ties to even; no NaN."""
     words = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return np.asarray((words + 0x7FFF + (words >> 16 & 1)) >> 16, np.uint16)
@@ -75,7 +75,7 @@ class Packed(NamedTuple):
     precision: Precision
     matrices: NDArray[np.uint8]
     sizes: list[int]
-    vectors: Floats
+    vectors: Float32s
 
     @property
     def groups(self) -> int:
@@ -149,7 +149,7 @@ def plain_order(channels: int) -> NDArray[np.intp]:
 
 
 def _tiles(
-    matrix: Floats, order: NDArray[np.intp], channels: int, precision: Precision
+    matrix: Float32s, order: NDArray[np.intp], channels: int, precision: Precision
 ) -> NDArray[np.uint8]:
     """A matrix ``(columns of a line x inputs, parts x channels)`` in tiles, outputs first."""
     inputs = int(order.max()) + 1
@@ -161,13 +161,13 @@ def _tiles(
     return FORMATS[precision].rounded(ordered.ravel()).view(np.uint8)
 
 
-def _padded(matrix: Floats, channels: int) -> Floats:
+def _padded(matrix: Float32s, channels: int) -> Float32s:
     """Zeros after every ``channels`` columns, up to whole groups."""
     parts = matrix.reshape(len(matrix), -1, channels)
     return np.pad(parts, ((0, 0), (0, 0), (0, -channels % GROUP))).reshape(len(matrix), -1)
 
 
-def _by_threads(tiles: Floats, size: int) -> Floats:
+def _by_threads(tiles: Float32s, size: int) -> Float32s:
     """Tiles ``(..., 16 inputs, 16 outputs)`` in the order in which a warp's threads hold them.
 
     In 16 bits thread 4 g + q holds inputs 4 q to 4 q + 3 of outputs g and g + 8, as

@@ -10,7 +10,8 @@ from typing import cast
 
 import numpy as np
 
-from pmtool.backends.protocol import Floats, Precision
+from pmtool.arrays import Float32s
+from pmtool.backends.protocol import Precision
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.names import kind_and_depth
 from pmtool.kernels.packing import FORMATS, Weights
@@ -25,7 +26,7 @@ from pmtool.pixels import mixture
 from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import Real
 
-Arrays = dict[str, Floats]
+Arrays = dict[str, Float32s]
 
 
 def pixel_row(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pmtool.backends.protocol import Floats
+from pmtool.arrays import Float32s
 from pmtool.errors import ModelError
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.kernels.packing import Weights
@@ -39,7 +39,7 @@ class _Network:
         self.places = tensor_places(bundle.weights)
         self.content = bundle.weights.read_bytes()
 
-    def weights(self) -> dict[str, Floats]:
+    def weights(self) -> dict[str, Float32s]:
         c, n = self.hyperparameters.channels, self.hyperparameters.blocks
         found = {
             "weights.input": self._current_row("input_column", c, 1)[:1],  # of the residual alone
@@ -60,7 +60,7 @@ class _Network:
             found[f"weights.upsample_bias{level}"] = self._array(f"{upsample}.bias", c)
         return found
 
-    def _layer(self, name: str, *, down: bool) -> dict[str, Floats]:
+    def _layer(self, name: str, *, down: bool) -> dict[str, Float32s]:
         c = self.hyperparameters.channels
         first = self._current_row(f"{name}.first", c)
         if down:  # of both stacks' features and their negatives, the skipped horizontal ones
@@ -68,7 +68,7 @@ class _Network:
             first = np.concatenate((first, shortcut[:, 1].T, shortcut[:, 3].T))
         return {"first": first, "second": self._current_row(f"{name}.second", 2 * c)}
 
-    def _current_row(self, block: str, out: int, width: int = 2) -> Floats:
+    def _current_row(self, block: str, out: int, width: int = 2) -> Float32s:
         """The last row of a block's composed kernel for the target, ``(columns x in, out)``."""
         pair = self._array(f"{block}.pair.weight", out, 2, -1, 2, width)[..., 1, :]
         merge = self._array(f"{block}.merge.weight", out, 2, out, 2, width)[..., 1, :]
@@ -79,6 +79,6 @@ class _Network:
                 kernel[..., x : x + width] += product
         return kernel.transpose(2, 1, 0).reshape(-1, out)
 
-    def _array(self, name: str, *shape: int) -> Floats:
+    def _array(self, name: str, *shape: int) -> Float32s:
         offset, length = self.places[NETWORK + name]
         return np.frombuffer(self.content[offset : offset + length], np.float32).reshape(shape)

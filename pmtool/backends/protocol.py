@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pmtool.arrays import Float32s
 from pmtool.pixels.uniforms import Places
 
 Array = Any
@@ -16,7 +14,6 @@ Array = Any
 ``a[i]`` and ``a[i:j]`` along the first axis and ``a.reshape(shape)`` are views of it.
 """
 Arrays = Mapping[str, Array]
-Floats = NDArray[np.float32]
 Precision = Literal["float32", "float16", "bfloat16"]
 """Type of the factors of matrix products and convolutions; arrays are always float32."""
 
@@ -42,10 +39,10 @@ class Memory(Protocol):
     def copy(self, target: Array, source: Array) -> None:
         """Between two arrays of one shape that do not overlap."""
 
-    def upload(self, target: Array, values: Floats) -> None:
+    def upload(self, target: Array, values: Float32s) -> None:
         """From the host, from an array of the same shape."""
 
-    def download(self, array: Array) -> Floats:
+    def download(self, array: Array) -> Float32s:
         """A copy on the host."""
 
     def tails(self, target: Array, seed: int, places: Places) -> None:

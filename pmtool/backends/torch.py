@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pmtool.arrays import Float32s
 from pmtool.backends.devices import CPU
 from pmtool.backends.pixels import PixelLoop, processor_pixels
-from pmtool.backends.protocol import Arrays, Floats, Precision, Program
+from pmtool.backends.protocol import Arrays, Precision, Program
 from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.names import is_pixel_graph
@@ -95,11 +96,11 @@ class TorchMemory:
     def copy(self, target: Tensor, source: Tensor) -> None:
         target.copy_(source)
 
-    def upload(self, target: Tensor, values: Floats) -> None:
+    def upload(self, target: Tensor, values: Float32s) -> None:
         target.copy_(torch.from_numpy(values))
 
-    def download(self, array: Tensor) -> Floats:
-        copied: Floats = array.to("cpu", copy=True).numpy()
+    def download(self, array: Tensor) -> Float32s:
+        copied: Float32s = array.to("cpu", copy=True).numpy()
         return copied
 
     def tails(self, target: Tensor, seed: int, places: Places) -> None:

@@ -8,9 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
+from pmtool.arrays import Slice
 from pmtool.backends.devices import CPU
 from pmtool.backends.protocol import Arrays, Backend, Memory, Precision, Program
 from pmtool.benchmark.floor import PARTS, window_pixels
@@ -21,7 +19,6 @@ from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan, operations
 from pmtool.sampling.sampler import Sampler
 
-Slice = NDArray[np.int16]
 Progress = Callable[[float], None]
 
 _PART_OF = {"window": "window", "row": "row", "known": "row"} | dict.fromkeys(CHOOSERS, "pixel")

@@ -7,10 +7,9 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.benchmark.timing import full_float32, repeat, torch_threads
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
@@ -20,13 +19,11 @@ WINDOW = 64
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 """Windows at once, by the kind of device; what is fastest counts."""
 
-Floats = NDArray[np.float32]
-
 
 class PlainNetwork(ArrayNetwork):
     """The network in float32, on every device."""
 
-    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
         """See `ArrayNetwork`."""
         with full_float32():
             return super().__call__(above, target, below)
@@ -46,7 +43,7 @@ class TimedNetwork(PlainNetwork):
         self.seconds: list[float] = []
         self.tell = tell
 
-    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
         """See `ArrayNetwork`."""
         start = time.perf_counter()
         found = super().__call__(above, target, below)

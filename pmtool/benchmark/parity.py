@@ -8,21 +8,20 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s, Slice
 from pmtool.backends.protocol import Backend
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
-from pmtool.sampling.reference import Floats, Network, generate_window
+from pmtool.sampling.reference import Network, generate_window
 from pmtool.sampling.windows import Window, padded_size, wavefronts
-
-Slice = NDArray[np.int16]
 
 
 def generate_cached(
     cache: LaneCache, group: PairGroup, window: Window, seed: int
-) -> tuple[Floats, Floats]:
+) -> tuple[Float32s, Float32s]:
     """Generate one window of a group's only pair, in sample mode, in place.
 
     Returns
@@ -31,7 +30,7 @@ def generate_cached(
         The window ``(H, W)`` in [-1, 1], and the parameters of the target components
         ``(h, w, 3 K)`` at its ``h`` new rows and ``w`` new columns.
     """
-    parameters: list[Floats] = []
+    parameters: list[Float32s] = []
     lanes = cache.lanes(1, window.known_columns, "quantile")
 
     def keep(row: int) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pmtool.benchmark.scene import Scene, Slice
+from pmtool.arrays import Float64s, Slice
+from pmtool.benchmark.scene import Scene
 from pmtool.errors import UsageError
 from pmtool.evaluation import texture
 from pmtool.evaluation.agreement import scaled_errors
@@ -21,7 +21,6 @@ from pmtool.images.hounsfield import CT_RANGE
 from pmtool.system.extras import require
 
 SEED = 0
-Floats = NDArray[np.float64]
 Interval = tuple[float, float] | None
 
 
@@ -69,7 +68,7 @@ def qualities(results: Mapping[str, Sequence[Slice]], scene: Scene) -> Qualities
     return Qualities(found, left_out)
 
 
-def _quality(values: Floats, reference: Floats | None) -> Quality:
+def _quality(values: Float64s, reference: Float64s | None) -> Quality:
     if reference is None:
         return Quality(known_mean(values), _interval(values), None, None)
     difference = values - reference
@@ -78,11 +77,11 @@ def _quality(values: Floats, reference: Floats | None) -> Quality:
     )
 
 
-def _interval(values: Floats) -> Interval:
+def _interval(values: Float64s) -> Interval:
     return bootstrap_interval(lambda drawn: known_mean(values[drawn]), len(values), SEED)
 
 
-def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
+def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Float64s]]:
     """Edge scores by measure, a row per run's slices; raises `UsageError` without OpenCV."""
     truths = [edge_map(truth) for truth in scene.truths]
     maps = [[edge_map(values) for values in slices] for slices in results.values()]
@@ -92,7 +91,7 @@ def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, li
     }
 
 
-def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Floats]]:
+def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Float64s]]:
     """The same for texture in the lungs, if there are any; empty for the phantom."""
     if not scene.real:
         return {}

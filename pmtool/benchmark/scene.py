@@ -7,14 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pmtool.arrays import Slice
 from pmtool.images.display import HU_WINDOW
 from pmtool.sampling.pairs import SlicePair
 
 SPACING_MM = 1.25
 FIELD_MM = 0.7 * 512
-Slice = NDArray[np.int16]
 
 
 class Scene(NamedTuple):

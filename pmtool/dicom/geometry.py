@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydicom import Dataset
 
+from pmtool.arrays import Float64s
 from pmtool.errors import GeometryError
 from pmtool.geometry.directions import orthonormal
 
@@ -24,8 +24,6 @@ STRAIGHT = 0.5
 ALIKE = 1e-3
 """Largest difference of direction cosines, and largest relative one of pixel spacings."""
 _LISTED = 5
-
-Floats = NDArray[np.float64]
 
 
 class Planes(NamedTuple):
@@ -41,12 +39,12 @@ class Planes(NamedTuple):
         Spacing of columns and of rows, mm.
     """
 
-    places: Floats
-    direction: Floats
+    places: Float64s
+    direction: Float64s
     pixel: tuple[float, float]
 
     @property
-    def depths(self) -> Floats:
+    def depths(self) -> Float64s:
         """Positions along the normal, ``(images,)``, mm."""
         return self.places @ self.direction[:, 2]
 
@@ -99,14 +97,14 @@ def check_straight(planes: Planes, name: str) -> None:
     )
 
 
-def is_even(depths: Floats) -> bool:
+def is_even(depths: Float64s) -> bool:
     """Whether slices at increasing depths, mm, form an even stack."""
     even = np.linspace(depths[0], depths[-1], len(depths))
     distance = (depths[-1] - depths[0]) / (len(depths) - 1)
     return bool(np.abs(depths - even).max() <= EVEN * distance)
 
 
-def unevenness(depths: Floats, name: str) -> str:
+def unevenness(depths: Float64s, name: str) -> str:
     """A sentence with the gaps between slices at uneven depths, mm."""
     distances = np.diff(depths)
     usual = float(np.median(distances))
@@ -124,6 +122,6 @@ def unevenness(depths: Floats, name: str) -> str:
     )
 
 
-def _range(spacing: Floats) -> str:
+def _range(spacing: Float64s) -> str:
     low, high = spacing.min(axis=0), spacing.max(axis=0)
     return f"{low[0]:.4g} x {low[1]:.4g} to {high[0]:.4g} x {high[1]:.4g}"

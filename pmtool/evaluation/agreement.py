@@ -7,13 +7,13 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float64s
+
 REPRODUCIBLE = 0.85
 """Concordance from which on a feature counts as reproducible: the paper's and others'."""
 
-Floats = NDArray[np.float64]
 
-
-def concordance(result: Floats, reference: Floats) -> Floats:
+def concordance(result: Float64s, reference: Float64s) -> Float64s:
     """Lin's concordance correlation coefficient of every feature over the slices.
 
     2 rho sx sy / (sx^2 + sy^2 + (mx - my)^2), with population variances [1]_. The paper prints
@@ -45,7 +45,7 @@ def concordance(result: Floats, reference: Floats) -> Floats:
     return np.asarray(values)
 
 
-def is_constant(values: Floats) -> NDArray[np.bool_]:
+def is_constant(values: Float64s) -> NDArray[np.bool_]:
     """Which features, ``(slices, features)``, do not vary: they have no concordance.
 
     Rounding errors do not count as variation; neither does a single known value.
@@ -57,7 +57,7 @@ def is_constant(values: Floats) -> NDArray[np.bool_]:
     return np.asarray(~(high - low > 1e-9 * size))
 
 
-def scaled_errors(errors: Floats) -> Floats:
+def scaled_errors(errors: Float64s) -> Float64s:
     """Errors of every feature scaled to [0, 1] over all methods and slices: the paper's NRMSE.
 
     (e - min e) / (max e - min e), with e = abs(result - reference) for table 2. The values depend

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float64s
 from pmtool.images.display import HU_WINDOW
 
 LEVELS = 8
@@ -53,7 +54,6 @@ _CODE = np.zeros((LEVELS, LEVELS), np.uint8)
 _CODE[_I - 1, _J - 1] = _CODE[_J - 1, _I - 1] = np.arange(len(_I))
 _MIDDLE = LEVELS + 1
 
-Floats = NDArray[np.float64]
 Counts = NDArray[np.uint8]
 
 
@@ -154,7 +154,7 @@ _MATRIX = np.concatenate(list(_LINEAR.values()))
 _ROWS = np.cumsum([len(row) for row in _LINEAR.values()])[:-1]
 
 
-def _features(counts: Counts) -> dict[str, Floats]:
+def _features(counts: Counts) -> dict[str, Float64s]:
     """Features of one direction, ``(windows,)`` each, from the counts of pairs.
 
     With k = abs(i - j), s = i + j - 9 and means E over the symmetrical matrix, the variance of i is
@@ -203,7 +203,7 @@ def _features(counts: Counts) -> dict[str, Floats]:
     }
 
 
-def _entropy(counts: NDArray[np.generic], total: int) -> Floats:
+def _entropy(counts: NDArray[np.generic], total: int) -> Float64s:
     """Minus the sum of p log2 p over the rows, where p is a count's share of the total."""
     p = np.arange(total + 1) / total
     terms = (-p * np.log2(p, np.zeros_like(p), where=p > 0)).astype(np.float32)
@@ -211,6 +211,6 @@ def _entropy(counts: NDArray[np.generic], total: int) -> Floats:
     return np.asarray(found.sum(axis=0, dtype=np.float64))
 
 
-def _squares(counts: Counts) -> Floats:
+def _squares(counts: Counts) -> Float64s:
     values = counts.astype(np.float32)
     return np.asarray(np.einsum("cw,cw->w", values, values), np.float64)

@@ -14,8 +14,9 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
-from pmtool.evaluation.scan import Scan, Slice, hounsfield
+from pmtool.evaluation.scan import Scan, hounsfield
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.volume import Volume

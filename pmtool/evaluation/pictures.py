@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Slice
 from pmtool.evaluation.run import Case
-from pmtool.evaluation.scan import Scan, Slice
+from pmtool.evaluation.scan import Scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
 from pmtool.images.display import LUNG_WINDOW, grey

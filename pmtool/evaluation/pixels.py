@@ -7,12 +7,11 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Slice
 from pmtool.images.display import HU_WINDOW
 
 OUTSIDE = -900
 """HU of the truth below which a pixel counts as air around the patient."""
-
-Slice = NDArray[np.int16]
 
 
 def mean_absolute_error(result: Slice, reference: Slice) -> float:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float64s
 from pmtool.evaluation.agreement import scaled_errors
 from pmtool.evaluation.noise_power import BINS
 from pmtool.evaluation.scoring import REFERENCE, Scores
@@ -16,8 +17,6 @@ from pmtool.evaluation.scoring import REFERENCE, Scores
 MEASURES = ("edge_share", "epr", "psnr", "ssim", "mae_hu", "noise_hu", "odd_even_noise")
 FEWEST_SCANS = 6
 """Least number of scans for comparing by scan: with fewer, no test can reach p < 0.05."""
-
-Floats = NDArray[np.float64]
 
 
 class Unit(NamedTuple):
@@ -51,22 +50,22 @@ class Results:
 
     methods: list[str]
     units: list[Unit]
-    values: dict[str, Floats]
-    truth: dict[str, Floats]
+    values: dict[str, Float64s]
+    truth: dict[str, Float64s]
     features: list[str]
-    texture: Floats
-    texture_truth: Floats
+    texture: Float64s
+    texture_truth: Float64s
     map_features: list[str]
-    maps: Floats
+    maps: Float64s
     noise_power: dict[str, list[float]]
 
     @property
-    def texture_errors(self) -> Floats:
+    def texture_errors(self) -> Float64s:
         """Absolute errors of the features, scaled to [0, 1]: ``(M, N, F)``."""
         return scaled_errors(np.abs(self.texture - self.texture_truth))
 
     @property
-    def map_errors(self) -> Floats:
+    def map_errors(self) -> Float64s:
         """Root mean squared errors of the feature maps, scaled to [0, 1]: ``(M, N, 23)``."""
         return scaled_errors(np.sqrt(self.maps))
 
@@ -80,7 +79,7 @@ class Results:
         """Scan of every slice."""
         return [unit.scan for unit in self.units]
 
-    def per_case(self, values: Floats) -> Floats:
+    def per_case(self, values: Float64s) -> Float64s:
         """``(M, N)`` values averaged scan by scan where scans are compared."""
         if not self.by_scan:
             return values
@@ -126,7 +125,7 @@ def names_of(rows: Sequence[dict[str, float]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def table_of(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Floats:
+def table_of(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Float64s:
     """``(rows, names)``; NaN where a row lacks one."""
     known = [[row.get(name, np.nan) for name in names] for row in rows]
     return np.array(known, np.float64).reshape(len(rows), len(names))

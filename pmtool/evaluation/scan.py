@@ -11,6 +11,7 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.arrays import Slice
 from pmtool.errors import ContentError, GeometryError
 from pmtool.evaluation.lungs import Region, air_in_lungs, lung_region
 from pmtool.images.hounsfield import check_hounsfield, to_voxels
@@ -22,8 +23,6 @@ _AIR = -1000
 _ROUNDING = 0.6
 """Residual, HU, that is left of a slice that was interpolated and rounded."""
 _FEWEST_PIXELS = 100
-
-Slice = NDArray[np.int16]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pmtool.arrays import Slice
 from pmtool.evaluation import texture
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.evaluation.glcm_maps import WINDOW, feature_maps, grey_levels, map_errors
@@ -17,7 +18,6 @@ from pmtool.evaluation.pixels import (
     peak_signal_to_noise,
     structural_similarity,
 )
-from pmtool.evaluation.scan import Slice
 from pmtool.images.hounsfield import CT_RANGE
 
 REFERENCE = "reference"

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float64s
 from pmtool.evaluation.agreement import REPRODUCIBLE, concordance, is_constant
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import bootstrap_interval
@@ -28,7 +29,6 @@ MEASURE_NAMES = {
 }
 BOOTSTRAP_SEED = 0
 
-Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
 
@@ -97,24 +97,24 @@ def _statistics(results: Results) -> dict[str, dict[str, Callable[[Indices], flo
     }
 
 
-def reproducible(concordances: Floats) -> float:
+def reproducible(concordances: Float64s) -> float:
     """Share of the features with a known concordance that reach 0.85."""
     known = concordances[np.isfinite(concordances)]
     return float(np.mean(known >= REPRODUCIBLE)) if known.size else math.nan
 
 
-def _mean_of(values: Floats) -> Callable[[Indices], float]:
+def _mean_of(values: Float64s) -> Callable[[Indices], float]:
     return lambda slices: known_mean(values[slices])
 
 
-def known_mean(values: Floats) -> float:
+def known_mean(values: Float64s) -> float:
     """Mean of the finite values, NaN without any."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
 
 
 def _concordance(
-    results: Results, row: int, statistic: Callable[[Floats], float]
+    results: Results, row: int, statistic: Callable[[Float64s], float]
 ) -> Callable[[Indices], float]:
     def of(slices: Indices) -> float:
         found = concordance(results.texture[row][slices], results.texture_truth[slices])

@@ -9,8 +9,8 @@ from itertools import combinations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pmtool.arrays import Float64s
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import Duel, duel, holm
 from pmtool.evaluation.summary import summary
@@ -26,8 +26,6 @@ LABELS = {
     "pixelminer-median": "PixelMiner, median",
     "pixelminer-mean": "PixelMiner, mean",
 }
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -166,13 +164,13 @@ def _texture_table(results: Results, pairs: str) -> Table:
 
 
 def _table(
-    title: str, results: Results, means: dict[str, Floats], pairs: str, errors: Floats
+    title: str, results: Results, means: dict[str, Float64s], pairs: str, errors: Float64s
 ) -> Table:
     columns = {heading: [f"{x:.3f}" for x in values] for heading, values in means.items()}
     return Table(title, results.methods, columns, pairs, _duels(results.methods, errors))
 
 
-def _duels(methods: Sequence[str], errors: Floats) -> dict[tuple[str, str], Duel]:
+def _duels(methods: Sequence[str], errors: Float64s) -> dict[tuple[str, str], Duel]:
     """All pairs of methods, ``errors`` ``(methods, pairs)``; both orders are one comparison."""
     once = [duel(one, other) for one, other in combinations(errors, 2)]
     adjusted = (holm([found.binomial for found in once]), holm([found.wilcoxon for found in once]))
@@ -183,11 +181,11 @@ def _duels(methods: Sequence[str], errors: Floats) -> dict[tuple[str, str], Duel
     return duels
 
 
-def _flat(errors: Floats) -> Floats:
+def _flat(errors: Float64s) -> Float64s:
     return errors.reshape(len(errors), -1)
 
 
-def _deviation(values: Floats) -> Floats:
+def _deviation(values: Float64s) -> Float64s:
     count = values.shape[1]
     return values.std(axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
 

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.errors import ModelError
 from pmtool.models.bundle import NETWORK, Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.folding import folded_network
 from pmtool.network.pixelminer import PixelMiner
 from pmtool.pixels import mixture
-
-Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class ArrayNetwork:
         return self.network.hyperparameters
 
     @torch.inference_mode()
-    def __call__(self, above: Floats, target: Floats, below: Floats) -> mixture.Mixture:
+    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> mixture.Mixture:
         """See `pmtool.sampling.reference.Network`."""
         device = next(self.network.parameters()).device
         slices = (

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Backend, Floats, Program
+from pmtool.arrays import Float32s
+from pmtool.backends.protocol import Backend, Program
 from pmtool.graphs.layout import depth_of_row
 from pmtool.graphs.names import DEPTHS
 from pmtool.pixels.mixture import Mode, nearer_tail
@@ -46,7 +47,7 @@ class Lanes:
             return {}
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
-    def prepare(self, pairs: Sequence[tuple[Floats, Floats]]) -> None:
+    def prepare(self, pairs: Sequence[tuple[Float32s, Float32s]]) -> None:
         """Run the window graph on `PairGroup.neighbours` of all lanes or of the first ones."""
         buffers, memory = self.buffers, self.buffers.memory
         for first, program in self.windows.items():
@@ -65,13 +66,13 @@ class Lanes:
         else:
             self.take(np.full(buffers.tails.shape, 0.5, np.float32))
 
-    def take(self, uniforms: Floats) -> None:
+    def take(self, uniforms: Float32s) -> None:
         """Use these uniform numbers in (0, 1), ``(H, W, M)``."""
         self.buffers.memory.upload(self.buffers.tails, self._filled(nearer_tail(uniforms)))
 
     def generate(
-        self, known: Floats, known_rows: int = 0, on_row: Callable[[int], None] | None = None
-    ) -> Floats:
+        self, known: Float32s, known_rows: int = 0, on_row: Callable[[int], None] | None = None
+    ) -> Float32s:
         """Generate the windows.
 
         Parameters
@@ -98,7 +99,7 @@ class Lanes:
                 on_row(row)
         return buffers.memory.download(buffers.pixels)[..., : known.shape[-1]]
 
-    def parameters(self) -> Floats:
+    def parameters(self) -> Float32s:
         """Parameters of the mixtures in the new columns of the last row.
 
         ``(columns, M, 3 K)``: logits, means, log-scales.

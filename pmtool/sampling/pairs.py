@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Floats
+from pmtool.arrays import Float32s
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import Places
@@ -46,9 +46,9 @@ class PairGroup:
         self.hyperparameters, self.pairs = hyperparameters, pairs
         self.size = pairs[0].above.shape
         self.height, self.width = shape
-        self.targets: Floats = np.zeros((len(pairs), *shape), np.float32)
+        self.targets: Float32s = np.zeros((len(pairs), *shape), np.float32)
 
-    def neighbours(self, pair: int, window: Window) -> tuple[Floats, Floats]:
+    def neighbours(self, pair: int, window: Window) -> tuple[Float32s, Float32s]:
         """The window's part of both neighbours in [-1, 1], with a margin on every side.
 
         ``(H + 2 margin, W + 2 margin)``; beyond the slice, its border pixels are repeated.
@@ -56,14 +56,14 @@ class PairGroup:
         above, below = self.pairs[pair].above, self.pairs[pair].below
         return self._crop(above, window), self._crop(below, window)
 
-    def _crop(self, values: NDArray[np.int16], window: Window) -> Floats:
+    def _crop(self, values: NDArray[np.int16], window: Window) -> Float32s:
         margin = self.hyperparameters.margin
         rows = np.arange(-margin, window.height + margin) + window.top
         columns = np.arange(-margin, window.width + margin) + window.left
         inside = np.ix_(rows.clip(0, self.size[0] - 1), columns.clip(0, self.size[1] - 1))
         return from_hounsfield(values[inside], self.hyperparameters)
 
-    def target(self, pair: int, window: Window) -> Floats:
+    def target(self, pair: int, window: Window) -> Float32s:
         """A view of the window's part of the slice being generated, ``(H, W)`` in [-1, 1]."""
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)

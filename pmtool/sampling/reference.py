@@ -11,14 +11,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import Mixture, Mode, choose
 from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import Window, padded_size, wavefronts
-
-Floats = NDArray[np.float32]
 
 
 class Network(Protocol):
@@ -28,7 +27,7 @@ class Network(Protocol):
     def hyperparameters(self) -> Hyperparameters:
         """Hyper-parameters of the network."""
 
-    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
         """Mixtures ``(H, W, 3 K)`` for all pixels of ``target``; slices are ``(H, W)`` in [-1, 1].
 
         The neighbours have the margin given by the hyper-parameters on every side.
@@ -37,13 +36,13 @@ class Network(Protocol):
 
 def generate_window(
     network: Network,
-    above: Floats,
-    below: Floats,
-    known: Floats,
+    above: Float32s,
+    below: Float32s,
+    known: Float32s,
     window: Window,
-    uniforms: Floats,
+    uniforms: Float32s,
     mode: Mode = "sample",
-) -> Floats:
+) -> Float32s:
     """Generate a window in raster order.
 
     Parameters

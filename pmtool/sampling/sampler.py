@@ -12,8 +12,8 @@ from itertools import cycle, groupby, islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from pmtool.arrays import Slice
 from pmtool.backends.devices import CPU, free_gpu_memory
 from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import working_engines
@@ -30,8 +30,6 @@ from pmtool.sampling.plan import (
 )
 from pmtool.sampling.startup import Loaded, start
 from pmtool.sampling.windows import Window, wavefronts
-
-Slice = NDArray[np.int16]
 
 
 class Sampler:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, NonNegativeFloat
 from pydantic.dataclasses import dataclass
 from scipy import ndimage
 
+from pmtool.arrays import Float32s
+
 Probability = Annotated[float, Field(ge=0, le=1)]
 _Factor = Annotated[float, Field(ge=1)]
-Floats = NDArray[np.float32]
 MARGIN = 8
 """Pixels around a crop that filters and zoom may draw on."""
 
@@ -49,7 +49,7 @@ class Augmentation:
     noise_hu: NonNegativeFloat = 60.0
     contrast_range: _Factor = 4.0
 
-    def __call__(self, slices: Floats, size: int, rng: np.random.Generator) -> Floats:
+    def __call__(self, slices: Float32s, size: int, rng: np.random.Generator) -> Float32s:
         """Change ``(3, size + 2 MARGIN, size + 2 MARGIN)`` HU and cut out ``(3, size, size)``."""
         if rng.random() < self.zoom:
             slices = _zoomed(slices, self.zoom_range ** rng.uniform(-1, 1))
@@ -66,12 +66,12 @@ class Augmentation:
         return slices[:, MARGIN : MARGIN + size, MARGIN : MARGIN + size]
 
 
-def _blurred(slices: Floats, sigma: float) -> Floats:
-    blurred: Floats = ndimage.gaussian_filter(slices, (0, sigma, sigma), mode="nearest")
+def _blurred(slices: Float32s, sigma: float) -> Float32s:
+    blurred: Float32s = ndimage.gaussian_filter(slices, (0, sigma, sigma), mode="nearest")
     return blurred
 
 
-def _zoomed(slices: Floats, factor: float) -> Floats:
+def _zoomed(slices: Float32s, factor: float) -> Float32s:
     """Zoomed about the middle; beyond the margin the slices are mirrored."""
     middle = (slices.shape[1] - 1) / 2
     step, offset = 1 / factor, middle - middle / factor

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from pmtool.arrays import Float32s
 from pmtool.pixels.levels import from_hounsfield
-from pmtool.training.augment import MARGIN, Floats
+from pmtool.training.augment import MARGIN
 from pmtool.training.cache import BLOCK, CachedScan
 from pmtool.training.selection import strides
 from pmtool.training.settings import CropSettings, Settings
@@ -73,10 +74,10 @@ class Crops(Dataset[Tensor]):
             return np.rint(self._augmented(slices, rng)).clip(low, high).astype(np.int16)
         return slices[:, MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.int16)
 
-    def _augmented(self, slices: Floats, rng: np.random.Generator) -> Floats:
+    def _augmented(self, slices: Float32s, rng: np.random.Generator) -> Float32s:
         return self.settings.augmentation(slices, self.settings.crops.size, rng)
 
-    def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> Floats:
+    def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> Float32s:
         """A crop and `MARGIN` pixels around it; beyond the border the last pixel is repeated."""
         settings = self.settings.crops
         stride = 1 if self.fixed else _stride(scan, settings, rng)

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pmtool.arrays import Slice
 from pmtool.errors import InputError, OutputError
 from pmtool.evaluation.methods import PIXELMINER
-from pmtool.evaluation.scan import Slice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.system.files import write_json
 from pmtool.system.versions import own_version

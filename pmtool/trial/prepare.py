@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.choice import MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
-from pmtool.evaluation.scan import Scan, Slice, load_thin
+from pmtool.evaluation.scan import Scan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.files import make_folder, names_in, remove_leftovers

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from pmtool.arrays import Float32s
 from pmtool.backends.host import HostMemory
-from pmtool.backends.protocol import Array, Floats, Memory
+from pmtool.backends.protocol import Array, Memory
 from pmtool.backends.torch import TorchMemory
 from pmtool.models.hyperparameters import RESIDUAL_MAX
 from pmtool.pixels.uniforms import Places, uniforms
@@ -34,11 +35,11 @@ def memory(request: pytest.FixtureRequest) -> Memory:
     return made
 
 
-def random(*shape: int) -> Floats:
+def random(*shape: int) -> Float32s:
     return np.random.default_rng(0).normal(0, 1, shape).astype(np.float32)
 
 
-def filled(memory: Memory, values: Floats) -> Array:
+def filled(memory: Memory, values: Float32s) -> Array:
     array = memory.zeros(*values.shape)
     memory.upload(array, values)
     return array

@@ -15,10 +15,10 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from pmtool.arrays import Float32s
 from pmtool.backends.devices import Gpu
 from pmtool.backends.host import HostMemory
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-from pmtool.backends.protocol import Floats
 from pmtool.backends.tensorrt import ALIGNMENT, EngineProgram, InTurn, TensorRTBackend
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
 from pmtool.export import accuracy
@@ -44,7 +44,7 @@ class Memory(HostMemory):
         self.depth = 0
         self.device = SimpleNamespace(stream=SimpleNamespace(handle=STREAM), active=self.active)
 
-    def zeros(self, *shape: int) -> Floats:
+    def zeros(self, *shape: int) -> Float32s:
         """As a GPU's memory begins, at an address that is aligned."""
         whole = super().zeros(math.prod(shape) + ALIGNMENT // 4)
         skipped = -whole.ctypes.data % ALIGNMENT // 4
@@ -117,7 +117,7 @@ class FakeContext:
             target[:] = np.nan if self.profile == self.wrong_profile else result
         return True
 
-    def _array(self, name: str, shape: tuple[int, ...]) -> Floats:
+    def _array(self, name: str, shape: tuple[int, ...]) -> Float32s:
         place = ctypes.cast(self.addresses[name], ctypes.POINTER(ctypes.c_float))
         return np.ctypeslib.as_array(place, shape)
 

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 import pmtool
+from pmtool.arrays import Float64s
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 
-Floats = NDArray[np.float64]
 LPS = np.diag([-1.0, -1.0, 1.0])
 
 
@@ -30,8 +30,8 @@ class Seen(NamedTuple):
     """Voxels, x first, and the LPS position of voxel (i, j, k): ``matrix @ (i, j, k) + origin``."""
 
     voxels: NDArray[Any]
-    matrix: Floats
-    origin: Floats
+    matrix: Float64s
+    origin: Float64s
 
 
 def see_nifti(path: Path) -> Seen:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from pmtool.backends.protocol import Floats
+from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchBackend
 from pmtool.graphs import choose
 from pmtool.graphs.composition import as_matrix, compose, edge_kernel, target_kernel
@@ -65,7 +65,7 @@ class Generated:
         self.known = np.ascontiguousarray(random_slices(LANES, shape).transpose(1, 2, 0))
         rng = np.random.default_rng(1)
         self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
-        self.rows: dict[int, Floats] = {}
+        self.rows: dict[int, Float32s] = {}
         backend = TorchBackend(network)
         buffers = Buffers(backend.memory, Layout(network.hyperparameters), *shape, LANES, 2)
         lanes = Lanes(backend, buffers, window.known_columns, chooser)
@@ -76,7 +76,7 @@ class Generated:
                 self.known, window.known_rows, lambda row: self.record(row, lanes.parameters())
             )
 
-    def record(self, row: int, parameters: Floats) -> None:
+    def record(self, row: int, parameters: Float32s) -> None:
         self.rows[row] = parameters
 
     @property

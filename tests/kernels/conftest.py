@@ -16,6 +16,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchProgram
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.pixel import PixelGraph
@@ -27,8 +28,7 @@ from pmtool.network.folding import folded_network, folded_state
 
 HERE = Path(__file__).parent
 SOURCES = HERE.parents[1] / "kernels"
-Floats = NDArray[np.float32]
-Arrays = dict[str, Floats]
+Arrays = dict[str, Float32s]
 
 
 class EmulatedLauncher:
@@ -44,10 +44,10 @@ class EmulatedLauncher:
         function = self.library[f"launch_{kernel}"]
         function(blocks, threads, ctypes.c_uint64(shared), arguments)
 
-    def allocate(self, *shape: int) -> Floats:
+    def allocate(self, *shape: int) -> Float32s:
         return np.full(shape, np.nan, np.float32)
 
-    def keep(self, values: NDArray[Any]) -> Floats:
+    def keep(self, values: NDArray[Any]) -> Float32s:
         return np.frombuffer(values.tobytes(), np.float32).copy()
 
 
@@ -164,5 +164,5 @@ class RowCase:
         tails = rng.uniform(-0.5, 0.5, (*shape, 1))
         return {"mixture": np.concatenate(parts, axis=-1), "tails": tails}
 
-    def _columns(self, level: int, channels: int) -> Floats:
+    def _columns(self, level: int, channels: int) -> Float32s:
         return np.full((self.groups, 4 >> level, self.lanes, channels), np.nan, np.float32)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.pixels import mixture
 from pmtool.pixels import uniforms as noise
 
 BITS = 12
-Floats = NDArray[np.float32]
 RandomMixture = Callable[..., mixture.Mixture]
 
 
@@ -33,7 +33,7 @@ def test_philox_is_equal_to_the_last_bit(library: ctypes.CDLL, seed: int) -> Non
         assert words.tolist() == [int(word) for word in expected]
 
 
-def components(source: mixture.Mixture) -> Floats:
+def components(source: mixture.Mixture) -> Float32s:
     """Weights, which need not sum to one, means and inverse scales, ``(count, 3, K)``."""
     weights = np.exp(source.logits - source.logits.max(axis=1, keepdims=True))
     parts = (weights, source.means, np.exp(-source.log_scales))
@@ -41,7 +41,7 @@ def components(source: mixture.Mixture) -> Floats:
 
 
 def quantiles(
-    library: ctypes.CDLL, source: mixture.Mixture, u: Floats, bits: int
+    library: ctypes.CDLL, source: mixture.Mixture, u: Float32s, bits: int
 ) -> NDArray[np.int32]:
     parts, tails = components(source), np.asarray(mixture.nearer_tail(u), np.float32)
     levels = np.empty(len(u), np.int32)

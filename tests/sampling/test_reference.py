@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchBackend
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -20,7 +20,6 @@ from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.reference import generate_slice, generate_window
 from pmtool.sampling.windows import Window
 
-Floats = NDArray[np.float32]
 SMALL = Hyperparameters(channels=3, mixtures=2)
 
 
@@ -29,7 +28,7 @@ class Neighbour:
 
     hyperparameters = Hyperparameters(channels=1, mixtures=1)
 
-    def __call__(self, above: Floats, target: Floats, below: Floats) -> Mixture:
+    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
         unit = to_pixels(1, 12) - to_pixels(0, 12)
         means = np.roll(target, 1, axis=1) + unit
         means[:, 0] = above[:, 0]
@@ -67,8 +66,8 @@ def test_slice_is_padded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None
     seen: list[Window] = []
 
     def record(
-        network: object, above: Floats, below: Floats, known: Floats, *rest: object
-    ) -> Floats:
+        network: object, above: Float32s, below: Float32s, known: Float32s, *rest: object
+    ) -> Float32s:
         assert isinstance(rest[0], Window)
         seen.append(rest[0])
         return above

@@ -11,10 +11,10 @@ import psutil
 import pytest
 import SimpleITK as sitk
 import torch
-from numpy.typing import NDArray
 
+from pmtool.arrays import Float32s, Slice
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, load
-from pmtool.backends.protocol import Backend, Floats
+from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import Engine
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.graphs.layout import Layout
@@ -35,7 +35,6 @@ from pmtool.system.limits import processors
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-Slice = NDArray[np.int16]
 SHAPE = (100, 132)
 """Six windows of 64, the last ones shifted back to the border."""
 
@@ -149,7 +148,7 @@ def test_teacher_forced_logits(bundle: Bundle, known: tuple[int, int]) -> None:
     layout, k = Layout(bundle.hyperparameters), bundle.hyperparameters.mixtures
     pairs = make_pairs((height, width), 2 * lanes)
     group = PairGroup(bundle.hyperparameters, pairs[:lanes], (height, width))
-    rows: list[Floats] = []
+    rows: list[Float32s] = []
     window = Window(0, 0, height, width, *known)
     neighbours = [group.neighbours(lane, window) for lane in range(lanes)]
     backend = OnnxRuntimeBackend(bundle)
