@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
@@ -18,8 +18,7 @@ from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan, operations
 from pmtool.sampling.sampler import Sampler
-
-Progress = Callable[[float], None]
+from pmtool.system.stages import Progress
 
 _PART_OF = {"window": "window", "row": "row", "known": "row"} | dict.fromkeys(CHOOSERS, "pixel")
 """Parts of the work, by the kind of the graph that does it."""

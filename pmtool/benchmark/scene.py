@@ -70,9 +70,9 @@ def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
 
 
 def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
-    from pmtool.evaluation.scan import Scan, load_thin
+    from pmtool.evaluation.scan import ThinScan, load_thin
 
-    scan = Scan(load_thin(source))
+    scan = ThinScan(load_thin(source))
     count = len(scan.volume.slices)
     pairs = min(pairs, (count - 1) // 2)
     first = (count - (2 * pairs + 1)) // 2

@@ -20,7 +20,7 @@ from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Tell
 
 SEED = 0
-MARGIN = 40
+BEYOND_WINDOW = 40
 """Margin of the pair in the teacher-forced comparison: beyond a window, not a multiple of 32."""
 
 
@@ -101,7 +101,7 @@ def _epr(strip: Strip, rows: int) -> dict[str, float | None]:
 
 def _difference(backend: Backend, network: PlainNetwork, scene: Scene, window: int) -> float:
     """Difference of the parameters, on a part of a slice with windows of all kinds."""
-    pair, _ = _crop(scene, scene.busiest(WINDOW), window + MARGIN)
+    pair, _ = _crop(scene, scene.busiest(WINDOW), window + BEYOND_WINDOW)
     return largest_difference(backend, network, pair, window, SEED)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from pmtool.cohort.extent import extent_of
 from pmtool.cohort.result import summary_files
-from pmtool.cohort.search import Scan, scans_below
+from pmtool.cohort.search import FoundScan, scans_below
 from pmtool.errors import InputError, UsageError
 from pmtool.images.image_file import image_stem
 
@@ -20,7 +20,7 @@ PATH, SERIES, MASK = "path", "series_uid", "mask"
 
 
 @dataclass(frozen=True)
-class Case(Scan):
+class Case(FoundScan):
     """A scan and the name of its output, a relative path with slashes and without suffix."""
 
     name: str = field(kw_only=True)
@@ -74,7 +74,7 @@ def _check_apart(source: Path, out: Path) -> None:
         )
 
 
-def _of_table(table: Path) -> list[Scan]:
+def _of_table(table: Path) -> list[FoundScan]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -95,7 +95,7 @@ def _of_table(table: Path) -> list[Scan]:
         raise InputError(f"{table} names no path in row {empty[0]}; fill it in or delete the row")
     folder = table.resolve().parent
     return [
-        Scan(
+        FoundScan(
             _absolute(folder / row[PATH]),
             row.get(SERIES) or None,
             _absolute(folder / row[MASK]) if row.get(MASK) else None,
@@ -111,7 +111,7 @@ def _absolute(path: Path) -> Path:
 
 
 def _name(
-    scan: Scan, number: int, root: Path, template: str | None, siblings: Mapping[Path, int]
+    scan: FoundScan, number: int, root: Path, template: str | None, siblings: Mapping[Path, int]
 ) -> str:
     stem, series = image_stem(scan.path), scan.series_uid or ""
     folder = scan.path.relative_to(root).parent.as_posix()

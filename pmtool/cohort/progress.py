@@ -13,7 +13,7 @@ from pmtool.cohort.result import Result
 from pmtool.system.units import duration
 
 
-class Progress:
+class Tally:
     """Counts cases and slices; workers may tell it from several threads.
 
     Parameters

@@ -12,7 +12,7 @@ from typing import Any
 from pmtool.backends.devices import CPU, gpu_index, gpus
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
-from pmtool.cohort.progress import Progress
+from pmtool.cohort.progress import Tally
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import FILES, Result, write_summary
 from pmtool.cohort.work import TellSlices, resample_case
@@ -24,7 +24,7 @@ from pmtool.system.limits import free_memory, processors, total_memory
 
 _log = logging.getLogger("pmtool.cohort")
 
-Watch = Callable[[Progress], None]
+Watch = Callable[[Tally], None]
 """Is shown the progress whenever there is some."""
 Sizes = Mapping[str, Size | None]
 
@@ -79,7 +79,7 @@ def run_cohort(
     sampler = _estimator(request, means)
     sizes = {case.name: size_of(case, request, sampler) for case in cases}
     make_folder(request.folder)
-    progress = Progress(sizes)
+    progress = Tally(sizes)
 
     def tell(name: str, slices: float) -> None:
         progress.tell(name, slices)
@@ -149,7 +149,7 @@ def _workers(
         yield dispatch(client, cases, request, sizes, tell)
 
 
-def _report(result: Result, progress: Progress) -> None:
+def _report(result: Result, progress: Tally) -> None:
     fields = {"event": "case", **asdict(result), "progress": progress.state()}
     where = f"{progress.finished}/{progress.total} {result.name}"
     if result.status == "failed":

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Scan:
+class FoundScan:
     """An image file, or a DICOM series in a folder.
 
     Attributes
@@ -83,7 +83,7 @@ class _Folder(NamedTuple):
     fails: bool
 
 
-def scans_below(folder: Path, out: Path | None) -> list[Scan]:
+def scans_below(folder: Path, out: Path | None) -> list[FoundScan]:
     """Image files, then DICOM series, then what can only fail: folders that cannot be read.
 
     A DICOM series that lies in several folders is one scan, in the folder above them.
@@ -100,9 +100,11 @@ def scans_below(folder: Path, out: Path | None) -> list[Scan]:
             folders.clear()
             continue
         visible = [place / file for file in files if not file.startswith(".")]
-        images += [Scan(path, extent=image_extent(path)) for path in visible if image_suffix(path)]
+        images += [
+            FoundScan(path, extent=image_extent(path)) for path in visible if image_suffix(path)
+        ]
         dicom.append(_read(place, [path for path in visible if not image_suffix(path)]))
-    closed = [Scan(Path(error.filename)) for error in unreadable]
+    closed = [FoundScan(Path(error.filename)) for error in unreadable]
     return [*images, *_dicom_scans(dicom), *closed]
 
 
@@ -121,7 +123,7 @@ def _read(folder: Path, files: Sequence[Path]) -> _Folder:
     return _Folder(folder, parts, bool(found.series or found.damaged or found.others))
 
 
-def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[Scan]:
+def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[FoundScan]:
     groups: dict[tuple[str, str], list[_Part]] = defaultdict(list)
     for folder in folders:
         for part in folder.parts:
@@ -129,10 +131,12 @@ def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[Scan]:
     divided = {key: parts for key, parts in groups.items() if _are_one_series(parts)}
     for folder in folders:
         whole = [part for part in folder.parts if (part.uid, part.patient) not in divided]
-        scans = [Scan(part.folder, part.uid, extent=part.extent) for part in whole if part.is_scan]
+        scans = [
+            FoundScan(part.folder, part.uid, extent=part.extent) for part in whole if part.is_scan
+        ]
         yield from scans
         if folder.fails and not scans and len(whole) == len(folder.parts):
-            yield Scan(folder.path)
+            yield FoundScan(folder.path)
     yield from map(_joined, divided.values())
 
 
@@ -151,9 +155,9 @@ def _are_one_series(parts: Sequence[_Part]) -> bool:
     return apart or (is_unique and all(len(part.places) < len(every) for part in parts))
 
 
-def _joined(parts: Sequence[_Part]) -> Scan:
+def _joined(parts: Sequence[_Part]) -> FoundScan:
     from pmtool.dicom.series import find_series
 
     (series,) = find_series(file for part in parts for file in part.files).series
     folder = Path(os.path.commonpath([part.folder for part in parts]))
-    return Scan(folder, series.uid, extent=series_extent(series))
+    return FoundScan(folder, series.uid, extent=series_extent(series))

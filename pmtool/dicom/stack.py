@@ -23,7 +23,7 @@ from pmtool.dicom.series import TELLING, Image, Series
 from pmtool.errors import ContentError, GeometryError
 
 
-class Stack(NamedTuple):
+class OrderedImages(NamedTuple):
     """Images in order along the normal of their planes, and the planes."""
 
     images: list[Image]
@@ -42,7 +42,7 @@ class Stack(NamedTuple):
         return float((np.mean if is_even(depths) else np.median)(np.diff(depths)))
 
 
-def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack:
+def stack_images(series: Series, name: str, allow_uneven: bool = False) -> OrderedImages:
     """Order the images of a series.
 
     Raises
@@ -67,7 +67,7 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Stack
         raise GeometryError(
             f"{name} has a single slice; slices can only be made between two others"
         )
-    stack = Stack([images[i] for i in order], planes._replace(places=planes.places[order]))
+    stack = OrderedImages([images[i] for i in order], planes._replace(places=planes.places[order]))
     check_straight(stack.planes, name)
     if not allow_uneven and not is_even(stack.planes.depths):
         raise GeometryError(unevenness(stack.planes.depths, name))

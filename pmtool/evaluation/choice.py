@@ -17,7 +17,7 @@ from pmtool.evaluation.methods import (
     Sampled,
     load_external,
 )
-from pmtool.evaluation.scan import Scan
+from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
@@ -58,13 +58,13 @@ class MethodOptions:
     series_uid: str | None = None
 
 
-def check_distinct(scans: Sequence[Scan]) -> None:
+def check_distinct(scans: Sequence[ThinScan]) -> None:
     """Raise `UsageError` for two scans of the same name."""
     if len({scan.name for scan in scans}) < len(scans):
         raise UsageError("two scans have the same file name; rename one of them")
 
 
-def chosen_methods(scans: Sequence[Scan], cache: Path, options: MethodOptions) -> list[Method]:
+def chosen_methods(scans: Sequence[ThinScan], cache: Path, options: MethodOptions) -> list[Method]:
     """The methods asked for, PixelMiner last as in the paper's tables.
 
     Parameters
@@ -88,7 +88,7 @@ def _mode_name(mode: Mode) -> str:
     return PIXELMINER if mode == "sample" else f"{PIXELMINER}-{mode}"
 
 
-def _externals(scans: Sequence[Scan], externals: Sequence[tuple[str, Path]]) -> list[Method]:
+def _externals(scans: Sequence[ThinScan], externals: Sequence[tuple[str, Path]]) -> list[Method]:
     files: dict[str, list[Path]] = {}
     for name, path in externals:
         files.setdefault(name, []).append(path)

@@ -14,7 +14,7 @@ from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
-from pmtool.evaluation.scan import Scan, load_scan
+from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.system.extras import require
 from pmtool.system.files import make_folder
@@ -65,7 +65,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     return report.to_text()
 
 
-def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[Scan]:
+def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
     masks = options.masks or (None,) * len(paths)
     if len(masks) != len(paths):
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")

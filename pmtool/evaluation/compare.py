@@ -16,7 +16,7 @@ from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import run_evaluation
-from pmtool.evaluation.scan import Scan, load_scan
+from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.images.image_file import image_stem
@@ -75,7 +75,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     return short if len({*short, REFERENCE}) > len(short) else [str(path) for path in paths]
 
 
-def _differing(scan: Scan, volumes: Sequence[Volume]) -> list[int]:
+def _differing(scan: ThinScan, volumes: Sequence[Volume]) -> list[int]:
     """Slices between two others in which a volume differs, all if none does."""
     between = range(1, min(len(volume.slices) for volume in [scan.volume, *volumes]) - 1)
     differing = [

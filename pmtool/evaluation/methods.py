@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
-from pmtool.evaluation.scan import Scan, hounsfield
+from pmtool.evaluation.scan import ThinScan, hounsfield
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
-from pmtool.resampling.assembly import Stack
+from pmtool.resampling.assembly import DyadicStack
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.synthesis import Job, generate
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.stages import Progress
 from pmtool.system.versions import own_version
 
 CLASSICAL = {
@@ -38,7 +39,6 @@ PIXELMINER = "pixelminer"
 
 Maker = Callable[[int], Slice]
 """Makes the slice ``(H, W)``, HU, of an index of the scan."""
-Progress = Callable[[float], None]
 
 
 class Method(Protocol):
@@ -46,10 +46,10 @@ class Method(Protocol):
 
     @property
     def name(self) -> str: ...
-    def identity(self, scan: Scan) -> dict[str, Any]:
+    def identity(self, scan: ThinScan) -> dict[str, Any]:
         """Everything that decides the slices, but for the scan's voxels; plain JSON values."""
 
-    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+    def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
         """Do what takes time for these slices, telling of the slices done; they are made after."""
 
 
@@ -59,10 +59,10 @@ class Classical:
 
     name: str
 
-    def identity(self, scan: Scan) -> dict[str, Any]:
+    def identity(self, scan: ThinScan) -> dict[str, Any]:
         return {"interpolator": self.name, "SimpleITK": sitk.Version.VersionString()}
 
-    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+    def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
         weights = midpoint_weights(self.name, len(scan.kept.slices))
 
         def make(index: int) -> Slice:
@@ -102,10 +102,10 @@ class External:
     name: str
     volumes: dict[str, Volume]
 
-    def identity(self, scan: Scan) -> dict[str, Any]:
+    def identity(self, scan: ThinScan) -> dict[str, Any]:
         return {"voxels": self.volumes[scan.name].digest()}
 
-    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+    def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
         volume = self.volumes[scan.name]
         return lambda index: hounsfield(volume, index)
 
@@ -144,7 +144,7 @@ class Sampled:
     sampler: Sampler
     folder: Path
 
-    def identity(self, scan: Scan) -> dict[str, Any]:
+    def identity(self, scan: ThinScan) -> dict[str, Any]:
         sampler = self.sampler
         return {
             "pmtool": own_version(),
@@ -158,12 +158,12 @@ class Sampled:
             "mode": sampler.options.mode,
         }
 
-    def maker(self, scan: Scan, indices: Sequence[int], progress: Progress) -> Maker:
+    def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
         key = {"scan": scan.digest, **self.identity(scan)}
         name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         journal = Journal.open(self.folder / f"slices-{name}", key, resume=True, discard=False)
-        window = self.sampler.bundle.hyperparameters.hu_window
-        stack = Stack(scan.kept, _grid(scan), journal, window)
+        hu_window = self.sampler.bundle.hyperparameters.hu_window
+        stack = DyadicStack(scan.kept, _grid(scan), journal, hu_window)
         jobs = [Job(i, 0) for i in indices if stack.key(i, 0) not in journal]
         generate(stack, self.sampler, jobs, progress)
 
@@ -174,7 +174,7 @@ class Sampled:
         return make
 
 
-def _grid(scan: Scan) -> Grid:
+def _grid(scan: ThinScan) -> Grid:
     """Grid of the scan: node ``i`` between kept slices is the scan's slice ``i``."""
     kept = scan.kept
     return make_grid(len(kept.slices), kept.spacing, kept.spacing / 2)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
 from pmtool.evaluation.run import Case
-from pmtool.evaluation.scan import Scan
+from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
 from pmtool.images.display import LUNG_WINDOW, grey
@@ -71,7 +71,7 @@ def _example(case: Case, index: int) -> Example:
     return Example(f"{case.scan.name}, slice {index}", overview, panels)
 
 
-def _busiest(truth: Slice, scan: Scan, index: int) -> tuple[int, int]:
+def _busiest(truth: Slice, scan: ThinScan, index: int) -> tuple[int, int]:
     """First row and column of the piece with the strongest edges in the region."""
     from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 

@@ -14,7 +14,7 @@ import SimpleITK as sitk
 
 from pmtool.evaluation.methods import Maker, Method
 from pmtool.evaluation.results import Results, Unit, collect
-from pmtool.evaluation.scan import Scan
+from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
 from pmtool.system.stages import Tell
@@ -29,19 +29,19 @@ Mapper = Callable[[Sequence[Task]], Iterable[dict[str, Scores]]]
 class Case(NamedTuple):
     """A scan, its slices to score, and what makes them again, by method."""
 
-    scan: Scan
+    scan: ThinScan
     indices: list[int]
     makers: dict[str, Maker]
 
 
-def choose_slices(scan: Scan, count: int | None, seed: int) -> list[int]:
+def choose_slices(scan: ThinScan, count: int | None, seed: int) -> list[int]:
     """The dropped slices to score: all, or some at random; more of them contain fewer."""
     shuffled = np.random.default_rng(seed).permutation(np.array(scan.dropped))
     return sorted(int(index) for index in shuffled[:count])
 
 
 def run_evaluation(
-    chosen: Sequence[tuple[Scan, list[int]]],
+    chosen: Sequence[tuple[ThinScan, list[int]]],
     methods: Sequence[Method],
     store: Store,
     workers: int,
@@ -77,7 +77,7 @@ class _Scored:
     """Scores of a scan's slices by method, those of the store and those that are added to it."""
 
     def __init__(
-        self, scan: Scan, indices: Sequence[int], methods: Sequence[Method], store: Store
+        self, scan: ThinScan, indices: Sequence[int], methods: Sequence[Method], store: Store
     ) -> None:
         self.scan, self.store = scan, store
         self.identities = {

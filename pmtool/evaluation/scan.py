@@ -26,7 +26,7 @@ _FEWEST_PIXELS = 100
 
 
 @dataclass(frozen=True)
-class Scan:
+class ThinScan:
     """A scan, and the mask of an own region where one is given."""
 
     volume: Volume
@@ -86,7 +86,7 @@ class Scan:
 
 def load_scan(
     path: Path, mask: Path | None = None, assume_hu: bool = False, series_uid: str | None = None
-) -> Scan:
+) -> ThinScan:
     """A scan to evaluate with.
 
     Raises
@@ -104,7 +104,7 @@ def load_scan(
         If slices depend on their neighbours, as in a scan that was interpolated before.
     """
     volume = load_thin(path, assume_hu, series_uid)
-    scan = Scan(volume, None if mask is None else load_mask(mask, volume))
+    scan = ThinScan(volume, None if mask is None else load_mask(mask, volume))
     scan.check_region()
     return scan
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pmtool.evaluation import texture
-from pmtool.evaluation.scan import Scan
+from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import VERSION, Scores
 from pmtool.system.files import write_json
 
@@ -19,18 +19,18 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def get(self, scan: Scan, index: int, identity: dict[str, Any]) -> Scores | None:
+    def get(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Scores | None:
         """Scores of a slice that a method made, None where they are not there or damaged."""
         try:
             return Scores.from_json(json.loads(self._path(scan, index, identity).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
-    def put(self, scan: Scan, index: int, identity: dict[str, Any], scores: Scores) -> None:
+    def put(self, scan: ThinScan, index: int, identity: dict[str, Any], scores: Scores) -> None:
         """Keep scores; raises `OutputError` if that fails."""
         write_json(scores.to_json(), self._path(scan, index, identity))
 
-    def _path(self, scan: Scan, index: int, identity: dict[str, Any]) -> Path:
+    def _path(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Path:
         key = {
             "version": VERSION,
             "texture": texture.is_available(),

@@ -76,12 +76,12 @@ def _check_range(volume: Volume) -> None:
             raise ContentError(f"{found} and are cut off at the lower end{_ADVICE}")
 
 
-def for_network(values: NDArray[Any], window: tuple[int, int]) -> NDArray[np.int16]:
-    """A slice ``(H, W)`` clipped to the window, rounded to integers and contiguous."""
+def for_network(values: NDArray[Any], hu_window: tuple[int, int]) -> NDArray[np.int16]:
+    """A slice ``(H, W)`` clipped to ``hu_window``, rounded to integers and contiguous."""
     if values.dtype != np.int16:
-        values = np.rint(np.clip(values, *window))
-    elif values.min() < window[0] or values.max() > window[1]:
-        values = np.clip(values, *window)
+        values = np.rint(np.clip(values, *hu_window))
+    elif values.min() < hu_window[0] or values.max() > hu_window[1]:
+        values = np.clip(values, *hu_window)
     return np.ascontiguousarray(values, dtype=np.int16)
 
 

@@ -16,7 +16,7 @@ from pmtool.resampling.journal import SliceKey, SliceStore
 
 
 @dataclass(frozen=True)
-class Stack:
+class DyadicStack:
     """The nodes of a grid: acquired slices from a volume, generated ones from a store.
 
     Attributes
@@ -26,20 +26,20 @@ class Stack:
     grid
         Grid of the output.
     generated
-        Generated slices, HU within ``window``.
-    window
+        Generated slices, HU within ``hu_window``.
+    hu_window
         Lowest and highest HU that the network knows.
     """
 
     volume: Volume
     grid: Grid
     generated: SliceStore
-    window: tuple[int, int]
+    hu_window: tuple[int, int]
 
     def node(self, node: int, sample: int = 0) -> NDArray[np.int16]:
-        """A node ``(H, W)`` as the network sees it, HU within the window."""
+        """A node ``(H, W)`` as the network sees it, HU within ``hu_window``."""
         if self.grid.is_acquired(node):
-            return for_network(self.volume.slices[node >> self.grid.rounds], self.window)
+            return for_network(self.volume.slices[node >> self.grid.rounds], self.hu_window)
         return self.generated[self.key(node, sample)]
 
     def key(self, node: int, sample: int) -> SliceKey:
@@ -56,7 +56,7 @@ class Stack:
             return np.ascontiguousarray(self.volume.slices[index])
         made = self._made(output, sample)
         above, below = (self.volume.slices[index] for index in output.gap)
-        restore_padding(made, above, below, self.window[0])
+        restore_padding(made, above, below, self.hu_window[0])
         return made
 
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
@@ -72,10 +72,10 @@ class Stack:
         total = np.zeros(self.volume.shape)
         for weight in output.weights:
             total += weight.share * self.node(weight.node, sample)
-        return to_voxels(np.clip(total, *self.window), self.volume.dtype)
+        return to_voxels(np.clip(total, *self.hu_window), self.volume.dtype)
 
 
-def assemble(stack: Stack) -> sitk.Image:
+def assemble(stack: DyadicStack) -> sitk.Image:
     """Assemble the resampled volume."""
     image = stack.volume.empty_on(stack.grid)
     for index, output in enumerate(stack.grid.slices):
@@ -83,7 +83,7 @@ def assemble(stack: Stack) -> sitk.Image:
     return image
 
 
-def uncertainty(stack: Stack, samples: int) -> sitk.Image:
+def uncertainty(stack: DyadicStack, samples: int) -> sitk.Image:
     """The standard deviation over the samples, HU, float32."""
     image = stack.volume.empty_on(stack.grid, sitk.sitkFloat32)
     for index, output in enumerate(stack.grid.slices):

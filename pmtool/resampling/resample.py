@@ -20,18 +20,19 @@ from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
 from pmtool.resampling import report, sidecar
-from pmtool.resampling.assembly import Stack, assemble, uncertainty
+from pmtool.resampling.assembly import DyadicStack, assemble, uncertainty
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.needs import check_disk_for, check_memory_for
 from pmtool.resampling.options import Options, Outputs, split_options
 from pmtool.resampling.preview import preview_png
 from pmtool.resampling.resumption import resumable
 from pmtool.resampling.segmentation import load_mask, resample_mask
-from pmtool.resampling.synthesis import Progress, missing_jobs, synthesise
+from pmtool.resampling.synthesis import missing_jobs, synthesise
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import write_bytes, write_json
+from pmtool.system.stages import ProgressOf
 from pmtool.system.versions import own_version
 
 _log = logging.getLogger("pmtool")
@@ -42,7 +43,7 @@ def resample(
     spacing: float | Sequence[float] | None = None,
     output: str | Path | None = None,
     *,
-    progress: Progress | None = None,
+    progress: ProgressOf | None = None,
     **options: Any,
 ) -> sitk.Image:
     """Resample a CT to a finer slice spacing, generating new slices with PixelMiner.
@@ -98,7 +99,7 @@ class Run:
         plain JSON values.
     """
 
-    stack: Stack
+    stack: DyadicStack
     options: Options
     outputs: Outputs | None
     sampler: Sampler
@@ -151,7 +152,7 @@ def prepare(
     ):
         if text is not None:
             warnings.warn(text, stacklevel=3)
-    stack = Stack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
+    stack = DyadicStack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
     jobs = sum(map(len, missing_jobs(stack, options.samples)))
     plan = sampler.plan(volume.shape, max(jobs, 1))
     key = _key(volume, grid, options, sampler, plan)
@@ -179,7 +180,7 @@ def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Opti
 
 
 def finish(
-    run: Run, progress: Progress | None = None, remedy: str = "go on with --resume"
+    run: Run, progress: ProgressOf | None = None, remedy: str = "go on with --resume"
 ) -> sitk.Image:
     """Generate the missing slices of a run, assemble its output and write its files.
 
@@ -196,7 +197,7 @@ def finish(
     return image
 
 
-def _generate(run: Run, progress: Progress | None) -> sitk.Image:
+def _generate(run: Run, progress: ProgressOf | None) -> sitk.Image:
     """Fill the stack and assemble the output."""
     missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
     bundle, sampler = run.sampler.bundle, run.sampler

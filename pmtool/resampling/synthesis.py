@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.geometry.grid import parents
-from pmtool.resampling.assembly import Stack
+from pmtool.resampling.assembly import DyadicStack
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan
+from pmtool.system.stages import ProgressOf
 
-Progress = Callable[[float, int], None]
 """Called with the number of slices done so far (a float) and their total."""
 
 
@@ -42,7 +42,7 @@ class Job(NamedTuple):
 class Pairs(Sequence[SlicePair]):
     """The neighbours of slices to generate, fetched when needed."""
 
-    def __init__(self, stack: Stack, jobs: Sequence[Job]) -> None:
+    def __init__(self, stack: DyadicStack, jobs: Sequence[Job]) -> None:
         self.stack = stack
         self.jobs = jobs
 
@@ -61,7 +61,7 @@ class Pairs(Sequence[SlicePair]):
         return SlicePair(above, below, self.stack.grid.number(node), sample)
 
 
-def missing_jobs(stack: Stack, samples: int = 1) -> list[list[Job]]:
+def missing_jobs(stack: DyadicStack, samples: int = 1) -> list[list[Job]]:
     """The slices that the store lacks, one list per round."""
     return [
         [
@@ -75,14 +75,14 @@ def missing_jobs(stack: Stack, samples: int = 1) -> list[list[Job]]:
 
 
 def synthesise(
-    stack: Stack, sampler: SliceSampler, samples: int = 1, progress: Progress | None = None
+    stack: DyadicStack, sampler: SliceSampler, samples: int = 1, progress: ProgressOf | None = None
 ) -> None:
     """Fill the stack's store, round by round.
 
     Parameters
     ----------
     stack
-        Stack whose store may hold slices of an earlier run.
+        DyadicStack whose store may hold slices of an earlier run.
     sampler
         Generator of the middle one of three slices.
     samples
@@ -100,7 +100,7 @@ def synthesise(
 
 
 def generate(
-    stack: Stack,
+    stack: DyadicStack,
     sampler: SliceSampler,
     jobs: Sequence[Job],
     progress: Callable[[float], None] | None = None,
@@ -110,5 +110,5 @@ def generate(
         stack.generated[stack.key(*jobs[index])] = values
 
 
-def _shifted(progress: Progress, done: int, total: int) -> Callable[[float], None]:
+def _shifted(progress: ProgressOf, done: int, total: int) -> Callable[[float], None]:
     return lambda slices: progress(done + slices, total)

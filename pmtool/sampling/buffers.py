@@ -7,7 +7,7 @@ from math import ceil, prod
 from pmtool.backends.protocol import Array, Memory
 from pmtool.graphs.layout import COLUMNS, LEVELS, Layout, carries
 
-MARGIN = 2
+LINE_MARGIN = 2
 """Columns of zeros to the left of a line of the horizontal stack, seen by its first column."""
 
 
@@ -92,7 +92,7 @@ class Buffers:
             self._add(f"{line.name}_cache", line.level, 2 * line.channels)
         for line in layout.lines("h"):
             self._add(f"{line.name}_cache", line.level, line.channels)
-            self._add(f"{line.name}_last", line.level, line.channels, MARGIN)
+            self._add(f"{line.name}_last", line.level, line.channels, LINE_MARGIN)
         for stack in "vh":
             for level, carry in enumerate(carries(stack, LEVELS).written):
                 self._add(carry, level, layout.hyperparameters.channels)
@@ -185,7 +185,7 @@ class Buffers:
         }
         arrays = {name: self._grouped(array, first) for name, array in arrays.items()}
         for line in lines:
-            row, column = self.rows[f"{line.name}_last"], MARGIN + (first >> line.level)
+            row, column = self.rows[f"{line.name}_last"], LINE_MARGIN + (first >> line.level)
             arrays[f"{line.name}_before2"] = row[column - 2]
             arrays[f"{line.name}_before1"] = row[column - 1]
         arrays["previous"] = self.residuals[first].reshape((self.lanes, 1))

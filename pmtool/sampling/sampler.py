@@ -115,7 +115,7 @@ class Sampler:
         yield from _Run(self, plan, pairs).results(progress)
 
 
-class _Progress(NamedTuple):
+class _Advance(NamedTuple):
     slices: float
 
 
@@ -136,7 +136,7 @@ class _Run:
         threads = max(1, plan.threads // plan.workers)
         devices = islice(cycle(sampler.engine.devices), plan.workers)
         self.backends = [sampler.load(device, threads) for device in devices]
-        self.events: queue.SimpleQueue[_Progress | _Finished] = queue.SimpleQueue()
+        self.events: queue.SimpleQueue[_Advance | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
         fronts = wavefronts(plan.shape, plan.window)
         self.steps = [
@@ -223,13 +223,13 @@ class _Run:
             nonlocal told
             if self.stop.is_set():
                 raise _Stopped
-            self.events.put(_Progress(slices))
+            self.events.put(_Advance(slices))
             told += slices
 
         try:
             cache.generate(group, lanes, options.seed, options.mode, on_row)
         except MemoryBudgetError:
-            self.events.put(_Progress(-told))
+            self.events.put(_Advance(-told))
             raise
 
 

@@ -6,3 +6,8 @@ from collections.abc import Callable
 
 Tell = Callable[[str, float], None]
 """Called with the current stage and the share of it that is done."""
+
+Progress = Callable[[float], None]
+"""Called with what is done so far, whose whole the caller knows."""
+ProgressOf = Callable[[float, int], None]
+"""Called with the slices that are done so far, a fraction, and their total."""

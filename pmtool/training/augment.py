@@ -17,7 +17,7 @@ from pmtool.arrays import Float32s
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 _Factor = Annotated[float, Field(ge=1)]
-MARGIN = 8
+CROP_MARGIN = 8
 """Pixels around a crop that filters and zoom may draw on."""
 
 
@@ -50,7 +50,7 @@ class Augmentation:
     contrast_range: _Factor = 4.0
 
     def __call__(self, slices: Float32s, size: int, rng: np.random.Generator) -> Float32s:
-        """Change ``(3, size + 2 MARGIN, size + 2 MARGIN)`` HU and cut out ``(3, size, size)``."""
+        """Change ``(3, H, W)`` HU, `CROP_MARGIN` larger on all sides, and cut out the crop."""
         if rng.random() < self.zoom:
             slices = _zoomed(slices, self.zoom_range ** rng.uniform(-1, 1))
         if rng.random() < self.kernel:
@@ -63,7 +63,7 @@ class Augmentation:
         if rng.random() < self.contrast:
             limit, factor = rng.uniform(0, 200), rng.uniform(1, self.contrast_range)
             slices = slices + (factor - 1) * np.maximum(slices - limit, 0)
-        return slices[:, MARGIN : MARGIN + size, MARGIN : MARGIN + size]
+        return slices[:, CROP_MARGIN : CROP_MARGIN + size, CROP_MARGIN : CROP_MARGIN + size]
 
 
 def _blurred(slices: Float32s, sigma: float) -> Float32s:

@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.files import write_bytes
 from pmtool.system.stages import Tell
-from pmtool.training.sources import BODY_HU, Scan, Source, read_source
+from pmtool.training.sources import BODY_HU, ReadScan, Source, read_source
 
 BLOCK = 16
 """Rows and columns of a block whose share of body is known."""
@@ -150,7 +150,7 @@ class Cache:
         stem = f"{_digest(str(source.path))}-{fingerprint}"
         scans, skipped, short_of_memory = [], [], False
         for number, found in enumerate(read_source(source)):
-            if isinstance(found, Scan):
+            if isinstance(found, ReadScan):
                 scans.append(self._keep(found, f"{stem}-{number}.hu"))
             else:
                 skipped.append(str(found))
@@ -168,7 +168,7 @@ class Cache:
                 if time.time() - file.stat().st_mtime > _LEFT_OVER_SECONDS:
                     file.unlink()
 
-    def _keep(self, scan: Scan, name: str) -> CachedScan:
+    def _keep(self, scan: ReadScan, name: str) -> CachedScan:
         kept = CachedScan(
             file=self.folder / name,
             name=scan.name,

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 
 from pmtool.arrays import Float32s
 from pmtool.pixels.levels import from_hounsfield
-from pmtool.training.augment import MARGIN
+from pmtool.training.augment import CROP_MARGIN
 from pmtool.training.cache import BLOCK, CachedScan
 from pmtool.training.selection import strides
 from pmtool.training.settings import CropSettings, Settings
@@ -72,18 +72,18 @@ class Crops(Dataset[Tensor]):
         if not self.fixed:
             slices = np.flip(slices, tuple(axis for axis in range(3) if rng.random() < 0.5))
             return np.rint(self._augmented(slices, rng)).clip(low, high).astype(np.int16)
-        return slices[:, MARGIN:-MARGIN, MARGIN:-MARGIN].astype(np.int16)
+        return slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN].astype(np.int16)
 
     def _augmented(self, slices: Float32s, rng: np.random.Generator) -> Float32s:
         return self.settings.augmentation(slices, self.settings.crops.size, rng)
 
     def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> Float32s:
-        """A crop and `MARGIN` pixels around it; beyond the border the last pixel is repeated."""
+        """A crop with `CROP_MARGIN` around it; beyond the border the last pixel is repeated."""
         settings = self.settings.crops
         stride = 1 if self.fixed else _stride(scan, settings, rng)
         middle, top, left = draw_place(scan, stride, settings, rng)
         _, height, width = scan.shape
-        around = np.arange(-MARGIN, settings.size + MARGIN)
+        around = np.arange(-CROP_MARGIN, settings.size + CROP_MARGIN)
         rows = (top + around).clip(0, height - 1)
         columns = (left + around).clip(0, width - 1)
         numbers = middle + stride * np.arange(-1, 2)

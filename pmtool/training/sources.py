@@ -59,7 +59,7 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Scan:
+class ReadScan:
     """A CT.
 
     Attributes
@@ -101,7 +101,7 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
     return [found[path] for path in sorted(found)]
 
 
-def read_source(source: Source) -> Iterator[Scan | PmtoolError]:
+def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     """The CTs of a source, one by one; for what cannot be used, the error that says why.
 
     Raises
@@ -127,7 +127,7 @@ def read_source(source: Source) -> Iterator[Scan | PmtoolError]:
 
 def _read(
     read: Callable[[], Volume], patient: str, thickness: float | None = None, series: str = ""
-) -> Scan | PmtoolError:
+) -> ReadScan | PmtoolError:
     try:
         volume = read()
         check_hounsfield(volume)
@@ -137,7 +137,7 @@ def _read(
     except PmtoolError as error:
         return error
     thickness = thickness or volume.spacing
-    return Scan(volume.name, patient, volume.spacing, thickness, voxels, series)
+    return ReadScan(volume.name, patient, volume.spacing, thickness, voxels, series)
 
 
 def _below(folder: Path) -> Iterator[Source]:

@@ -14,7 +14,7 @@ from pmtool.evaluation.choice import MethodOptions, check_distinct, chosen_metho
 from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
-from pmtool.evaluation.scan import Scan, load_thin
+from pmtool.evaluation.scan import ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.files import make_folder, names_in, remove_leftovers
@@ -65,7 +65,7 @@ def prepare(
     remove_leftovers(folder / TRIAL)
     check_folder(folder)
     tell("reading", 0)
-    scans = [Scan(load_thin(path, options.assume_hu, options.series_uid)) for path in paths]
+    scans = [ThinScan(load_thin(path, options.assume_hu, options.series_uid)) for path in paths]
     check_distinct(scans)
     seed = options.sampler.seed
     pool = draw_pool(scans, size.slices, seed)
@@ -84,7 +84,7 @@ def prepare(
     )
 
 
-def draw_pool(scans: Sequence[Scan], slices: int, seed: int) -> list[PoolSlice]:
+def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[PoolSlice]:
     """Slices that can be dropped, in equal parts of all scans as far as they have so many."""
     share, left = divmod(slices, len(scans))
     parts = [share + (number < left) for number in range(len(scans))]
@@ -102,7 +102,7 @@ def check_folder(folder: Path) -> None:
 
 
 def _write_images(
-    trial: Trial, scans: Sequence[Scan], methods: Sequence[Method], tell: Tell
+    trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> None:
     for name, number, values in _images(trial, scans, methods, tell):
         path = trial.image_path(number, name)
@@ -113,7 +113,7 @@ def _write_images(
 
 
 def _images(
-    trial: Trial, scans: Sequence[Scan], methods: Sequence[Method], tell: Tell
+    trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> Iterator[tuple[str, int, Slice]]:
     """Method, number in the pool and values of every image."""
     for scan in scans:
@@ -135,7 +135,9 @@ def _images(
                 yield name, number, values
 
 
-def _provenance(scans: Sequence[Scan], methods: Sequence[Method], seed: int) -> dict[str, object]:
+def _provenance(
+    scans: Sequence[ThinScan], methods: Sequence[Method], seed: int
+) -> dict[str, object]:
     return {
         "pmtool": own_version(),
         "seed": seed,

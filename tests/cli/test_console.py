@@ -5,7 +5,7 @@ import pytest
 
 from pmtool.cli.console import progress_bar, run_command, stages, status_line
 from pmtool.cli.main import cli
-from pmtool.cohort.progress import Progress
+from pmtool.cohort.progress import Tally
 
 
 def test_progress_is_for_terminals(
@@ -56,7 +56,7 @@ def test_a_terminal_that_goes_away_does_not_end_the_work(monkeypatch: pytest.Mon
     with stages(quiet=False) as tell:
         tell("reading", 0.5)
     with status_line(quiet=False) as watch:
-        watch(Progress({"a": None}))
+        watch(Tally({"a": None}))
 
 
 @pytest.mark.parametrize("arguments", [[], ["trial"]])

@@ -17,7 +17,7 @@ from pmtool.cohort import work
 from pmtool.cohort.cases import Case
 from pmtool.cohort.extent import Extent
 from pmtool.cohort.plan import Size, room, size_of
-from pmtool.cohort.progress import Progress
+from pmtool.cohort.progress import Tally
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.cohort.work import generate_part, open_case, resample_case
@@ -153,7 +153,7 @@ def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_progress() -> None:
     size = Size(slices=9, generated=4, rounds=1, seconds=1.0, output_bytes=100)
-    progress = Progress({"a": size, "b": size, "c": None})
+    progress = Tally({"a": size, "b": size, "c": None})
     assert progress.state()["seconds_left"] is None
     progress.tell("a", 1.5)
     progress.tell("a", 1.0)

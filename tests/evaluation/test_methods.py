@@ -17,7 +17,7 @@ from pmtool.evaluation.methods import (
     Sampled,
     load_external,
 )
-from pmtool.evaluation.scan import Scan
+from pmtool.evaluation.scan import ThinScan
 from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
@@ -25,8 +25,8 @@ from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 
 
-def scan_of(image: sitk.Image) -> Scan:
-    return Scan(load_volume(image))
+def scan_of(image: sitk.Image) -> ThinScan:
+    return ThinScan(load_volume(image))
 
 
 @pytest.fixture

@@ -8,17 +8,17 @@ import SimpleITK as sitk
 
 from pmtool.geometry.grid import make_grid
 from pmtool.loading import load_volume
-from pmtool.resampling.assembly import Stack
+from pmtool.resampling.assembly import DyadicStack
 from pmtool.resampling.journal import SliceKey
 from pmtool.resampling.synthesis import Job, Pairs, missing_jobs
 
 
 @pytest.fixture
-def stack(ct: sitk.Image) -> Stack:
-    return Stack(load_volume(ct), make_grid(5, 2.5, 0.625), {}, (-1024, 3071))
+def stack(ct: sitk.Image) -> DyadicStack:
+    return DyadicStack(load_volume(ct), make_grid(5, 2.5, 0.625), {}, (-1024, 3071))
 
 
-def test_pairs_are_fetched_when_asked_for(stack: Stack, ct: sitk.Image) -> None:
+def test_pairs_are_fetched_when_asked_for(stack: DyadicStack, ct: sitk.Image) -> None:
     pairs = Pairs(stack, [Job(2, 0), Job(6, 1), Job(1, 1)])
     voxels: Any = sitk.GetArrayViewFromImage(ct)
     assert len(pairs) == 3
@@ -33,7 +33,7 @@ def test_pairs_are_fetched_when_asked_for(stack: Stack, ct: sitk.Image) -> None:
     assert pairs[2].below is made
 
 
-def test_what_is_in_the_store_is_not_made_again(stack: Stack) -> None:
+def test_what_is_in_the_store_is_not_made_again(stack: DyadicStack) -> None:
     stack.generated[SliceKey(1 << 15, 0)] = np.zeros((12, 10), np.int16)
     first, second = missing_jobs(stack, samples=2)
     assert [job.node for job in first] == [6, 10, 14, 2, 6, 10, 14]

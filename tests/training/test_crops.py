@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import DataLoader
 
-from pmtool.training.augment import MARGIN, Augmentation
+from pmtool.training.augment import CROP_MARGIN, Augmentation
 from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.crops import Crops, draw_place
 from pmtool.training.settings import (
@@ -205,12 +205,14 @@ def only(name: str) -> Augmentation:
 class TestAugmentation:
     @pytest.fixture
     def slices(self) -> NDArray[np.float32]:
-        noise = np.random.default_rng(0).normal(0, 100, (3, 32 + 2 * MARGIN, 32 + 2 * MARGIN))
+        noise = np.random.default_rng(0).normal(
+            0, 100, (3, 32 + 2 * CROP_MARGIN, 32 + 2 * CROP_MARGIN)
+        )
         smooth = ndimage.gaussian_filter(noise, (0, 1, 1)) * 3
         return smooth.astype(np.float32)
 
     def inner(self, slices: NDArray[np.float32]) -> NDArray[np.float32]:
-        return slices[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
+        return slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN]
 
     def test_none(self, slices: NDArray[np.float32]) -> None:
         found = NO_CHANGE(slices, 32, np.random.default_rng(0))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, InputError
 from pmtool.images.headers import READERS
-from pmtool.training.sources import Scan, Source, find_sources, read_source
+from pmtool.training.sources import ReadScan, Source, find_sources, read_source
 
 Voxels = NDArray[np.int16]
 Writer = Callable[..., list[Path]]
@@ -21,11 +21,11 @@ Noise = Callable[..., Voxels]
 Write = Callable[..., Path]
 
 
-def scans(folder: Path) -> tuple[list[Scan], list[str]]:
+def scans(folder: Path) -> tuple[list[ReadScan], list[str]]:
     """All that can be read below a folder, and what is said of the rest."""
     found = [item for source in find_sources([folder]) for item in read_source(source)]
-    read = [item for item in found if isinstance(item, Scan)]
-    return read, [str(item) for item in found if not isinstance(item, Scan)]
+    read = [item for item in found if isinstance(item, ReadScan)]
+    return read, [str(item) for item in found if not isinstance(item, ReadScan)]
 
 
 class TestSources:
@@ -191,6 +191,6 @@ class TestDicom:
             file.rename(soft / f"lung-{number}.dcm")
         together = list(read_source(Source(soft, "")))
         for found in (apart, together):
-            scans = [scan for scan in found if isinstance(scan, Scan)]
+            scans = [scan for scan in found if isinstance(scan, ReadScan)]
             assert sorted(scan.voxels.shape[0] for scan in scans) == [16, 64]
             assert {(scan.patient, scan.spacing) for scan in scans} == {("Lung_Dx-A0001", 5.0)}
