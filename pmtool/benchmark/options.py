@@ -15,6 +15,7 @@ from pmtool.benchmark.naive import WINDOW
 from pmtool.errors import UsageError
 from pmtool.sampling.windows import check_window
 
+MOST_SIZE, MOST_PAIRS = 4096, 10_000
 WindowSize = int | Literal["full"] | None
 """None is the device's default."""
 
@@ -71,10 +72,10 @@ class BenchmarkOptions:
     budget: float = 300.0
 
     def __post_init__(self) -> None:
-        if self.size < WINDOW or self.pairs < 1:
+        if not (WINDOW <= self.size <= MOST_SIZE and 1 <= self.pairs <= MOST_PAIRS):
             raise UsageError(
-                f"a benchmark needs slices of {WINDOW} pixels or more and at least one pair, "
-                f"not {self.size} and {self.pairs}"
+                f"a benchmark needs slices of {WINDOW} to {MOST_SIZE} pixels and 1 to {MOST_PAIRS} "
+                f"pairs, not {self.size} and {self.pairs}"
             )
         if not WINDOW <= self.passes <= WINDOW**2:
             raise UsageError(

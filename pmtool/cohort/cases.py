@@ -75,6 +75,8 @@ def _check_apart(source: Path, out: Path) -> None:
 
 
 def _of_table(table: Path) -> list[FoundScan]:
+    if table.exists() and not table.is_file():
+        raise InputError(f"{table} is no file; give a CSV, or a folder of scans")
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

@@ -99,7 +99,8 @@ def scans_below(folder: Path, out: Path | None) -> list[FoundScan]:
         if out is not None and place.resolve() == out.resolve():
             folders.clear()
             continue
-        visible = [place / file for file in files if not file.startswith(".")]
+        visible = [place / name for name in files if not name.startswith(".")]
+        visible = [path for path in visible if path.is_file() or not path.exists()]
         images += [
             FoundScan(path, extent=image_extent(path)) for path in visible if image_suffix(path)
         ]

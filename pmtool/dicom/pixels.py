@@ -19,6 +19,9 @@ from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
 from pmtool.errors import ContentError
 
+RESCALE_MAX = 1e6
+"""Larger slopes and intercepts make no HU of any pixel."""
+
 
 def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray[Any], Dataset]]:
     """HU ``(H, W)`` and the full header of every image; each file is read once.
@@ -28,7 +31,7 @@ def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray
     InputError
         If a file is truncated or damaged.
     ContentError
-        If it is in colour.
+        If it is in colour, or its rescale leads to no HU.
     """
     read: dict[tuple[Path, int], tuple[NDArray[Any], Dataset]] = {}
     frames: dict[Path, list[int]] = defaultdict(list)
@@ -40,6 +43,7 @@ def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray
         for frame in wanted:
             if not frame < len(stored) == len(headers):
                 raise damaged(file)
+            check_rescale(headers[frame], file)
             read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
     return [read[image.file, image.frame] for image in images]
 
@@ -84,6 +88,16 @@ def rescale(header: Dataset) -> tuple[float, float] | None:
     """Slope and intercept of an image; None if its header has none."""
     slope, intercept = number(header, "RescaleSlope"), number(header, "RescaleIntercept")
     return None if slope is None or intercept is None else (slope, intercept)
+
+
+def check_rescale(header: Dataset, file: Path) -> None:
+    """Raise `ContentError` for a rescale that is there and leads to no HU."""
+    for keyword in ("RescaleSlope", "RescaleIntercept"):
+        value = number(header, keyword)
+        if header.get(keyword) is not None and (value is None or abs(value) > RESCALE_MAX):
+            raise ContentError(
+                f"{file} has a {keyword} of {header.get(keyword)}, which leads to no HU; correct it"
+            )
 
 
 def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:

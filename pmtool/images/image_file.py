@@ -89,7 +89,15 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
 
 
 def without_vectors(image: sitk.Image) -> sitk.Image:
-    """The image, with vectors of a single value turned into plain voxels."""
+    """The image, with vectors of a single value turned into plain voxels.
+
+    Raises
+    ------
+    ContentError
+        If it is a label map, at which ITK's functions end the process.
+    """
+    if "label" in image.GetPixelIDTypeAsString():
+        raise ContentError("the image is a label map; give it as an image of voxels")
     if image.GetNumberOfComponentsPerPixel() == 1 and "vector" in image.GetPixelIDTypeAsString():
         image = sitk.VectorIndexSelectionCast(image)
     return image

@@ -7,22 +7,32 @@ from pathlib import Path
 import click
 
 from pmtool.cli.options import debug_option
-from pmtool.cli.types import PATH
+from pmtool.cli.types import PATH, FiniteRange
 
 
 @click.command()
 @click.argument("target", metavar="OUT", type=PATH)
 @click.option(
-    "--slices", type=click.IntRange(2), default=40, show_default=True, help="Number of slices."
+    "--slices",
+    type=click.IntRange(2, 10_000),
+    default=40,
+    show_default=True,
+    help="Number of slices.",
 )
 @click.option(
     "--size",
-    type=click.IntRange(16),
+    type=click.IntRange(16, 4096),
     default=512,
     show_default=True,
     help="Height and width of the slices in pixels.",
 )
-@click.option("--spacing", type=float, default=2.5, show_default=True, help="Slice spacing in mm.")
+@click.option(
+    "--spacing",
+    type=FiniteRange(0.1, 100),
+    default=2.5,
+    show_default=True,
+    help="Slice spacing in mm.",
+)
 @click.option(
     "--seed", type=int, default=0, show_default=True, help="Seed for the vessels and the noise."
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from pmtool.dicom import require_pydicom
-from pmtool.errors import UsageError
+from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 MaskInterpolation = Literal["nearest", "linear", "shape"]
+MOST_SAMPLES = 10_000
 _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics")
 """Fields that name files to write."""
 
@@ -70,6 +71,8 @@ class Options(SamplerOptions):
         check_choice("grid", self.grid, GRIDS)
         check_choice("interpolator", self.interpolator, INTERPOLATORS)
         check_positive("samples", self.samples)
+        if self.samples > MOST_SAMPLES:
+            raise UsageError(f"{self.samples} samples are too many; draw at most {MOST_SAMPLES}")
         if self.reference is not None and self.grid != "keep-slices":
             raise UsageError("a reference image is a grid of its own; give it or --grid, not both")
 
@@ -153,6 +156,10 @@ class Outputs:
         """
         files = self.files()
         for path in files:
+            if self.dicom and self.image.resolve() in path.resolve().parents:
+                raise OutputError(
+                    f"{path} would lie in the folder of the DICOM series; give it another folder"
+                )
             self.check(path, self.overwrite or self.resume)
             check_no_input(path, inputs)
         check_distinct(files)

@@ -136,7 +136,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 def read_json(path: Path) -> dict[str, Any]:
     """Read what `write_json` has written; empty if there is nothing or something else."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(path.read_bytes()) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -183,9 +183,17 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 def check_no_input(path: Path, inputs: Iterable[Path]) -> None:
     """Raise `OutputError` for an output that is an input, or a folder that holds one."""
-    for source in (source.resolve() for source in inputs):
-        if path.resolve() in (source, *source.parents):
+    for source in (_resolved(source) for source in inputs):
+        if _resolved(path) in (source, *source.parents):
             raise OutputError(f"{path} is an input; write the output to another file")
+
+
+def _resolved(path: Path) -> Path:
+    """A path without links, or as it is where they lead in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
 
 
 def check_distinct(paths: Sequence[Path]) -> None:
@@ -207,9 +215,11 @@ def check_place(path: Path) -> None:
     """Raise `OutputError` unless the parent folder exists and can be written to."""
     try:
         _temporary(path).exists()
-    except OSError as error:
+        path.resolve()
+    except (OSError, RuntimeError) as error:  # of a link to itself
+        reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(
-            f"{path} cannot be written: {error.strerror}; choose another name or folder"
+            f"{path} cannot be written: {reason}; choose another name or folder"
         ) from error
     if not path.parent.is_dir():
         raise OutputError(f"the folder of {path} does not exist; create it first")

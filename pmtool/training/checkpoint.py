@@ -38,7 +38,15 @@ def load_state(folder: Path) -> dict[str, Any] | None:
     path = folder / CHECKPOINT
     if not path.exists():
         return None
-    return _load(path, f"{path} is damaged: restore it, or start another run")
+    state = _load(path, damaged(folder))
+    if not isinstance(state, dict):
+        raise InputError(damaged(folder))
+    return state
+
+
+def damaged(folder: Path) -> str:
+    """What to say of a run's checkpoint that is none."""
+    return f"{folder / CHECKPOINT} is damaged: restore it, or start another run"
 
 
 def load_checkpoint(path: Path) -> PixelMiner:
@@ -59,15 +67,14 @@ def load_checkpoint(path: Path) -> PixelMiner:
     return network.eval()
 
 
-def _load(path: Path, damaged: str) -> dict[str, Any]:
+def _load(path: Path, other: str) -> Any:
     """Raises `InputError` for a file that cannot be read, and with its own words for others."""
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise InputError(damaged) from error
-    return state
+        raise InputError(other) from error
 
 
 def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]:

@@ -78,7 +78,6 @@ def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) ->
 
 def _read(path: Path) -> dict[str, object]:
     try:
-        values = json.loads(path.read_text())
-    except ValueError as error:
+        return dict(json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: restore it, or start another run") from error
-    return dict(values)

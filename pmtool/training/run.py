@@ -12,11 +12,11 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from pmtool.errors import InputError, MemoryBudgetError, UsageError
+from pmtool.errors import InputError, MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.system.files import alone_in, make_folder, remove_leftovers
 from pmtool.system.stages import Tell
 from pmtool.training.cache import Cache, CachedScan
-from pmtool.training.checkpoint import CHECKPOINT, load_state, starting_weights
+from pmtool.training.checkpoint import CHECKPOINT, damaged, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
 from pmtool.training.loop import Loop
 from pmtool.training.phases import total_steps
@@ -153,13 +153,19 @@ def _train(
     if fabric.is_global_zero:
         begin(out, settings, split, skipped)
     fabric.barrier()
-    trainer = Trainer(fabric, settings, state, weights)
+    try:
+        trainer = Trainer(fabric, settings, state, weights)
+        seconds = 0.0 if state is None else float(state["seconds"])
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        if state is None or is_memory_shortage(error):
+            raise
+        raise InputError(damaged(out)) from error
     if fabric.is_global_zero:
         _log.info(_plan(trainer, split, skipped, out))
     if workers is None:
         workers = 4 if fabric.device.type == "cuda" else 0
     try:
-        Loop(trainer, split, out, state["seconds"] if state else 0.0, tell).run(workers)
+        Loop(trainer, split, out, seconds, tell).run(workers)
     except torch.cuda.OutOfMemoryError as error:
         raise MemoryBudgetError(
             "the GPU's memory does not suffice: set a smaller number of patches"

@@ -166,7 +166,8 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._enter(next(p for p in phases(self.settings) if p.first == state["phase"]))
+        """Raise LookupError, TypeError, ValueError or RuntimeError for what `state` never gave."""
+        self._enter({p.first: p for p in phases(self.settings)}[state["phase"]])
         self.network.load_state_dict(state["network"])
         self.result.load_state_dict(state["averaged"])
         self.averaged.n_averaged.copy_(state["averaged_count"])

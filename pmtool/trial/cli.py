@@ -16,7 +16,7 @@ FOR_PREPARE = ("onnxruntime", "scipy")
 FOR_SERVE = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
 FOR_REPORT = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
-_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+_SHARE = types.FiniteRange(0, 1, min_open=True, max_open=True)
 
 
 @click.group()
@@ -33,7 +33,7 @@ def trial() -> None:
 @click.option("--out", "folder", type=PATH, required=True, help="Folder for the trial.")
 @click.option(
     "--participants",
-    type=click.IntRange(1),
+    type=click.IntRange(1, 1000),
     default=16,
     show_default=True,
     help="Participants to plan for; further ones reuse the plans.",
@@ -157,7 +157,7 @@ def report(folder: Path, out: Path | None) -> None:
 )
 @click.option(
     "--correlation",
-    type=click.FloatRange(0, 1, max_open=True),
+    type=types.FiniteRange(0, 1, max_open=True),
     default=0.0,
     show_default=True,
     help="Correlation between two answers of one participant.",

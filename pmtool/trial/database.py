@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from pmtool.errors import InputError
+from pmtool.errors import InputError, OutputError
 from pmtool.trial.design import ITEMS, Side
 
 _SETTINGS = """
@@ -45,6 +45,7 @@ CREATE TABLE IF NOT EXISTS undone (
 );
 """
 _BY_NUMBER = "SELECT * FROM participants WHERE id = ?"
+_NO_ROOM = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR
 _PATIENCE = 30.0  # seconds for another process to finish its transaction
 
 
@@ -112,6 +113,8 @@ class Database:
             self._connection.executescript(_SETTINGS + _SCHEMA)
         except sqlite3.Error as error:
             self.close()
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM:
+                raise OutputError(f"{path} cannot be written: {error}; make room for it") from error
             raise InputError(f"{path} is no usable database: {error}") from error
 
     def close(self) -> None:
@@ -187,7 +190,8 @@ class Database:
                 yield self._connection.execute
                 self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # SQLite has rolled back some errors itself
+                    self._connection.execute("ROLLBACK")
                 raise
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from starlette.datastructures import FormData, MutableHeaders
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -126,7 +126,10 @@ async def posted(request: Request) -> FormData:
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or len(length) > 9 or int(length) > LARGEST_FORM:
         raise HTTPException(413, "This form is too large.")
-    form = await request.form(max_files=0)
+    try:
+        form = await request.form(max_files=0)
+    except ClientDisconnect as error:
+        raise HTTPException(400, "This form was not sent whole.") from error
     given, known = str(form.get("form_token", "")), request.session.get("form_token", "")
     if not known or not secrets.compare_digest(given.encode(), known.encode()):
         raise HTTPException(403, "This page is out of date; reload it and try again.")

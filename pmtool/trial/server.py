@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
+import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,9 +28,12 @@ from pmtool.trial.pages import page
 from pmtool.trial.participation import Participation
 from pmtool.trial.security import RateLimit, SecureHeaders
 
+_log = logging.getLogger("pmtool")
 LOOPBACK = ("127.0.0.1", "localhost")
 WILDCARD = "0.0.0.0"
 SESSION_SECONDS = 14 * 24 * 3600
+_PATIENCE = 5
+"""Seconds that an open request has to end after the server was told to."""
 
 
 def make_app(
@@ -64,7 +69,7 @@ def make_app(
             ),
             Middleware(RateLimit),
         ],
-        exception_handlers={HTTPException: _tell},
+        exception_handlers={HTTPException: _tell, sqlite3.Error: _tell_failure},
     )
 
 
@@ -87,8 +92,12 @@ def serve(
     """
     if ":" in host:
         raise UsageError(f"{host} is an IPv6 address; give an IPv4 address such as {LOOPBACK[0]}")
-    if host == WILDCARD and not names:
-        raise UsageError(f"{host} is every address; give the name that browsers use by --name")
+    if any("*" in name for name in names):
+        raise UsageError("a name has no *; give each name that browsers use by its own --name")
+    if not names and _is_wildcard(host):
+        raise UsageError(
+            f"{host or 'an empty host'} is every address; give the name that browsers use by --name"
+        )
     trial, secrets = Trial.load(folder), load_secrets(folder)
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
         app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
@@ -97,8 +106,23 @@ def serve(
         tell(f"participants: {place}/")
         tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
         # No access log: personal links would stand in it.
-        config = uvicorn.Config(app, access_log=False, log_level="warning", server_header=False)
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=_PATIENCE,
+        )
         uvicorn.Server(config).run(sockets=[listener])
+
+
+def _is_wildcard(host: str) -> bool:
+    """Whether a host is every address of the machine, as ``0`` is too."""
+    try:
+        found = socket.getaddrinfo(host or WILDCARD, None, socket.AF_INET)
+    except OSError:
+        return False  # `_listen` tells it
+    return any(place[0] == WILDCARD for *_, place in found)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -114,6 +138,13 @@ def _listen(host: str, port: int) -> socket.socket:
             f"{host}:{port} cannot be listened on ({error.strerror}); give another --host or --port"
         ) from error
     return listener
+
+
+def _tell_failure(request: Request, error: Exception) -> Response:
+    """What was asked for is not stored, as on a full disk; the page can be sent again."""
+    _log.error("the trial's database failed: %s", error)
+    detail = "This could not be stored. Please tell the organiser, and try again later."
+    return _tell(request, HTTPException(503, detail))
 
 
 def _tell(request: Request, error: Exception) -> Response:

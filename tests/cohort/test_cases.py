@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -214,6 +215,14 @@ def test_tables_that_are_none(tmp_path: Path, content: bytes, told: str) -> None
     table.write_bytes(content)
     with pytest.raises(InputError, match=told):
         find_cases(table)
+
+
+def test_pipes_are_not_read(ct_path: Path) -> None:
+    os.mkfifo(ct_path.parent / "pipe.nrrd")
+    assert [case.path for case in find_cases(ct_path.parent)] == [ct_path]
+    os.mkfifo(ct_path.parent / "pipe.csv")
+    with pytest.raises(InputError, match="is no file; give a CSV"):
+        find_cases(ct_path.parent / "pipe.csv")
 
 
 def test_nothing_to_find(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import struct
 import zipfile
@@ -59,6 +60,11 @@ def zipped(*members: tuple[zipfile.ZipInfo | str, bytes]) -> Callable[[Path, Wri
         return folder / "a.zip"
 
     return make
+
+
+def pipe(folder: Path, _: Writer) -> Path:
+    os.mkfifo(folder / "a.zip")
+    return folder / "a.zip"
 
 
 def patched(place: int, content: bytes) -> Callable[[Path, Writer], Path]:
@@ -202,8 +208,10 @@ BAD = {
     ),
     "iodine": Bad(series(RescaleType="MGML"), 5, "holds MGML, not HU"),
     "high bits": Bad(series(HighBit=15), 5, "at another place than the lowest"),
+    "huge rescale": Bad(series(RescaleSlope="1e300"), 5, "which leads to no HU"),
     "no rescale": Bad(series(change=without("RescaleSlope")), 5, "have no RescaleSlope"),
     "no zip": Bad(lambda folder, _: folder / "none.zip", 3, "does not exist; give a folder"),
+    "zip pipe": Bad(pipe, 3, "is no file; give a zip"),
     "zip text": Bad(patched(0, b"hello"), 3, "cannot be unpacked"),
     "zip bomb": Bad(patched(24, struct.pack("<I", 0xFFFFFF00)), 3, "cannot hold the"),
     "zip above": Bad(zipped(("../a.dcm", b"")), 3, UNPACKED),

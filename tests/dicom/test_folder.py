@@ -49,6 +49,17 @@ def out(tmp_path: Path) -> Path:
 NAMES = [f"{number:04d}.dcm" for number in range(1, 10)]
 
 
+@pytest.mark.parametrize("more", [(), ("--overwrite",), ("--resume",)])
+def test_no_other_output_lies_in_it(
+    more: tuple[str, ...], source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The folder is replaced as a whole, and what else is there would be lost."""
+    out.mkdir()
+    assert run(source, f"{out}/", "--statistics", out / "statistics.json", *more) == 6
+    assert "would lie in the folder of the DICOM series" in told(capsys)
+    assert contents(out) == {}
+
+
 @pytest.mark.parametrize("arguments", [("OUT/",), ("-o", "OUT/"), ("--format", "dicom", "OUT")])
 def test_ways_to_ask_for_it(arguments: tuple[str, ...], source: Path, out: Path) -> None:
     assert run(source, *(a.replace("OUT", str(out)) for a in arguments)) == 0

@@ -53,6 +53,10 @@ BAD = {
     ),
     "uncertainty": Bad(2, "at least two samples", "--spacing 1.25 --uncertainty sd.nrrd"),
     "samples": Bad(2, "at least two samples", "--spacing 1.25 --samples 3"),
+    "many samples": Bad(
+        2, "too many; draw at most", "--spacing 1.25 --samples 10001 --uncertainty sd.nrrd"
+    ),
+    "circle": Bad(6, "cannot be written", "--spacing 1.25 --statistics circle.json"),
     "median": Bad(
         2, "have no uncertainty", "--spacing 1.25 --samples 3 --uncertainty sd.nrrd --mode mean"
     ),
@@ -87,6 +91,7 @@ def folder(ct: sitk.Image, ct_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (folder / "ct.png").symlink_to("ct.nrrd")
     (folder / "there.json").touch()
     (folder / "link.json").symlink_to("nowhere.json")
+    (folder / "circle.json").symlink_to("circle.json")
     (folder / "below").mkdir()
     return folder
 

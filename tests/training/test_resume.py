@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
 from torch import Tensor
 
 from pmtool.cli.console import INTERRUPTED
@@ -145,12 +146,18 @@ def test_refusals(
     (tmp_path / "damaged").mkdir()
     damaged = shutil.copytree(whole, tmp_path / "damaged" / "run")
     (damaged / CHECKPOINT).write_bytes(b"no checkpoint")
+    other = shutil.copytree(whole, tmp_path / "damaged" / "other")
+    torch.save({"step": 1}, other / CHECKPOINT)
+    listed = shutil.copytree(whole, tmp_path / "damaged" / "listed")
+    (listed / "scans.json").write_text("5")
     for code, part, arguments in (
         (6, f"{out} holds a run: go on with --resume", ()),
         (2, "begun with another optimiser.steps:", ("--resume", "--set", "optimiser.steps=9")),
         (2, "begun with another network.channels", ("--resume", "--set", "network.channels=8")),
         (2, "the scans are not those that", ("--resume", "--data", others)),
         (3, f"{damaged / CHECKPOINT} is damaged", ("--resume", "--out", damaged)),
+        (3, f"{other / CHECKPOINT} is damaged", ("--resume", "--out", other)),
+        (3, f"{listed / 'scans.json'} is damaged", ("--resume", "--out", listed)),
     ):
         assert train(given, out, *arguments) == code
         said = capsys.readouterr().err.splitlines()[-1]

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
+import sqlite3
 import subprocess
+import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +21,11 @@ from starlette.requests import Request
 
 from pmtool.cli.console import run_command
 from pmtool.cli.main import cli
+from pmtool.trial.database import Database
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial, load_secrets
 from pmtool.trial.security import Bucket, posted
+from pmtool.trial.server import make_app
 
 pytest.importorskip("httpx")
 pytest.importorskip("uvicorn")
@@ -51,6 +57,66 @@ def test_ipv6_is_refused(
     arguments = ("trial", "serve", str(trial_folder), "--port", "0", "--name", "a", "--host", host)
     assert run_command(cli, list(arguments)) == 2
     assert f"{host} is an IPv6 address; give an IPv4 address" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--host", "0"), "0 is every address; give the name"),
+        (("--host", ""), "an empty host is every address"),
+        (("--name", "*"), "a name has no *"),
+    ],
+)
+def test_addresses_that_are_refused(
+    arguments: tuple[str, ...],
+    message: str,
+    trial_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: pytest.fail("it is served"))
+    assert run_command(cli, ["trial", "serve", str(trial_folder), "--port", "0", *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_it_ends_though_a_form_is_not_sent_whole(trial_folder: Path, serve_trial: Serve) -> None:
+    address, server = serve_trial(trial_folder)
+    host, port = address.removeprefix("http://").rstrip("/").split(":")
+    with socket.create_connection((host, int(port))) as connection:
+        length = "Content-Length: 100\r\nContent-Type: application/x-www-form-urlencoded"
+        connection.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\n{length}\r\n\r\nabc".encode())
+        time.sleep(0.5)
+        server.terminate()
+        server.wait(30)
+
+
+def test_a_full_disk(trial_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the server goes on."""
+    import httpx
+
+    trial = Trial.load(trial_folder)
+    with closing(Database(trial.database)) as database:
+        app = make_app(trial, database, load_secrets(trial_folder), ["trial"])
+
+        def status() -> int:
+            async def asked() -> int:
+                transport = httpx.ASGITransport(app)
+                async with httpx.AsyncClient(
+                    transport=transport, base_url="http://trial"
+                ) as client:
+                    return (await client.get("/resume/abc")).status_code
+
+            return asyncio.run(asked())
+
+        pages = database._connection.execute("PRAGMA page_count").fetchone()[0]
+        database._connection.execute(f"PRAGMA max_page_count = {pages}")
+        filling = (database.enrol("radiologist", number) for number in range(10_000))
+        with pytest.raises(sqlite3.OperationalError, match="is full"):
+            list(filling)
+        monkeypatch.setattr(Database, "by_link", lambda *_: database.enrol("radiologist", 1))
+        assert status() == 503
+        database._connection.execute("PRAGMA max_page_count = 100000")
+        assert status() == 303
 
 
 class TestItems:
