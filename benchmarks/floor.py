@@ -16,7 +16,7 @@ from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 
 SHAPE = 512, 512
 NETWORKS = (COMPACT, replace(COMPACT, channels=32), Hyperparameters(channels=16))
-WINDOWS = 64, 192, 512
+WINDOWS = 64, 272, 512
 
 
 def table(peak: float) -> str:
