@@ -76,8 +76,8 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     bundle = SimpleNamespace(
         hyperparameters=Hyperparameters(channels=1), hash="0" * 64, manifest=manifest
     )
-    monkeypatch.setattr("pmtool.resampling.resample.Bundle.load", lambda folder: bundle)
-    monkeypatch.setattr("pmtool.resampling.resample.Sampler", Fresh)
+    monkeypatch.setattr("pmtool.resampling.run.Bundle.load", lambda folder: bundle)
+    monkeypatch.setattr("pmtool.resampling.run.Sampler", Fresh)
     return Fresh
 
 

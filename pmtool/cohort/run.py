@@ -17,7 +17,7 @@ from pmtool.cohort.request import Request
 from pmtool.cohort.result import FILES, Result, write_summary
 from pmtool.cohort.work import TellSlices, resample_case
 from pmtool.errors import UsageError
-from pmtool.resampling.resample import load_sampler
+from pmtool.resampling.run import load_sampler
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import check_report, make_folder
 from pmtool.system.limits import free_memory, processors, total_memory

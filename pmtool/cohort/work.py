@@ -19,8 +19,9 @@ from pmtool.errors import UsageError, exit_code, sentence
 from pmtool.loading import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
-from pmtool.resampling.resample import Run, finish, load_sampler, prepare, write
+from pmtool.resampling.resample import finish, write
 from pmtool.resampling.resumption import files_to_make, resumable
+from pmtool.resampling.run import FileRun, load_sampler, prepare
 from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import alone_in, make_folder
@@ -54,9 +55,8 @@ def resample_case(
 def open_case(case: Case, request: Request, *, tell: TellSlices) -> Result:
     """Start the journal of a case, for other workers to fill, if slices have to be generated."""
 
-    def open_journal(run: Run) -> Result:
+    def open_journal(run: FileRun) -> Result:
         outputs = run.outputs
-        assert outputs is not None
         if request.skip_existing and outputs.image not in files_to_make(run):
             return _complete(run, case, request, tell)
         with resumable(run, _REMEDY):
@@ -84,8 +84,7 @@ def generate_part(
         Which part of how many.
     """
 
-    def fill(run: Run) -> Result:
-        assert run.outputs is not None
+    def fill(run: FileRun) -> Result:
         if not run.outputs.resume:
             raise UsageError(
                 f"{run.outputs.journal} was begun by a worker with another backend, precision or "
@@ -105,10 +104,9 @@ def generate_part(
     return _result(case, request, before, fill)
 
 
-def _complete(run: Run, case: Case, request: Request, tell: TellSlices) -> Result:
+def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> Result:
     """Make what is missing, and evaluate if that is asked for."""
     outputs, generated = run.outputs, 0
-    assert outputs is not None
     missing = files_to_make(run) if request.skip_existing else set(outputs.files())
     if outputs.image in missing:
         kept: SliceStore = Journal(outputs.journal) if outputs.resume else {}
@@ -133,7 +131,7 @@ def _complete(run: Run, case: Case, request: Request, tell: TellSlices) -> Resul
 
 
 def _result(
-    case: Case, request: Request, before: Sequence[Result], work: Callable[[Run], Result]
+    case: Case, request: Request, before: Sequence[Result], work: Callable[[FileRun], Result]
 ) -> Result:
     """What comes of work on a case; where an earlier step has ended it, that step's result."""
     ended = [result for result in before if result.status != "open"]
@@ -156,7 +154,7 @@ def _result(
     )
 
 
-def _prepared(case: Case, request: Request) -> Run:
+def _prepared(case: Case, request: Request) -> FileRun:
     """A checked run, which goes on with its journal if there is one with the same key."""
     outputs = request.outputs(case)
     make_folder(outputs.image.parent)

@@ -6,21 +6,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pmtool.errors import OutputError
 from pmtool.resampling.journal import Journal
+from pmtool.resampling.run import FileRun
 from pmtool.resampling.sidecar import read_sidecar, unchanged
 from pmtool.system.files import alone_in
-
-if TYPE_CHECKING:
-    from pmtool.resampling.resample import Run
 
 _log = logging.getLogger("pmtool")
 
 
 @contextmanager
-def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
+def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
     """The journal of a run, locked for this process; None if the run is complete.
 
     The journal stays if the run stops after its first slice; nothing is left of a run that stops
@@ -29,8 +27,8 @@ def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
     Parameters
     ----------
     run
-        A run with outputs. Existing files are refused unless they may be replaced, or are the
-        run's own from before it was killed.
+        Existing files are refused unless they may be replaced, or are the run's own from before
+        it was killed.
     remedy
         How to continue after an interruption.
 
@@ -42,7 +40,6 @@ def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
         If another process is working on it, or a file exists or cannot be written.
     """
     outputs = run.outputs
-    assert outputs is not None
     with alone_in(outputs.journal):
         if outputs.resume and not files_to_make(run):
             _log.info("%s is complete", outputs.image)
@@ -65,14 +62,13 @@ def resumable(run: Run, remedy: str) -> Iterator[Journal | None]:
             raise
 
 
-def files_to_make(run: Run) -> set[Path]:
+def files_to_make(run: FileRun) -> set[Path]:
     """Files of a run that are missing, or not from these voxels, this model and these options.
 
     The volume is among them if any voxel has to be generated. The sidecar describes all files; it
     is written last, and a run with a journal has not ended.
     """
     outputs = run.outputs
-    assert outputs is not None
     told, every = read_sidecar(outputs), set(outputs.files())
     if not _is_of(told, run.key) or Journal(outputs.journal).exists:
         return every

@@ -20,7 +20,7 @@ from pmtool.cli.main import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import CSV, FILES, JSON
 from pmtool.errors import UsageError
-from pmtool.resampling import resample as resampling
+from pmtool.resampling import run as resampling
 from pmtool.resampling.options import Options
 from pmtool.sampling.sampler import Sampler
 

@@ -1,0 +1,195 @@
+"""A request that was checked: everything that can be wrong is found here, before the work."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+import SimpleITK as sitk
+
+from pmtool.errors import UsageError
+from pmtool.geometry.grid import Grid
+from pmtool.images.headers import voxel_files
+from pmtool.images.hounsfield import check_hounsfield
+from pmtool.images.volume import Volume
+from pmtool.loading import load_volume
+from pmtool.models.bundle import Bundle
+from pmtool.resampling import report
+from pmtool.resampling.assembly import DyadicStack
+from pmtool.resampling.journal import Journal
+from pmtool.resampling.needs import check_disk_for, check_memory_for
+from pmtool.resampling.options import Options, Outputs
+from pmtool.resampling.segmentation import load_mask
+from pmtool.resampling.synthesis import missing_jobs
+from pmtool.resampling.target import target_grid
+from pmtool.sampling.plan import Plan
+from pmtool.sampling.sampler import Sampler
+from pmtool.system.versions import own_version
+
+
+@dataclass
+class Run:
+    """A checked request and everything needed to carry it out.
+
+    Attributes
+    ----------
+    key
+        Everything that determines the output's voxels and, for a DICOM series, its headers, as
+        plain JSON values.
+    """
+
+    stack: DyadicStack
+    options: Options
+    sampler: Sampler
+    plan: Plan
+    key: dict[str, Any]
+
+
+@dataclass
+class FileRun(Run):
+    """A run that writes files.
+
+    Attributes
+    ----------
+    mask
+        Mask to resample as well, if any.
+    """
+
+    outputs: Outputs
+    mask: Volume | None
+
+    @property
+    def mask_key(self) -> dict[str, Any] | None:
+        """Everything except the grid that determines the mask; None without a mask."""
+        if self.mask is None:
+            return None
+        interpolation = self.outputs.segmentation_interpolation
+        digest = self.mask.digest()
+        return {"sha256_of_voxels_and_geometry": digest, "interpolation": interpolation}
+
+
+def load_sampler(options: Options, *, started: bool = True) -> Sampler:
+    """Load the model on its device; it can serve many runs with these options. See `Sampler`."""
+    bundle = Bundle.load(options.model)
+    return Sampler(bundle, options, started=started)
+
+
+@overload
+def prepare(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None,
+    outputs: None,
+    options: Options,
+    sampler: Sampler | None = None,
+) -> Run: ...
+@overload
+def prepare(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None,
+    outputs: Outputs,
+    options: Options,
+    sampler: Sampler | None = None,
+) -> FileRun: ...
+def prepare(
+    image: str | Path | sitk.Image,
+    spacing: float | Sequence[float] | None,
+    outputs: Outputs | None,
+    options: Options,
+    sampler: Sampler | None = None,
+) -> Run:
+    """Prepare a run.
+
+    Parameters and errors are those of `pmtool.resampling.resample.resample`; the sampler is from
+    `load_sampler`.
+    """
+    _check_samples(outputs, options)
+    if outputs is not None:
+        outputs.check_writable(_inputs(image, outputs, options))
+    volume = _load(image, outputs, options)
+    grid = target_grid(volume, spacing, options)
+    mask = None
+    if outputs is not None and outputs.segmentation is not None:
+        mask = load_mask(outputs.segmentation, volume, options.allow_large)
+    check_memory_for(volume, grid, options.memory, journal=outputs is not None)
+    sampler = load_sampler(options) if sampler is None else sampler
+    for text in (
+        report.made_text(volume),
+        report.uneven_text(grid),
+        report.interpolation_text(grid),
+        report.spacing_text(grid, sampler.bundle.manifest.spacing_mm),
+    ):
+        if text is not None:
+            warnings.warn(text, stacklevel=3)
+    stack = DyadicStack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
+    jobs = sum(map(len, missing_jobs(stack, options.samples)))
+    plan = sampler.plan(volume.shape, max(jobs, 1))
+    run = Run(stack, options, sampler, plan, _key(volume, grid, options, sampler, plan))
+    return run if outputs is None else _with_files(run, outputs, mask)
+
+
+def _with_files(run: Run, outputs: Outputs, mask: Volume | None) -> FileRun:
+    """The run with its files, for which there must be room."""
+    volume, key = run.stack.volume, run.key
+    if outputs.dicom:
+        from pmtool.dicom.derived import headers_digest
+
+        key = {**key, "headers": headers_digest(volume)}
+    journal = Journal(outputs.journal)
+    kept = replace(run.stack, generated=journal if journal.matches(key) else {})
+    lacking = sum(map(len, missing_jobs(kept, run.options.samples)))
+    check_disk_for(volume, run.stack.grid, mask, outputs, lacking)
+    return FileRun(run.stack, run.options, run.sampler, run.plan, key, outputs, mask)
+
+
+def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Options) -> Volume:
+    """Load the input and check that it is a CT from which the output can be made."""
+    volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
+    if outputs is not None and outputs.dicom:
+        from pmtool.dicom.derived import check_derivable
+
+        check_derivable(volume)
+    check_hounsfield(volume, options.assume_hu)
+    return volume
+
+
+def _key(
+    volume: Volume,
+    grid: Grid,
+    options: Options,
+    sampler: Sampler,
+    plan: Plan,
+) -> dict[str, Any]:
+    """Everything that determines the output's voxels."""
+    return {
+        "version": own_version(),
+        "input": volume.digest(),
+        "model": sampler.bundle.hash,
+        "backend": sampler.backend,
+        "precision": sampler.precision,
+        "pixels": sampler.pixels,
+        "window": list(plan.window),
+        "seed": options.seed,
+        "mode": options.mode,
+        "grid": grid.name,
+        "spacing": grid.spacing,
+        "slices": len(grid.slices),
+        "first_position": grid.first,
+        "interpolator": options.interpolator,
+    }
+
+
+def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> list[Path]:
+    named = (image, options.reference, outputs.segmentation)
+    paths = [Path(source) for source in named if isinstance(source, (str, Path))]
+    return paths + voxel_files(paths)
+
+
+def _check_samples(outputs: Outputs | None, options: Options) -> None:
+    wanted = outputs is not None and outputs.uncertainty is not None
+    if wanted != (options.samples > 1):
+        raise UsageError("an uncertainty needs both its file and at least two samples")
+    if wanted and options.mode != "sample":
+        raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")
