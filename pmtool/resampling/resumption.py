@@ -69,18 +69,18 @@ def files_to_make(run: FileRun) -> set[Path]:
     is written last, and a run with a journal has not ended.
     """
     outputs = run.outputs
-    told, every = read_sidecar(outputs), set(outputs.files())
-    if not _is_of(told, run.key) or Journal(outputs.journal).exists:
+    content, every = read_sidecar(outputs), set(outputs.files())
+    if not _is_of(content, run.key) or Journal(outputs.journal).exists:
         return every
-    missing = every - unchanged(outputs, told)
-    if outputs.segmentation_out is not None and told.get("segmentation") != run.mask_key:
+    missing = every - unchanged(outputs, content)
+    if outputs.segmentation_out is not None and content.get("segmentation") != run.mask_key:
         missing.add(outputs.segmentation_out)
-    if outputs.uncertainty is not None and told["options"].get("samples") != run.options.samples:
+    if outputs.uncertainty is not None and content["options"].get("samples") != run.options.samples:
         missing.add(outputs.uncertainty)
     return every if missing & {outputs.image, outputs.uncertainty} else missing
 
 
-def _is_of(told: dict[str, Any], key: dict[str, Any]) -> bool:
+def _is_of(content: dict[str, Any], key: dict[str, Any]) -> bool:
     """Whether a sidecar belongs to a run with this key."""
-    options = told.get("options")
+    options = content.get("options")
     return isinstance(options, dict) and all(options.get(k) == value for k, value in key.items())

@@ -95,11 +95,11 @@ def digests(outputs: Outputs, written: Container[Path]) -> dict[str, dict[str, s
 
 def read_sidecar(outputs: Outputs) -> dict[str, Any]:
     """Content of the sidecar; empty if there is none, or if it is not ours."""
-    told = read_json(outputs.sidecar)
-    return told if all(isinstance(told.get(key), dict) for key in (_FILES, _EARLIER)) else {}
+    content = read_json(outputs.sidecar)
+    return content if all(isinstance(content.get(key), dict) for key in (_FILES, _EARLIER)) else {}
 
 
-def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) -> set[Path]:
+def unchanged(outputs: Outputs, content: dict[str, Any], *, earlier: bool = False) -> set[Path]:
     """Existing files that match a sidecar, which may be empty, including the sidecar itself.
 
     Parameters
@@ -107,9 +107,9 @@ def unchanged(outputs: Outputs, told: dict[str, Any], *, earlier: bool = False) 
     earlier
         Include files of an earlier volume.
     """
-    if not told:
+    if not content:
         return set()
-    known = {**told[_FILES], **(told[_EARLIER] if earlier else {})}
+    known = {**content[_FILES], **(content[_EARLIER] if earlier else {})}
     files = [(path, known.get(name)) for name, path in outputs.products().items()]
     same = [path for path, digest in files if digest and path.exists() and _digest(path) == digest]
     return {file for path in same for file in with_voxels(path)} | {outputs.sidecar}
