@@ -41,10 +41,13 @@ class _Network:
 
     def weights(self) -> dict[str, Float32s]:
         c, n = self.hyperparameters.channels, self.hyperparameters.blocks
+        mixtures = self.hyperparameters.mixtures
         found = {
-            "weights.input": self._current_row("input_column", c, 1)[:1],  # of the residual alone
-            "output.matrix": self._array("output.weight", -1, c).T,
-            "output.bias": self._array("output.bias", -1),
+            "weights.input": self._current_row("input_column", 2, c, 1)[
+                :1
+            ],  # of the residual alone
+            "output.matrix": self._array("output.weight", 3 * mixtures, c).T,
+            "output.bias": self._array("output.bias", 3 * mixtures),
         }
         for level in range(LEVELS):
             for i in range(Layout(self.hyperparameters).gated(level)):
@@ -52,7 +55,7 @@ class _Network:
                 layer = self._layer(f"horizontal.{half}", down=i >= n)
                 found |= {f"weights.layers.{level}.{i}.{key}": x for key, x in layer.items()}
         for level in range(LEVELS - 1):
-            strided = self._current_row(f"horizontal.strided.{level}", c)
+            strided = self._current_row(f"horizontal.strided.{level}", c, c)
             upsample = f"horizontal.upsample.{LEVELS - 2 - level}.conv"
             kernel = self._array(f"{upsample}.weight", c, c, 2, 2)
             found[f"weights.strided{level}"] = strided
@@ -62,17 +65,17 @@ class _Network:
 
     def _layer(self, name: str, *, down: bool) -> dict[str, Float32s]:
         c = self.hyperparameters.channels
-        first = self._current_row(f"{name}.first", c)
+        first = self._current_row(f"{name}.first", 2 * c, c)
         if down:  # of both stacks' features and their negatives, the skipped horizontal ones
             shortcut = self._array(f"{name}.shortcut.weight", c, 4, c)
             first = np.concatenate((first, shortcut[:, 1].T, shortcut[:, 3].T))
-        return {"first": first, "second": self._current_row(f"{name}.second", 2 * c)}
+        return {"first": first, "second": self._current_row(f"{name}.second", 2 * c, 2 * c)}
 
-    def _current_row(self, block: str, out: int, width: int = 2) -> Float32s:
+    def _current_row(self, block: str, inputs: int, out: int, width: int = 2) -> Float32s:
         """The last row of a block's composed kernel for the target, ``(columns x in, out)``."""
-        pair = self._array(f"{block}.pair.weight", out, 2, -1, 2, width)[..., 1, :]
+        pair = self._array(f"{block}.pair.weight", out, 2, inputs, 2, width)[..., 1, :]
         merge = self._array(f"{block}.merge.weight", out, 2, out, 2, width)[..., 1, :]
-        kernel = np.zeros((out, pair.shape[2], 2 * width - 1), np.float32)
+        kernel = np.zeros((out, inputs, 2 * width - 1), np.float32)
         for depth in range(2):
             for x in range(width):
                 product = np.tensordot(merge[:, depth, :, x], pair[:, 1 - depth], 1)

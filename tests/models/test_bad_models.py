@@ -117,8 +117,8 @@ BAD = {
     "memory as data": Bad(graph(data="*/_ORT_MEM_ADDR_/*"), CANNOT),
     "operator": Bad(graph(operator="Steal", domain="evil"), CANNOT),
     "graph": Bad(graph(), "is not ours"),
-    "wrong size": Bad(sizes(channels=8), "is not ours"),
-    "wrong mixtures": Bad(sizes(mixtures=3), "is not ours"),
+    "wrong size": Bad(sizes(channels=8), "does not hold the network's weights"),
+    "wrong mixtures": Bad(sizes(mixtures=3), "does not hold the network's weights"),
 }
 
 
