@@ -1,6 +1,6 @@
 """Texture-accurate slice interpolation of CT.
 
-``pmtool.resample`` is the whole public interface; it is loaded when first asked for, so that
+``pmtool.resample`` is the public interface; it is loaded when first asked for, so that
 ``import pmtool`` and ``pmtool --help`` stay quick.
 """
 

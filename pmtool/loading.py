@@ -50,6 +50,8 @@ def load_volume(
     ContentError
         If it has several values per voxel.
     """
+    if not isinstance(source, str | Path | sitk.Image):
+        raise UsageError(f"{type(source).__name__} is no input; give a path or a SimpleITK image")
     if source == "":
         raise UsageError("the path of the input is empty; give a file, a folder or a zip")
     if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):

@@ -61,7 +61,9 @@ class SamplerOptions:
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(Mode))
         check_seed(self.seed)
-        if isinstance(self.window, int):
-            check_window(self.window)
+        if self.window != "full":
+            check_positive("window", self.window)
+            if self.window is not None:
+                check_window(self.window)
         for name in ("batch", "threads", "memory"):
             check_positive(name, getattr(self, name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from pmtool.errors import UsageError
 
@@ -14,6 +15,10 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_positive(what: str, value: int | None) -> None:
-    """Raise `UsageError` for a number that is given and below 1."""
-    if value is not None and value < 1:
+    """Raise `UsageError` for what is given and is no whole number, or one below 1."""
+    if value is None:
+        return
+    if not isinstance(value, Integral):
+        raise UsageError(f"{what} must be a whole number, not {value!r}")
+    if value < 1:
         raise UsageError(f"{what} must be positive, not {value}")

@@ -290,12 +290,22 @@ def test_spacing_outside_the_models_range(ct: sitk.Image) -> None:
         ({"spacing": 1, "seed": -1}, UsageError),
         ({"spacing": 1, "samples": 2}, UsageError),
         ({"spacing": 1, "threads": 0}, UsageError),
+        ({"spacing": 1, "memory": "4G"}, UsageError),
+        ({"spacing": 1, "window": "64"}, UsageError),
+        ({"spacing": 1, "batch": 2.0}, UsageError),
         ({"spacing": 1, "memory": 10}, MemoryBudgetError),
     ],
 )
 def test_what_cannot_be_met(ct: sitk.Image, options: Any, error: type[PmtoolError]) -> None:
     with pytest.raises(error):
         pmtool.resample(ct, **options)
+
+
+def test_what_is_no_input() -> None:
+    with pytest.raises(UsageError, match="ndarray is no input"):
+        pmtool.resample(np.zeros((4, 8, 8)), 1.25)  # type: ignore[arg-type]
+    with pytest.raises(ContentError, match="label map"):
+        pmtool.resample(sitk.Image([64, 64, 4], sitk.sitkLabelUInt16), 1.25)
 
 
 def test_images_that_no_file_can_be(ct: sitk.Image) -> None:
