@@ -38,7 +38,7 @@ class AveragingSampler:
     interrupt_after: ClassVar[int | None] = None
     signal: ClassVar[int] = signal.SIGINT
 
-    def __init__(self, bundle: Any, options: SamplerOptions, *, started: bool = True) -> None:
+    def __init__(self, bundle: Any, options: SamplerOptions) -> None:
         self.bundle, self.options = bundle, options
         self.window = bundle.hyperparameters.hu_window
 
@@ -78,6 +78,7 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     )
     monkeypatch.setattr("pmtool.resampling.run.Bundle.load", lambda folder: bundle)
     monkeypatch.setattr("pmtool.resampling.run.Sampler", Fresh)
+    monkeypatch.setattr("pmtool.cohort.run.Planner", Fresh)
     return Fresh
 
 

@@ -22,7 +22,7 @@ from pmtool.network.inference import load_network
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import operations
-from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.sampler import Planner
 from pmtool.system.stages import Tell
 
 Runs = dict[str, CachedRun]
@@ -114,8 +114,7 @@ def _windows(job: _Job, variant: Variant) -> Runs:
     pairs, window = job.scene.pairs, job.options.window
     small = job.generate(variant, WINDOW, pairs, "cached, window 64")
     runs = {f"cached, {WINDOW}": small}
-    sampler = Sampler(job.bundle, job.asked(variant, window), started=False)
-    plan = sampler.plan(small.size, len(pairs))
+    plan = Planner(job.bundle, job.asked(variant, window)).plan(small.size, len(pairs))
     if plan.window != small.plan.window:
         label = f"cached, {max(plan.window)}"
         runs[label] = job.generate(variant, window, pairs, label)

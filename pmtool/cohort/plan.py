@@ -9,7 +9,7 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
 from pmtool.errors import PmtoolError
 from pmtool.geometry.grid import make_grid, spacing_along
-from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.sampler import Planner
 from pmtool.system.tables import aligned
 from pmtool.system.units import duration, gibibytes
 
@@ -44,19 +44,19 @@ class Size(NamedTuple):
     output_bytes: int
 
 
-def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
+def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
     """What a case takes; None where its header does not tell or does not fit the request.
 
     Parameters
     ----------
-    sampler
-        Sampler with one thread.
+    planner
+        Planner with one thread.
     """
     extent, options = case.extent, request.options
     if extent is None:
         return None
     try:
-        seconds = sampler.plan((extent.height, extent.width), 1).seconds_per_slice
+        seconds = planner.plan((extent.height, extent.width), 1).seconds_per_slice
         grid = make_grid(
             extent.slices,
             extent.spacing,
@@ -75,7 +75,7 @@ def size_of(case: Case, request: Request, sampler: Sampler) -> Size | None:
 def room(
     cases: Sequence[Case],
     sizes: Sequence[Size | None],
-    sampler: Sampler,
+    planner: Planner,
     free: int,
     cores: int,
     gpus: int,
@@ -86,12 +86,12 @@ def room(
     ----------
     sizes
         Sizes of the cases.
-    sampler
-        Sampler with one thread.
+    planner
+        Planner with one thread.
     free
         Memory, bytes.
     """
-    if sampler.device.startswith("cuda"):
+    if planner.device.startswith("cuda"):
         return max(gpus, 1)
     pairs = zip(cases, sizes, strict=True)
     known = [(case.extent, size) for case, size in pairs if case.extent is not None and size]
@@ -99,7 +99,7 @@ def room(
         return cores
     shape = max(e.height for e, _ in known), max(e.width for e, _ in known)
     volumes = max(_VOXEL_BYTES * e.voxels + size.output_bytes for e, size in known)
-    needed = sampler.plan(shape, _MANY).memory + _COPIES * volumes
+    needed = planner.plan(shape, _MANY).memory + _COPIES * volumes
     return max(1, min(cores, int(_USED * free) // needed))
 
 

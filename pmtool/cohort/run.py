@@ -17,8 +17,8 @@ from pmtool.cohort.request import Request
 from pmtool.cohort.result import FILES, Result, write_summary
 from pmtool.cohort.work import TellSlices, resample_case
 from pmtool.errors import UsageError
-from pmtool.resampling.run import load_sampler
-from pmtool.sampling.sampler import Sampler
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.sampler import Planner
 from pmtool.system.files import check_report, make_folder
 from pmtool.system.limits import free_memory, processors, total_memory
 
@@ -76,8 +76,8 @@ def run_cohort(
     request = _for_any_folder(request)
     request.check_names(cases)
     check_report(request.folder, FILES)
-    sampler = _estimator(request, means)
-    sizes = {case.name: size_of(case, request, sampler) for case in cases}
+    planner = _estimator(request, means)
+    sizes = {case.name: size_of(case, request, planner) for case in cases}
     make_folder(request.folder)
     progress = Tally(sizes)
 
@@ -86,7 +86,7 @@ def run_cohort(
         watch(progress)
 
     results = {case.name: Result.of(case, "open") for case in cases}
-    with _workers(cases, request, means, sampler, sizes, tell) as finished:
+    with _workers(cases, request, means, planner, sizes, tell) as finished:
         try:
             for result in finished:
                 results[result.name] = result
@@ -102,8 +102,8 @@ def dry_run_text(cases: Sequence[Case], request: Request, means: Means) -> str:
     """What `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
     request.check_names(cases)
     check_report(request.folder, FILES)
-    sampler = _estimator(request, means)
-    sizes = [size_of(case, request, sampler) for case in cases]
+    planner = _estimator(request, means)
+    sizes = [size_of(case, request, planner) for case in cases]
     cores = means.workers or (1 if means.workers == 0 or means.scheduler else processors())
     return f"{plan_table(cases, sizes, request)}\n\n{plan_text(sizes, cores)}"
 
@@ -113,7 +113,7 @@ def _workers(
     cases: Sequence[Case],
     request: Request,
     means: Means,
-    sampler: Sampler,
+    planner: Planner,
     sizes: Sizes,
     tell: TellSlices,
 ) -> Iterator[Iterator[Result]]:
@@ -130,10 +130,10 @@ def _workers(
         request = _with(request, threads=request.options.threads or 1)
     else:
         free, cores, there = free_memory(), processors(), gpus()
-        seen = [there[gpu_index(name)] for name in sampler.device.split(",") if name != CPU]
+        seen = [there[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
         asked = request.options.device  # a worker sees its own GPUs alone
         workers = means.workers or room(
-            cases, list(sizes.values()), sampler, free, cores, len(seen)
+            cases, list(sizes.values()), planner, free, cores, len(seen)
         )
         memory = total_memory() // workers
         request = _with(
@@ -172,12 +172,12 @@ def _with(request: Request, **options: Any) -> Request:
     return replace(request, options=replace(request.options, **options))
 
 
-def _estimator(request: Request, means: Means) -> Sampler:
-    """Sampler to estimate a core's speed; with a scheduler, any given device is its workers'."""
+def _estimator(request: Request, means: Means) -> Planner:
+    """Planner to estimate a core's speed; with a scheduler, any given device is its workers'."""
     options = replace(request.options, threads=1)
     if means.scheduler is not None:
         options = replace(options, device="cpu", backend=None, precision=None)
-    return load_sampler(options, started=False)
+    return Planner(Bundle.load(options.model), options)
 
 
 def _plain(request: Request) -> dict[str, Any]:

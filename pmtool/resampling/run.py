@@ -71,10 +71,9 @@ class FileRun(Run):
         return {"sha256_of_voxels_and_geometry": digest, "interpolation": interpolation}
 
 
-def load_sampler(options: Options, *, started: bool = True) -> Sampler:
+def load_sampler(options: Options) -> Sampler:
     """Load the model on its device; it can serve many runs with these options. See `Sampler`."""
-    bundle = Bundle.load(options.model)
-    return Sampler(bundle, options, started=started)
+    return Sampler(Bundle.load(options.model), options)
 
 
 @overload

@@ -16,7 +16,7 @@ import numpy as np
 from pmtool.arrays import Slice
 from pmtool.backends.devices import CPU, free_gpu_memory
 from pmtool.backends.protocol import Backend
-from pmtool.backends.selection import working_engines
+from pmtool.backends.selection import Engine, choose_engine, working_engines
 from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.layout import Layout
 from pmtool.models.bundle import Bundle
@@ -28,18 +28,17 @@ from pmtool.sampling.plan import (
     make_gpu_plan,
     make_plan,
 )
-from pmtool.sampling.startup import Loaded, start
+from pmtool.sampling.startup import start
 from pmtool.sampling.windows import Window, wavefronts
 
 
-class Sampler:
-    """Generates slices with a model on a device.
+class Planner:
+    """Plans how slices are generated with a model on a device.
 
     Parameters
     ----------
-    started
-        Whether to start the GPUs now, see `start`; otherwise the first engine that passes its check
-        is assumed to work, which suffices for a plan.
+    engine
+        Engine to plan for; the first one that passes its check if None.
 
     Attributes
     ----------
@@ -49,30 +48,18 @@ class Sampler:
     Raises
     ------
     UsageError
-        If the device or its engine is missing or does not work.
+        If the device or its engine is missing.
     """
 
-    def __init__(self, bundle: Bundle, options: SamplerOptions, *, started: bool = True) -> None:
-        engines = working_engines(options.backend, options.device, options.precision)
-        self._on_gpus: Loaded = {}
-        if started:
-            self.engine, self._on_gpus = start(engines, bundle, options.threads_there)
-        else:
-            self.engine = next(engines)
+    def __init__(
+        self, bundle: Bundle, options: SamplerOptions, engine: Engine | None = None
+    ) -> None:
+        self.bundle, self.options = bundle, options
+        self.engine = engine or choose_engine(options.backend, options.device, options.precision)
         self.backend, self.precision = self.engine.backend, self.engine.precision
         self.pixels = self.engine.pixels
         self.device = ",".join(self.engine.devices)
-        self.bundle, self.options = bundle, options
         self.layout = Layout(bundle.hyperparameters)
-        self._on_processor: dict[int, Backend] = {}
-
-    def load(self, device: str, threads: int) -> Backend:
-        """The model on a device, loaded once; on the CPU, for calls with ``threads`` threads."""
-        if device != CPU:
-            return self._on_gpus[device]
-        if threads not in self._on_processor:
-            self._on_processor[threads] = self.engine.load(self.bundle, CPU, threads)
-        return self._on_processor[threads]
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
@@ -87,6 +74,30 @@ class Sampler:
     def _free_gpu_memory(self) -> int:
         """Free memory of the fullest GPU, before the work: an engine may keep what it used."""
         return min(map(free_gpu_memory, self.engine.devices))
+
+
+class Sampler(Planner):
+    """Generates slices with a model on a device; GPUs are started at once, see `start`.
+
+    Raises
+    ------
+    UsageError
+        If the device or its engine is missing or does not work.
+    """
+
+    def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:
+        engines = working_engines(options.backend, options.device, options.precision)
+        engine, self._on_gpus = start(engines, bundle, options.threads_there)
+        super().__init__(bundle, options, engine)
+        self._on_processor: dict[int, Backend] = {}
+
+    def load(self, device: str, threads: int) -> Backend:
+        """The model on a device, loaded once; on the CPU, for calls with ``threads`` threads."""
+        if device != CPU:
+            return self._on_gpus[device]
+        if threads not in self._on_processor:
+            self._on_processor[threads] = self.engine.load(self.bundle, CPU, threads)
+        return self._on_processor[threads]
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None

@@ -196,14 +196,13 @@ def test_the_device_is_that_of_the_workers(
     """A login node without a GPU submits to machines that have one."""
 
     class Processor(fake_sampler):  # type: ignore[misc]
-        def __init__(self, bundle: Any, options: Any, *, started: bool) -> None:
-            assert not started  # estimates do not take hold of a GPU
+        def __init__(self, bundle: Any, options: Any) -> None:
             if options.device.startswith("cuda"):
                 raise UsageError("there is no GPU")
             super().__init__(bundle, options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(resampling, "Sampler", Processor)
+        patch.setattr("pmtool.cohort.run.Planner", Processor)
         asked = ["cohort", str(ct_path.parent), str(out), "--spacing=1.25", "--device=cuda"]
         assert run_command(cli, [*asked, "--dry-run", means]) == code
 

@@ -20,7 +20,7 @@ from pmtool.cli.main import cli
 from pmtool.errors import MemoryBudgetError, ModelError, OutputError, PmtoolError, UsageError
 from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.sampler import Planner
 from pmtool.sampling.startup import start
 
 pytestmark = pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there")
@@ -230,5 +230,5 @@ def test_the_command_refuses_what_was_asked_for(
 
 @pytest.mark.usefixtures("one_gpu")
 def test_an_estimate_loads_nothing(bundle: Bundle) -> None:
-    sampler = Sampler(bundle, SamplerOptions(), started=False)
-    assert sampler.engine == ("tensorrt", ("cuda:0",), "bfloat16")
+    planner = Planner(bundle, SamplerOptions())
+    assert planner.engine == ("tensorrt", ("cuda:0",), "bfloat16")
