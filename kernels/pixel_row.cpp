@@ -2,6 +2,7 @@
 // PixelGraph. Eight lanes at once are a vector of floats for every channel.
 
 #include <cstdint>
+#include <new>
 #include <vector>
 
 #include "mixture.cuh"
@@ -226,7 +227,7 @@ struct Walk {
         for (int layer = 0; layer < n; ++layer) gated_layer(level, layer, x, nullptr);
         if constexpr (level < LEVELS - 1) {
             concat_elu(skip[level], h);
-            keep(level, 2 * gated(level), x, h, channels);
+            append_strided(level, x);
             from_below<level>(x);
         }
         for (int layer = n; layer < gated(level); ++layer) {
@@ -243,17 +244,23 @@ struct Walk {
         }
     }
 
-    // A line's newest column, where it is not yet in its slot.
-    void keep(int level, int line, int x, const Floats* features, int width) const {
-        Floats* to = slot(level, line, x);
-        if (features)
-            for (int c = 0; c < width; ++c) to[c] = features[c];
-        store(row.levels[level].lines[line].last + x * row.lanes * width, to, width);
-    }
-
+    // Features as the newest column of a gated layer's line.
     void append(int level, int line, int x, const Floats* features) const {
         concat_elu(slot(level, line, x), features);
-        keep(level, line, x, nullptr, 2 * channels);
+        write_last(level, line, x, 2 * channels);
+    }
+
+    // `h` as the newest column of the strided block's line, which is the level's last one.
+    void append_strided(int level, int x) const {
+        const int line = 2 * gated(level);
+        for (int c = 0; c < channels; ++c) slot(level, line, x)[c] = h[c];
+        write_last(level, line, x, channels);
+    }
+
+    // A line's newest column is written for the rows that follow.
+    void write_last(int level, int line, int x, int width) const {
+        float* last = row.levels[level].lines[line].last + x * row.lanes * width;
+        store(last, slot(level, line, x), width);
     }
 
     // Adds three columns of a line times a matrix; returns the matrix after them.
@@ -401,6 +408,12 @@ struct Walk {
 #define EVERY_PROCESSOR
 #endif
 
-extern "C" EVERY_PROCESSOR void pixel_row(const Row* row) {
-    for (int lane = 0; lane < row->lanes; lane += LANES) Walk(*row, lane).run();
+// Returns 0, or 1 where there is no memory.
+extern "C" EVERY_PROCESSOR int pixel_row(const Row* row) {
+    try {
+        for (int lane = 0; lane < row->lanes; lane += LANES) Walk(*row, lane).run();
+    } catch (const std::bad_alloc&) {
+        return 1;
+    }
+    return 0;
 }

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from pmtool.backends.protocol import Arrays, address
+from pmtool.errors import OUT_OF_MEMORY, MemoryBudgetError
 from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.kernels.arrays import PixelArrays, Words
 from pmtool.kernels.packing import Weights
@@ -72,8 +73,9 @@ class PixelRowProgram:
         self.row = np.array(self._row(), np.uint64)
 
     def run(self) -> None:
-        """See `Program.run`."""
-        self.library.pixel_row(ctypes.c_void_p(address(self.row)))
+        """See `Program.run`; raises `MemoryBudgetError`."""
+        if self.library.pixel_row(ctypes.c_void_p(address(self.row))):
+            raise MemoryBudgetError(OUT_OF_MEMORY)
 
     def _row(self) -> list[int]:
         """``Row`` of pixel_row.cpp."""
