@@ -35,7 +35,8 @@ from pmtool.loading import load_volume
 from pmtool.models.hyperparameters import COMPACT
 from pmtool.network.encoder import Encoder
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
-from pmtool.system.files import check_output, write_bytes
+from pmtool.system.files import write_bytes
+from pmtool.system.outputs import check_output
 from pmtool.training.cache import Cache
 from pmtool.training.crops import Crops
 from pmtool.training.selection import usable

@@ -37,7 +37,8 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.network.inference import load_network
 from pmtool.pixels.levels import from_hounsfield
-from pmtool.system.files import check_output, write_json
+from pmtool.system.files import write_json
+from pmtool.system.outputs import check_output
 from pmtool.training.checkpoint import load_checkpoint
 
 SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8

@@ -10,7 +10,7 @@ from pmtool.backends.protocol import Precision
 from pmtool.errors import OutputError, UsageError
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
 from pmtool.system.extras import require
-from pmtool.system.files import names_in
+from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
 from pmtool.training.record import read_record

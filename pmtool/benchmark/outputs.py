@@ -9,7 +9,8 @@ from typing import Any
 
 from pmtool.benchmark.page import page
 from pmtool.benchmark.report import Report
-from pmtool.system.files import check_distinct, check_no_input, check_output, check_png, write_bytes
+from pmtool.system.files import write_bytes
+from pmtool.system.outputs import check_distinct, check_no_input, check_output, check_png
 
 Outputs = Mapping[str, Path | None]
 """``json``, ``page`` and ``picture``: where each is written, if it is."""

@@ -19,8 +19,8 @@ from pmtool.cohort.work import TellSlices, resample_case
 from pmtool.errors import UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.sampler import Planner
-from pmtool.system.files import check_report, make_folder
 from pmtool.system.limits import free_memory, processors, total_memory
+from pmtool.system.outputs import check_report, make_folder
 
 _log = logging.getLogger("pmtool.cohort")
 

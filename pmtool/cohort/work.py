@@ -24,7 +24,8 @@ from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.run import FileRun, load_sampler, prepare
 from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.files import alone_in, make_folder
+from pmtool.system.files import alone_in
+from pmtool.system.outputs import make_folder
 
 TellSlices = Callable[[str, float], None]
 """Called with a case and the slices generated since the last call."""

@@ -17,8 +17,8 @@ from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.system.extras import require
-from pmtool.system.files import make_folder
 from pmtool.system.limits import processors
+from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 
 

@@ -22,8 +22,8 @@ from pmtool.evaluation.store import Store
 from pmtool.images.image_file import image_stem
 from pmtool.images.volume import Volume
 from pmtool.system.extras import require
-from pmtool.system.files import make_folder
 from pmtool.system.limits import processors
+from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 
 

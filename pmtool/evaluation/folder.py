@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pmtool.system.files import check_report
+from pmtool.system.outputs import check_report
 
 FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 CACHE = "cache"

@@ -44,7 +44,7 @@ def phantom(
     """Write a synthetic chest CT to OUT for trying out pmtool."""
     from pmtool.images.image_file import check_format, write_image
     from pmtool.phantom.chest import chest_phantom
-    from pmtool.system.files import check_output
+    from pmtool.system.outputs import check_output
 
     check_format(target)
     check_output(target, overwrite)

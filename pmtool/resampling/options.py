@@ -14,7 +14,13 @@ from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
-from pmtool.system.files import check_distinct, check_no_input, check_output, check_place, check_png
+from pmtool.system.outputs import (
+    check_distinct,
+    check_no_input,
+    check_output,
+    check_place,
+    check_png,
+)
 
 if TYPE_CHECKING:
     import SimpleITK as sitk

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from pmtool.errors import InputError, OutputError, UsageError
-from pmtool.system.files import names_in, write_json
+from pmtool.system.files import write_json
+from pmtool.system.outputs import names_in
 from pmtool.training.record import SCANS
 from pmtool.training.selection import Split, target_spacings
 from pmtool.training.settings import Settings, differences, load_settings, save_settings

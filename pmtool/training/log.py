@@ -11,7 +11,8 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from pmtool.errors import OutputError
-from pmtool.system.files import make_folder, write_bytes
+from pmtool.system.files import write_bytes
+from pmtool.system.outputs import make_folder
 from pmtool.training.record import LOG
 
 COLUMNS = (

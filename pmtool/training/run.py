@@ -13,7 +13,8 @@ import torch
 from lightning_fabric import Fabric
 
 from pmtool.errors import InputError, MemoryBudgetError, UsageError, is_memory_shortage
-from pmtool.system.files import alone_in, make_folder, remove_leftovers
+from pmtool.system.files import alone_in, remove_leftovers
+from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.checkpoint import CHECKPOINT, damaged, load_state, starting_weights

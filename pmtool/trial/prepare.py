@@ -17,7 +17,8 @@ from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
-from pmtool.system.files import make_folder, names_in, remove_leftovers
+from pmtool.system.files import remove_leftovers
+from pmtool.system.outputs import make_folder, names_in
 from pmtool.system.stages import Tell
 from pmtool.system.versions import own_version
 from pmtool.trial.design import ITEMS, make_plans

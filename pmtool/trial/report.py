@@ -12,7 +12,8 @@ from typing import Any
 
 from pmtool.errors import OutputError
 from pmtool.evaluation.tables import label
-from pmtool.system.files import check_report, make_folder, read_json, write_bytes, write_json
+from pmtool.system.files import read_json, write_bytes, write_json
+from pmtool.system.outputs import check_report, make_folder
 from pmtool.system.tables import aligned
 from pmtool.system.versions import own_version
 from pmtool.trial import paper

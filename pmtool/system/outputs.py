@@ -1,0 +1,105 @@
+"""Checks of outputs before the work: nothing is replaced unasked, and all can be written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
+
+from pmtool.errors import OutputError, UsageError
+from pmtool.system.files import is_leftover_of, read_json, temporary_of
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder for outputs, in order, if it exists; raises `OutputError`."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is a file, not a folder: name another folder")
+    return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | None = None) -> None:
+    """Raise `OutputError` unless a folder has room for a report, or holds an earlier one.
+
+    Parameters
+    ----------
+    names
+        Names of its files; the first is a JSON file that is written first and names pmtool.
+    beside
+        Names of what else may be there; None for anything.
+    """
+    there = names_in(folder)
+    own = [name for name in there if name in names]
+    left = [
+        x for x in there if any(is_leftover_of(x, name) for name in names)
+    ]  # by killed processes
+    others = [name for name in there if name not in (*own, *left)]
+    if beside is not None and not set(others) <= set(beside):
+        foreign = next(name for name in others if name not in beside)
+        raise OutputError(f"{folder} holds {foreign}, which is no report: give another folder")
+    if own and "pmtool" not in read_json(folder / names[0]):
+        raise OutputError(
+            f"{folder} holds {own[0]}, which pmtool has not written: give another folder"
+        )
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Raise `OutputError` for a file that exists or whose folder does not."""
+    check_place(path)
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; name a file")
+    if (path.exists() or path.is_symlink()) and not overwrite:
+        raise OutputError(f"{path} exists; replace it with --overwrite")
+
+
+def check_no_input(path: Path, inputs: Iterable[Path]) -> None:
+    """Raise `OutputError` for an output that is an input, or a folder that holds one."""
+    for source in (_resolved(source) for source in inputs):
+        if _resolved(path) in (source, *source.parents):
+            raise OutputError(f"{path} is an input; write the output to another file")
+
+
+def _resolved(path: Path) -> Path:
+    """A path without links, or as it is where they lead in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError):
+        return path.absolute()
+
+
+def check_distinct(paths: Sequence[Path]) -> None:
+    """Raise `OutputError` for two outputs that are one file."""
+    seen: set[Path] = set()
+    for path in paths:
+        if path.resolve() in seen:
+            raise OutputError(f"two outputs would be written to {path}; name another file")
+        seen.add(path.resolve())
+
+
+def check_png(path: Path | None, what: str) -> None:
+    """Raise `UsageError` for a picture without the suffix .png."""
+    if path is not None and path.suffix.lower() != ".png":
+        raise UsageError(f"the {what} is a PNG; {path} must end with .png")
+
+
+def check_place(path: Path) -> None:
+    """Raise `OutputError` unless the parent folder exists and can be written to."""
+    try:
+        temporary_of(path).exists()
+        path.resolve()
+    except (OSError, RuntimeError) as error:  # of a link to itself
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise OutputError(
+            f"{path} cannot be written: {reason}; choose another name or folder"
+        ) from error
+    if not path.parent.is_dir():
+        raise OutputError(f"the folder of {path} does not exist; create it first")
+    if not os.access(path.parent, os.W_OK):
+        raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, if it does not exist, and those above it; raises `OutputError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
