@@ -29,9 +29,8 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     """
     there = names_in(folder)
     own = [name for name in there if name in names]
-    left = [
-        x for x in there if any(is_leftover_of(x, name) for name in names)
-    ]  # by killed processes
+    # What killed processes left.
+    left = [x for x in there if any(is_leftover_of(x, name) for name in names)]
     others = [name for name in there if name not in (*own, *left)]
     if beside is not None and not set(others) <= set(beside):
         foreign = next(name for name in others if name not in beside)
