@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,18 +11,12 @@ from numpy.typing import NDArray
 from pmtool.arrays import Float64s
 from pmtool.evaluation.agreement import scaled_errors
 from pmtool.evaluation.noise_power import BINS
+from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE, Scores
 
 MEASURES = ("edge_share", "epr", "psnr", "ssim", "mae_hu", "noise_hu", "odd_even_noise")
 FEWEST_SCANS = 6
 """Least number of scans for comparing by scan: with fewer, no test can reach p < 0.05."""
-
-
-class Unit(NamedTuple):
-    """A scored slice: its scan and its number there."""
-
-    scan: str
-    number: int
 
 
 @dataclass(frozen=True)
@@ -49,7 +42,7 @@ class Results:
     """
 
     methods: list[str]
-    units: list[Unit]
+    units: list[ScanSlice]
     values: dict[str, Float64s]
     truth: dict[str, Float64s]
     features: list[str]
@@ -95,7 +88,7 @@ class Results:
         return len(groups), lambda drawn: np.concatenate([groups[i] for i in drawn])
 
 
-def collect(scores: Sequence[tuple[Unit, dict[str, Scores]]]) -> Results:
+def collect(scores: Sequence[tuple[ScanSlice, dict[str, Scores]]]) -> Results:
     """Results of scored slices; every slice has the reference and the same methods."""
     methods = [name for name in scores[0][1] if name != REFERENCE]
     columns = [REFERENCE, *methods]

@@ -13,8 +13,8 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.evaluation.methods import Maker, Method
-from pmtool.evaluation.results import Results, Unit, collect
-from pmtool.evaluation.scan import ThinScan
+from pmtool.evaluation.results import Results, collect
+from pmtool.evaluation.scan import ScanSlice, ThinScan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
 from pmtool.system.stages import Tell
@@ -60,7 +60,7 @@ def run_evaluation(
     workers
         Processes that score.
     """
-    scores: list[tuple[Unit, dict[str, Scores]]] = []
+    scores: list[tuple[ScanSlice, dict[str, Scores]]] = []
     cases = []
     with _mapper(workers) as mapper:
         for scan, indices in chosen:
@@ -68,7 +68,7 @@ def run_evaluation(
             makers = _makers(scored, methods, tell)
             case = Case(scan, indices, makers)
             scored.complete(case, mapper, _TASKS_AT_ONCE * workers, tell)
-            scores += [(Unit(scan.name, i), scored.scores[i]) for i in indices]
+            scores += [(ScanSlice(scan.name, i), scored.scores[i]) for i in indices]
             cases.append(case)
     return collect(scores), cases
 

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import SimpleITK as sitk
@@ -23,6 +24,13 @@ _AIR = -1000
 _ROUNDING = 0.6
 """Residual, HU, that is left of a slice that was interpolated and rounded."""
 _FEWEST_PIXELS = 100
+
+
+class ScanSlice(NamedTuple):
+    """A slice by the name of its scan and its number there."""
+
+    scan: str
+    number: int
 
 
 @dataclass(frozen=True)

@@ -14,19 +14,13 @@ import numpy as np
 from pmtool.arrays import Slice
 from pmtool.errors import InputError, OutputError
 from pmtool.evaluation.methods import PIXELMINER
+from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.system.files import write_json
 from pmtool.system.versions import own_version
 from pmtool.trial.design import Item, Plan
 
 TRIAL, IMAGES, SECRETS, DATABASE = "trial.json", "images", "secrets.json", "answers.sqlite"
-
-
-class PoolSlice(NamedTuple):
-    """A slice that the trial shows."""
-
-    scan: str
-    number: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +41,7 @@ class Trial:
 
     folder: Path
     methods: list[str]
-    slices: list[PoolSlice]
+    slices: list[ScanSlice]
     plans: list[Plan]
     provenance: dict[str, Any]
 
@@ -59,7 +53,7 @@ class Trial:
             return cls(
                 folder,
                 content["methods"],
-                [PoolSlice(*values) for values in content["slices"]],
+                [ScanSlice(*values) for values in content["slices"]],
                 [[Item(*values) for values in plan] for plan in content["plans"]],
                 content["provenance"],
             )

@@ -14,7 +14,7 @@ from pmtool.evaluation.choice import MethodOptions, check_distinct, chosen_metho
 from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
-from pmtool.evaluation.scan import ThinScan, load_thin
+from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.files import remove_leftovers
@@ -22,7 +22,7 @@ from pmtool.system.outputs import make_folder, names_in
 from pmtool.system.stages import Tell
 from pmtool.system.versions import own_version
 from pmtool.trial.design import ITEMS, make_plans
-from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, PoolSlice, Trial
+from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, Trial
 
 
 @dataclass(frozen=True)
@@ -85,12 +85,12 @@ def prepare(
     )
 
 
-def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[PoolSlice]:
+def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[ScanSlice]:
     """Slices that can be dropped, in equal parts of all scans as far as they have so many."""
     share, left = divmod(slices, len(scans))
     parts = [share + (number < left) for number in range(len(scans))]
     chosen = zip(scans, parts, strict=True)
-    return [PoolSlice(x.name, i) for x, part in chosen for i in choose_slices(x, part, seed)]
+    return [ScanSlice(x.name, i) for x, part in chosen for i in choose_slices(x, part, seed)]
 
 
 def check_folder(folder: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pmtool.evaluation import texture
-from pmtool.evaluation.results import Results, Unit, collect
+from pmtool.evaluation.results import Results, collect
+from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.summary import intervals, left_out, summary
 from pmtool.evaluation.tables import tables
@@ -74,7 +75,7 @@ def made_up(scans: int, texture_values: NDArray[np.float64]) -> Results:
         for method, share in (("near", 0.48), ("far", 0.54)):
             error = 1.0 if method == "near" else 4.0 + number
             scored[method] = Scores(values_of(share), both[method], {"m": error}, [])
-        rows.append((Unit(f"scan {number % scans}", number), scored))
+        rows.append((ScanSlice(f"scan {number % scans}", number), scored))
     return collect(rows)
 
 

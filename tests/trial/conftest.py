@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from pmtool.evaluation.methods import CLASSICAL, PIXELMINER
+from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.trial.design import make_plans
-from pmtool.trial.folder import IMAGES, PoolSlice, Trial
+from pmtool.trial.folder import IMAGES, Trial
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def trial_folder(tmp_path: Path) -> Path:
     """A human trial of 14 slices of 40x48 noise, prepared for 16 participants."""
     folder, rng = tmp_path / "trial", np.random.default_rng(0)
     (folder / IMAGES).mkdir(parents=True)
-    slices = [PoolSlice("scan.nrrd", 2 * number + 1) for number in range(14)]
+    slices = [ScanSlice("scan.nrrd", 2 * number + 1) for number in range(14)]
     plans = make_plans(len(slices), list(CLASSICAL), 16, 0)
     trial = Trial(folder, list(CLASSICAL), slices, plans, {})
     for number in range(len(slices)):
