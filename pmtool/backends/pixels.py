@@ -54,9 +54,9 @@ def processor_pixels(bundle: Bundle) -> ProcessorPixels | None:
     compiled = library()
     if compiled is not None:
         return ProcessorPixels(compiled, bundle)
-    _log.info(
-        "no compiled loop over pixels, so that slices take twice as long: install a C++ compiler "
-        "and then pmtool again"
+    _log.warning(
+        "pmtool was installed without its compiled loop over pixels, so that slices take two to "
+        "three times as long: install a C++ compiler, and then pmtool again"
     )
     return None
 

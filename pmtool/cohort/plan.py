@@ -119,7 +119,7 @@ def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
 
 def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Request) -> str:
     """A line for every case: slices and pixels of the scan, slices of the output, core hours."""
-    rows = [("case", "scan", "output", "to generate", "hours", "there")]
+    rows = [("case", "scan", "output", "to generate", "core hours", "there")]
     for case, size in zip(cases, sizes, strict=True):
         extent, outputs = case.extent, request.planned(case)
         there = outputs is not None and outputs.sidecar.exists()

@@ -74,7 +74,9 @@ def conclusion(results: Sequence[Result], folder: Path) -> str:
             f"{lacking} of {len(results)} cases are not done; {folder / CSV} tells which and why"
         )
     present = f"{counts['present']} of them before" if counts["present"] else "all of them now"
-    return f"cases done: {len(results)}, {present}; see {folder / CSV}"
+    warned = sum(bool(result.warnings) for result in results)
+    warnings = f", {warned} with warnings" if warned else ""
+    return f"cases done: {len(results)}, {present}{warnings}; see {folder / CSV}"
 
 
 def summary_files(folder: Path) -> tuple[Path, Path]:

@@ -89,7 +89,10 @@ class ThinScan:
             if not sitk.GetArrayViewFromImage(self.mask.image).any():
                 raise ContentError(f"{self.mask.name} is empty; give a mask with a region")
         elif not self._air.any():
-            raise ContentError(f"no lung was found in {self.volume.name}; give a region by --mask")
+            raise ContentError(
+                f"no lung (air enclosed by a body) was found in {self.volume.name}; give a region "
+                "by --mask"
+            )
 
 
 def load_scan(

@@ -33,7 +33,10 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
     "slash.",
 )
 @click.option(
-    "--samples", type=int, default=1, help="Samples to draw per slice; needs --uncertainty."
+    "--samples",
+    type=int,
+    default=1,
+    help="Samples to draw per slice, the first for OUT; needs --uncertainty.",
 )
 @click.option(
     "--uncertainty",

@@ -15,6 +15,7 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.system.files import read_json, remove_leftovers, write_bytes, write_json
 
 _KEY = "key.json"
+_NAMES = {"pixels": "pixel loop (compiled or not)"}
 _OUTPUTS = "outputs.json"
 _SLICES = "????????-*.npy"
 
@@ -163,8 +164,9 @@ class Journal:
         found = self._key()
         different = sorted(name for name, value in key.items() if found.get(name) != value)
         if different:
+            names = ", ".join(_NAMES.get(name, name) for name in different)
             raise UsageError(
-                f"{self.folder} holds a run with another {', '.join(different)}; repeat the "
+                f"{self.folder} holds a run with another {names}; repeat the "
                 "options of that run or discard it with --overwrite and without --resume"
             )
 

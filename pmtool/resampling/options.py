@@ -215,9 +215,15 @@ def split_options(
             raise UsageError(f"{', '.join(sorted(written))} need an output file; give output=")
         return Options(**kept), None
     for name in {"segmentation", *_PRODUCTS} & set(written):
-        written[name] = None if written[name] is None else Path(written[name])
+        written[name] = None if written[name] is None else _path(name, written[name])
     written.setdefault("dicom", names_folder(output))
     return Options(**kept), Outputs(Path(output), **written)
+
+
+def _path(name: str, value: Any) -> Path:
+    if not isinstance(value, str | os.PathLike):
+        raise UsageError(f"{name} must be the path of a file, not {type(value).__name__}")
+    return Path(value)
 
 
 def names_folder(output: str | Path) -> bool:

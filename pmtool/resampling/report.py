@@ -54,8 +54,8 @@ def interpolation_text(grid: Grid) -> str | None:
     )
     if any(position != index for index, position in enumerate(grid.nodes.positions)):
         return text
-    coarser, finer = grid.dyadic_spacings()
-    return f"{text}; keep-slices at {coarser:g} or {finer:g} mm avoids it"
+    spacings = [s for s in grid.dyadic_spacings() if s < grid.source_spacing]
+    return f"{text}; keep-slices at {' or '.join(f'{s:g}' for s in spacings)} mm avoids it"
 
 
 def uneven_text(grid: Grid) -> str | None:

@@ -189,6 +189,8 @@ def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) 
 def _check_samples(outputs: Outputs | None, options: Options) -> None:
     wanted = outputs is not None and outputs.uncertainty is not None
     if wanted != (options.samples > 1):
-        raise UsageError("an uncertainty needs both its file and at least two samples")
+        raise UsageError(
+            "an uncertainty needs its file (--uncertainty) and at least two samples (--samples)"
+        )
     if wanted and options.mode != "sample":
         raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")

@@ -36,7 +36,9 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
         If the reference differs from the input in more than its slices.
     """
     if (spacing is None) == (options.reference is None):
-        raise UsageError("give either a spacing between slices or a reference image")
+        raise UsageError(
+            "give either a spacing between slices (--spacing) or a reference image (--reference)"
+        )
     slices = volume.positions or len(volume.slices)
     if spacing is not None:
         wanted = _through_plane(volume, spacing)

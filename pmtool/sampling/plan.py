@@ -28,6 +28,8 @@ SCRATCH = 5.0
 """Memory that running the window graph takes, in units of its outputs."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
 """Operations of one forward pass, per pixel and squared channel of the stacks or the encoder."""
+WITHOUT_LOOP = 2.4
+"""Times as long a slice takes where an engine of the processor generates the pixels."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
 """Speed that a core or a GPU reaches over a whole job; a guess used to estimate times only."""
 

@@ -24,6 +24,7 @@ from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Lot, PairGroup, SlicePair
 from pmtool.sampling.plan import (
+    WITHOUT_LOOP,
     Plan,
     make_gpu_plan,
     make_plan,
@@ -65,7 +66,9 @@ class Planner:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
         devices = self.engine.devices
         if devices == (CPU,):
-            return make_plan(self.layout, self.options, shape, pairs)
+            plan = make_plan(self.layout, self.options, shape, pairs)
+            times = 1 if self.pixels == "kernel" else WITHOUT_LOOP
+            return plan._replace(seconds_per_slice=times * plan.seconds_per_slice)
         return make_gpu_plan(
             self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
         )

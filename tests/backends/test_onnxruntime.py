@@ -47,6 +47,6 @@ def test_without_a_compiler_onnx_runtime_generates_the_pixels(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(processor, "library", lambda: None)
-    with caplog.at_level(logging.INFO, "pmtool"):
+    with caplog.at_level(logging.WARNING, "pmtool"):
         assert load(Bundle.load(), "cpu", "float32", 1).pixels is None
     assert "install a C++ compiler" in caplog.text

@@ -86,7 +86,7 @@ def test_slices_along_other_axes(ct: sitk.Image, order: tuple[int, int, int]) ->
 
 
 def test_other_spacings_are_interpolated_and_told(ct: sitk.Image) -> None:
-    with pytest.warns(UserWarning, match=r"keep-slices at 2\.5 or 1\.25 mm"):
+    with pytest.warns(UserWarning, match=r"keep-slices at 1\.25 mm"):
         found = voxels(pmtool.resample(ct, 2.0))
     dyadic = voxels(pmtool.resample(ct, 1.25)).astype(float)
     assert found.shape[0] == 6
@@ -304,6 +304,8 @@ def test_what_cannot_be_met(ct: sitk.Image, options: Any, error: type[PmtoolErro
 def test_what_is_no_input() -> None:
     with pytest.raises(UsageError, match="ndarray is no input"):
         pmtool.resample(np.zeros((4, 8, 8)), 1.25)  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="segmentation must be the path of a file, not Image"):
+        pmtool.resample("ct.nrrd", 1.25, "out.nrrd", segmentation=sitk.Image([8, 8, 4], 1))
     with pytest.raises(ContentError, match="label map"):
         pmtool.resample(sitk.Image([64, 64, 4], sitk.sitkLabelUInt16), 1.25)
 
