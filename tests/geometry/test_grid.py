@@ -16,28 +16,31 @@ COUNTS = st.integers(2, 60)
 SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0])
 
 
-def readme_rows() -> list[tuple[float, float, list[list[float]]]]:
-    """Its table of kinds of slices: from, to, and what is said of each kind, in percent."""
+def readme_rows() -> list[tuple[float, float, set[float], list[float]]]:
+    """Its table: from, to, spacings of generated slices, and the share of each kind, percent."""
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    table = text.partition("| from, to, mm | acquired | generated | interpolated |")[2]
-    rows = [line.strip("|").split("|") for line in table.partition("\n\n")[0].splitlines()[2:]]
-    return [
-        (float(source), float(target), [[float(x) for x in re.findall(r"\d+", s)] for s in shares])
-        for spacings, *shares in rows
-        for source, target in re.findall(r"([\d.]+) to ([\d.]+)", spacings)
-    ]
+    head = "| from, to, mm | generated at, mm | acquired | generated | interpolated |"
+    table = text.partition(head)[2].partition("\n\n")[0]
+    rows = []
+    for line in table.splitlines()[2:]:
+        spacings, generated, *shares = line.strip("|").split("|")
+        percent = [float(s.strip(" %") or 0) for s in shares]
+        for source, target in re.findall(r"([\d.]+) to ([\d.]+)", spacings):
+            at = {float(x) for x in re.findall(r"[\d.]+", generated)} or {float(target)}
+            rows.append((float(source), float(target), at, percent))
+    return rows
 
 
-@pytest.mark.parametrize(("source", "target", "shares"), readme_rows())
+@pytest.mark.parametrize(("source", "target", "generated", "shares"), readme_rows())
 def test_what_readme_says_of_spacings(
-    source: float, target: float, shares: list[list[float]]
+    source: float, target: float, generated: set[float], shares: list[float]
 ) -> None:
     """Of a scan of 15 cm, to two in a hundred."""
     grid = make_grid(round(150 / source) + 1, source, target)
+    assert grid.generated_spacings() == generated
     kinds: tuple[Kind, ...] = ("acquired", "synthesised", "interpolated")
-    for kind, told in zip(kinds, shares, strict=True):
-        share = 100 * grid.counts().get(kind, 0) / len(grid.slices)
-        assert min(told, default=0) - 2 <= share <= max(told, default=0) + 2
+    for kind, share in zip(kinds, shares, strict=True):
+        assert 100 * grid.counts().get(kind, 0) / len(grid.slices) == pytest.approx(share, abs=2)
 
 
 def test_the_table_of_readme_is_found() -> None:
