@@ -232,7 +232,8 @@ class TestCommand:
 def real(shared: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("real")
     with tarfile.open(shared("dicom/Lung_Dx-A0001.tar.xz")) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
+        archive.extractall(folder)
     return folder
 
 

@@ -184,7 +184,8 @@ class TestDicom:
     def test_real_folder(self, tmp_path: Path, shared: Callable[[str], Path]) -> None:
         """Two series of one scan, in a folder each and then in one folder."""
         with tarfile.open(shared("dicom/Lung_Dx-A0001.tar.xz")) as archive:
-            archive.extractall(tmp_path, filter="data")
+            archive.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
+            archive.extractall(tmp_path)
         soft, lung = sorted(tmp_path.glob("*/kernel-*"))
         apart = [*read_source(Source(soft, "")), *read_source(Source(lung, ""))]
         for number, file in enumerate(lung.iterdir()):
