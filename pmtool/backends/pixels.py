@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from ctypes import CDLL
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -12,7 +12,6 @@ from pmtool.models.bundle import Bundle
 if TYPE_CHECKING:
     from pmtool.kernels.launch import PixelRowProgram, PixelWeights
 
-_log = logging.getLogger("pmtool")
 Pixels = Literal["kernel", "engine"]
 """Whether code of ours generates the pixels, or the engine that runs the other graphs."""
 
@@ -48,15 +47,16 @@ class ProcessorPixels:
 
 
 def processor_pixels(bundle: Bundle) -> ProcessorPixels | None:
-    """The compiled loop with a bundle's weights; None, which is told, where there is none."""
+    """The compiled loop with a bundle's weights; None, with a warning, where there is none."""
     from pmtool.kernels.processor import library
 
     compiled = library()
     if compiled is not None:
         return ProcessorPixels(compiled, bundle)
-    _log.warning(
+    warnings.warn(
         "pmtool was installed without its compiled loop over pixels, so that slices take two to "
-        "three times as long: install a C++ compiler, and then pmtool again"
+        "three times as long: install a C++ compiler, and then pmtool again",
+        stacklevel=2,
     )
     return None
 
