@@ -162,7 +162,7 @@ class Outputs:
         """
         files = self.files()
         for path in files:
-            if self.dicom and self.image.resolve() in path.resolve().parents:
+            if self.dicom and path != self.image and self.image.resolve() in path.resolve().parents:
                 raise OutputError(
                     f"{path} would lie in the folder of the DICOM series; give it another folder"
                 )

@@ -19,7 +19,7 @@ DEFAULT_WINDOW = 272
 """Four of these cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
 benchmarks/results/cpu-2-cores-avx2.json."""
 MOST_LANES = 8
-"""Most lanes in a CPU's pixel loop; with 4, a slice takes 3 % longer, with 2 it takes 12 %."""
+"""Lanes that the CPU's pixel loop takes together; more of them take more memory."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
 GPU_SHARE = 0.6
@@ -29,7 +29,7 @@ SCRATCH = 5.0
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
 """Operations of one forward pass, per pixel and squared channel of the stacks or the encoder."""
 WITHOUT_LOOP = 2.4
-"""Times as long a slice takes where an engine of the processor generates the pixels."""
+"""Times as long a slice takes where no compiled loop generates the pixels; from 1.9 to 3.2."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
 """Speed that a core or a GPU reaches over a whole job; a guess used to estimate times only."""
 

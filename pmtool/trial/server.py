@@ -32,7 +32,7 @@ _log = logging.getLogger("pmtool")
 LOOPBACK = ("127.0.0.1", "localhost")
 WILDCARD = "0.0.0.0"
 SESSION_SECONDS = 14 * 24 * 3600
-_PATIENCE = 5
+_GRACE = 5
 """Seconds that an open request has to end after the server was told to."""
 
 
@@ -111,7 +111,7 @@ def serve(
             access_log=False,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=_PATIENCE,
+            timeout_graceful_shutdown=_GRACE,
         )
         uvicorn.Server(config).run(sockets=[listener])
 

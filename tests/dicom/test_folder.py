@@ -60,6 +60,14 @@ def test_no_other_output_lies_in_it(
     assert contents(out) == {}
 
 
+def test_a_link_to_itself_is_no_folder(
+    source: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out.symlink_to(out)
+    assert run(source, f"{out}/", "--statistics", out.parent / "statistics.json") == 6
+    assert "cannot be written" in told(capsys)
+
+
 @pytest.mark.parametrize("arguments", [("OUT/",), ("-o", "OUT/"), ("--format", "dicom", "OUT")])
 def test_ways_to_ask_for_it(arguments: tuple[str, ...], source: Path, out: Path) -> None:
     assert run(source, *(a.replace("OUT", str(out)) for a in arguments)) == 0
