@@ -11,7 +11,7 @@ from pmtool.errors import PmtoolError
 from pmtool.geometry.grid import make_grid, spacing_along
 from pmtool.sampling.sampler import Planner
 from pmtool.system.tables import aligned
-from pmtool.system.units import duration, gibibytes
+from pmtool.system.units import amount, duration
 
 _USED = 0.8
 """Share of the free memory that workers get."""
@@ -111,7 +111,7 @@ def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
     left_out = f" ({unknown} left out, whose headers do not tell or do not fit)" if unknown else ""
     return (
         f"cases: {len(sizes)}{left_out}; slices: {sum(size.slices for size in known)}, "
-        f"{generated} of them to generate; {gibibytes(sum(size.output_bytes for size in known))} "
+        f"{generated} of them to generate; {amount(sum(size.output_bytes for size in known))} "
         f"before compression; about {duration(sum(size.seconds for size in known) / cores)} on "
         f"{cores} {'core' if cores == 1 else 'cores'} like these."
     )

@@ -12,7 +12,7 @@ from pmtool.geometry.grid import Grid
 from pmtool.images.volume import Volume
 from pmtool.resampling.options import Outputs
 from pmtool.system.limits import check_disk, check_memory
-from pmtool.system.units import gibibytes
+from pmtool.system.units import amount
 
 _GENERATED = np.dtype(np.int16).itemsize
 _DEVIATION = np.dtype(np.float32).itemsize
@@ -33,7 +33,7 @@ def check_memory_for(volume: Volume, grid: Grid, budget: int | None, *, journal:
     needed = volume.dtype.itemsize * pixels * len(volume.slices) + output
     if budget is not None and needed > budget:
         raise MemoryBudgetError(
-            f"input and output alone take {gibibytes(needed)}; give a larger --memory"
+            f"input and output alone take {amount(needed)}; give a larger --memory"
         )
     check_memory(output, "the output")
 

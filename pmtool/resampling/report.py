@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
 from pmtool.images.volume import Volume
-from pmtool.system.units import duration, gibibytes
+from pmtool.system.units import amount, duration
 
 if TYPE_CHECKING:
     from pmtool.models.bundle import Bundle
@@ -38,7 +38,7 @@ def plan_text(
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
         f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
         f"({sampler.backend}, {sampler.precision}), windows of {plan.window[1]}x"
-        f"{plan.window[0]}, {plan.batch} at once; about {gibibytes(plan.memory)} of "
+        f"{plan.window[0]}, {plan.batch} at once; about {amount(plan.memory)} of "
         f"memory and {duration(missing * plan.seconds_per_slice)}."
     )
 

@@ -93,6 +93,7 @@ def finish(
         run.stack = replace(run.stack, generated=journal)
         image = _generate(run, progress)
         write(run, journal, image)
+    _log.info("wrote %s", ", ".join(map(str, run.outputs.files())))
     return image
 
 

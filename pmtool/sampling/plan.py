@@ -13,7 +13,7 @@ from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.windows import balanced, padded_size, wavefronts
 from pmtool.system.limits import free_memory, total_memory
-from pmtool.system.units import gibibytes
+from pmtool.system.units import amount
 
 DEFAULT_WINDOW = 272
 """Four of these cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
@@ -73,7 +73,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
             batch = min(wanted, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
-    needed, held = (gibibytes(size) for size in (resident + scratch + lane, budget))
+    needed, held = (amount(size) for size in (resident + scratch + lane, budget))
     raise MemoryBudgetError(
         f"a window of {window[0]}x{window[1]} pixels needs {needed} of memory and {held} may be "
         "used: allow more with --memory or take a smaller --window"

@@ -12,7 +12,7 @@ import psutil
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.cgroups import memory_grant, processor_grant
-from pmtool.system.units import gibibytes
+from pmtool.system.units import amount
 
 MAX_INPUT = 8 * 2**30
 """Most bytes of an input's voxels, unpacked, unless large inputs are allowed."""
@@ -39,7 +39,7 @@ def check_input(name: str, size: int, *, allow_large: bool = False) -> None:
     """
     if size > MAX_INPUT and not allow_large:
         raise MemoryBudgetError(
-            f"{name} unpacks to {gibibytes(size)}, more than the {gibibytes(MAX_INPUT)} that are "
+            f"{name} unpacks to {amount(size)}, more than the {amount(MAX_INPUT)} that are "
             "read unasked; lift the limit with --allow-large"
         )
     check_memory(size, name)
@@ -59,7 +59,7 @@ def check_memory(needed: int, what: str) -> None:
     free = free_memory()
     if needed > free:
         raise MemoryBudgetError(
-            f"{what} needs {gibibytes(needed)} of memory and {gibibytes(free)} are free; end other "
+            f"{what} needs {amount(needed)} of memory and {amount(free)} are free; end other "
             "programs or take a larger machine"
         )
 
@@ -76,7 +76,7 @@ def check_disk(files: Mapping[Path, int]) -> None:
         free = shutil.disk_usage(folder).free
         if needed[device] > free:
             raise OutputError(
-                f"{folder} has {gibibytes(free)} free and up to {gibibytes(needed[device])} will "
+                f"{folder} has {amount(free)} free and up to {amount(needed[device])} will "
                 "be written; make room or choose another disk"
             )
 

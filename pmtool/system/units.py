@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 
-def gibibytes(size: int) -> str:
-    """Format a size in bytes."""
-    return f"{size / 2**30:.3g} GiB"
+def amount(size: int) -> str:
+    """Format a size in bytes in a suitable binary unit."""
+    return f"{size / 2**20:.3g} MiB" if size < 1000 * 2**20 else f"{size / 2**30:.3g} GiB"
 
 
 def duration(seconds: float) -> str:

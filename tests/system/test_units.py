@@ -1,0 +1,28 @@
+"""Sizes and times as a message shows them."""
+
+from __future__ import annotations
+
+import pytest
+
+from pmtool.system.units import amount, duration
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (10 * 2**20, "10 MiB"),
+        (389_000_000, "371 MiB"),
+        (1000 * 2**20, "0.977 GiB"),
+        (8 * 2**30, "8 GiB"),
+    ],
+)
+def test_amount(size: int, text: str) -> None:
+    assert amount(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.2, "1 s"), (89.4, "89 s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h")],
+)
+def test_duration(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
