@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 from onnx import ModelProto
 
+from pmtool.backends.differences import graph_errors
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.errors import ModelError
-from pmtool.export.check import graph_errors
 from pmtool.export.to_onnx import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import graph_suite

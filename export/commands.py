@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from pmtool.backends.devices import find_devices
-from pmtool.backends.protocol import Precision
 from pmtool.errors import OutputError, UsageError
+from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
+from pmtool.system.devices import find_devices
 from pmtool.system.extras import require
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
@@ -102,7 +102,7 @@ def export_engines(
 ) -> str:
     """Build the engines of a bundle for a GPU and return the table of their errors."""
     from pmtool.backends import tensorrt
-    from pmtool.export.accuracy import error_table
+    from pmtool.backends.accuracy import error_table
 
     engines = tensorrt.load(Bundle.load(model), device, precision, 1, max_windows).engines
     known, target = engines.manifest(), engines.target

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-from pmtool.graphs.layout import COLUMNS
+from pmtool.interface.layout import COLUMNS
 from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:

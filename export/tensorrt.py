@@ -15,9 +15,9 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pmtool.backends.devices import Gpu
 from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.export.profiles import Profile, shapes
+from pmtool.system.devices import Gpu
 
 if TYPE_CHECKING:
     from onnx import ModelProto

@@ -13,15 +13,15 @@ from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto, checker, h
 from torch.export import Dim
 
 from pmtool.arrays import Float32s
-from pmtool.backends.host import HostMemory
 from pmtool.graphs.horizontal import KnownGraph
-from pmtool.graphs.layout import COLUMNS, Layout
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.row import RowGraph
 from pmtool.graphs.suite import Graph
 from pmtool.graphs.window import WindowGraph
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.host import HostMemory
+from pmtool.interface.layout import COLUMNS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.buffers import Buffers
 
 OPSET = 20
 LANES = 3

@@ -1,4 +1,4 @@
-"""What the kernels do, from arrays on the device; in NumPy: `reference` and `pmtool.backends.host`.
+"""The kernels as functions of arrays on the device; for NumPy see `reference` and `HostMemory`.
 
 An array is whatever says where it lies by ``__cuda_array_interface__`` (or, for the kernels on a
 CPU, by ``__array_interface__``): C-contiguous float32.
@@ -12,10 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Array, address
-from pmtool.graphs.layout import LEVELS
-from pmtool.kernels.arrays import PixelArrays
+from pmtool.interface.layout import LEVELS
+from pmtool.interface.protocol import Array, address
 from pmtool.kernels.packing import GROUP, Packed
+from pmtool.kernels.pixel_arrays import PixelArrays
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
 from pmtool.pixels.uniforms import Places
 
@@ -30,12 +30,12 @@ class Launcher(Protocol):
     ----------
     shared_limit
         Bytes of shared memory that a block may have.
-    processors
+    multiprocessors
         Blocks that run at once, at least.
     """
 
     shared_limit: int
-    processors: int
+    multiprocessors: int
 
     def launch(
         self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
@@ -83,7 +83,7 @@ class PixelWeights:
         self.vectors = launcher.keep(packed.vectors)
 
 
-class PixelRowProgram:
+class CudaPixelRow:
     """The pixel loop of a row, all columns in one launch.
 
     Parameters
@@ -112,7 +112,7 @@ class PixelRowProgram:
         self.weights, self.launcher, self.packed = weights, launcher, packed
         self.arrays = PixelArrays(packed.hyperparameters, graph, arrays)
         depth, lanes, limit = self.arrays.depth, self.arrays.lanes, launcher.shared_limit
-        tile = tile or tile_lanes(packed, lanes, launcher.processors, limit)
+        tile = tile or tile_lanes(packed, lanes, launcher.multiprocessors, limit)
         self.placement = place(packed, depth, tile, limit)
         self.blocks = -(-lanes // tile)
         self.workspace = launcher.allocate(-(-self.blocks * self.placement.workspace_bytes // 4))

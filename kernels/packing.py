@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
-from pmtool.backends.protocol import Precision
 from pmtool.errors import UsageError
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.protocol import Precision
 from pmtool.models.hyperparameters import Hyperparameters
 
 Weights = Mapping[str, Float32s]

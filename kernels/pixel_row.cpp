@@ -1,37 +1,29 @@
-// A row of pixels of a batch of lanes on the processor: what pixel_row.cu does on a GPU, after
+// A row of pixels of a batch of lanes on the CPU: what pixel_row.cu does on a GPU, after
 // PixelGraph. Eight lanes at once are a vector of floats for every channel.
 
 #include <cstdint>
 #include <new>
 #include <vector>
 
+#include "line.cuh"
 #include "mixture.cuh"
 
 namespace {
 
-const int LEVELS = 3;       // pmtool/graphs/layout.py
-const int LINE_COLUMNS = 3;  // that are kept of a line: this one and two before it
 const int LANES = 8;
 const int BLOCK = 8;  // outputs of a product that are summed in registers
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef int Ints __attribute__((vector_size(4 * LANES)));
 
-// ---- what is read and written: processor.py writes it down, in words of 64 bits
-
-// A line's last two columns before the row's first new one, (lanes, channels), and where its new
-// columns go, (columns, lanes, channels).
-struct Line {
-    const float *before2, *before1;
-    float* last;
-};
+// ---- what is read and written: cpu.py writes it down, in words of 64 bits
 
 struct Layer {
     const float *first, *second;  // (inputs, C) and (inputs, 2 C)
 };
 
 struct Level {
-    const float* shares;  // (columns, lanes, ...), see Layout.shares in pmtool/graphs/layout.py
+    const float* shares;  // (columns, lanes, ...), see Layout.shares in pmtool/interface/layout.py
     float* carry_next;    // (columns, lanes, C), where the level below is touched
     const Line* lines;    // first and second of every gated layer, then the strided block's
     const Layer* layers;
@@ -403,13 +395,13 @@ struct Walk {
 }  // namespace
 
 #if defined(__x86_64__) && defined(__linux__) && __GNUC__ >= 12
-#define EVERY_PROCESSOR __attribute__((flatten, target_clones("arch=x86-64-v3", "default")))
+#define EVERY_CPU __attribute__((flatten, target_clones("arch=x86-64-v3", "default")))
 #else
-#define EVERY_PROCESSOR
+#define EVERY_CPU
 #endif
 
 // Returns 0, or 1 where there is no memory.
-extern "C" EVERY_PROCESSOR int pixel_row(const Row* row) {
+extern "C" EVERY_CPU int pixel_row(const Row* row) {
     try {
         for (int lane = 0; lane < row->lanes; lane += LANES) Walk(*row, lane).run();
     } catch (const std::bad_alloc&) {

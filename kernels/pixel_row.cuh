@@ -1,16 +1,9 @@
 // What a row of pixels reads and writes, in words of 64 bits: launch.py writes them down.
 #pragma once
 
-static const int LEVELS = 3;      // pmtool/graphs/layout.py
-static const int GROUP = 16;      // channels of a warp
-static const int LINE_COLUMNS = 3;  // that are kept of a line: this one and two before it
+#include "line.cuh"
 
-// A line's last two columns before the row's first new one, (lanes, channels), and where its new
-// columns go, (columns, lanes, channels).
-struct Line {
-    const float *before2, *before1;
-    float* last;
-};
+static const int GROUP = 16;  // channels of a warp
 
 // Where a part of a block's memory lies: at an offset into shared memory or elsewhere.
 struct Place {
@@ -18,7 +11,7 @@ struct Place {
 };
 
 struct Level {
-    const float* shares;   // (columns, lanes, ...), see Layout.shares in pmtool/graphs/layout.py
+    const float* shares;   // (columns, lanes, ...), see Layout.shares in pmtool/interface/layout.py
     float* carry_next;     // (columns, lanes, channels), where the level below is touched
     const Line* lines;     // first and second of every gated layer, then the strided block's
     Place state;           // of the lines: shared memory or the block's workspace

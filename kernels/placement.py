@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pmtool.errors import UsageError
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.interface.layout import LEVELS, Layout
 from pmtool.kernels.packing import FORMATS, GROUP, Packed
 
 LINE_COLUMNS = 3
@@ -71,7 +71,7 @@ def place(packed: Packed, depth: int, tile: int, limit: int) -> Placement:
     return Placement(tile, used, workspace, states, weights)
 
 
-def tile_lanes(packed: Packed, lanes: int, processors: int, limit: int) -> int:
+def tile_lanes(packed: Packed, lanes: int, multiprocessors: int, limit: int) -> int:
     """Lanes of a block: few for many blocks, many where each reads its weights from the L2 cache.
 
     Not yet measured on a GPU.
@@ -80,7 +80,7 @@ def tile_lanes(packed: Packed, lanes: int, processors: int, limit: int) -> int:
         return 8
     streams = not place(packed, 1, 8, limit).weights[0].shared
     blocks = -(-lanes // 8)
-    return 16 if blocks > (processors // 2 if streams else processors) else 8
+    return 16 if blocks > (multiprocessors // 2 if streams else multiprocessors) else 8
 
 
 def threads(packed: Packed) -> int:

@@ -1,7 +1,7 @@
 """The pixel loop in NumPy, layer by layer: what `pixel_row` has to compute.
 
 `pmtool.graphs.pixel` is the same in PyTorch. The other kernels' references are older than they:
-`pmtool.backends.host`, `pmtool.pixels.uniforms` and `pmtool.pixels.mixture`.
+`pmtool.interface.host`, `pmtool.pixels.uniforms` and `pmtool.pixels.mixture`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import cast
 import numpy as np
 
 from pmtool.arrays import Float32s
-from pmtool.backends.protocol import Precision
-from pmtool.graphs.layout import LEVELS, Layout
-from pmtool.graphs.names import kind_and_depth
+from pmtool.interface.graph_names import kind_and_depth
+from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.protocol import Precision
 from pmtool.kernels.packing import FORMATS, Weights
 from pmtool.models.hyperparameters import (
     COMPONENT_LOG_SCALE_MAX,
@@ -36,7 +36,7 @@ def pixel_row(
     arrays: Arrays,
     precision: Precision = "float32",
 ) -> None:
-    """See `pmtool.kernels.launch.PixelRowProgram`, with the weights as they were before packing."""
+    """See `pmtool.kernels.launch.CudaPixelRow`, with the weights as they were before packing."""
     _PixelRow(hyperparameters, weights, graph, arrays, precision).run()
 
 

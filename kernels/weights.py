@@ -10,7 +10,7 @@ import numpy as np
 
 from pmtool.arrays import Float32s
 from pmtool.errors import ModelError
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.interface.layout import LEVELS, Layout
 from pmtool.kernels.packing import Weights
 from pmtool.models.bundle import NETWORK, Bundle, tensor_places
 

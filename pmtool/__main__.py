@@ -1,6 +1,6 @@
 """Entry point of ``python -m pmtool``."""
 
-from pmtool.cli.main import main
+from pmtool.main import main
 
 if __name__ == "__main__":
     main()

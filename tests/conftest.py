@@ -76,8 +76,8 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     bundle = SimpleNamespace(
         hyperparameters=Hyperparameters(channels=1), hash="0" * 64, manifest=manifest
     )
-    monkeypatch.setattr("pmtool.resampling.run.Bundle.load", lambda folder: bundle)
-    monkeypatch.setattr("pmtool.resampling.run.Sampler", Fresh)
+    monkeypatch.setattr("pmtool.resampling.preparation.Bundle.load", lambda folder: bundle)
+    monkeypatch.setattr("pmtool.resampling.preparation.Sampler", Fresh)
     monkeypatch.setattr("pmtool.cohort.run.Planner", Fresh)
     return Fresh
 
@@ -210,7 +210,7 @@ def refused(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> Callable[..., 
     Nothing may be left that was not there before.
     """
     from pmtool.cli.console import run_command
-    from pmtool.cli.main import cli
+    from pmtool.main import cli
 
     explained = (ROOT / "docs" / "errors.md").read_text()
 

@@ -12,9 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from pmtool.backends.host import HostMemory
-from pmtool.backends.pixels import PixelLoop, processor_pixels
-from pmtool.backends.protocol import Array, Arrays, Precision, Program
+from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.errors import (
     OUT_OF_MEMORY,
     MemoryBudgetError,
@@ -23,7 +21,9 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
-from pmtool.graphs.names import is_pixel_graph
+from pmtool.interface.graph_names import is_pixel_graph
+from pmtool.interface.host import HostMemory
+from pmtool.interface.protocol import Array, Arrays, Precision, Program
 from pmtool.models.bundle import Bundle
 
 
@@ -169,8 +169,8 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeBackend:
-    """The bundle's graphs on the processor."""
-    return OnnxRuntimeBackend(bundle, threads, processor_pixels(bundle))
+    """The bundle's graphs on the CPU."""
+    return OnnxRuntimeBackend(bundle, threads, cpu_pixels(bundle))
 
 
 def _failure(error: Exception, what: str) -> PmtoolError:

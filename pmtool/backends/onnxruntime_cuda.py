@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from pmtool.backends.devices import find_gpu, gpu_index
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-from pmtool.backends.pixels import PixelKernel, Pixels
-from pmtool.backends.protocol import Array, Precision, address
+from pmtool.backends.pixel_loop import PixelKernel, PixelLoop
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
     MemoryBudgetError,
@@ -20,7 +18,9 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
+from pmtool.interface.protocol import Array, Precision, address
 from pmtool.models.bundle import Bundle
+from pmtool.system.devices import find_gpu, gpu_index
 from pmtool.system.extras import require
 
 PROVIDER = "CUDAExecutionProvider"
@@ -35,8 +35,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     memory
         Memory of the GPU, with the stream for all work.
     pixels
-        How a row's pixels are generated: by one persistent kernel, or by ONNX Runtime, which runs
-        the pixel graph's loop as a multitude of small kernels.
+        Loop over a row's pixels, used instead of ONNX Runtime, which runs the pixel graph's loop as
+        a multitude of small kernels.
 
     Raises
     ------
@@ -55,16 +55,15 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         device: str,
         precision: Precision,
         threads: int = 1,
-        pixels: Pixels = "kernel",
+        pixels: PixelLoop | None = None,
     ) -> None:
-        kernel = PixelKernel(bundle, precision, memory.device) if pixels == "kernel" else None
-        super().__init__(bundle, threads, kernel)
+        super().__init__(bundle, threads, pixels)
         self.memory, self.device, self.precision = memory, device, precision
 
     def _load(self, graph: str) -> Any:
-        """Raise `UsageError` where ONNX Runtime would use the processor for want of CUDA.
+        """Raise `UsageError` where ONNX Runtime would use the CPU for want of CUDA.
 
-        Of a session on the GPU it may still leave single nodes to the processor.
+        Of a session on the GPU it may still leave single nodes to the CPU.
         """
         try:
             session = super()._load(graph)
@@ -72,7 +71,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             raise self._failure(graph, error) from error
         if session.get_providers()[0] != PROVIDER:
             raise UsageError(
-                f"ONNX Runtime cannot use {self.device} and would run on the processor: install "
+                f"ONNX Runtime cannot use {self.device} and would run on the CPU: install "
                 "the CUDA and cuDNN that it needs, or use another --backend"
             )
         return session
@@ -105,7 +104,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return options
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
-        """The graph runs on the processor; what does not run it is the GPU, or what it needs."""
+        """The graph runs on the CPU; what does not run it is the GPU, or what it needs."""
         found = super()._failure(graph, error)
         if isinstance(found, MemoryBudgetError):
             return MemoryBudgetError(OUT_OF_GPU_MEMORY)
@@ -122,7 +121,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless ONNX Runtime can run on the devices."""
     if PROVIDER not in _runtime_for_cuda().get_available_providers():
         raise UsageError(
-            "the installed ONNX Runtime is for the processor alone: pip uninstall onnxruntime and "
+            "the installed ONNX Runtime is for the CPU alone: pip uninstall onnxruntime and "
             "pip install 'pmtool[gpu]', or use another --backend"
         )
     require("onnxruntime-cuda", PACKAGES, "pmtool[gpu]")
@@ -132,11 +131,12 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeCudaBackend:
     """The bundle's graphs on a GPU; raises `UsageError`."""
-    from pmtool.kernels.device import CudaDevice, CudaMemory
+    from pmtool.kernels.cuda import CudaDevice, CudaMemory
 
     _runtime_for_cuda()
     memory = CudaMemory(CudaDevice(gpu_index(device)))
-    return OnnxRuntimeCudaBackend(bundle, memory, device, precision, threads)
+    pixels = PixelKernel(bundle, precision, memory.device)
+    return OnnxRuntimeCudaBackend(bundle, memory, device, precision, threads, pixels)
 
 
 def _runtime_for_cuda() -> ModuleType:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from importlib import import_module
 from typing import NamedTuple, Protocol, get_args
 
-from pmtool.backends.devices import CPU, find_devices, has_bfloat16
-from pmtool.backends.pixels import Pixels
-from pmtool.backends.protocol import Backend, Precision
+from pmtool.backends.pixel_loop import PixelsBy
 from pmtool.errors import UsageError, is_memory_shortage
+from pmtool.interface.protocol import Backend, Precision
 from pmtool.models.bundle import Bundle
 from pmtool.system.checks import check_choice
+from pmtool.system.devices import CPU, find_devices, has_bfloat16
 from pmtool.system.extras import require
 
 _log = logging.getLogger("pmtool")
@@ -59,11 +59,11 @@ class Engine(NamedTuple):
     precision: Precision
 
     @property
-    def pixels(self) -> Pixels:
+    def pixels(self) -> PixelsBy:
         """What generates pixels; another loop rounds otherwise, as another engine does."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
-        from pmtool.kernels.processor import library
+        from pmtool.kernels.cpu import library
 
         return "engine" if library() is None else "kernel"
 
@@ -92,7 +92,7 @@ def working_engines(
     device
         See `find_devices`.
     precision
-        One of `PRECISIONS`. Where it is None: float32 on the processor and in ONNX Runtime, else
+        One of `PRECISIONS`. Where it is None: float32 on the CPU and in ONNX Runtime, else
         bfloat16, or float16 on GPUs that have no bfloat16.
 
     Raises
@@ -128,7 +128,7 @@ def _checked(backend: str, devices: tuple[str, ...], precision: Precision | None
 
 
 def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
-    """The devices to try: ``auto`` falls back to the processor, an explicit choice does not."""
+    """The devices to try: ``auto`` falls back to the CPU, an explicit choice does not."""
     if device != "auto":
         return [find_devices(device)]
     if backend is not None and backend not in ON_CPU:

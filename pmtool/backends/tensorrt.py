@@ -6,18 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pmtool.backends.devices import find_gpu, gpu_index
-from pmtool.backends.pixels import PixelKernel, Pixels
-from pmtool.backends.protocol import Array, Arrays, Memory, Precision, Program, address
+from pmtool.backends.pixel_loop import PixelKernel, PixelLoop
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
-from pmtool.graphs.names import is_pixel_graph
+from pmtool.interface.graph_names import is_pixel_graph
+from pmtool.interface.protocol import Array, Arrays, Memory, Precision, Program, address
 from pmtool.models.bundle import Bundle
+from pmtool.system.devices import find_gpu, gpu_index
 from pmtool.system.extras import require
 
 PACKAGES = ("onnx", "onnxruntime", "pycuda")
 ALIGNMENT = 256
-"""Of an array's address, bytes, as TensorRT asks for it."""
+"""Alignment of addresses that TensorRT requires, bytes."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -31,21 +31,21 @@ class TensorRTBackend:
     memory
         Memory of the GPU, with the stream for all work.
     pixels
-        How a row's pixels are generated: by one persistent kernel, or by an engine that runs once
-        for every four of them.
+        Loop over a row's pixels, used instead of an engine that runs once for every four of them.
     """
 
     name = "tensorrt"
     windows = WINDOWS_AT_ONCE
     keeps = True
 
-    def __init__(self, engines: Any, memory: Any, device: str, pixels: Pixels = "kernel") -> None:
+    def __init__(
+        self, engines: Any, memory: Any, device: str, pixels: PixelLoop | None = None
+    ) -> None:
         self.engines, self.memory, self.device, self.pixels = engines, memory, device, pixels
         self.precision: Precision = engines.target.precision
         self.runtime = engines.trt.Runtime(engines.log)
         self.scratch = Scratch(memory)
         self._loaded: dict[str, GraphEngine] = {}
-        self.kernel = PixelKernel(engines.bundle, self.precision, memory.device)
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`.
@@ -61,8 +61,8 @@ class TensorRTBackend:
             return self._windows(arrays)
         if not is_pixel_graph(graph):
             return self._program(graph, arrays)
-        if self.pixels == "kernel":
-            return self.kernel.bind(graph, arrays)
+        if self.pixels is not None:
+            return self.pixels.bind(graph, arrays)
         return self._steps(graph, arrays)
 
     def _program(self, graph: str, arrays: Arrays) -> EngineProgram:
@@ -113,18 +113,23 @@ class InTurn:
 
 
 class Scratch:
-    """Memory for what engines keep while they run: as they run in turn, one for all."""
+    """Memory that engines need while they run: one for all, as they run in turn."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory, self.size = memory, 0
-        self.array: Array = None
+        self._array: Array = None
 
     def reserve(self, size: int) -> None:
-        """Have at least so many bytes."""
+        """Provide at least so many bytes; raises `MemoryBudgetError`."""
         if size > self.size:
             self.memory.wait()  # the old memory may be in use
-            self.array = self.memory.zeros(-(-size // 4))
+            self._array, self.size = None, 0  # and is free for the new one
+            self._array = self.memory.zeros(-(-size // 4))
             self.size = size
+
+    def place(self) -> tuple[int, int]:
+        """Address and size in bytes."""
+        return address(self._array), self.size
 
 
 class GraphEngine:
@@ -205,10 +210,10 @@ class EngineContext:
             self._check(self.context.set_input_shape(name, shape))
         engine.scratch.reserve(max(1, self.context.update_device_memory_size_for_shapes()))
         self._user: EngineProgram | None = None
-        self._scratch: Array = None
+        self._scratch = (0, 0)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Of an output."""
+        """Shape of an output."""
         return tuple(self.context.get_tensor_shape(name))
 
     def run(self, program: EngineProgram) -> None:
@@ -217,10 +222,10 @@ class EngineContext:
             for name, array in program.placed.items():
                 self._check(self.context.set_tensor_address(name, address(array)))
             self._user = program
-        scratch = self.engine.scratch
-        if self._scratch is not scratch.array:
-            self._scratch = scratch.array
-            self.context.set_device_memory(address(scratch.array), scratch.size)
+        scratch = self.engine.scratch.place()
+        if self._scratch != scratch:
+            self._scratch = scratch
+            self.context.set_device_memory(*scratch)
         self.engine.engines.log.errors.clear()
         self._check(self.context.execute_async_v3(self.stream))
 
@@ -278,7 +283,7 @@ class EngineProgram:
             self.before.append((self.placed[name], array))
 
     def _place_output(self, name: str, array: Array, read: set[int]) -> None:
-        """Also where nobody asks for it."""
+        """Place an output, wanted or not."""
         if array is not None and address(array) not in read and not address(array) % ALIGNMENT:
             self.placed[name] = array
             return
@@ -325,12 +330,13 @@ def load(
     UsageError
         If one of them is not possible here, or differs from ONNX Runtime.
     """
-    from pmtool.export.accuracy import check_engines
+    from pmtool.backends.accuracy import check_engines
     from pmtool.export.engines import Engines
-    from pmtool.kernels.device import CudaDevice, CudaMemory
+    from pmtool.kernels.cuda import CudaDevice, CudaMemory
 
     memory = CudaMemory(CudaDevice(gpu_index(device)))
     engines = Engines(bundle, find_gpu(device), precision, max_windows)
-    backend = TensorRTBackend(engines, memory, device)
+    pixels = PixelKernel(bundle, precision, memory.device)
+    backend = TensorRTBackend(engines, memory, device, pixels)
     check_engines(backend, threads)
     return backend

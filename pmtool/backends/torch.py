@@ -11,21 +11,21 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.arrays import Float32s
-from pmtool.backends.devices import CPU
-from pmtool.backends.pixels import PixelLoop, processor_pixels
-from pmtool.backends.protocol import Arrays, Precision, Program
+from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
-from pmtool.graphs.names import is_pixel_graph
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
+from pmtool.interface.graph_names import is_pixel_graph
+from pmtool.interface.protocol import Arrays, Precision, Program
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.encoder import Midpoint
 from pmtool.network.inference import load_network
 from pmtool.pixels.mixture import nearer_tail
 from pmtool.pixels.uniforms import Places, window_uniforms
+from pmtool.system.devices import CPU
 
 
 class TorchBackend:
@@ -232,7 +232,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Tor
     if device != CPU:
         return TorchBackend(network, device, precision)
     torch.set_num_threads(threads)
-    return TorchBackend(network, device, precision, processor_pixels(bundle))
+    return TorchBackend(network, device, precision, cpu_pixels(bundle))
 
 
 class _Exact(nn.Module):

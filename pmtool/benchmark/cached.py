@@ -9,15 +9,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
-from pmtool.backends.devices import CPU
-from pmtool.backends.protocol import Arrays, Backend, Memory, Precision, Program
 from pmtool.benchmark.floor import PARTS, window_pixels
-from pmtool.graphs.names import CHOOSERS, kind_and_depth
+from pmtool.interface.graph_names import CHOOSERS, kind_and_depth
+from pmtool.interface.protocol import Arrays, Backend, Memory, Precision, Program
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan, operations
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.devices import CPU
 from pmtool.system.stages import Progress
 
 _PART_OF = {"window": "window", "row": "row", "known": "row"} | dict.fromkeys(CHOOSERS, "pixel")

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.interface.layout import LEVELS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.windows import wavefronts
 

@@ -9,10 +9,10 @@ from itertools import product
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from pmtool.backends.protocol import Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.benchmark.naive import WINDOW
 from pmtool.errors import UsageError
+from pmtool.interface.protocol import Precision
 from pmtool.sampling.windows import check_window
 
 MOST_SIZE, MOST_PAIRS = 4096, 10_000

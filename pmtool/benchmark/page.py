@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from pmtool.backends.devices import CPU
 from pmtool.benchmark.floor import PARTS
+from pmtool.system.devices import CPU
 from pmtool.system.tables import markdown
 
 Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
 
 _AT_ONCE = 0.05
-"""Seconds of loading that are not told: ONNX Runtime on a processor loads graphs when they run."""
+"""Seconds of loading that are not told: ONNX Runtime on a CPU loads graphs when they run."""
 
 
 def page(values: Values) -> str:

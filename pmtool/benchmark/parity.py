@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s, Slice
-from pmtool.backends.protocol import Backend
+from pmtool.interface.protocol import Backend
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import window_uniforms

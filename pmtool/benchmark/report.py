@@ -10,14 +10,14 @@ from typing import Any
 
 import psutil
 
-from pmtool.backends.devices import CPU, find_gpu
 from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.benchmark.naive import PassCost
 from pmtool.benchmark.peaks import Peak
 from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.scaling import Scaling
 from pmtool.errors import UsageError
-from pmtool.system.limits import processors
+from pmtool.system.devices import CPU, find_gpu
+from pmtool.system.limits import cpu_count
 from pmtool.system.versions import package_version
 
 PACKAGES = ("pmtool", "numpy", *dict.fromkeys(chain(*DISTRIBUTIONS.values())), "pycuda")
@@ -199,7 +199,7 @@ def machine(device: str = CPU) -> dict[str, Any]:
         "vectors": _vectors(),
         "gpu": None if device == CPU else _gpu(device.partition(",")[0]),
         "load": psutil.getloadavg()[0],
-        "cores": processors(),
+        "cores": cpu_count(),
         "system": platform.platform(),
         "python": platform.python_version(),
     }
@@ -215,7 +215,7 @@ def _processor() -> str:
 
 
 def _vectors() -> str | None:
-    """The widest vector instructions, which decide how fast a processor computes."""
+    """The widest vector instructions, which decide how fast a CPU computes."""
     flags = _cpu_info("flags").split()
     return next((x for x in ("avx512_bf16", "avx512f", "avx2") if x in flags), None)
 

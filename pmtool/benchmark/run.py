@@ -173,7 +173,7 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
         device = run.devices[0]
         if torch_device(device) != device:
             unknown[f"the floor on {device}"] = (
-                "PyTorch is a build without CUDA, so that the naive sampler ran on the processor"
+                "PyTorch is a build without CUDA, so that the naive sampler ran on the CPU"
             )
             continue
         for precision in (run.sampler.precision, "float32"):

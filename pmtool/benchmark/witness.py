@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
-from pmtool.backends.protocol import Backend
 from pmtool.benchmark.naive import WINDOW, PassCost, PlainNetwork, TimedNetwork, pass_costs
 from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers
@@ -15,6 +14,7 @@ from pmtool.benchmark.report import StripReport
 from pmtool.benchmark.scene import Scene
 from pmtool.benchmark.timing import full_float32, torch_threads
 from pmtool.evaluation.edges import edge_map, edge_preservation
+from pmtool.interface.protocol import Backend
 from pmtool.network import PixelMiner
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Tell

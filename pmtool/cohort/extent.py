@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from pmtool.dicom import require_pydicom
 from pmtool.errors import PmtoolError
 from pmtool.images.image_file import open_header, quiet_itk
 from pmtool.images.volume import through_plane_axis
@@ -37,14 +38,16 @@ class Extent(NamedTuple):
 def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
     """Extent of an image file or a DICOM series in a folder; None if it does not say.
 
-    What is wrong with it is for its worker to complain of.
+    What is wrong with it is for its worker to complain of; only a missing pydicom is a `UsageError`
+    here.
     """
+    if not path.is_dir():
+        return image_extent(path)
+    require_pydicom()
     from pmtool.dicom.files import dicom_files
     from pmtool.dicom.series import choose_series, find_series
 
     try:
-        if not path.is_dir():
-            return image_extent(path)
         return series_extent(choose_series(find_series(dicom_files(path)), series_uid, str(path)))
     except (PmtoolError, OSError):
         return None

@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pmtool.backends.devices import CPU, gpu_index, gpus
 from pmtool.cohort.cases import Case
 from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Tally
@@ -19,7 +18,8 @@ from pmtool.cohort.work import TellSlices, resample_case
 from pmtool.errors import UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.sampler import Planner
-from pmtool.system.limits import free_memory, processors, total_memory
+from pmtool.system.devices import CPU, gpu_index, gpus
+from pmtool.system.limits import cpu_count, free_memory, total_memory
 from pmtool.system.outputs import check_report, make_folder
 
 _log = logging.getLogger("pmtool.cohort")
@@ -104,7 +104,7 @@ def dry_run_text(cases: Sequence[Case], request: Request, means: Means) -> str:
     check_report(request.folder, FILES)
     planner = _estimator(request, means)
     sizes = [size_of(case, request, planner) for case in cases]
-    cores = means.workers or (1 if means.workers == 0 or means.scheduler else processors())
+    cores = means.workers or (1 if means.workers == 0 or means.scheduler else cpu_count())
     return f"{plan_table(cases, sizes, request)}\n\n{plan_text(sizes, cores)}"
 
 
@@ -129,7 +129,7 @@ def _workers(
         cluster = joined_cluster(means.scheduler)
         request = _with(request, threads=request.options.threads or 1)
     else:
-        free, cores, there = free_memory(), processors(), gpus()
+        free, cores, there = free_memory(), cpu_count(), gpus()
         seen = [there[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
         asked = request.options.device  # a worker sees its own GPUs alone
         workers = means.workers or room(

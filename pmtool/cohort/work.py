@@ -19,9 +19,9 @@ from pmtool.errors import UsageError, exit_code, sentence
 from pmtool.loading import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
+from pmtool.resampling.preparation import FileRun, load_sampler, prepare
 from pmtool.resampling.resample import finish, write
 from pmtool.resampling.resumption import files_to_make, resumable
-from pmtool.resampling.run import FileRun, load_sampler, prepare
 from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import alone_in

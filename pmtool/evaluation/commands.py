@@ -8,8 +8,8 @@ from pathlib import Path
 
 from pmtool.errors import UsageError
 from pmtool.evaluation import EXTRAS, PACKAGES
-from pmtool.evaluation.choice import MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.folder import CACHE, check_folder
+from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
@@ -17,7 +17,7 @@ from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.system.extras import require
-from pmtool.system.limits import processors
+from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 
@@ -56,7 +56,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     methods = chosen_methods(scans, folder / CACHE, options)
     make_folder(folder / CACHE)
     chosen = [(scan, choose_slices(scan, options.slices, options.sampler.seed)) for scan in scans]
-    workers = options.workers or processors()
+    workers = options.workers or cpu_count()
     results, cases = run_evaluation(chosen, methods, Store(folder / CACHE), workers, tell)
     tell("report", 0)
     told = [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods]

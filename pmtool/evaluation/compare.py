@@ -22,7 +22,7 @@ from pmtool.evaluation.store import Store
 from pmtool.images.image_file import image_stem
 from pmtool.images.volume import Volume
 from pmtool.system.extras import require
-from pmtool.system.limits import processors
+from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 
@@ -60,7 +60,7 @@ def compare(
     indices = _differing(scan, [method.volumes[scan.name] for method in methods])
     with tempfile.TemporaryDirectory() as scores:
         chosen, store = [(scan, indices)], Store(Path(scores))
-        results, cases = run_evaluation(chosen, methods, store, workers or processors(), tell)
+        results, cases = run_evaluation(chosen, methods, store, workers or cpu_count(), tell)
     told = [{"name": method.name, **method.identity(scan)} for method in methods]
     report = Report(results, {**provenance(cases), "methods": told})
     if folder is not None:

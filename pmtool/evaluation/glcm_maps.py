@@ -47,7 +47,7 @@ FEATURES = (
 """Those of pyradiomics but for MCC, an eigenvalue, which makes 23 as in the paper."""
 
 _ROWS_AT_ONCE = 16
-"""Rows of windows: their counts stay in the processor's cache."""
+"""Rows of windows: their counts stay in the CPU's cache."""
 _I, _J = (index + 1 for index in np.triu_indices(LEVELS))
 """Both levels, from 1, of every unordered pair."""
 _CODE = np.zeros((LEVELS, LEVELS), np.uint8)

@@ -13,7 +13,7 @@ from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 from pmtool.evaluation.glcm_maps import WINDOW, feature_maps, grey_levels, map_errors
 from pmtool.evaluation.lungs import Region
 from pmtool.evaluation.noise_power import Place, homogeneous_place, noise, noise_power
-from pmtool.evaluation.pixels import (
+from pmtool.evaluation.pixel_errors import (
     mean_absolute_error,
     peak_signal_to_noise,
     structural_similarity,

@@ -158,7 +158,7 @@ def _texture_table(results: Results, pairs: str) -> Table:
         ">= 0.85": [_percent(figures[m]["ccc_share"]) for m in results.methods],
     }
     means = {"NRMSE": np.nanmean(errors, axis=1), "SD": np.nanstd(errors, axis=1)}
-    title = "Table 2. Texture in the lungs: concordance, %, and error of its features"
+    title = "Table 2. Texture in the lungs or the mask: concordance, %, and error of its features"
     table = _table(title, results, means, pairs, errors)
     return replace(table, columns=concordances | table.columns)
 

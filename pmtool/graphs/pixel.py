@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.graphs.layout import COLUMNS, LEVELS, carries
+from pmtool.interface.layout import COLUMNS, LEVELS, carries
 from pmtool.models.hyperparameters import (
     COMPONENT_LOG_SCALE_MAX,
     COMPONENT_MAX,

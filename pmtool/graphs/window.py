@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from pmtool.graphs import ops
 from pmtool.graphs.composition import parts
-from pmtool.graphs.layout import LEVELS, Layout
+from pmtool.interface.layout import LEVELS, Layout
 from pmtool.network.encoder import Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer, depths
 from pmtool.network.pixelminer import PixelMiner, Stack

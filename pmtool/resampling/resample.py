@@ -17,9 +17,9 @@ from pmtool.resampling import report, sidecar
 from pmtool.resampling.assembly import assemble, uncertainty
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.options import Outputs, split_options
+from pmtool.resampling.preparation import FileRun, Run, prepare
 from pmtool.resampling.preview import preview_png
 from pmtool.resampling.resumption import resumable
-from pmtool.resampling.run import FileRun, Run, prepare
 from pmtool.resampling.segmentation import resample_mask
 from pmtool.resampling.synthesis import missing_jobs, synthesise
 from pmtool.system.files import write_bytes, write_json

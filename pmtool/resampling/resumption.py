@@ -10,7 +10,7 @@ from typing import Any
 
 from pmtool.errors import OutputError
 from pmtool.resampling.journal import Journal
-from pmtool.resampling.run import FileRun
+from pmtool.resampling.preparation import FileRun
 from pmtool.resampling.sidecar import read_sidecar, unchanged
 from pmtool.system.files import alone_in
 

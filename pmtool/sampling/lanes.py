@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
-from pmtool.backends.protocol import Backend, Program
-from pmtool.graphs.layout import depth_of_row
-from pmtool.graphs.names import DEPTHS
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.graph_names import DEPTHS
+from pmtool.interface.layout import depth_of_row
+from pmtool.interface.protocol import Backend, Program
 from pmtool.pixels.mixture import Mode, nearer_tail
 from pmtool.pixels.uniforms import Places
-from pmtool.sampling.buffers import Buffers
 
 
 class Lanes:

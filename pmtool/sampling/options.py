@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pmtool.backends.protocol import Precision
+from pmtool.interface.protocol import Precision
 from pmtool.pixels.mixture import Mode
 from pmtool.pixels.uniforms import check_seed
 from pmtool.sampling.windows import check_window
 from pmtool.system.checks import check_choice, check_positive
-from pmtool.system.limits import processors
+from pmtool.system.limits import cpu_count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class SamplerOptions:
     @property
     def threads_there(self) -> int:
         """Number of threads to use: those asked for, as far as the machine has them."""
-        there = processors()
+        there = cpu_count()
         return min(self.threads or there, there)
 
     def __post_init__(self) -> None:

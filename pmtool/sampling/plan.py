@@ -7,9 +7,9 @@ from typing import NamedTuple
 import psutil
 
 from pmtool.errors import MemoryBudgetError
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.windows import balanced, padded_size, wavefronts
 from pmtool.system.limits import free_memory, total_memory

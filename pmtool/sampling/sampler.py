@@ -14,11 +14,10 @@ from typing import NamedTuple
 import numpy as np
 
 from pmtool.arrays import Slice
-from pmtool.backends.devices import CPU, free_gpu_memory
-from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import Engine, choose_engine, working_engines
 from pmtool.errors import MemoryBudgetError
-from pmtool.graphs.layout import Layout
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
@@ -31,6 +30,7 @@ from pmtool.sampling.plan import (
 )
 from pmtool.sampling.startup import start
 from pmtool.sampling.windows import Window, wavefronts
+from pmtool.system.devices import CPU, free_gpu_memory
 
 
 class Planner:
@@ -92,15 +92,15 @@ class Sampler(Planner):
         engines = working_engines(options.backend, options.device, options.precision)
         engine, self._on_gpus = start(engines, bundle, options.threads_there)
         super().__init__(bundle, options, engine)
-        self._on_processor: dict[int, Backend] = {}
+        self._on_cpu: dict[int, Backend] = {}
 
     def load(self, device: str, threads: int) -> Backend:
         """The model on a device, loaded once; on the CPU, for calls with ``threads`` threads."""
         if device != CPU:
             return self._on_gpus[device]
-        if threads not in self._on_processor:
-            self._on_processor[threads] = self.engine.load(self.bundle, CPU, threads)
-        return self._on_processor[threads]
+        if threads not in self._on_cpu:
+            self._on_cpu[threads] = self.engine.load(self.bundle, CPU, threads)
+        return self._on_cpu[threads]
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None

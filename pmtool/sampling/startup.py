@@ -7,8 +7,6 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from pmtool.backends.devices import CPU
-from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import Engine
 from pmtool.errors import (
     MemoryBudgetError,
@@ -17,12 +15,14 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.uniforms import Places
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.windows import SMALLEST, SUB_PATCH
+from pmtool.system.devices import CPU
 
 Loaded = dict[str, Backend]
 """The model on every GPU of an engine, by device; empty for the CPU."""

@@ -37,7 +37,7 @@ def memory_grant() -> Grant:
     return Grant(*map(min, zip(*grants, strict=True)))
 
 
-def processor_grant() -> float:
+def cpu_grant() -> float:
     """CPUs whose time the groups of this process may use; possibly infinite."""
     grants = [math.inf]
     for folder, first in _groups("cpu"):

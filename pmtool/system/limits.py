@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
-from pmtool.system.cgroups import memory_grant, processor_grant
+from pmtool.system.cgroups import cpu_grant, memory_grant
 from pmtool.system.units import amount
 
 MAX_INPUT = 8 * 2**30
@@ -98,8 +98,8 @@ def free_memory() -> int:
     return min(free, max(0, limit - process.memory_info().vms))
 
 
-def processors() -> int:
+def cpu_count() -> int:
     """Number of CPUs that this process may use, by its affinity and its quota."""
     if hasattr(os, "sched_getaffinity"):
-        return math.ceil(min(len(os.sched_getaffinity(0)), processor_grant()))
+        return math.ceil(min(len(os.sched_getaffinity(0)), cpu_grant()))
     return os.cpu_count() or 1

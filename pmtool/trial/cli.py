@@ -82,7 +82,7 @@ def prepare(
     from pmtool.system.extras import require
 
     require("pmtool trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
-    from pmtool.evaluation.choice import MethodOptions
+    from pmtool.evaluation.method_options import MethodOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.sampling.options import SamplerOptions
     from pmtool.trial.prepare import Size

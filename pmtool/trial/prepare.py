@@ -10,8 +10,8 @@ import numpy as np
 
 from pmtool.arrays import Slice
 from pmtool.errors import OutputError
-from pmtool.evaluation.choice import MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.folder import CACHE
+from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin

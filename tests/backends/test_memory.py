@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from pmtool.arrays import Float32s
-from pmtool.backends.host import HostMemory
-from pmtool.backends.protocol import Array, Memory
 from pmtool.backends.torch import TorchMemory
+from pmtool.interface.host import HostMemory
+from pmtool.interface.protocol import Array, Memory
 from pmtool.models.hyperparameters import RESIDUAL_MAX
 from pmtool.pixels.uniforms import Places, uniforms
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, load
-from pmtool.export.check import differences
-from pmtool.graphs.layout import Layout
-from pmtool.graphs.names import GRAPHS, is_pixel_graph
-from pmtool.kernels import processor
+from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
+from pmtool.interface.layout import Layout
+from pmtool.kernels import cpu
 from pmtool.models.bundle import Bundle
 
 SESSION = """
@@ -31,7 +31,7 @@ def test_nothing_is_reported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(processor.library() is None, reason="no compiled pixel loop")
+@pytest.mark.skipif(cpu.library() is None, reason="no compiled pixel loop")
 def test_the_compiled_loop_computes_what_the_pixel_graphs_do() -> None:
     bundle = Bundle.load()
     found = load(bundle, "cpu", "float32", 1)
@@ -45,6 +45,6 @@ def test_the_compiled_loop_computes_what_the_pixel_graphs_do() -> None:
 def test_without_a_compiler_onnx_runtime_generates_the_pixels(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(processor, "library", lambda: None)
+    monkeypatch.setattr(cpu, "library", lambda: None)
     with pytest.warns(UserWarning, match=r"install a C\+\+ compiler"):
         assert load(Bundle.load(), "cpu", "float32", 1).pixels is None

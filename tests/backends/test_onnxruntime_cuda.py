@@ -11,12 +11,12 @@ import pytest
 from onnx import TensorProto
 
 from pmtool.backends import onnxruntime, onnxruntime_cuda
-from pmtool.backends.host import HostMemory
 from pmtool.backends.onnxruntime import OnnxRuntimeProgram
 from pmtool.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCudaBackend, check
-from pmtool.backends.protocol import Precision
 from pmtool.backends.tensorrt import InTurn
 from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.interface.host import HostMemory
+from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import Bundle
 from pmtool.system import extras
 
@@ -95,13 +95,13 @@ def test_arrays_are_bound_on_the_device_and_its_stream(monkeypatch: pytest.Monke
     assert session.options.get_run_config_entry(key) == "1"
 
 
-def test_pixels_are_the_kernels_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pixels_are_those_of_the_loop_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     found = backend(monkeypatch, Session)
-    program = InTurn([])
-    monkeypatch.setattr(found.pixels, "bind", lambda graph, arrays: program)
-    assert found.bind("mean2", {}) is program
-    found.pixels = None
     assert isinstance(found.bind("mean2", {}), OnnxRuntimeProgram)
+    program = InTurn([])
+    found.pixels = SimpleNamespace(bind=lambda graph, arrays: program)
+    assert found.bind("mean2", {}) is program
+    assert isinstance(found.bind("row1", {}), OnnxRuntimeProgram)
 
 
 def test_precision_is_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,8 +112,8 @@ def test_precision_is_of_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     assert {node.attribute[0].i for node in casts} == {TensorProto.FLOAT16, TensorProto.FLOAT}
 
 
-def test_a_fall_back_to_the_processor_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UsageError, match="cannot use cuda:1 and would run on the processor: inst"):
+def test_a_fall_back_to_the_cpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UsageError, match="cannot use cuda:1 and would run on the CPU: inst"):
         backend(monkeypatch, Fallen).bind("row1", {})
 
 
@@ -127,10 +127,10 @@ def test_a_gpu_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         backend(monkeypatch, exhausted).bind("row1", {})
 
 
-def test_a_runtime_for_the_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_runtime_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     providers = ["CPUExecutionProvider"]
     monkeypatch.setattr(onnxruntime.runtime(), "get_available_providers", lambda: providers)
-    with pytest.raises(UsageError, match="is for the processor alone: pip uninstall onnxruntime"):
+    with pytest.raises(UsageError, match="is for the CPU alone: pip uninstall onnxruntime"):
         check(("cuda:0",), "float32")
 
 

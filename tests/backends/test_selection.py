@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from pmtool.backends import devices, selection
-from pmtool.backends.devices import (
+from pmtool.backends import selection
+from pmtool.backends.selection import choose_engine
+from pmtool.errors import UsageError
+from pmtool.interface.protocol import Precision
+from pmtool.system import devices, extras
+from pmtool.system.devices import (
     UNTOLD_MEMORY,
     Gpu,
     find_devices,
@@ -18,10 +22,6 @@ from pmtool.backends.devices import (
     gpus,
     has_bfloat16,
 )
-from pmtool.backends.protocol import Precision
-from pmtool.backends.selection import choose_engine
-from pmtool.errors import UsageError
-from pmtool.system import extras
 
 
 @pytest.fixture
@@ -131,7 +131,7 @@ def test_visible_devices_without_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_p
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_auto_falls_back_to_the_processor_and_cuda_does_not(
+def test_auto_falls_back_to_the_cpu_and_cuda_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     modules = dict.fromkeys(selection.BACKENDS, Fails()) | {"onnxruntime-cpu": Works()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import math
 import pickle
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -16,29 +17,29 @@ import numpy as np
 import pytest
 
 from pmtool.arrays import Float32s
-from pmtool.backends.devices import Gpu
-from pmtool.backends.host import HostMemory
+from pmtool.backends import accuracy
+from pmtool.backends.accuracy import check_engines, engine_errors, error_table
+from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-from pmtool.backends.tensorrt import ALIGNMENT, EngineProgram, InTurn, TensorRTBackend
+from pmtool.backends.tensorrt import ALIGNMENT, EngineProgram, InTurn, Scratch, TensorRTBackend
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
-from pmtool.export import accuracy
 from pmtool.export import engines as caching
-from pmtool.export.accuracy import check_engines, engine_errors, error_table
-from pmtool.export.check import differences
 from pmtool.export.engines import Engines
 from pmtool.export.profiles import LEAST_WINDOWS, shapes
 from pmtool.export.tensorrt import Build
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.host import HostMemory
+from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
+from pmtool.system.devices import Gpu
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
 STREAM = 77
 
 
 class Memory(HostMemory):
-    """Memory of a device that is the processor."""
+    """Memory of a device that is the CPU."""
 
     def __init__(self) -> None:
         self.depth = 0
@@ -191,7 +192,7 @@ def trt(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeTensorRT:
 @pytest.fixture
 def backend(trt: FakeTensorRT) -> TensorRTBackend:
     engines = Engines(Bundle.load(), GPU, "float32", max_windows=20)
-    return TensorRTBackend(engines, Memory(), "cuda:0", pixels="engine")
+    return TensorRTBackend(engines, Memory(), "cuda:0")
 
 
 LAYOUT = Layout(Bundle.load().hyperparameters)
@@ -212,11 +213,11 @@ def test_every_profile_is_checked(
     monkeypatch.setattr(accuracy, "GRAPHS", (graph,))
     engines = Engines(Bundle.load(), GPU, "float32", max_windows=LEAST_WINDOWS)
     exact = OnnxRuntimeBackend(engines.bundle)
-    right = TensorRTBackend(engines, Memory(), "cuda:0", pixels="engine")
+    right = TensorRTBackend(engines, Memory(), "cuda:0")
     assert engine_errors(exact, right)[graph] < 1e-5
     for number in range(3):
         monkeypatch.setattr(FakeContext, "wrong_profile", number)
-        wrong = TensorRTBackend(engines, Memory(), "cuda:0", pixels="engine")
+        wrong = TensorRTBackend(engines, Memory(), "cuda:0")
         assert math.isnan(engine_errors(exact, wrong)[graph])
 
 
@@ -263,7 +264,28 @@ def test_programs_share_scratch_that_grows(backend: TensorRTBackend) -> None:
     for program in (small, large, small):
         program.run()
     found = [program.context.context.scratch for program in (small, large)]
-    assert found == 2 * [backend.scratch.array.ctypes.data]
+    assert found == 2 * [backend.scratch.place()[0]]
+
+
+def test_scratch_that_was_too_small_is_released_first() -> None:
+    """Even by a program that ran on it."""
+
+    class Counting(Memory):
+        made: ClassVar[list[weakref.ref[Any]]] = []
+
+        def zeros(self, *shape: int) -> Float32s:
+            assert not any(before() is not None for before in self.made)
+            array = super().zeros(*shape)
+            self.made.append(weakref.ref(array.base))
+            return array
+
+    scratch = Scratch(Counting())
+    for size in (4096, 8192, 8192, 100):
+        scratch.reserve(size)
+        address, room = scratch.place()
+        assert room >= size
+        assert address % ALIGNMENT == 0
+    assert len(Counting.made) == 2
 
 
 def test_programs_of_the_same_shapes_share_what_is_dear_to_make(backend: TensorRTBackend) -> None:

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from pmtool.backends.accuracy import TOLERANCES
+from pmtool.backends.differences import graph_arrays, graph_errors
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.torch import CapturedProgram, TorchBackend
-from pmtool.export.accuracy import TOLERANCES
-from pmtool.export.check import graph_arrays, graph_errors
-from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
+from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
@@ -57,9 +57,7 @@ def expected(bundle: Bundle, pair: SlicePair) -> np.ndarray[Any, Any]:
     return generate(bundle, pair, device="cpu")
 
 
-@pytest.mark.parametrize(
-    "device", ["cpu", pytest.param("cuda:0", marks=gpu)], ids=["processor", "gpu"]
-)
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda:0", marks=gpu)], ids=["cpu", "gpu"])
 def test_float32_makes_the_same_slice(
     bundle: Bundle, pair: SlicePair, expected: np.ndarray[Any, Any], device: str
 ) -> None:
@@ -122,7 +120,7 @@ def test_the_midpoint_is_exact(network: PixelMiner) -> None:
 
 
 def test_graphs_run_where_their_inputs_are(network: PixelMiner) -> None:
-    """Nothing is made on the processor on the way: PyTorch refuses tensors of two devices."""
+    """Nothing is made on the CPU on the way: PyTorch refuses tensors of two devices."""
     backend = TorchBackend(network, precision="bfloat16")
     layout = Layout(network.hyperparameters)
     for name, graph in backend.graphs.items():

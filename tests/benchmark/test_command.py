@@ -15,8 +15,8 @@ from pmtool.benchmark.floor import PARTS
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peer_runs import COMPILED
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import MemoryBudgetError
+from pmtool.main import cli
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system import extras

@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.floor import PARTS, Load, floor, loads, multiplications, window_pixels
-from pmtool.graphs.layout import Layout, depth_of_row
 from pmtool.graphs.suite import graph_suite
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout, depth_of_row
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
 
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pmtool.backends.devices import Gpu
 from pmtool.benchmark.naive import PassCost
 from pmtool.benchmark.outputs import write_outputs
 from pmtool.benchmark.page import page
@@ -21,6 +20,7 @@ from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.report import Report, Run, StripReport, machine
 from pmtool.benchmark.scaling import Point, Scaling
 from pmtool.errors import OutputError, UsageError
+from pmtool.system.devices import Gpu
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 

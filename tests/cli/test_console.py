@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from pmtool.cli.console import progress_bar, run_command, stages, status_line
-from pmtool.cli.main import cli
 from pmtool.cohort.progress import Tally
+from pmtool.main import cli
 
 
 def test_progress_is_for_terminals(

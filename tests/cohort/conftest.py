@@ -11,9 +11,9 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import CSV
+from pmtool.main import cli
 
 
 def _cohort(*arguments: object, workers: int = 0) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.cohort.cases import Case, find_cases
-from pmtool.cohort.extent import Extent
+from pmtool.cohort.extent import Extent, extent_of
 from pmtool.cohort.request import Request
 from pmtool.errors import InputError, UsageError
 from pmtool.loading import load_volume
@@ -284,3 +285,14 @@ def test_files_of_a_case(tmp_path: Path) -> None:
     assert folder.dicom
     assert folder.image == tmp_path / "s" / "ct"
     assert folder.segmentation_out == tmp_path / "s" / "ct.mask.nii.gz"
+
+
+def test_a_table_of_images_needs_no_pydicom(
+    ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    for name in [name for name in sys.modules if name.startswith("pmtool.dicom.")]:
+        monkeypatch.delitem(sys.modules, name)
+    path = tmp_path / "ct.nrrd"
+    put(ct, path)
+    assert extent_of(path) == EXTENT

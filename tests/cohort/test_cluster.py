@@ -18,8 +18,8 @@ import SimpleITK as sitk
 
 import pmtool
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.images.image_file import write_image
+from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
 
 pytest.importorskip("distributed")

@@ -12,9 +12,9 @@ import pytest
 
 import pmtool
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import JSON
+from pmtool.main import cli
 
 pytest.importorskip("pydicom")
 

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.cohort.cases import Case
 from pmtool.cohort.evaluation import evaluate_case
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import CSV, JSON
 from pmtool.images.image_file import write_image
+from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
 from pmtool.resampling.options import Options
 
@@ -26,8 +26,8 @@ pytest.importorskip("onnxruntime")
 pytest.importorskip("skimage")
 
 from pmtool.evaluation import commands
-from pmtool.evaluation.choice import chosen_methods
 from pmtool.evaluation.commands import EvaluationOptions
+from pmtool.evaluation.method_options import chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Sampled
 
 

@@ -136,7 +136,7 @@ def test_a_worker_for_every_gpu() -> None:
 
 def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("distributed")
-    from pmtool.backends.devices import gpus
+    from pmtool.system.devices import gpus
 
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))

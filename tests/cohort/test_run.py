@@ -16,11 +16,11 @@ import SimpleITK as sitk
 
 import pmtool
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.cohort import work
 from pmtool.cohort.result import CSV, FILES, JSON
 from pmtool.errors import UsageError
-from pmtool.resampling import run as resampling
+from pmtool.main import cli
+from pmtool.resampling import preparation
 from pmtool.resampling.options import Options
 from pmtool.sampling.sampler import Sampler
 
@@ -109,7 +109,7 @@ def test_the_model_is_loaded_once(
     cohort: Cohort, scans: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = []
-    load = resampling.load_sampler
+    load = preparation.load_sampler
 
     def counted(options: Options) -> Sampler:
         loaded.append(options)
@@ -195,14 +195,14 @@ def test_the_device_is_that_of_the_workers(
 ) -> None:
     """A login node without a GPU submits to machines that have one."""
 
-    class Processor(fake_sampler):  # type: ignore[misc]
+    class OnCpu(fake_sampler):  # type: ignore[misc]
         def __init__(self, bundle: Any, options: Any) -> None:
             if options.device.startswith("cuda"):
                 raise UsageError("there is no GPU")
             super().__init__(bundle, options)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pmtool.cohort.run.Planner", Processor)
+        patch.setattr("pmtool.cohort.run.Planner", OnCpu)
         asked = ["cohort", str(ct_path.parent), str(out), "--spacing=1.25", "--device=cuda"]
         assert run_command(cli, [*asked, "--dry-run", means]) == code
 
@@ -223,7 +223,7 @@ def test_a_file_in_place_of_the_folder(cohort: Cohort, ct_path: Path, out: Path)
 def test_the_calling_process_needs_no_dask(ct_path: Path, out: Path) -> None:
     code = (
         "import sys; sys.modules['distributed'] = sys.modules['dask'] = None\n"
-        "from pmtool.cli.main import main; main()"
+        "from pmtool.main import main; main()"
     )
     arguments = ["cohort", ct_path.parent, out, "--spacing=1.25"]
     run = [sys.executable, "-c", code, *map(str, arguments)]

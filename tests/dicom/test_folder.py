@@ -14,9 +14,9 @@ from pydicom import Dataset, dcmread
 
 import pmtool
 from pmtool.cli.console import INTERRUPTED, run_command
-from pmtool.cli.main import cli
 from pmtool.dicom import folder
 from pmtool.errors import OutputError
+from pmtool.main import cli
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from pydicom import Dataset, uid
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import GeometryError, InputError
 from pmtool.loading import load_volume
+from pmtool.main import cli
 
 ORDER = [3, 0, 4, 1, 2]
 """Of the slices in the file."""

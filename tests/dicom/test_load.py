@@ -20,9 +20,9 @@ from pydicom import Dataset, uid
 
 import pmtool
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
 from pmtool.loading import load_volume
+from pmtool.main import cli
 
 Writer = Callable[..., list[Path]]
 B = "1.3.6.1.4.1.14519.5.2.1.6655.2359.213534032021332276911485641315"

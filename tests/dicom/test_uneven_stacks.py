@@ -16,10 +16,10 @@ from PIL import Image
 
 import pmtool
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import GeometryError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.loading import load_volume
+from pmtool.main import cli
 from pmtool.resampling.segmentation import load_mask
 
 pytest.importorskip("pydicom")

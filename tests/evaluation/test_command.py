@@ -15,11 +15,11 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import OutputError
 from pmtool.evaluation import texture
 from pmtool.evaluation.folder import check_folder
 from pmtool.evaluation.summary import MEASURE_NAMES
+from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
 from pmtool.system.files import temporary_beside
 

@@ -13,11 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import ModelError
 from pmtool.export import bundle as export
 from pmtool.export.weights import WeightStore, refer, take_out
-from pmtool.graphs.names import CHOOSERS
+from pmtool.interface.graph_names import CHOOSERS
+from pmtool.main import cli
 from pmtool.models.bundle import (
     CARD,
     MANIFEST,

@@ -13,13 +13,13 @@ import pytest
 import torch
 
 from pmtool.backends import tensorrt as tensorrt_backend
-from pmtool.backends.devices import Gpu
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.export import tensorrt
 from pmtool.export.bundle import Description
 from pmtool.export.commands import PACKAGES
+from pmtool.main import cli
 from pmtool.system import extras
+from pmtool.system.devices import Gpu
 
 TRT = SimpleNamespace(__name__="tensorrt", __version__="11.0")
 GPU = Gpu("NVIDIA L4", "8.9", "570.86.15")
@@ -139,7 +139,7 @@ def test_export_options(case: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.fixture
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pmtool.backends.devices.gpus", lambda: ["0"])
+    monkeypatch.setattr("pmtool.system.devices.gpus", lambda: ["0"])
     monkeypatch.setattr(tensorrt_backend, "find_gpu", lambda device: GPU)
     monkeypatch.setattr(tensorrt_backend, "PACKAGES", ())
 
@@ -147,7 +147,7 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_engines_without_a_gpu(
     refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pmtool.backends.devices.gpus", list)
+    monkeypatch.setattr("pmtool.system.devices.gpus", list)
     refused(2, "this machine has no NVIDIA GPU that can be used", "export", "--tensorrt")
 
 
@@ -157,7 +157,7 @@ def test_a_gpu_is_looked_for_before_the_model_is_exported(
     refused: Callable[..., None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pmtool.backends.devices.gpus", list)
+    monkeypatch.setattr("pmtool.system.devices.gpus", list)
     arguments = ("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", "--tensorrt")
     refused(2, "this machine has no NVIDIA GPU that can be used", *arguments)
 
@@ -178,7 +178,7 @@ def test_engines_without_onnx(
     monkeypatch.setattr(tensorrt_backend, "PACKAGES", ("onnx",))
     _without(monkeypatch, "onnx")
     monkeypatch.setitem(sys.modules, "onnx", None)
-    monkeypatch.delitem(sys.modules, "pmtool.export.accuracy", raising=False)
+    monkeypatch.delitem(sys.modules, "pmtool.backends.accuracy", raising=False)
     refused(2, "pip install 'pmtool[gpu]'", "export", "--tensorrt")
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from pmtool.backends.devices import Gpu
 from pmtool.errors import UsageError
 from pmtool.export import engines as caching
 from pmtool.export.engines import LOCK, MANIFEST, Engines, _digest
 from pmtool.export.profiles import MAX_WINDOWS
 from pmtool.export.tensorrt import Build
 from pmtool.models.bundle import Bundle
+from pmtool.system.devices import Gpu
 from pmtool.system.files import alone_in, write_bytes
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")

@@ -16,14 +16,14 @@ from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchBackend
 from pmtool.graphs import choose
 from pmtool.graphs.composition import as_matrix, compose, edge_kernel, target_kernel
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.layers import Block, depths
 from pmtool.network.pixelminer import Mixture
 from pmtool.pixels import mixture
 from pmtool.pixels.levels import to_levels, to_pixels
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.windows import Window
 

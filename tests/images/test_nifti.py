@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 import pmtool
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import GeometryError
 from pmtool.images.image_file import read_image
+from pmtool.main import cli
 
 OBLIQUE = np.array(
     [[-0.7, 0, 0, 10], [0, -0.56, -1.5, 20], [0, -0.42, 2.0, 30], [0, 0, 0, 1]], dtype=float

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchProgram
-from pmtool.graphs.layout import LEVELS, Layout
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.kernels import processor
+from pmtool.interface.layout import LEVELS, Layout
+from pmtool.kernels import cpu
 from pmtool.kernels.packing import Weights
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -35,7 +35,7 @@ class EmulatedLauncher:
     """The kernels on the CPU, a `Launcher`; see emulation.h."""
 
     def __init__(self, library: ctypes.CDLL, shared_limit: int = 227 * 1024) -> None:
-        self.library, self.shared_limit, self.processors = library, shared_limit, 2
+        self.library, self.shared_limit, self.multiprocessors = library, shared_limit, 2
 
     def launch(
         self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
@@ -66,9 +66,9 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 
 @pytest.fixture
-def processor_library() -> ctypes.CDLL:
-    """The pixel loop on the processor, as it was compiled at the installation."""
-    found = processor.library()
+def cpu_library() -> ctypes.CDLL:
+    """The pixel loop on the CPU, as it was compiled at the installation."""
+    found = cpu.library()
     if found is None:
         pytest.skip("no compiled pixel loop: install a C++ compiler and then pmtool again")
     return found

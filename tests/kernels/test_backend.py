@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.backends.host import HostMemory
+from pmtool.backends.accuracy import TOLERANCES
+from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.pixels import PixelKernel
+from pmtool.backends.pixel_loop import PixelKernel
 from pmtool.backends.tensorrt import TensorRTBackend
-from pmtool.export.accuracy import TOLERANCES
-from pmtool.export.check import differences
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.host import HostMemory
+from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
-from pmtool.sampling.buffers import Buffers
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -31,7 +31,7 @@ def test_pixels_are_those_of_onnx_runtime(graph: str, precision: Any, launcher: 
     )
     memory: Any = HostMemory()
     memory.device = launcher
-    backend = TensorRTBackend(engines, memory, "cuda:0")
+    backend = TensorRTBackend(engines, memory, "cuda:0", PixelKernel(bundle, precision, launcher))
     layout, expected = Layout(bundle.hyperparameters), OnnxRuntimeBackend(bundle)
     (error,) = differences([graph], layout, expected, backend).values()
     assert error < {"float32": 1e-4, "bfloat16": TOLERANCES["bfloat16"]}[precision]

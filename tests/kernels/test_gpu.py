@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.backends.devices import gpus
-from pmtool.backends.host import HostMemory
-from pmtool.backends.protocol import Precision
+from pmtool.interface.host import HostMemory
+from pmtool.interface.protocol import Precision
 from pmtool.kernels import launch, reference
-from pmtool.kernels.device import CudaDevice, CudaMemory
+from pmtool.kernels.cuda import CudaDevice, CudaMemory
 from pmtool.kernels.packing import pack
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.uniforms import Places
+from pmtool.system.devices import gpus
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("one_thread")]
 
@@ -87,7 +87,7 @@ def test_pixel_row(
     weights = row.weights
     reference.pixel_row(hyperparameters, weights, graph, expected, precision)
     packed = pack(weights, hyperparameters, precision)
-    launch.PixelRowProgram(launch.PixelWeights(memory.device, packed), graph, arrays, tile).run()
+    launch.CudaPixelRow(launch.PixelWeights(memory.device, packed), graph, arrays, tile).run()
     found = {name: memory.download(array) for name, array in arrays.items()}
     levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
     same = (levels < 0.5).all(axis=(0, 1, 3))

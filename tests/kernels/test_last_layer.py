@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.backends.host import HostMemory
-from pmtool.export.accuracy import TOLERANCES
-from pmtool.export.check import graph_arrays
-from pmtool.graphs.layout import Layout
+from pmtool.backends.accuracy import TOLERANCES
+from pmtool.backends.differences import graph_arrays
+from pmtool.interface.host import HostMemory
+from pmtool.interface.layout import Layout
 from pmtool.kernels import reference
 from pmtool.kernels.weights import bundle_weights
 from pmtool.models.bundle import DEFAULT, Bundle

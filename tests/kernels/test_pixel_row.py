@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Precision
 from pmtool.backends.torch import TorchBackend
-from pmtool.graphs.layout import Layout
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.kernels import processor, reference
-from pmtool.kernels.launch import Launcher, PixelRowProgram, PixelWeights
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Precision
+from pmtool.kernels import cpu, reference
+from pmtool.kernels.launch import CudaPixelRow, Launcher, PixelWeights
 from pmtool.kernels.packing import Packed, pack
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.pixels.levels import to_pixels
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lanes import Lanes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -76,28 +76,28 @@ def test_reference(case: Any, row_case: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize("case", CASES, ids=name)
-def test_processor(case: Any, processor_library: ctypes.CDLL, row_case: Callable[..., Any]) -> None:
+def test_cpu(case: Any, cpu_library: ctypes.CDLL, row_case: Callable[..., Any]) -> None:
     hp, graph, lanes, _ = case
     row = row_case(hp, graph, lanes)
     found = row.arrays()
-    matrices = processor.PixelMatrices(hp, row.weights)
-    processor.PixelRowProgram(processor_library, matrices, graph, found).run()
+    matrices = cpu.PixelMatrices(hp, row.weights)
+    cpu.CpuPixelRow(cpu_library, matrices, graph, found).run()
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
 
 
 @pytest.mark.parametrize("graph", ["quantile3", "mean2"])
-def test_lanes_of_the_processor_do_not_depend_on_the_batch(
-    graph: str, processor_library: ctypes.CDLL, row_case: Callable[..., Any]
+def test_lanes_of_the_cpu_do_not_depend_on_the_batch(
+    graph: str, cpu_library: ctypes.CDLL, row_case: Callable[..., Any]
 ) -> None:
     row = row_case(SMALL, graph, 19, 2)
-    matrices = processor.PixelMatrices(SMALL, row.weights)
+    matrices = cpu.PixelMatrices(SMALL, row.weights)
 
     def run(arrays: Arrays, chosen: slice) -> Arrays:
         part = {
             name: np.ascontiguousarray(x[chosen] if x.ndim == 2 else x[:, :, chosen])
             for name, x in arrays.items()
         }
-        processor.PixelRowProgram(processor_library, matrices, graph, part).run()
+        cpu.CpuPixelRow(cpu_library, matrices, graph, part).run()
         return part
 
     expected = run(row.arrays(), slice(None))
@@ -113,7 +113,7 @@ def test_single_precision(case: Any, launcher: Any, row_case: Callable[..., Any]
     row = row_case(hp, graph, lanes)
     found = row.arrays()
     weights = PixelWeights(launcher, pack(row.weights, hp, "float32"))
-    PixelRowProgram(weights, graph, found, tile).run()
+    CudaPixelRow(weights, graph, found, tile).run()
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
 
 
@@ -126,10 +126,10 @@ def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
     row = row_case(SMALL, "quantile3", 11, 2)
     packed = pack(row.weights, SMALL, precision)
     expected = row.arrays()
-    PixelRowProgram(PixelWeights(emulated(), packed), "quantile3", expected, 8).run()
+    CudaPixelRow(PixelWeights(emulated(), packed), "quantile3", expected, 8).run()
     for tile, shared_limit in ((16, 227 * 1024), (8, SMALLEST), (8, 60 * 1024)):
         found = row.arrays()
-        program = PixelRowProgram(
+        program = CudaPixelRow(
             PixelWeights(emulated(shared_limit), packed), "quantile3", found, tile
         )
         program.run()
@@ -163,7 +163,7 @@ def test_sixteen_bits(
     weights = row.weights
     reference.pixel_row(hyperparameters, weights, graph, expected, precision)
     packed = pack(weights, hyperparameters, precision)
-    PixelRowProgram(PixelWeights(launcher, packed), graph, found, tile).run()
+    CudaPixelRow(PixelWeights(launcher, packed), graph, found, tile).run()
     levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
     assert levels.max() < 1.5
     same = (levels < 0.5).all(axis=(0, 1, 3))
@@ -186,7 +186,7 @@ def test_sixteen_bits_are_near_single_precision(
     for precision in lower:
         found = row.arrays()
         packed = pack(row.weights, row.hyperparameters, precision)
-        PixelRowProgram(PixelWeights(launcher, packed), "quantile1", found, 8).run()
+        CudaPixelRow(PixelWeights(launcher, packed), "quantile1", found, 8).run()
         difference = found["parameters"] - row.by_torch()["parameters"]
         errors[precision] = float(np.abs(difference[0, 0]).max())
     assert 0 < errors["float16"] < errors["bfloat16"] / 4
@@ -199,7 +199,7 @@ def test_parameters_may_be_left_out(launcher: Any, row_case: Callable[..., Any])
     expected, found = row.arrays(), row.arrays()
     found.pop("parameters")
     for arrays in (expected, found):
-        PixelRowProgram(PixelWeights(launcher, packed), "quantile1", arrays, 8).run()
+        CudaPixelRow(PixelWeights(launcher, packed), "quantile1", arrays, 8).run()
     np.testing.assert_array_equal(found["pixels"], expected["pixels"])
 
 
@@ -214,7 +214,7 @@ class KernelBackend(TorchBackend):
         if not isinstance(self.graphs[graph], PixelGraph):
             return super().bind(graph, arrays)
         shared = {name: tensor.numpy() for name, tensor in arrays.items()}
-        return PixelRowProgram(PixelWeights(self.launcher, self.packed), graph, shared)
+        return CudaPixelRow(PixelWeights(self.launcher, self.packed), graph, shared)
 
 
 @pytest.mark.parametrize(("chooser", "known"), [("quantile", (4, 8)), ("mean", (0, 0))])

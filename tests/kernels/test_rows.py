@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pmtool.backends.host import HostMemory
+from pmtool.interface.host import HostMemory
 from pmtool.kernels import launch
 from pmtool.pixels.uniforms import Places
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import SimpleITK as sitk
 
-from pmtool.kernels.processor import library
+from pmtool.kernels.cpu import library
 from pmtool.models.bundle import DEFAULT, MANIFEST, WEIGHTS, file_hash
 
 GRAPH = "window.onnx"

@@ -12,7 +12,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
+from pmtool.main import cli
 from pmtool.models.bundle import CARD, MANIFEST, TRAINING_LOG, WEIGHTS, Bundle, Manifest, file_hash
 from pmtool.models.hyperparameters import Hyperparameters
 
@@ -109,7 +109,7 @@ def test_model_that_ships(capsys: pytest.CaptureFixture[str]) -> None:
 def test_needs_neither_torch_nor_onnxruntime(model: Path) -> None:
     code = (
         "import sys\n"
-        "from pmtool.cli.main import cli\n"
+        "from pmtool.main import cli\n"
         "try: cli(['info', sys.argv[1]])\n"
         "except SystemExit: pass\n"
         "assert not {'torch', 'onnxruntime', 'safetensors'} & set(sys.modules)\n"

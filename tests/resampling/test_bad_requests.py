@@ -120,7 +120,7 @@ def test_voxels_beside_a_header(ct: sitk.Image, refused: Any) -> None:
 
 def test_interrupted_runs(folder: Path, fake_sampler: Any, refused: Any, capfd: Any) -> None:
     from pmtool.cli.console import run_command
-    from pmtool.cli.main import cli
+    from pmtool.main import cli
 
     fake_sampler.interrupt_after = 2
     arguments = ("resample", "ct.nrrd", "out.nrrd", "--spacing", "1.25")

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.kernels.processor import library
+from pmtool.kernels.cpu import library
 
 pytest.importorskip("onnxruntime")
 
-WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.cli.main import main; main()"
+WITHOUT = "import sys; sys.modules |= dict.fromkeys({!r}); from pmtool.main import main; main()"
 
 
 def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedProcess[str]:

@@ -230,7 +230,7 @@ def test_files_that_may_not_grow(folder: Folder, suffix: str) -> None:
     """ITK says nothing where the end of a file could not be written."""
     pytest.importorskip("resource")
     limit = "import resource, signal; resource.setrlimit(resource.RLIMIT_FSIZE, (6000, 6000))"
-    code = f"{limit}; from pmtool.cli.main import main; main()"
+    code = f"{limit}; from pmtool.main import main; main()"
     arguments = ["phantom", f"out.{suffix}", "--size", "32", "--slices", "5"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments],

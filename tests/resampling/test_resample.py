@@ -199,7 +199,7 @@ def test_room_is_asked_for_what_is_missing(
     ct_path: Path, tmp_path: Path, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    module = "pmtool.resampling.run.check_disk_for"
+    module = "pmtool.resampling.preparation.check_disk_for"
     monkeypatch.setattr(module, lambda *given: asked.append(given[-1]))
     fake_sampler.interrupt_after = 6
     with pytest.raises(KeyboardInterrupt):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import COMPACT
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lane_cache import kept_lanes
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.plan import GPU_SHARE, MOST_GPU_LANES, make_gpu_plan

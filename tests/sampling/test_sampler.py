@@ -14,16 +14,16 @@ import torch
 
 from pmtool.arrays import Float32s, Slice
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, load
-from pmtool.backends.protocol import Backend
 from pmtool.backends.selection import Engine
 from pmtool.errors import MemoryBudgetError, UsageError
-from pmtool.graphs.layout import Layout
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.sampling import sampler
-from pmtool.sampling.buffers import Buffers
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.options import SamplerOptions
@@ -31,7 +31,7 @@ from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.plan import Plan, make_gpu_plan, make_plan
 from pmtool.sampling.sampler import Sampler
 from pmtool.sampling.windows import Window
-from pmtool.system.limits import processors
+from pmtool.system.limits import cpu_count
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -233,13 +233,13 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
 
 def test_no_more_threads_than_there_are(bundle: Bundle) -> None:
     asked = SamplerOptions(threads=10**6, device="cpu")
-    assert make_plan(Layout(bundle.hyperparameters), asked, SHAPE, 10**6).threads == processors()
+    assert make_plan(Layout(bundle.hyperparameters), asked, SHAPE, 10**6).threads == cpu_count()
 
 
 def test_several_devices_share_the_pairs(
     bundle: Bundle, expected: dict[int, Slice], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Here two engines on the processor take the place of GPUs."""
+    """Here two engines on the CPU take the place of GPUs."""
     loaded: list[str] = []
 
     class TwoDevices(Engine):

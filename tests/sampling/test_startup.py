@@ -11,26 +11,27 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pmtool.backends import devices, selection
+from pmtool.backends import selection
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.protocol import Arrays, Backend, Precision, Program
 from pmtool.backends.selection import Engine
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.errors import MemoryBudgetError, ModelError, OutputError, PmtoolError, UsageError
+from pmtool.interface.protocol import Arrays, Backend, Precision, Program
+from pmtool.main import cli
 from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Planner
 from pmtool.sampling.startup import start
+from pmtool.system import devices
 
 pytestmark = pytest.mark.skipif(not DEFAULT.is_dir(), reason="the default model is not there")
 
 GPUS = ("cuda:0", "cuda:1")
-ON_PROCESSOR = Engine("onnxruntime-cpu", ("cpu",), "float32")
+ON_CPU = Engine("onnxruntime-cpu", ("cpu",), "float32")
 
 
 class Broken(OnnxRuntimeBackend):
-    """An engine that loads and whose graph does not run; the processor stands in for a GPU."""
+    """An engine that loads and whose graph does not run; the CPU stands in for a GPU."""
 
     def __init__(self, bundle: Bundle, graph: str, error: Exception) -> None:
         super().__init__(bundle)
@@ -84,7 +85,7 @@ def bundle() -> Bundle:
 def test_an_engine_that_works_is_loaded_on_every_gpu(bundle: Bundle) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, loaded = start([WORKS, ON_PROCESSOR], bundle, 1)
+        found, loaded = start([WORKS, ON_CPU], bundle, 1)
     assert found is WORKS
     assert tuple(loaded) == GPUS
 
@@ -119,8 +120,8 @@ def test_an_engine_that_fails(
     """The next one is taken, with one warning; where there is none, its error stands."""
     failing = engine("tensorrt", load)
     with pytest.warns(UserWarning, match="cannot be used") as told:
-        found, loaded = start([failing, ON_PROCESSOR], bundle, 1)
-    assert (found, loaded) == (ON_PROCESSOR, {})
+        found, loaded = start([failing, ON_CPU], bundle, 1)
+    assert (found, loaded) == (ON_CPU, {})
     (message,) = (str(warning.message) for warning in told)
     assert message.startswith("tensorrt cannot be used (")
     assert message.endswith("), so that onnxruntime-cpu on cpu is taken")
@@ -146,7 +147,7 @@ def test_one_of_two_gpus_that_fails_is_enough(bundle: Bundle) -> None:
 def test_several_that_fail_are_told_of_in_one_sentence(bundle: Bundle) -> None:
     failing = [engine(name, raising(UsageError(f"no {name}"))) for name in ("torch", "tensorrt")]
     with pytest.warns(UserWarning, match="cannot be used") as told:
-        start([*failing, ON_PROCESSOR], bundle, 1)
+        start([*failing, ON_CPU], bundle, 1)
     assert [str(warning.message) for warning in told] == [
         "torch cannot be used (no torch) and tensorrt cannot be used (no tensorrt), so that "
         "onnxruntime-cpu on cpu is taken"
@@ -168,7 +169,7 @@ def test_what_is_not_the_engines_fault_ends_the_run(
 ) -> None:
     """No other engine has more memory or another model."""
     with pytest.raises(expected):
-        start([engine("torch", raising(error)), ON_PROCESSOR], bundle, 1)
+        start([engine("torch", raising(error)), ON_CPU], bundle, 1)
 
 
 class Checked:

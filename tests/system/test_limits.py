@@ -69,7 +69,7 @@ def test_memory_within_a_container_or_a_job(groups: tuple[Path, tuple[str, str, 
 
 
 def quota(folder: Path, version: str, microseconds: int) -> None:
-    """Of processors' time in 0.1 s; none where it is negative."""
+    """CPU time granted in 0.1 s; none where it is negative."""
     folder.mkdir(parents=True, exist_ok=True)
     if version == "2":
         told = "max" if microseconds < 0 else microseconds
@@ -79,7 +79,7 @@ def quota(folder: Path, version: str, microseconds: int) -> None:
         (folder / "cpu.cfs_period_us").write_text("100000\n")
 
 
-def test_processors_within_a_container(
+def test_cpus_within_a_container(
     groups: tuple[Path, tuple[str, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, files = groups
@@ -87,16 +87,16 @@ def test_processors_within_a_container(
     root = root if version == "2" else root.with_name("cpu")
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(64))
     quota(root / "job" / "step", version, -1)
-    assert limits.processors() == 64
+    assert limits.cpu_count() == 64
     quota(root / "job", version, 250_000)
-    assert limits.processors() == 3
+    assert limits.cpu_count() == 3
     quota(root, version, 5_000)
-    assert limits.processors() == 1
+    assert limits.cpu_count() == 1
 
 
 def test_without_control_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cgroups, "_OWN", tmp_path / "none")
     monkeypatch.setattr("os.sched_getaffinity", lambda process: range(64))
-    assert limits.processors() == 64
+    assert limits.cpu_count() == 64
     assert limits.total_memory() == psutil.virtual_memory().total
     assert limits.free_memory() > 0

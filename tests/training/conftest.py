@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
+from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
 from pmtool.training.checkpoint import load_state
 from pmtool.training.record import LOG

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
+from pmtool.main import cli
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial
 

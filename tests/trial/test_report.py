@@ -14,8 +14,8 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
 from pmtool.images.hounsfield import padding
+from pmtool.main import cli
 from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
 from pmtool.trial.database import Database
@@ -50,7 +50,7 @@ class TestPrepare:
     @pytest.fixture
     def averages(self, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         """PixelMiner makes averages."""
-        monkeypatch.setattr("pmtool.evaluation.choice.Sampler", fake_sampler)
+        monkeypatch.setattr("pmtool.evaluation.method_options.Sampler", fake_sampler)
         monkeypatch.setattr(fake_sampler, "bundle", Bundle.load(None), False)
         return fake_sampler
 

@@ -20,7 +20,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from pmtool.cli.console import run_command
-from pmtool.cli.main import cli
+from pmtool.main import cli
 from pmtool.trial.database import Database
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial, load_secrets

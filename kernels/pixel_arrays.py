@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.backends.protocol import Arrays, address
-from pmtool.graphs.layout import Layout
-from pmtool.graphs.names import kind_and_depth
+from pmtool.interface.graph_names import kind_and_depth
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Arrays, address
 from pmtool.models.hyperparameters import Hyperparameters
 
 Words = NDArray[np.uint64]
@@ -22,7 +22,7 @@ class PixelArrays:
         ``quantile<depth>`` or ``mean<depth>``.
     arrays
         What the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
-        `pmtool.sampling.buffers.Buffers.pixel`; ``parameters`` may be missing.
+        `pmtool.interface.buffers.Buffers.pixel`; ``parameters`` may be missing.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, graph: str, arrays: Arrays) -> None:

@@ -1,4 +1,4 @@
-"""The memory of backends that run on the processor: NumPy arrays."""
+"""The memory of backends that run on the CPU: NumPy arrays."""
 
 from __future__ import annotations
 

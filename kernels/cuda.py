@@ -103,7 +103,7 @@ class CudaDevice:
         device = self.driver.Device(index)
         self.architecture = architecture(*device.compute_capability())
         attribute = self.driver.device_attribute
-        self.processors = int(device.get_attribute(attribute.MULTIPROCESSOR_COUNT))
+        self.multiprocessors = int(device.get_attribute(attribute.MULTIPROCESSOR_COUNT))
         limit = attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         self.shared_limit = int(device.get_attribute(limit))
         self.context = device.retain_primary_context()
@@ -191,7 +191,7 @@ class _Allocation:
 
 
 class CudaMemory:
-    """Arrays on a GPU: a `pmtool.backends.protocol.Memory`; all is done on the device's stream."""
+    """Arrays on a GPU: a `pmtool.interface.protocol.Memory`; all is done on the device's stream."""
 
     def __init__(self, device: CudaDevice) -> None:
         self.device, self.driver = device, device.driver

@@ -6,14 +6,14 @@ import warnings
 from ctypes import CDLL
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pmtool.backends.protocol import Arrays, Precision, Program
+from pmtool.interface.protocol import Arrays, Precision, Program
 from pmtool.models.bundle import Bundle
 
 if TYPE_CHECKING:
-    from pmtool.kernels.launch import PixelRowProgram, PixelWeights
+    from pmtool.kernels.launch import CudaPixelRow, PixelWeights
 
-Pixels = Literal["kernel", "engine"]
-"""Whether code of ours generates the pixels, or the engine that runs the other graphs."""
+PixelsBy = Literal["kernel", "engine"]
+"""What generates pixels: a `PixelLoop`, or the engine that runs the other graphs."""
 
 
 class PixelLoop(Protocol):
@@ -23,17 +23,17 @@ class PixelLoop(Protocol):
         """See `Backend.bind`."""
 
 
-class ProcessorPixels:
-    """The loop that was compiled for the processor, with the weights of a bundle.
+class CpuPixels:
+    """The loop that was compiled for the CPU, with the weights of a bundle.
 
     Parameters
     ----------
     library
-        `pmtool.kernels.processor.library`.
+        `pmtool.kernels.cpu.library`.
     """
 
     def __init__(self, library: CDLL, bundle: Bundle) -> None:
-        from pmtool.kernels.processor import PixelMatrices
+        from pmtool.kernels.cpu import PixelMatrices
         from pmtool.kernels.weights import bundle_weights
 
         self._library = library
@@ -41,18 +41,18 @@ class ProcessorPixels:
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
-        from pmtool.kernels.processor import PixelRowProgram
+        from pmtool.kernels.cpu import CpuPixelRow
 
-        return PixelRowProgram(self._library, self._matrices, graph, arrays)
+        return CpuPixelRow(self._library, self._matrices, graph, arrays)
 
 
-def processor_pixels(bundle: Bundle) -> ProcessorPixels | None:
+def cpu_pixels(bundle: Bundle) -> CpuPixels | None:
     """The compiled loop with a bundle's weights; None, with a warning, where there is none."""
-    from pmtool.kernels.processor import library
+    from pmtool.kernels.cpu import library
 
     compiled = library()
     if compiled is not None:
-        return ProcessorPixels(compiled, bundle)
+        return CpuPixels(compiled, bundle)
     warnings.warn(
         "pmtool was installed without its compiled loop over pixels, so that slices take two to "
         "three times as long: install a C++ compiler, and then pmtool again",
@@ -67,16 +67,16 @@ class PixelKernel:
     Parameters
     ----------
     device
-        `pmtool.kernels.device.CudaDevice`.
+        `pmtool.kernels.cuda.CudaDevice`.
     """
 
     def __init__(self, bundle: Bundle, precision: Precision, device: Any) -> None:
         self.bundle, self.precision, self.device = bundle, precision, device
         self._weights: PixelWeights | None = None
 
-    def bind(self, graph: str, arrays: Arrays) -> PixelRowProgram:
+    def bind(self, graph: str, arrays: Arrays) -> CudaPixelRow:
         """See `Backend.bind`; raises `UsageError` if the GPU or the model is not for the kernel."""
-        from pmtool.kernels.launch import PixelRowProgram, PixelWeights
+        from pmtool.kernels.launch import CudaPixelRow, PixelWeights
         from pmtool.kernels.packing import pack
         from pmtool.kernels.weights import bundle_weights
 
@@ -84,4 +84,4 @@ class PixelKernel:
             weights = bundle_weights(self.bundle)
             packed = pack(weights, self.bundle.hyperparameters, self.precision)
             self._weights = PixelWeights(self.device, packed)
-        return PixelRowProgram(self._weights, graph, dict(arrays))
+        return CudaPixelRow(self._weights, graph, dict(arrays))

@@ -6,7 +6,7 @@ The depth is the number of levels that a row touches, see `layout.depth_of_row`.
 from __future__ import annotations
 
 from pmtool.errors import UsageError
-from pmtool.graphs.layout import LEVELS
+from pmtool.interface.layout import LEVELS
 
 CHOOSERS = ("quantile", "mean")
 """Kinds that generate pixels: from a uniform number, or the mean."""

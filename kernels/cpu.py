@@ -1,4 +1,4 @@
-"""The pixel loop on the processor: `pixel_row.cpp`, compiled when the package was installed."""
+"""The pixel loop on the CPU: `pixel_row.cpp`, compiled when the package was installed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from pmtool.backends.protocol import Arrays, address
 from pmtool.errors import OUT_OF_MEMORY, MemoryBudgetError
-from pmtool.graphs.layout import LEVELS, Layout
-from pmtool.kernels.arrays import PixelArrays, Words
+from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.protocol import Arrays, address
 from pmtool.kernels.packing import Weights
+from pmtool.kernels.pixel_arrays import PixelArrays, Words
 from pmtool.models.hyperparameters import Hyperparameters
 
 _LIBRARY = "pmtool.kernels._pixel_row"
@@ -55,7 +55,7 @@ class PixelMatrices:
         return np.array([[self.at(f"{n}.first"), self.at(f"{n}.second")] for n in names], np.uint64)
 
 
-class PixelRowProgram:
+class CpuPixelRow:
     """The pixel loop of a row, all columns in one call.
 
     Parameters

@@ -9,20 +9,20 @@ import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.backends.accuracy import TOLERANCES, RoundingBackend, rounding_errors
+from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.protocol import Backend, Precision
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import UsageError
 from pmtool.export import precision
-from pmtool.export.accuracy import TOLERANCES, RoundingBackend, rounding_errors
-from pmtool.export.check import differences
-from pmtool.graphs.layout import Layout
-from pmtool.graphs.names import GRAPHS
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.graph_names import GRAPHS
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Backend, Precision
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import ENCODER_MARGIN
 from pmtool.phantom.chest import chest_phantom
 from pmtool.pixels.levels import from_hounsfield
-from pmtool.sampling.buffers import Buffers
 
 
 @pytest.mark.parametrize("half", ["float16", "bfloat16"])
@@ -88,7 +88,7 @@ def test_pixels_without_the_kernel(
 
 
 def difference(graph: str, backend: Backend) -> float:
-    """From ONNX Runtime on the processor; skips graphs that a GPU's engine does not have."""
+    """From ONNX Runtime on the CPU; skips graphs that a GPU's engine does not have."""
     bundle = Bundle.load()
     expected = OnnxRuntimeBackend(bundle)
     try:

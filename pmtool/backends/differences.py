@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
-from pmtool.backends.protocol import Array, Backend, Memory
-from pmtool.graphs.layout import Layout
-from pmtool.graphs.names import kind_and_depth
-from pmtool.sampling.buffers import Buffers
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.graph_names import kind_and_depth
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Array, Backend, Memory
 
 if TYPE_CHECKING:
     from pmtool.network import PixelMiner

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 
+from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.protocol import Backend, Precision
 from pmtool.errors import UsageError
-from pmtool.export.check import differences
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import WIDTHS
-from pmtool.graphs.layout import Layout
-from pmtool.graphs.names import GRAPHS, is_pixel_graph
+from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
+from pmtool.interface.layout import Layout
+from pmtool.interface.protocol import Backend, Precision
 from pmtool.models.bundle import Bundle
 from pmtool.system.tables import aligned
 
@@ -35,7 +35,7 @@ _log = logging.getLogger("pmtool")
 
 
 class RoundingBackend(OnnxRuntimeBackend):
-    """Graphs in half precision on the processor, see ``emulated`` of `in_precision`."""
+    """Graphs in half precision on the CPU, see ``emulated`` of `in_precision`."""
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int = 1) -> None:
         super().__init__(bundle, threads)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import ceil, prod
 
-from pmtool.backends.protocol import Array, Memory
-from pmtool.graphs.layout import COLUMNS, LEVELS, Layout, carries
+from pmtool.interface.layout import COLUMNS, LEVELS, Layout, carries
+from pmtool.interface.protocol import Array, Memory
 
 LINE_MARGIN = 2
 """Columns of zeros to the left of a line of the horizontal stack, seen by its first column."""

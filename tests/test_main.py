@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.backends.protocol import Precision
 from pmtool.backends.selection import BACKENDS
 from pmtool.cli.console import INTERRUPTED, run_command
-from pmtool.cli.main import cli
 from pmtool.geometry.grid import GridName
 from pmtool.geometry.interpolation import Interpolator
 from pmtool.images.image_file import FORMATS
+from pmtool.interface.protocol import Precision
+from pmtool.main import cli
 from pmtool.pixels.mixture import Mode
 from pmtool.resampling.options import MaskInterpolation
 from pmtool.sampling.options import SamplerOptions
@@ -135,7 +135,7 @@ def test_unexpected_errors_are_sentences_too(
     def fail(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("pmtool.resampling.run.load_volume", fail)
+    monkeypatch.setattr("pmtool.resampling.preparation.load_volume", fail)
     assert run("resample", "--spacing", 1.25, ct_path, out) == 1
     assert capsys.readouterr().err == "pmtool: RuntimeError: two lines (--debug shows where)\n"
     with pytest.raises(RuntimeError):
@@ -211,7 +211,7 @@ def test_every_help_ends_alike(name: str, capsys: pytest.CaptureFixture[str]) ->
 def test_help_is_quick(command: str) -> None:
     code = (
         "import sys\n"
-        "from pmtool.cli.main import cli\n"
+        "from pmtool.main import cli\n"
         "try: cli([sys.argv[1], '--help'])\n"
         "except SystemExit: pass\n"
         "assert not {'numpy', 'SimpleITK', 'torch', 'onnxruntime'} & set(sys.modules)\n"

@@ -85,7 +85,7 @@ def _told(device: str, fields: str) -> str:
 
 
 def find_devices(asked: str) -> tuple[str, ...]:
-    """The devices meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: the processor, or GPUs.
+    """The devices meant by ``auto``, ``cpu``, ``cuda`` or ``cuda:N``: the CPU, or GPUs.
 
     ``auto`` takes all GPUs where there are any.
 

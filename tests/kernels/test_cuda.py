@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.backends.host import HostMemory
 from pmtool.errors import MemoryBudgetError, UsageError
-from pmtool.kernels import device
-from pmtool.kernels.device import CudaDevice, CudaMemory, DeviceArray
-from pmtool.kernels.launch import PixelRowProgram, PixelWeights
+from pmtool.interface.host import HostMemory
+from pmtool.kernels import cuda
+from pmtool.kernels.cuda import CudaDevice, CudaMemory, DeviceArray
+from pmtool.kernels.launch import CudaPixelRow, PixelWeights
 from pmtool.kernels.packing import pack
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.uniforms import Places
@@ -41,7 +41,7 @@ class FakeDriver:
     class device_attribute:
         """Names of `Device.get_attribute`."""
 
-        MULTIPROCESSOR_COUNT, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = "processors", "shared"
+        MULTIPROCESSOR_COUNT, MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = "multiprocessors", "shared"
 
     class function_attribute:
         """Names of `Function.set_attribute`."""
@@ -124,7 +124,7 @@ class Devices:
         return 9, 0
 
     def get_attribute(self, name: str) -> int:
-        return {"processors": 132, "shared": 227 * 1024}[name]
+        return {"multiprocessors": 132, "shared": 227 * 1024}[name]
 
     def retain_primary_context(self) -> Context:
         return Context(self.driver)
@@ -216,8 +216,8 @@ def fake_driver(library: ctypes.CDLL) -> FakeDriver:
 @pytest.fixture
 def memory(fake_driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> CudaMemory:
     """Of a GPU with 64 MiB."""
-    monkeypatch.setattr(device, "import_module", lambda name: fake_driver)
-    monkeypatch.setattr(device, "machine_code", lambda source, architecture: source.encode())
+    monkeypatch.setattr(cuda, "import_module", lambda name: fake_driver)
+    monkeypatch.setattr(cuda, "machine_code", lambda source, architecture: source.encode())
     return CudaMemory(CudaDevice())
 
 
@@ -294,7 +294,7 @@ def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> No
     row = row_case(SMALL, "quantile2", 9, 2)
     packed = pack(row.weights, SMALL, "float32")
     arrays = {name: memory.device.keep(x).reshape(x.shape) for name, x in row.arrays().items()}
-    program = PixelRowProgram(PixelWeights(memory.device, packed), "quantile2", arrays)
+    program = CudaPixelRow(PixelWeights(memory.device, packed), "quantile2", arrays)
     worker = threading.Thread(target=program.run)
     worker.start()
     worker.join()
@@ -349,7 +349,7 @@ def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(name: str) -> ModuleType:
         raise ImportError("libcuda.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(device, "import_module", fail)
+    monkeypatch.setattr(cuda, "import_module", fail)
     with pytest.raises(UsageError, match="no NVIDIA driver"):
         CudaDevice()
 
@@ -359,7 +359,7 @@ def test_a_driver_that_fails(fake_driver: FakeDriver, monkeypatch: pytest.Monkey
         raise fake_driver.Error("cuInit failed: no CUDA-capable device is detected")
 
     monkeypatch.setattr(fake_driver, "init", fail)
-    monkeypatch.setattr(device, "import_module", lambda name: fake_driver)
+    monkeypatch.setattr(cuda, "import_module", lambda name: fake_driver)
     with pytest.raises(UsageError, match=r"no CUDA-capable device is detected.*--device cpu"):
         CudaDevice()
 

@@ -72,7 +72,7 @@ class Program(Protocol):
 class Backend(Protocol):
     """An engine with a loaded model on a device.
 
-    Its graphs are those of `pmtool.graphs.names`.
+    Its graphs are those of `pmtool.interface.graph_names`.
 
     Attributes
     ----------

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from pmtool.evaluation.pixels import (
+from pmtool.evaluation.pixel_errors import (
     mean_absolute_error,
     peak_signal_to_noise,
     structural_similarity,

@@ -1,0 +1,12 @@
+// What the pixel loops on a GPU and on the CPU have in common: the levels and lines of a stack.
+#pragma once
+
+const int LEVELS = 3;        // pmtool/interface/layout.py
+const int LINE_COLUMNS = 3;  // that are kept of a line: this one and two before it
+
+// A line's last two columns before the row's first new one, (lanes, channels), and where its new
+// columns go, (columns, lanes, channels).
+struct Line {
+    const float *before2, *before1;
+    float* last;
+};

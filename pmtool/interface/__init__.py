@@ -1,0 +1,1 @@
+"""What the sampler, the graphs, the engines and the kernels agree on; without PyTorch."""
