@@ -11,7 +11,9 @@ from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import is_dicom
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.geometry.directions import orthonormal
+from pmtool.images.hounsfield import check_hounsfield
 from pmtool.images.image_file import image_suffix, read_image, without_vectors
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume, through_plane_axis
 
 _UNEVEN = "ITK_non_uniform_sampling_deviation"
@@ -19,24 +21,24 @@ _UNEVEN_SHARE = 0.1
 """Share of a slice distance up to which unevenness is ignored, as in DICOM."""
 
 
-def load_volume(
-    source: str | Path | sitk.Image,
-    series_uid: str | None = None,
-    allow_uneven: bool = False,
-    allow_large: bool = False,
-) -> Volume:
+def load_ct(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAULT) -> Volume:
+    """Load a volume in HU; raises the errors of `load_volume` and `check_hounsfield`."""
+    volume = load_volume(source, reading)
+    check_hounsfield(volume, reading.assume_hu)
+    return volume
+
+
+def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAULT) -> Volume:
     """Load a volume from a file, a folder or zip of DICOM files, or an image.
+
+    Its voxels may be anything, such as labels; see `load_ct`.
 
     Parameters
     ----------
     source
         What to load; see docs/formats.md.
-    series_uid
-        UID of the DICOM series to read if there are several.
-    allow_uneven
-        Accept unevenly spaced slices: at their positions in DICOM, as even in other images.
-    allow_large
-        Accept more than `pmtool.system.limits.MAX_INPUT` of voxels.
+    reading
+        Options, of which the series, unevenness and size matter.
 
     Raises
     ------
@@ -44,6 +46,8 @@ def load_volume(
         If there is no such series, or pydicom is missing.
     InputError
         If a file cannot be read.
+    MemoryBudgetError
+        If there are too many voxels for the memory, or for an input that is read unasked.
     GeometryError
         If it is not three-dimensional, has a single slice or sheared axes; if DICOM files are
         several series, or no stack of slices.
@@ -58,16 +62,16 @@ def load_volume(
         require_pydicom()
         from pmtool.dicom.load import load_series
 
-        return load_series(Path(source), series_uid, allow_uneven, allow_large)
-    if series_uid is not None:
+        return load_series(Path(source), reading)
+    if reading.series_uid is not None:
         raise UsageError("only DICOM has series; leave --series-uid out")
     if isinstance(source, sitk.Image):
         image, name = without_vectors(source), "the image"
     else:
-        image, name = read_image(Path(source), allow_large=allow_large), str(source)
+        image, name = read_image(Path(source), allow_large=reading.allow_large), str(source)
     _check_shape(image, name)
     axis = through_plane_axis(image.GetSpacing())
-    if not allow_uneven:
+    if not reading.allow_uneven:
         _check_even(image, axis, name)
     return Volume(_with_right_angles(image, name), axis, name)
 

@@ -31,9 +31,9 @@ MODULES = set(map(module_of, FILES))
 def imported(file: Path) -> set[str]:
     """Modules of pmtool that a file imports, at its top or in a function, but not for types."""
     tree = ast.parse(file.read_text())
-    for node in tree.body:
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = []
+    for statement in tree.body:
+        if isinstance(statement, ast.If) and ast.unparse(statement.test) == "TYPE_CHECKING":
+            statement.body = []
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

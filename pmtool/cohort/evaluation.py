@@ -30,6 +30,7 @@ def evaluate_case(case: Case, request: Request) -> Measures:
         workers=1,
         model=options.model,
         sampler=options,
+        allow_large=options.allow_large,
         assume_hu=options.assume_hu,
         series_uid=case.series_uid,
     )

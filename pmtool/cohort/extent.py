@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,16 +42,9 @@ def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
     What is wrong with it is for its worker to complain of; only a missing pydicom is a `UsageError`
     here.
     """
-    if not path.is_dir():
-        return image_extent(path)
-    require_pydicom()
-    from pmtool.dicom.files import dicom_files
-    from pmtool.dicom.series import choose_series, find_series
-
-    try:
-        return series_extent(choose_series(find_series(dicom_files(path)), series_uid, str(path)))
-    except (PmtoolError, OSError):
-        return None
+    with suppress(OSError):
+        return _folder_extent(path, series_uid) if path.is_dir() else image_extent(path)
+    return None
 
 
 def image_extent(path: Path) -> Extent | None:
@@ -67,6 +61,16 @@ def image_extent(path: Path) -> Extent | None:
     axis = through_plane_axis(spacing)
     width, height = (n for i, n in enumerate(size) if i != axis)
     return Extent(size[axis], height, width, spacing[axis], axis)
+
+
+def _folder_extent(path: Path, series_uid: str | None) -> Extent | None:
+    require_pydicom()
+    from pmtool.dicom.files import dicom_files
+    from pmtool.dicom.series import choose_series, find_series
+
+    with suppress(PmtoolError):
+        return series_extent(choose_series(find_series(dicom_files(path)), series_uid, str(path)))
+    return None
 
 
 def series_extent(series: Series) -> Extent | None:

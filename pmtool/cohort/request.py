@@ -34,7 +34,7 @@ class Request:
         Write these beside every volume too.
     evaluate, evaluate_slices
         Run ``pmtool evaluate`` on every scan too, on so many slices; on all where it is None. It
-        takes neither large nor uneven scans.
+        takes no uneven scans.
     skip_existing
         Keep what is there and was made of the same voxels by the same model and options.
     """
@@ -54,10 +54,8 @@ class Request:
         possible = len(self.spacing) in (1, 3) and all(0 <= x < math.inf for x in self.spacing)
         if not possible or not any(self.spacing):
             raise UsageError("a spacing is one positive number, or three of which 0 keeps")
-        if self.evaluate and (self.options.allow_large or self.options.allow_uneven):
-            raise UsageError(
-                "--evaluate takes neither --allow-large nor --allow-uneven; leave it out"
-            )
+        if self.evaluate and self.options.allow_uneven:
+            raise UsageError("--evaluate does not take --allow-uneven; leave one of them out")
 
     def outputs(self, case: Case) -> Outputs:
         """The files of a case; they replace those that are there."""

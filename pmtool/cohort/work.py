@@ -16,6 +16,7 @@ from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.errors import UsageError, exit_code, sentence
+from pmtool.images.reading import LENIENT
 from pmtool.loading import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
@@ -116,7 +117,7 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
         told = _increments(case, tell)
         finish(run, lambda done, total: told(done), _REMEDY)
     elif missing:
-        volume = load_volume(outputs.image, allow_uneven=True, allow_large=True)
+        volume = load_volume(outputs.image, LENIENT)
         with resumable(run, _REMEDY) as journal:
             assert journal is not None
             write(run, journal, volume.image, missing)

@@ -17,30 +17,23 @@ from pmtool.dicom.pixels import common_type, read_images
 from pmtool.dicom.series import Series, choose_series, find_series
 from pmtool.dicom.stack import stack_images
 from pmtool.errors import GeometryError, InputError
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.system.limits import check_input
 
 _BYTES = np.dtype(np.int16).itemsize
 
 
-def load_series(
-    source: Path,
-    series_uid: str | None = None,
-    allow_uneven: bool = False,
-    allow_large: bool = False,
-) -> Volume:
+def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     """Load a CT series from a folder, a zip file, or a single file that holds all of it.
 
     Parameters
     ----------
     source
         Folder, which is searched with all its subfolders, zip file or file.
-    series_uid
-        UID of the series; if None, only one series may be a stack.
-    allow_uneven
-        Accept unevenly spaced slices.
-    allow_large
-        Accept more than `pmtool.system.limits.MAX_INPUT` of voxels.
+    reading
+        Options, of which the series, unevenness and size matter. Without a series, only one may be
+        a stack.
 
     Raises
     ------
@@ -52,24 +45,24 @@ def load_series(
         If there are several series, or the slices do not form a stack: see `stack_images`.
     ContentError
         If the images are not CT.
+    MemoryBudgetError
+        If there are too many voxels for the memory, or for an input that is read unasked.
     """
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder, a zip or a file of DICOM")
     name = str(source)
-    with _files(source, allow_large) as files:
-        series = choose_series(find_series(files), series_uid, name)
+    with _files(source, reading.allow_large) as files:
+        series = choose_series(find_series(files), reading.series_uid, name)
         if files == [source] and len(series.images) == 1:
             raise GeometryError(f"{name} is a single slice; give the folder of its series")
-        return read_series(series, name, allow_uneven, allow_large)
+        return read_series(series, name, reading)
 
 
-def read_series(
-    series: Series, name: str, allow_uneven: bool = False, allow_large: bool = False
-) -> Volume:
+def read_series(series: Series, name: str, reading: ReadingOptions = DEFAULT) -> Volume:
     """Read a series as a volume in HU; raises the errors of `load_series`."""
     size = _BYTES * sum(math.prod(image.shape) for image in series.images)
-    check_input(name, size, allow_large=allow_large)
-    stack = stack_images(series, name, allow_uneven)
+    check_input(name, size, allow_large=reading.allow_large)
+    stack = stack_images(series, name, reading.allow_uneven)
     with Decoder() as decoder:
         slices, headers = zip(*read_images(stack.images, decoder), strict=True)
     image = sitk.GetImageFromArray(np.stack(slices, dtype=common_type(slices)))

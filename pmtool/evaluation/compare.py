@@ -20,6 +20,7 @@ from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.images.image_file import image_stem
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.system.extras import require
 from pmtool.system.limits import cpu_count
@@ -52,7 +53,7 @@ def compare(
     if folder is not None:
         check_folder(folder)
     tell("reading", 0)
-    scan = load_scan(reference, mask, assume_hu)
+    scan = load_scan(reference, mask, ReadingOptions(assume_hu=assume_hu))
     methods = [
         External(name, {scan.name: load_external(path, scan.volume)})
         for name, path in zip(_names(paths), paths, strict=True)

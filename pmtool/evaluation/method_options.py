@@ -19,6 +19,7 @@ from pmtool.evaluation.methods import (
 )
 from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
+from pmtool.images.reading import ReadingOptions
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
 from pmtool.sampling.options import SamplerOptions
@@ -28,8 +29,8 @@ METHODS = (*CLASSICAL, PIXELMINER)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions:
-    """Options on how the dropped slices of thin scans are regenerated.
+class MethodOptions(ReadingOptions):
+    """Options on thin scans and on how their dropped slices are regenerated.
 
     Attributes
     ----------
@@ -43,10 +44,6 @@ class MethodOptions:
         Model of PixelMiner: a bundle's folder, or None for the default model.
     sampler
         Options of PixelMiner's sampler, apart from the mode.
-    assume_hu
-        Accept voxels as HU even if their range suggests otherwise.
-    series_uid
-        UID of the DICOM series to read if there are several.
     """
 
     methods: tuple[str, ...] = METHODS
@@ -54,8 +51,6 @@ class MethodOptions:
     modes: tuple[Mode, ...] = ("sample",)
     model: str | Path | None = None
     sampler: SamplerOptions = field(default_factory=SamplerOptions)
-    assume_hu: bool = False
-    series_uid: str | None = None
 
 
 def check_distinct(scans: Sequence[ThinScan]) -> None:

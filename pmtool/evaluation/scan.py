@@ -13,11 +13,12 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
-from pmtool.errors import ContentError, GeometryError
+from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.evaluation.lungs import Region, air_in_lungs, lung_region
-from pmtool.images.hounsfield import check_hounsfield, to_voxels
+from pmtool.images.hounsfield import to_voxels
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
-from pmtool.loading import load_volume
+from pmtool.loading import load_ct
 from pmtool.resampling.segmentation import load_mask
 
 _AIR = -1000
@@ -95,13 +96,13 @@ class ThinScan:
             )
 
 
-def load_scan(
-    path: Path, mask: Path | None = None, assume_hu: bool = False, series_uid: str | None = None
-) -> ThinScan:
+def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DEFAULT) -> ThinScan:
     """A scan to evaluate with.
 
     Raises
     ------
+    UsageError
+        If ``reading`` allows uneven slices.
     InputError
         If a file cannot be read.
     GeometryError
@@ -114,21 +115,22 @@ def load_scan(
     UserWarning
         If slices depend on their neighbours, as in a scan that was interpolated before.
     """
-    volume = load_thin(path, assume_hu, series_uid)
-    scan = ThinScan(volume, None if mask is None else load_mask(mask, volume))
+    volume = load_thin(path, reading)
+    scan = ThinScan(volume, None if mask is None else load_mask(mask, volume, reading))
     scan.check_region()
     return scan
 
 
-def load_thin(path: Path, assume_hu: bool = False, series_uid: str | None = None) -> Volume:
+def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     """A volume whose every second slice can be dropped; raises and warns as `load_scan`."""
-    volume = load_volume(path, series_uid)
+    if reading.allow_uneven:
+        raise UsageError("every second slice is dropped from even slices only, not uneven ones")
+    volume = load_ct(path, reading)
     if len(volume.slices) < 3:
         raise GeometryError(
             f"{path} has {len(volume.slices)} slices; every second one is dropped, which takes "
             "three or more"
         )
-    check_hounsfield(volume, assume_hu)
     dependent = dependent_slices(volume)
     if dependent:
         warnings.warn(

@@ -12,6 +12,7 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.image_file import check_format, image_suffix
+from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
 from pmtool.system.outputs import (
@@ -32,8 +33,10 @@ _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Options(SamplerOptions):
+class Options(SamplerOptions, ReadingOptions):
     """Options that determine the slices of the output and how they are made.
+
+    Those of `SamplerOptions` and `ReadingOptions` are among them.
 
     Attributes
     ----------
@@ -47,14 +50,6 @@ class Options(SamplerOptions):
         Folder of a bundle; None for the default model.
     samples
         Samples drawn of every slice for the uncertainty; the output is the first one.
-    assume_hu
-        Accept voxels as HU even if their range suggests otherwise.
-    allow_large
-        Accept an input larger than `pmtool.system.limits.MAX_INPUT`.
-    series_uid
-        UID of the DICOM series to read if there are several.
-    allow_uneven
-        Accept unevenly spaced slices, at their true positions.
 
     Raises
     ------
@@ -67,10 +62,6 @@ class Options(SamplerOptions):
     interpolator: Interpolator = "linear"
     model: str | Path | None = None
     samples: int = 1
-    assume_hu: bool = False
-    allow_large: bool = False
-    series_uid: str | None = None
-    allow_uneven: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()

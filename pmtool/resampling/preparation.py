@@ -13,9 +13,8 @@ import SimpleITK as sitk
 from pmtool.errors import UsageError
 from pmtool.geometry.grid import Grid
 from pmtool.images.headers import voxel_files
-from pmtool.images.hounsfield import check_hounsfield
 from pmtool.images.volume import Volume
-from pmtool.loading import load_volume
+from pmtool.loading import load_ct
 from pmtool.models.bundle import Bundle
 from pmtool.resampling import report
 from pmtool.resampling.assembly import DyadicStack
@@ -111,7 +110,7 @@ def prepare(
     grid = target_grid(volume, spacing, options)
     mask = None
     if outputs is not None and outputs.segmentation is not None:
-        mask = load_mask(outputs.segmentation, volume, options.allow_large)
+        mask = load_mask(outputs.segmentation, volume, options)
     check_memory_for(volume, grid, options.memory, journal=outputs is not None)
     sampler = load_sampler(options) if sampler is None else sampler
     for text in (
@@ -145,12 +144,11 @@ def _with_files(run: Run, outputs: Outputs, mask: Volume | None) -> FileRun:
 
 def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Options) -> Volume:
     """Load the input and check that it is a CT from which the output can be made."""
-    volume = load_volume(image, options.series_uid, options.allow_uneven, options.allow_large)
+    volume = load_ct(image, options)
     if outputs is not None and outputs.dicom:
         from pmtool.dicom.derived import check_derivable
 
         check_derivable(volume)
-    check_hounsfield(volume, options.assume_hu)
     return volume
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import SimpleITK as sitk
 
 from pmtool.images.image_file import write_image
+from pmtool.images.reading import LENIENT
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling import report, sidecar
@@ -89,7 +90,7 @@ def finish(
     """
     with resumable(run, remedy) as journal:
         if journal is None:
-            return load_volume(run.outputs.image, allow_uneven=True, allow_large=True).image
+            return load_volume(run.outputs.image, LENIENT).image
         run.stack = replace(run.stack, generated=journal)
         image = _generate(run, progress)
         write(run, journal, image)

@@ -11,6 +11,7 @@ import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.grid import Grid, make_grid, reference_grid, spacing_along
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume, same_spacing
 from pmtool.loading import load_volume
 from pmtool.resampling.options import Options
@@ -44,15 +45,16 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
         wanted = _through_plane(volume, spacing)
         return make_grid(slices, volume.spacing, wanted, options.grid, options.interpolator)
     assert options.reference is not None
-    first, wanted, number = _reference_slices(volume, options.reference, options.allow_large)
+    first, wanted, number = _reference_slices(volume, options.reference, options)
     return reference_grid(slices, volume.spacing, wanted, first, number, options.interpolator)
 
 
 def _reference_slices(
-    volume: Volume, reference: str | Path | sitk.Image, allow_large: bool
+    volume: Volume, reference: str | Path | sitk.Image, options: Options
 ) -> tuple[float, float, int]:
     """First position and spacing (mm) and number of a reference's slices."""
-    other = replace(load_volume(reference, allow_large=allow_large), axis=volume.axis)
+    reading = ReadingOptions(allow_large=options.allow_large)
+    other = replace(load_volume(reference, reading), axis=volume.axis)
     name = "the reference" if isinstance(reference, sitk.Image) else str(reference)
     if not np.allclose(other.direction, volume.direction, atol=1e-4):
         raise GeometryError(

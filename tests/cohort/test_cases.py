@@ -18,6 +18,7 @@ from pmtool.cohort.cases import Case, find_cases
 from pmtool.cohort.extent import Extent, extent_of
 from pmtool.cohort.request import Request
 from pmtool.errors import InputError, UsageError
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 
 WriteDicom = Callable[..., list[Path]]
@@ -89,7 +90,9 @@ def test_a_series_in_several_folders_is_one_case(tmp_path: Path, write_dicom: Wr
     assert names(cases) == ["twice/a", "twice/b", "disc/every", "disc/half", "single"]
     assert {case.extent for case in cases} == {Extent(6, 8, 6, 2.5)}
     assert {case.series_uid for case in cases} == {"1.2.3"}
-    assert len(load_volume(cases[2].path, cases[2].series_uid).slices) == 6
+    assert (
+        len(load_volume(cases[2].path, ReadingOptions(series_uid=cases[2].series_uid)).slices) == 6
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,9 @@ def test_links(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> None:
     (tmp_path / "archive" / "up").symlink_to(tmp_path / "scans")
     cases = find_cases(tmp_path / "scans")
     assert names(cases) == ["a", "p1/b", "p1/s"]
-    assert len(load_volume(cases[2].path, cases[2].series_uid).slices) == 4
+    assert (
+        len(load_volume(cases[2].path, ReadingOptions(series_uid=cases[2].series_uid)).slices) == 4
+    )
 
 
 def test_a_folder_without_ct_is_a_case_that_can_fail(

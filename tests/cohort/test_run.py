@@ -169,7 +169,6 @@ def test_log_in_json(cohort: Cohort, scans: Path, out: Path, tmp_path: Path) -> 
         (2, ("--scheduler=tcp://127.0.0.1:1",)),
         (2, ("--samples=0",)),
         (2, ("--name={nothing}",)),
-        (2, ("--evaluate", "--allow-large")),
         (2, ("--evaluate", "--allow-uneven")),
         (3, ("--model=none",)),
         (6, ("--log-json=none/log",)),

@@ -14,6 +14,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import InputError, MemoryBudgetError
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.system import limits
 
@@ -90,7 +91,7 @@ def test_bomb(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         file.writestr("zeros", bytes(3 << 20))
     monkeypatch.setattr(limits, "MAX_INPUT", 2 << 20)
     refused(archive, r"unpacks to .* lift the limit with --allow-large", MemoryBudgetError)
-    assert load_volume(archive, allow_large=True).headers is not None
+    assert load_volume(archive, ReadingOptions(allow_large=True)).headers is not None
 
 
 def test_bomb_that_lies(archive: Path) -> None:

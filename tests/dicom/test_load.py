@@ -21,6 +21,7 @@ from pydicom import Dataset, uid
 import pmtool
 from pmtool.cli.console import run_command
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.main import cli
 
@@ -35,7 +36,9 @@ def voxels() -> NDArray[np.int16]:
 
 
 def hounsfield(source: Path, **options: Any) -> NDArray[Any]:
-    values: NDArray[Any] = sitk.GetArrayFromImage(load_volume(source, **options).image)
+    values: NDArray[Any] = sitk.GetArrayFromImage(
+        load_volume(source, ReadingOptions(**options)).image
+    )
     return values
 
 
@@ -161,7 +164,7 @@ class TestSeries:
         np.testing.assert_array_equal(hounsfield(tmp_path, series_uid="1.2.3"), voxels)
         np.testing.assert_array_equal(hounsfield(tmp_path, series_uid="1.2.4"), voxels[:3] // 2)
         with pytest.raises(UsageError, match=r"no CT series 1\.2; choose one of these: 1\.2\.3"):
-            load_volume(tmp_path, series_uid="1.2")
+            load_volume(tmp_path, ReadingOptions(series_uid="1.2"))
 
     def test_localizers_and_single_slices_do_not_count(
         self, voxels: Any, tmp_path: Path, write_dicom: Writer
@@ -176,7 +179,7 @@ class TestSeries:
 
     def test_only_dicom_has_series(self, ct_path: Path) -> None:
         with pytest.raises(UsageError, match="only DICOM has series"):
-            load_volume(ct_path, series_uid="1.2")
+            load_volume(ct_path, ReadingOptions(series_uid="1.2"))
 
 
 def test_without_pydicom(
@@ -250,7 +253,7 @@ class TestReal:
             (there,) = real.rglob(name)
             names = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(there))
             other = sitk.ReadImage(names)
-            volume = load_volume(tmp_path, series_uid=series)
+            volume = load_volume(tmp_path, ReadingOptions(series_uid=series))
             assert volume.image.GetSpacing() == pytest.approx(other.GetSpacing())
             assert volume.image.GetOrigin() == other.GetOrigin()
             assert volume.image.GetDirection() == other.GetDirection()

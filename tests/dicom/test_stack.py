@@ -20,6 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from pmtool.dicom.geometry import image_planes, is_even
 from pmtool.errors import GeometryError, MemoryBudgetError
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 
@@ -121,7 +122,7 @@ class TestUneven:
             "(3x) after -300.2 mm; copy missing slices, or take slices where they lie by "
             "--allow-uneven"
         )
-        volume = load_volume(tmp_path, allow_uneven=True)
+        volume = load_volume(tmp_path, ReadingOptions(allow_uneven=True))
         np.testing.assert_array_equal(hounsfield(volume), voxels[[0, 3, 4, 5]])
         assert volume.positions == (0, 7.5, 10, 12.5)
         assert volume.spacing == 2.5
@@ -140,7 +141,7 @@ class TestUneven:
         self, voxels: Any, tmp_path: Path, write_dicom: Writer
     ) -> None:
         write_dicom(tmp_path, voxels)
-        assert load_volume(tmp_path, allow_uneven=True).positions is None
+        assert load_volume(tmp_path, ReadingOptions(allow_uneven=True)).positions is None
 
     @given(
         st.integers(3, 300),
@@ -169,7 +170,7 @@ class TestRefused:
         told = rf"tilted gantry \({abs(degrees)} degrees\)"
         for allow_uneven in (False, True):
             with pytest.raises(GeometryError, match=told):
-                load_volume(tmp_path, allow_uneven=allow_uneven)
+                load_volume(tmp_path, ReadingOptions(allow_uneven=allow_uneven))
 
     def test_slices_shifted_in_their_plane(
         self, voxels: Any, tmp_path: Path, write_dicom: Writer

@@ -18,6 +18,7 @@ import pmtool
 from pmtool.cli.console import run_command
 from pmtool.errors import GeometryError
 from pmtool.geometry.grid import GRIDS, GridName
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.main import cli
 from pmtool.resampling.segmentation import load_mask
@@ -123,7 +124,7 @@ def test_companions_share_the_grid(folder: Path, tmp_path: Path, grid: GridName)
     labels = np.zeros((7, 12, 10), np.uint8)
     labels[:, :, 3] = np.arange(7)[:, None]
     mask = sitk.GetImageFromArray(labels)
-    mask.CopyInformation(load_volume(folder, allow_uneven=True).image)
+    mask.CopyInformation(load_volume(folder, ReadingOptions(allow_uneven=True)).image)
     mask.SetSpacing((0.7, 0.7, 25 / 6))  # as readers write it that know the two ends alone
     sitk.WriteImage(mask, str(tmp_path / "mask.nrrd"))
     files: dict[str, Any] = {
@@ -190,7 +191,7 @@ def test_a_reference_chooses_slices(folder: Path) -> None:
 
 
 def test_a_mask_takes_the_slices_one_by_one(folder: Path, tmp_path: Path) -> None:
-    volume = load_volume(folder, allow_uneven=True)
+    volume = load_volume(folder, ReadingOptions(allow_uneven=True))
     mask = sitk.Cast(volume.image > 0, sitk.sitkUInt8)
     sitk.WriteImage(mask[:, :, :6], str(tmp_path / "short.nrrd"))
     with pytest.raises(GeometryError, match="another grid"):

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.errors import ContentError, GeometryError
+from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.evaluation.scan import dependent_slices, load_scan
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
 
@@ -49,8 +50,11 @@ def test_own_region(phantom: sitk.Image, tmp_path: Path) -> None:
 def test_bad_input(phantom: sitk.Image, tmp_path: Path) -> None:
     with pytest.raises(GeometryError, match="2 slices"):
         load_scan(write(phantom[:, :, :2], tmp_path / "two.nrrd"))
+    solid = write(sitk.Maximum(phantom, -200), tmp_path / "solid.nrrd")
     with pytest.raises(ContentError, match=r"no lung .* --mask"):
-        load_scan(write(sitk.Maximum(phantom, -200), tmp_path / "solid.nrrd"), assume_hu=True)
+        load_scan(solid, reading=ReadingOptions(assume_hu=True))
+    with pytest.raises(UsageError, match="from even slices only"):
+        load_scan(solid, reading=ReadingOptions(allow_uneven=True))
 
 
 def test_interpolated_scans_are_told(phantom: sitk.Image, tmp_path: Path) -> None:

@@ -1,0 +1,32 @@
+"""Options on reading a CT, whatever it is read for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadingOptions:
+    """Which series is read, and what is accepted.
+
+    Attributes
+    ----------
+    series_uid
+        UID of the DICOM series to read if there are several.
+    allow_uneven
+        Accept unevenly spaced slices: at their positions in DICOM, as even in other images.
+    allow_large
+        Accept more than `pmtool.system.limits.MAX_INPUT` of voxels.
+    assume_hu
+        Accept voxels as HU even if their range suggests otherwise.
+    """
+
+    series_uid: str | None = None
+    allow_uneven: bool = False
+    allow_large: bool = False
+    assume_hu: bool = False
+
+
+DEFAULT = ReadingOptions()
+LENIENT = ReadingOptions(allow_uneven=True, allow_large=True)
+"""For what belongs to a volume that was accepted, such as its mask or its output."""
