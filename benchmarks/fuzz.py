@@ -164,7 +164,8 @@ def model_seeds() -> Iterator[bytes]:
 
 def read_model(content: bytes, folder: Path) -> None:
     """As a bundle, whose hash of the weights is set right."""
-    from pmtool.models.bundle import Bundle, file_hash
+    from pmtool.models.bundle import Bundle
+    from pmtool.system.hashes import file_hash
 
     manifest, _, weights = content.partition(b"\0")
     (folder / NAME).write_bytes(weights)

@@ -32,12 +32,13 @@ from pmtool.errors import InputError
 from pmtool.images.image_file import image_suffix, write_image
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
-from pmtool.models.bundle import Bundle, file_hash
+from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 from pmtool.network.inference import load_network
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.system.files import write_json
+from pmtool.system.hashes import file_hash
 from pmtool.system.outputs import check_output
 from pmtool.training.checkpoint import load_checkpoint
 

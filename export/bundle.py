@@ -22,11 +22,11 @@ from pmtool.models.bundle import (
     WEIGHTS,
     Bundle,
     Manifest,
-    file_hash,
 )
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.system.files import write_bytes, write_json
+from pmtool.system.hashes import file_hash
 from pmtool.system.stages import Tell
 
 TOLERANCE = 1e-4

@@ -27,6 +27,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.devices import Gpu
 from pmtool.system.files import alone_in, write_bytes
+from pmtool.system.hashes import json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
 RECIPE = 1
@@ -52,12 +53,12 @@ class Target:
     @property
     def key(self) -> str:
         """Name of the folder with the engines."""
-        return _digest(json.dumps(asdict(self)).encode())[:_KEY_LENGTH]
+        return json_hash(asdict(self))[:_KEY_LENGTH]
 
     @property
     def machine(self) -> str:
         """Name of what holds for all bundles and precisions."""
-        return _digest(json.dumps([self.gpu, self.driver, self.tensorrt]).encode())[:_KEY_LENGTH]
+        return json_hash([self.gpu, self.driver, self.tensorrt])[:_KEY_LENGTH]
 
 
 class Engines:

@@ -11,14 +11,13 @@ from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import is_dicom
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.geometry.directions import orthonormal
+from pmtool.geometry.nodes import EVEN
 from pmtool.images.hounsfield import check_hounsfield
 from pmtool.images.image_file import image_suffix, read_image, without_vectors
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume, through_plane_axis
 
 _UNEVEN = "ITK_non_uniform_sampling_deviation"
-_UNEVEN_SHARE = 0.1
-"""Share of a slice distance up to which unevenness is ignored, as in DICOM."""
 
 
 def load_ct(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAULT) -> Volume:
@@ -105,7 +104,7 @@ def _check_even(image: sitk.Image, axis: int, name: str) -> None:
         off = float(image.GetMetaData(_UNEVEN)) if image.HasMetaDataKey(_UNEVEN) else 0.0
     except ValueError:  # a note of another kind
         return
-    if off > _UNEVEN_SHARE * image.GetSpacing()[axis]:
+    if off > EVEN * image.GetSpacing()[axis]:
         raise GeometryError(
             f"{name} was made of slices at uneven distances ({off:.3g} mm off); give their DICOM "
             "files, or take them as even by --allow-uneven"

@@ -6,9 +6,10 @@ import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from pmtool.pixels.mixture import Mixture
+    from pmtool.pixels.mixture import Mixture, Mode
     from pmtool.sampling.options import SamplerOptions
     from pmtool.sampling.pairs import SlicePair
     from pmtool.sampling.plan import Plan
@@ -41,6 +42,9 @@ class AveragingSampler:
     def __init__(self, bundle: Any, options: SamplerOptions) -> None:
         self.bundle, self.options = bundle, options
         self.window = bundle.hyperparameters.hu_window
+
+    def in_mode(self, mode: Mode) -> Self:
+        return type(self)(self.bundle, replace(self.options, mode=mode))
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         from pmtool.sampling.plan import Plan

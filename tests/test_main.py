@@ -135,7 +135,7 @@ def test_unexpected_errors_are_sentences_too(
     def fail(*_: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr("pmtool.resampling.preparation.load_volume", fail)
+    monkeypatch.setattr("pmtool.resampling.preparation.load_ct", fail)
     assert run("resample", "--spacing", 1.25, ct_path, out) == 1
     assert capsys.readouterr().err == "pmtool: RuntimeError: two lines (--debug shows where)\n"
     with pytest.raises(RuntimeError):

@@ -23,7 +23,7 @@ from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import operations
 from pmtool.sampling.sampler import Planner
-from pmtool.system.stages import Tell
+from pmtool.system.stages import Tell, progress_of
 
 Runs = dict[str, CachedRun]
 """Runs by name."""
@@ -49,12 +49,8 @@ class _Job(NamedTuple):
         shares: bool = True,
     ) -> CachedRun:
         """Time the cached sampler."""
-
-        def progress(done: float) -> None:
-            self.tell(label, done / len(pairs))
-
         self.tell(label, 0)
-        asked = self.asked(variant, window)
+        asked, progress = self.asked(variant, window), progress_of(self.tell, label, len(pairs))
         run = run_cached(self.bundle, asked, pairs, progress, shares=shares)
         free_cached_memory()
         return run

@@ -17,7 +17,7 @@ from pmtool.evaluation.edges import edge_map, edge_preservation
 from pmtool.interface.protocol import Backend
 from pmtool.network import PixelMiner
 from pmtool.sampling.pairs import SlicePair
-from pmtool.system.stages import Tell
+from pmtool.system.stages import Tell, progress_of
 
 SEED = 0
 BEYOND_WINDOW = 40
@@ -62,7 +62,7 @@ def call_witness(
     first, *_ = backends.values()
     tell("forward passes", 0)
     costs = pass_costs(network, threads)
-    timed = TimedNetwork(network, lambda done: tell("naive sampler", done / passes))
+    timed = TimedNetwork(network, progress_of(tell, "naive sampler", passes))
     with torch_threads(min(costs, key=lambda cost: (cost.batch, cost.seconds)).threads):
         strip, report = _strip(first, timed, scene, passes)
         costs = sorted([*costs, timed.cost()], key=lambda cost: cost.seconds)

@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 import click
 
 from pmtool.errors import exit_code, one_line, sentence
-from pmtool.system.stages import Tell
+from pmtool.system.stages import ProgressOf, Tell
 from pmtool.system.units import duration
 
 INTERRUPTED = 130
@@ -77,7 +77,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[Callable[[float, int], None] | None]:
+def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
     """Progress bar with the time left on a terminal; elsewhere a line now and then."""
     if quiet:
         yield None

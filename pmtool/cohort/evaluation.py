@@ -6,11 +6,12 @@ import json
 
 from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
+from pmtool.sampling.sampler import Sampler
 
 Measures = dict[str, dict[str, float | None]]
 
 
-def evaluate_case(case: Case, request: Request) -> Measures:
+def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
     """Write the report of a case and return its measures, by method.
 
     Scores are kept in the report's folder, so that a repetition costs only the report.
@@ -34,6 +35,6 @@ def evaluate_case(case: Case, request: Request) -> Measures:
         assume_hu=options.assume_hu,
         series_uid=case.series_uid,
     )
-    evaluate([case.path], folder, asked, lambda label, share: None)
+    evaluate([case.path], folder, asked, lambda label, share: None, sampler)
     measures: Measures = json.loads((folder / JSON).read_text())["summary"]
     return measures

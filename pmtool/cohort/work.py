@@ -27,6 +27,7 @@ from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import alone_in
 from pmtool.system.outputs import make_folder
+from pmtool.system.stages import Progress
 
 TellSlices = Callable[[str, float], None]
 """Called with a case and the slices generated since the last call."""
@@ -128,7 +129,7 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
         Result.of(case, "done" if missing else "present"),
         output=str(outputs.image),
         generated=generated,
-        evaluation=evaluate_case(case, request) if request.evaluate else None,
+        evaluation=evaluate_case(case, request, run.sampler) if request.evaluate else None,
     )
 
 
@@ -173,7 +174,7 @@ def _sampler(options: Options) -> Sampler:
     return load_sampler(options)
 
 
-def _increments(case: Case, tell: TellSlices) -> Callable[[float], None]:
+def _increments(case: Case, tell: TellSlices) -> Progress:
     """Progress that is told now and then, as what has come since."""
     told: float | None = None  # what an earlier run did is not counted
     when = 0.0

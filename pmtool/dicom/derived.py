@@ -18,10 +18,10 @@ from pydicom.valuerep import DSfloat
 
 from pmtool.dicom import attributes
 from pmtool.dicom.attributes import fill_up, keep
-from pmtool.dicom.geometry import EVEN
 from pmtool.dicom.headers import number
 from pmtool.dicom.stored import set_pixels
 from pmtool.errors import InputError, UsageError
+from pmtool.geometry.nodes import EVEN
 from pmtool.images.volume import Volume
 
 MAKER = "pmtool"

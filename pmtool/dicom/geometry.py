@@ -14,16 +14,15 @@ from pydicom import Dataset
 from pmtool.arrays import Float64s
 from pmtool.errors import GeometryError
 from pmtool.geometry.directions import orthonormal
+from pmtool.geometry.nodes import EVEN
+from pmtool.system.tables import listed
 
-EVEN = 0.1
-"""Share of the slice distance by which a slice may deviate from its place in an even stack."""
 SAME_PLACE = 0.05
 """Distance in pixels within which images count as lying at one position."""
 STRAIGHT = 0.5
 """Distance in pixels by which slices may be shifted in their plane."""
 ALIKE = 1e-3
 """Largest difference of direction cosines, and largest relative one of pixel spacings."""
-_LISTED = 5
 
 
 class Planes(NamedTuple):
@@ -113,11 +112,9 @@ def unevenness(depths: Float64s, name: str) -> str:
     gaps = [
         f"{distances[i]:.4g} mm ({distances[i] / usual:.3g}x) after {depths[i]:.4g} mm" for i in odd
     ]
-    listed = ", ".join(gaps[:_LISTED])
-    more = f" and {len(gaps) - _LISTED} more" if len(gaps) > _LISTED else ""
     return (
         f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for {len(gaps)} "
-        f"gap{'s' * (len(gaps) > 1)}: {listed}{more}; copy missing slices, or take "
+        f"gap{'s' * (len(gaps) > 1)}: {listed(gaps)}; copy missing slices, or take "
         "slices where they lie by --allow-uneven"
     )
 

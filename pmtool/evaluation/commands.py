@@ -16,6 +16,7 @@ from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.store import Store
+from pmtool.sampling.sampler import Sampler
 from pmtool.system.extras import require
 from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
@@ -41,8 +42,19 @@ class EvaluationOptions(MethodOptions):
     workers: int | None = None
 
 
-def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, tell: Tell) -> str:
+def evaluate(
+    paths: Sequence[Path],
+    folder: Path,
+    options: EvaluationOptions,
+    tell: Tell,
+    sampler: Sampler | None = None,
+) -> str:
     """Evaluate methods on scans, write the report's files into a folder and return its text.
+
+    Parameters
+    ----------
+    sampler
+        See `chosen_methods`.
 
     Raises
     ------
@@ -53,7 +65,7 @@ def evaluate(paths: Sequence[Path], folder: Path, options: EvaluationOptions, te
     check_folder(folder)
     tell("reading", 0)
     scans = _scans(paths, options)
-    methods = chosen_methods(scans, folder / CACHE, options)
+    methods = chosen_methods(scans, folder / CACHE, options, sampler)
     make_folder(folder / CACHE)
     chosen = [(scan, choose_slices(scan, options.slices, options.sampler.seed)) for scan in scans]
     workers = options.workers or cpu_count()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -59,21 +59,27 @@ def check_distinct(scans: Sequence[ThinScan]) -> None:
         raise UsageError("two scans have the same file name; rename one of them")
 
 
-def chosen_methods(scans: Sequence[ThinScan], cache: Path, options: MethodOptions) -> list[Method]:
+def chosen_methods(
+    scans: Sequence[ThinScan],
+    cache: Path,
+    options: MethodOptions,
+    sampler: Sampler | None = None,
+) -> list[Method]:
     """The methods asked for, PixelMiner last as in the paper's tables.
 
     Parameters
     ----------
     cache
         Folder where PixelMiner keeps its slices.
+    sampler
+        A sampler of the model and the options, in whatever mode; None to load it.
     """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
     methods += _externals(scans, options.externals)
     if PIXELMINER in options.methods:
-        bundle = Bundle.load(options.model)
+        sampler = sampler or Sampler(Bundle.load(options.model), options.sampler)
         for mode in dict.fromkeys(options.modes):
-            sampler = Sampler(bundle, replace(options.sampler, mode=mode))
-            methods.append(Sampled(_mode_name(mode), sampler, cache))
+            methods.append(Sampled(_mode_name(mode), sampler.in_mode(mode), cache))
     if not methods:
         raise UsageError("no method is left to evaluate; give --methods or --external")
     return methods

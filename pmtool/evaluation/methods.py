@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +23,7 @@ from pmtool.resampling.assembly import DyadicStack
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.synthesis import Job, generate
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.hashes import json_hash
 from pmtool.system.stages import Progress
 from pmtool.system.versions import own_version
 
@@ -160,7 +159,7 @@ class Sampled:
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
         key = {"scan": scan.digest, **self.identity(scan)}
-        name = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        name = json_hash(key)[:16]
         journal = Journal.open(self.folder / f"slices-{name}", key, resume=True, discard=False)
         hu_window = self.sampler.bundle.hyperparameters.hu_window
         stack = DyadicStack(scan.kept, _grid(scan), journal, hu_window)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 
-from pmtool.evaluation.folder import CSV, FILES, JSON, PAGE
+from pmtool.evaluation.folder import FILES
 from pmtool.evaluation.pictures import DIFFERENCES, examples
 from pmtool.evaluation.plots import feature_plot, noise_power_plot
 from pmtool.evaluation.report import Report, figure, left_out_lines, missing
@@ -16,29 +15,22 @@ from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.evaluation.tables import label
 from pmtool.evaluation.verdict import verdict
 from pmtool.images.display import LUNG_WINDOW
-from pmtool.system.files import alone_in, remove_leftovers, write_bytes, write_json
+from pmtool.system.files import json_text
+from pmtool.system.outputs import write_report_files
+from pmtool.system.templates import template
 
 
 def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:
     """Write the JSON, the CSV and the page into a folder; raises `OutputError`."""
-    page = html(report, cases)
-    with alone_in(folder, wait=True):
-        for name in FILES:
-            remove_leftovers(folder / name)
-        write_json(report.to_json(), folder / JSON)
-        write_bytes(report.to_csv().encode(), folder / CSV)
-        write_bytes(page.encode(), folder / PAGE)
+    contents = [json_text(report.to_json()), report.to_csv(), html(report, cases)]
+    write_report_files(folder, dict(zip(FILES, contents, strict=True)))
 
 
 def html(report: Report, cases: Sequence[Case]) -> str:
     """The page; the cases make the slices that it shows."""
-    from jinja2 import Environment, StrictUndefined
-
-    source = files("pmtool.evaluation").joinpath("page.html.j2").read_text()
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(source)
     results = report.results
     drawn = "scans" if results.by_scan else "slices, which of one scan resemble each other"
-    return template.render(
+    return template("pmtool.evaluation", "report").render(
         title="Slice interpolation, evaluated",
         verdict=verdict(report.figures),
         scored=report.scored(),

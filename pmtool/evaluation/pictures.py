@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -15,7 +14,7 @@ from pmtool.evaluation.run import Case
 from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
-from pmtool.images.display import LUNG_WINDOW, grey
+from pmtool.images.display import LUNG_WINDOW, grey, png
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,6 +99,4 @@ def _png(values: NDArray[np.uint8], zoom: int) -> str:
 
 
 def _uri(picture: Image.Image) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png(picture)).decode()

@@ -17,7 +17,7 @@ from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice, ThinScan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
-from pmtool.system.stages import Tell
+from pmtool.system.stages import Tell, progress_of
 
 _TASKS_AT_ONCE = 2
 """Tasks in flight per worker: their slices are in memory."""
@@ -112,11 +112,7 @@ def _makers(scored: _Scored, methods: Sequence[Method], tell: Tell) -> dict[str,
     makers: dict[str, Maker] = {REFERENCE: scored.scan.truth}
     for method in methods:
         wanted = [index for index in scored.scores if method.name in scored.missing(index)]
-        label = f"{scored.scan.name}: {method.name}"
-
-        def progress(done: float, label: str = label, total: int = len(wanted)) -> None:
-            tell(label, done / max(total, 1))
-
+        progress = progress_of(tell, f"{scored.scan.name}: {method.name}", len(wanted))
         makers[method.name] = method.maker(scored.scan, wanted, progress)
     return makers
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from pmtool.evaluation import texture
 from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import VERSION, Scores
 from pmtool.system.files import write_json
+from pmtool.system.hashes import json_hash
 
 
 class Store:
@@ -39,5 +39,4 @@ class Store:
             "slice": index,
             **identity,
         }
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        return self.folder / f"{digest[:32]}.json"
+        return self.folder / f"{json_hash(key)[:32]}.json"

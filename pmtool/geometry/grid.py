@@ -45,6 +45,11 @@ class OutputSlice(NamedTuple):
     weights: tuple[Weight, ...]
 
     @property
+    def is_copy(self) -> bool:
+        """Whether the slice is one of the acquired slices."""
+        return self.kind in ("acquired", "extrapolated")
+
+    @property
     def gap(self) -> tuple[int, int]:
         """The two acquired slices that enclose this slice."""
         lower = max(math.ceil(self.position) - 1, 0)
@@ -93,10 +98,6 @@ class Grid:
         """
         return node << (NUMBER_BITS - self.rounds)
 
-    def is_acquired(self, node: int) -> bool:
-        """Whether a node is an acquired slice, the one at ``node >> rounds``."""
-        return node % (1 << self.rounds) == 0
-
     def generated_rounds(self) -> list[list[int]]:
         """The nodes to generate, one list per round; each round depends only on earlier ones."""
         wanted = self._with_ancestors(w.node for s in self.slices for w in s.weights)
@@ -105,19 +106,19 @@ class Grid:
 
     def _with_ancestors(self, nodes: Iterable[int]) -> set[int]:
         found: set[int] = set()
-        pending = [node for node in nodes if not self.is_acquired(node)]
+        pending = [node for node in nodes if not self.nodes.is_acquired(node)]
         while pending:
             node = pending.pop()
             if node not in found:
                 found.add(node)
-                pending += [p for p in parents(node) if not self.is_acquired(p)]
+                pending += [p for p in parents(node) if not self.nodes.is_acquired(p)]
         return found
 
     def generated_spacings(self) -> set[float]:
         """Distances, mm, from generated slices to the two slices that each is made from."""
         nodes = self.nodes
         return {
-            nodes.lengths[node >> nodes.rounds] * self.source_spacing / 2 ** (number + 1)
+            nodes.lengths[nodes.slice_before(node)] * self.source_spacing / 2 ** (number + 1)
             for number, generated in enumerate(self.generated_rounds())
             for node in generated
         }
@@ -250,5 +251,5 @@ def _output_slice(
     node = nodes.at(index)
     if node is None:
         return OutputSlice("interpolated", index, nodes.around(index, interpolator))
-    kind: Kind = "synthesised" if node % (1 << nodes.rounds) else "acquired"
+    kind: Kind = "acquired" if nodes.is_acquired(node) else "synthesised"
     return OutputSlice(kind, node / 2**nodes.rounds, (Weight(node, 1.0),))

@@ -24,6 +24,8 @@ MAX_ROUNDS = 8
 """Most halvings of a slice distance."""
 NUMBER_BITS = 16
 """Fractional bits of a slice's number (see `pmtool.geometry.grid.Grid`); most rounds in any gap."""
+EVEN = 0.1
+"""Share of the slice distance by which a slice may deviate from its place in an even stack."""
 SNAP = 2e-3
 """Distance, in distances between nodes, within which an index counts as meeting a node."""
 UNEVEN_SNAP = 5e-2
@@ -66,6 +68,14 @@ class Nodes:
     def lengths(self) -> tuple[float, ...]:
         """Lengths of the gaps, in slice distances."""
         return tuple(end - start for start, end in pairwise(self.positions))
+
+    def slice_before(self, node: int) -> int:
+        """The acquired slice at a node, or the last one before it."""
+        return node >> self.rounds
+
+    def is_acquired(self, node: int) -> bool:
+        """Whether a node is an acquired slice."""
+        return node % (1 << self.rounds) == 0
 
     def at(self, index: float) -> int | None:
         """The node that an index meets, if any."""

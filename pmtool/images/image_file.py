@@ -21,7 +21,7 @@ from pmtool.errors import (
 )
 from pmtool.images.headers import READERS, Declared, declared, foreign_name
 from pmtool.images.headers.text import names_one_file
-from pmtool.images.nifti import NIFTI, check_transforms, stored_values
+from pmtool.images.nifti import NIFTI, check_transforms, rescaled
 from pmtool.system.files import move_into_place, temporary_beside
 from pmtool.system.limits import check_input
 
@@ -82,7 +82,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
             raise _unreadable(path) from error
     if reader.GetImageIO() == NIFTI:
         check_transforms(path, reader)
-        image = stored_values(image, reader)
+        image = rescaled(image, reader)
     while image.GetDimension() > 3:
         image = image[..., 0]
     return without_vectors(image)

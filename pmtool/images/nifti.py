@@ -62,7 +62,7 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
         )
 
 
-def stored_values(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
+def rescaled(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
     """The image with the values that its header means, as integers if they are whole.
 
     ITK converts all scaled values to float32, and adds the intercept even if a slope of 0 says

@@ -12,6 +12,7 @@ from typing import Any
 
 from pmtool.errors import ModelError
 from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.system.hashes import file_hash
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -133,12 +134,6 @@ class Bundle:
             _check(folder, name, expected)
         tensor_places(folder / WEIGHTS)
         return cls(folder, manifest, hashlib.sha256(content).hexdigest())
-
-
-def file_hash(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tensor_places(path: Path) -> dict[str, tuple[int, int]]:

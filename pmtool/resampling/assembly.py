@@ -38,8 +38,9 @@ class DyadicStack:
 
     def node(self, node: int, sample: int = 0) -> NDArray[np.int16]:
         """A node ``(H, W)`` as the network sees it, HU within ``hu_window``."""
-        if self.grid.is_acquired(node):
-            return for_network(self.volume.slices[node >> self.grid.rounds], self.hu_window)
+        nodes = self.grid.nodes
+        if nodes.is_acquired(node):
+            return for_network(self.volume.slices[nodes.slice_before(node)], self.hu_window)
         return self.generated[self.key(node, sample)]
 
     def key(self, node: int, sample: int) -> SliceKey:
@@ -51,8 +52,8 @@ class DyadicStack:
 
         Acquired slices, and extrapolated ones that repeat them, are copied unchanged.
         """
-        if output.kind in ("acquired", "extrapolated"):
-            index = output.weights[0].node >> self.grid.rounds
+        if output.is_copy:
+            index = self.grid.nodes.slice_before(output.weights[0].node)
             return np.ascontiguousarray(self.volume.slices[index])
         made = self._made(output, sample)
         above, below = (self.volume.slices[index] for index in output.gap)
@@ -61,7 +62,7 @@ class DyadicStack:
 
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
         """Standard deviation of a slice over its samples; zero for acquired slices."""
-        if output.kind in ("acquired", "extrapolated"):
+        if output.is_copy:
             return np.zeros(self.volume.shape, np.float32)
         stack = np.stack([self.render(output, sample) for sample in range(samples)])
         return np.asarray(np.std(stack, axis=0, ddof=1, dtype=np.float64), dtype=np.float32)

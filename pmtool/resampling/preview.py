@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
-from pmtool.images.display import grey
+from pmtool.images.display import grey, png
 from pmtool.images.volume import Volume, plane_name
 
 if TYPE_CHECKING:
@@ -31,9 +30,7 @@ def preview_png(before: Volume, after: sitk.Image) -> bytes:
         for axis in (0, 1, 2)
         if axis != before.axis
     ]
-    buffer = BytesIO()
-    _tiled(rows).save(buffer, format="PNG")
-    return buffer.getvalue()
+    return png(_tiled(rows))
 
 
 def _panel(volume: Volume, axis: int, title: str) -> Image.Image:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
 from pmtool.images.volume import Volume
+from pmtool.system.tables import listed
 from pmtool.system.units import amount, duration
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from pmtool.resampling.synthesis import SliceSampler
     from pmtool.sampling.plan import Plan
 
-_LISTED = 5
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
 
 
@@ -66,10 +66,9 @@ def uneven_text(grid: Grid) -> str | None:
     ]
     if not gaps:
         return None
-    more = f" and {len(gaps) - _LISTED} more" if len(gaps) > _LISTED else ""
     return (
         f"{len(gaps)} of {grid.count - 1} gaps between slices are not {grid.source_spacing:g} mm: "
-        f"{', '.join(gaps[:_LISTED])}{more}; the JSON file tells how each was filled"
+        f"{listed(gaps)}; the JSON file tells how each was filled"
     )
 
 
@@ -88,13 +87,14 @@ def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     """A sentence on spacings that the model was not trained to produce, if any."""
     produced = {f"{s:.4g}": s for s in sorted(grid.generated_spacings(), reverse=True)}
     outside = [
-        text for text, s in produced.items() if not trained[0] * 0.99 <= s <= trained[1] * 1.01
+        f"{text} mm"
+        for text, s in produced.items()
+        if not trained[0] * 0.99 <= s <= trained[1] * 1.01
     ]
     if not outside:
         return None
-    more = f" and {len(outside) - _LISTED} others" if len(outside) > _LISTED else ""
     return (
-        f"slices will be generated at {', '.join(outside[:_LISTED])}{more} mm, outside the "
+        f"slices will be generated at {listed(outside)}, outside the "
         f"{trained[0]:g} to {trained[1]:g} mm that the model was trained to produce; check them"
     )
 

@@ -15,10 +15,10 @@ from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.headers import voxel_files
 from pmtool.images.volume import Volume
-from pmtool.models.bundle import file_hash
 from pmtool.resampling.options import Options, Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
+from pmtool.system.hashes import file_hash
 from pmtool.system.versions import own_version, package_version
 
 if TYPE_CHECKING:
@@ -129,8 +129,8 @@ def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
         "position": output.position,
         "position_mm": round(grid.first * grid.source_spacing + index * grid.spacing, 6),
     }
-    if output.kind in ("acquired", "extrapolated"):
-        return {**entry, "source": output.weights[0].node >> grid.rounds}
+    if output.is_copy:
+        return {**entry, "source": grid.nodes.slice_before(output.weights[0].node)}
     return {**entry, "pair": list(output.gap)}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, overload
 
 import numpy as np
@@ -12,9 +12,7 @@ from pmtool.geometry.grid import parents
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan
-from pmtool.system.stages import ProgressOf
-
-"""Called with the number of slices done so far (a float) and their total."""
+from pmtool.system.stages import Progress, ProgressOf
 
 
 class SliceSampler(Protocol):
@@ -28,7 +26,7 @@ class SliceSampler(Protocol):
     def precision(self) -> str: ...
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan: ...
     def generate(
-        self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
+        self, pairs: Sequence[SlicePair], progress: Progress | None = None
     ) -> Iterator[tuple[int, NDArray[np.int16]]]: ...
 
 
@@ -103,12 +101,12 @@ def generate(
     stack: DyadicStack,
     sampler: SliceSampler,
     jobs: Sequence[Job],
-    progress: Callable[[float], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Put the slices of one round's jobs into the stack's store, each as soon as it is ready."""
     for index, values in sampler.generate(Pairs(stack, jobs), progress) if jobs else ():
         stack.generated[stack.key(*jobs[index])] = values
 
 
-def _shifted(progress: ProgressOf, done: int, total: int) -> Callable[[float], None]:
+def _shifted(progress: ProgressOf, done: int, total: int) -> Progress:
     return lambda slices: progress(done + slices, total)

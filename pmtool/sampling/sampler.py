@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from itertools import cycle, groupby, islice, pairwise
 from typing import NamedTuple
@@ -19,6 +21,7 @@ from pmtool.errors import MemoryBudgetError
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
+from pmtool.pixels.mixture import Mode
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Lot, PairGroup, SlicePair
@@ -31,6 +34,7 @@ from pmtool.sampling.plan import (
 from pmtool.sampling.startup import start
 from pmtool.sampling.windows import Window, wavefronts
 from pmtool.system.devices import CPU, free_gpu_memory
+from pmtool.system.stages import Progress
 
 
 class Planner:
@@ -94,6 +98,12 @@ class Sampler(Planner):
         super().__init__(bundle, options, engine)
         self._on_cpu: dict[int, Backend] = {}
 
+    def in_mode(self, mode: Mode) -> Sampler:
+        """The same model where it is loaded, with another choice of pixels."""
+        other = copy(self)
+        other.options = replace(self.options, mode=mode)
+        return other
+
     def load(self, device: str, threads: int) -> Backend:
         """The model on a device, loaded once; on the CPU, for calls with ``threads`` threads."""
         if device != CPU:
@@ -103,7 +113,7 @@ class Sampler(Planner):
         return self._on_cpu[threads]
 
     def generate(
-        self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None
+        self, pairs: Sequence[SlicePair], progress: Progress | None = None
     ) -> Iterator[tuple[int, Slice]]:
         """Generate the slice of every pair.
 
@@ -162,7 +172,7 @@ class _Run:
         largest = max(map(len, self.steps)) * max(map(len, self.groups))
         self.most = min(plan.batch, largest)
 
-    def results(self, progress: Callable[[float], None] | None) -> Iterator[tuple[int, Slice]]:
+    def results(self, progress: Progress | None) -> Iterator[tuple[int, Slice]]:
         done = 0.0
         with ThreadPoolExecutor(self.plan.workers) as pool:
             groups = queue.SimpleQueue[range]()

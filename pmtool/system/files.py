@@ -129,9 +129,14 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
+def json_text(content: dict[str, Any]) -> str:
+    """JSON as it is written to files."""
+    return json.dumps(content, indent=1) + "\n"
+
+
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write all of a file or nothing; raises `OutputError`."""
-    write_bytes((json.dumps(content, indent=1) + "\n").encode(), path)
+    write_bytes(json_text(content).encode(), path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

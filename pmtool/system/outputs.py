@@ -1,13 +1,20 @@
-"""Checks of outputs before the work: nothing is replaced unasked, and all can be written."""
+"""Outputs: before the work, checks that nothing is replaced unasked and all can be written."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
-from pmtool.system.files import is_leftover_of, read_json, temporary_of
+from pmtool.system.files import (
+    alone_in,
+    is_leftover_of,
+    read_json,
+    remove_leftovers,
+    temporary_of,
+    write_bytes,
+)
 
 
 def names_in(folder: Path) -> list[str]:
@@ -39,6 +46,21 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
         raise OutputError(
             f"{folder} holds {own[0]}, which pmtool has not written: give another folder"
         )
+
+
+def write_report_files(folder: Path, contents: Mapping[str, str]) -> None:
+    """Write the files of a report by their names, the JSON first, while no other process does so.
+
+    Raises
+    ------
+    OutputError
+        If they cannot be written.
+    """
+    with alone_in(folder, wait=True):
+        for name in contents:
+            remove_leftovers(folder / name)
+        for name, content in contents.items():
+            write_bytes(content.encode(), folder / name)
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -1,4 +1,4 @@
-"""Tables as text."""
+"""Tables and lists as text."""
 
 from __future__ import annotations
 
@@ -15,6 +15,12 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
+
+
+def listed(items: Sequence[str], most: int = 5) -> str:
+    """The first items, separated by commas, and how many more there are."""
+    left = len(items) - most
+    return ", ".join(items[:most]) + (f" and {left} more" if left > 0 else "")
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,7 +8,6 @@ left half-built, and be built and used by several processes at once.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ from pydantic import TypeAdapter
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.files import write_bytes
+from pmtool.system.hashes import json_hash
 from pmtool.system.stages import Tell
 from pmtool.training.sources import BODY_HU, ReadScan, Source, read_source
 
@@ -206,7 +206,7 @@ _JSON = TypeAdapter(Entry)
 
 
 def _fingerprint(source: Source) -> str:
-    return _digest(json.dumps([_VERSION, source.patient, source.fingerprint()]))
+    return json_hash([_VERSION, source.patient, source.fingerprint()])[:16]
 
 
 def _digest(text: str) -> str:

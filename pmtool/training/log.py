@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +10,7 @@ from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
 from pmtool.errors import OutputError
+from pmtool.images.display import png
 from pmtool.system.files import write_bytes
 from pmtool.system.outputs import make_folder
 from pmtool.training.record import LOG
@@ -58,9 +58,7 @@ class Log:
     def add_picture(self, picture: Image.Image, step: int) -> None:
         """Add a picture of samples as a separate file; raises `OutputError`."""
         make_folder(self.samples)
-        buffer = BytesIO()
-        picture.save(buffer, format="PNG")
-        write_bytes(buffer.getvalue(), self.samples / f"{step:07d}.png")
+        write_bytes(png(picture), self.samples / f"{step:07d}.png")
         try:
             self.board.add_image("samples", np.asarray(picture), step, dataformats="HW")
             self.board.flush()

@@ -19,7 +19,7 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.files import remove_leftovers
 from pmtool.system.outputs import make_folder, names_in
-from pmtool.system.stages import Tell
+from pmtool.system.stages import Tell, progress_of
 from pmtool.system.versions import own_version
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, Trial
@@ -121,12 +121,7 @@ def _images(
         numbers = {x.number: i for i, x in enumerate(trial.slices) if x.scan == scan.name}
         makers: dict[str, Maker] = {REFERENCE: scan.truth}
         for method in methods:
-
-            def progress(
-                done: float, name: str = f"{scan.name}: {method.name}", total: int = len(numbers)
-            ) -> None:
-                tell(name, done / total)
-
+            progress = progress_of(tell, f"{scan.name}: {method.name}", len(numbers))
             makers[method.name] = method.maker(scan, list(numbers), progress)
         for index, number in numbers.items():
             outside = padding(scan.truth(index), CT_RANGE[0])  # noise in it would tell the method

@@ -12,14 +12,14 @@ from typing import Any
 
 from pmtool.errors import OutputError
 from pmtool.evaluation.tables import label
-from pmtool.system.files import read_json, write_bytes, write_json
-from pmtool.system.outputs import check_report, make_folder
+from pmtool.system.files import json_text, read_json
+from pmtool.system.outputs import check_report, make_folder, write_report_files
 from pmtool.system.tables import aligned
+from pmtool.system.templates import template
 from pmtool.system.versions import own_version
 from pmtool.trial import paper
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial
-from pmtool.trial.pages import environment
 from pmtool.trial.results import Answer, Results, collect
 from pmtool.trial.statistics import SIGNIFICANT, Share, Times
 
@@ -169,11 +169,9 @@ class Report:
 
     def to_html(self) -> str:
         """The page."""
-        return (
-            environment()
-            .get_template("report.html.j2")
-            .render(report=self, columns=COLUMNS, provenance=json.dumps(self.provenance, indent=1))
-        )
+        provenance = json.dumps(self.provenance, indent=1)
+        page = template("pmtool.trial", "report")
+        return page.render(report=self, columns=COLUMNS, provenance=provenance)
 
 
 def report_of(trial: Trial, database: Database) -> Report:
@@ -195,11 +193,9 @@ def write_report(report: Report, folder: Path) -> None:
     earlier = read_json(folder / JSON)
     if report.simulated and earlier and not earlier.get("simulated"):
         raise OutputError(f"{folder} holds a report on people's answers: give another folder")
-    page = report.to_html()
+    contents = [json_text(report.to_json()), report.to_csv(), report.to_html()]
     make_folder(folder)
-    write_json(report.to_json(), folder / JSON)
-    write_bytes(report.to_csv().encode(), folder / CSV)
-    write_bytes(page.encode(), folder / PAGE)
+    write_report_files(folder, dict(zip(FILES, contents, strict=True)))
 
 
 def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

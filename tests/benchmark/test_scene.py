@@ -26,7 +26,7 @@ def test_scene_of_a_scan(tmp_path: Path) -> None:
     scene = make_scene(path, 2, 512)
     assert [int(truth[0, 0]) for truth in scene.truths] == [-497, -495]
     assert [int(pair.above[0, 0]) for pair in scene.pairs] == [-498, -496]
-    sitk.WriteImage(sitk.GetImageFromArray(slices[:2]), str(path))
+    sitk.WriteImage(sitk.GetImageFromArray(slices[::8]), str(path))
     with pytest.raises(GeometryError, match="three or more"):
         make_scene(path, 2, 512)
 

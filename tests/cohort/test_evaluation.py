@@ -29,6 +29,8 @@ from pmtool.evaluation import commands
 from pmtool.evaluation.commands import EvaluationOptions
 from pmtool.evaluation.method_options import chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Sampled
+from pmtool.resampling.preparation import load_sampler
+from pmtool.sampling.sampler import Sampler
 
 
 def test_evaluation_of_every_case(tmp_path: Path) -> None:
@@ -54,21 +56,30 @@ def test_evaluation_of_every_case(tmp_path: Path) -> None:
     assert "pixelminer mae_hu" in row
 
 
-def test_an_evaluation_uses_the_means_of_the_cohort(
+def test_an_evaluation_uses_the_sampler_of_the_cohort(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[EvaluationOptions] = []
+    asked: list[tuple[EvaluationOptions, Sampler]] = []
 
-    def evaluate(paths: Any, folder: Path, options: EvaluationOptions, tell: Any) -> None:
+    def evaluate(
+        paths: Any, folder: Path, options: EvaluationOptions, tell: Any, sampler: Sampler
+    ) -> None:
         folder.mkdir(parents=True)
         (folder / "report.json").write_text('{"summary": {}}')
-        asked.append(options)
+        asked.append((options, sampler))
 
     monkeypatch.setattr(commands, "evaluate", evaluate)
     options = Options(window="full", batch=3, threads=2, memory=2**32)
-    evaluate_case(Case(tmp_path / "ct.nrrd", name="ct"), Request(tmp_path, (1.25,), options))
-    (told,) = asked
+    request = Request(tmp_path, (1.25,), options)
+    loaded = load_sampler(options)
+    evaluate_case(Case(tmp_path / "ct.nrrd", name="ct"), request, loaded)
+    ((told, sampler),) = asked
+    assert sampler is loaded
     assert told.sampler == options
-    (method,) = chosen_methods([], tmp_path, replace(told, methods=(PIXELMINER,)))
-    assert isinstance(method, Sampled)
-    assert method.sampler.options == options
+    both = replace(told, methods=(PIXELMINER,), modes=("sample", "median"))
+    sample, median = chosen_methods([], tmp_path, both, sampler)
+    assert isinstance(sample, Sampled)
+    assert isinstance(median, Sampled)
+    assert sample.sampler.options == options
+    assert median.sampler.options == replace(options, mode="median")
+    assert sample.sampler.load("cpu", 2) is median.sampler.load("cpu", 2)

@@ -58,7 +58,7 @@ def test_every_slice_lies_where_it_should(gaps: list[float], ratio: float, name:
         else:
             assert found == pytest.approx(wanted, abs=1.05 * UNEVEN_SNAP * grid.spacing)
             (weight,) = output.weights
-            assert grid.is_acquired(weight.node) == (output.kind == "acquired")
+            assert grid.nodes.is_acquired(weight.node) == (output.kind == "acquired")
             assert output.position == weight.node / 2**grid.rounds
     assert np.all(np.diff([s.position for s in grid.slices]) > 0)
 

@@ -13,7 +13,8 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.kernels.cpu import library
-from pmtool.models.bundle import DEFAULT, MANIFEST, WEIGHTS, file_hash
+from pmtool.models.bundle import DEFAULT, MANIFEST, WEIGHTS
+from pmtool.system.hashes import file_hash
 
 GRAPH = "window.onnx"
 

@@ -14,8 +14,9 @@ import pytest
 from safetensors.numpy import save_file
 
 from pmtool.errors import ModelError
-from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, file_hash
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest
 from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.system.hashes import file_hash
 
 GRAPH = "window.onnx"
 

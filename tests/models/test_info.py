@@ -13,8 +13,9 @@ from safetensors.numpy import save_file
 
 from pmtool.cli.console import run_command
 from pmtool.main import cli
-from pmtool.models.bundle import CARD, MANIFEST, TRAINING_LOG, WEIGHTS, Bundle, Manifest, file_hash
+from pmtool.models.bundle import CARD, MANIFEST, TRAINING_LOG, WEIGHTS, Bundle, Manifest
 from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.system.hashes import file_hash
 
 
 def run(*arguments: object) -> int:
