@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -20,13 +19,13 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import distributed
-import psutil
 
-import pmtool
+from pmtool.benchmark.report import machine
 from pmtool.cohort import dispatch
 from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
+from pmtool.system.tables import markdown
 from pmtool.system.versions import package_version
 
 WORKERS = (1, 4, 16, 64)
@@ -99,43 +98,34 @@ def measure_all(most: int) -> list[Run]:
 
 
 def tables(runs: Sequence[Run]) -> str:
-    """In Markdown."""
+    """Milliseconds a case and efficiencies in Markdown."""
     idle = {(run.workers, run.cases): run for run in runs if not run.seconds_a_case}
     busy = {(run.workers, run.seconds_a_case): run for run in runs if run.seconds_a_case}
     counts = sorted({cases for _, cases in idle})
-    lines = row("workers", *(f"{count:,} cases" for count in counts)) + rule(len(counts))
-    for workers in WORKERS:
-        found = [idle[workers, count] for count in counts]
-        cells = (
-            f"{1e3 * x.seconds / x.cases:.1f} ({1e3 * x.core_seconds / x.cases:.1f})" for x in found
-        )
-        lines += row(str(workers), *cells)
-    lines += ["", *row("workers", *(f"{x:g} s" for x in SECONDS)), *rule(len(SECONDS))]
-    for workers in WORKERS:
-        efficiencies = [busy[workers, seconds].efficiency for seconds in SECONDS]
-        lines += row(str(workers), *(f"{100 * x:.0f} %" for x in efficiencies))
-    return "\n".join(lines)
+    costs = [
+        [str(workers), *(_cost(idle[workers, count]) for count in counts)] for workers in WORKERS
+    ]
+    efficiencies = [
+        [str(workers), *(f"{100 * busy[workers, x].efficiency:.0f} %" for x in SECONDS)]
+        for workers in WORKERS
+    ]
+    return "\n\n".join(
+        [
+            markdown(["workers", *(f"{count:,} cases" for count in counts)], costs),
+            markdown(["workers", *(f"{x:g} s" for x in SECONDS)], efficiencies),
+        ]
+    )
 
 
-def row(*cells: str) -> list[str]:
-    """Of a table."""
-    return [f"| {' | '.join(cells)} |"]
+def _cost(run: Run) -> str:
+    """Milliseconds a case, and in brackets those of a core."""
+    return f"{1e3 * run.seconds / run.cases:.1f} ({1e3 * run.core_seconds / run.cases:.1f})"
 
 
-def rule(columns: int) -> list[str]:
-    """Below its head."""
-    return ["|" + " --- |" * (columns + 1)]
-
-
-def machine() -> dict[str, Any]:
-    """With versions."""
-    return {
-        "cores": psutil.cpu_count(),
-        "load": psutil.getloadavg()[0],
-        "python": platform.python_version(),
-        "distributed": package_version("distributed"),
-        "pmtool": pmtool.__version__,
-    }
+def described_machine() -> dict[str, Any]:
+    """The machine and the versions that matter."""
+    versions = {name: package_version(name) for name in ("distributed", "pmtool")}
+    return {**machine(), **versions}
 
 
 def main() -> None:
@@ -144,7 +134,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
     parser.add_argument("--most", type=int, default=COUNTS[-1], help="cases at once")
     asked = parser.parse_args()
-    target, before = asked.json, machine()
+    target, before = asked.json, described_machine()
     runs = measure_all(asked.most)
     if target is not None:
         found = [{**run._asdict(), "efficiency": run.efficiency} for run in runs]

@@ -10,26 +10,31 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import replace
+from itertools import product
 
 from pmtool.benchmark.floor import PARTS, loads, window_pixels
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
+from pmtool.system.tables import markdown
 
 SHAPE = 512, 512
 NETWORKS = (COMPACT, replace(COMPACT, channels=32), Hyperparameters(channels=16))
 WINDOWS = 64, 272, 512
 
 
+COLUMNS = (
+    "channels",
+    "encoder",
+    "window",
+    "pixels / slice",
+    *(f"{part}, GOP" for part in PARTS),
+    "moved, GB",
+    "floor, s",
+)
+
+
 def table(peak: float) -> str:
-    """In Markdown; gigaoperations count a multiplication and an addition as two."""
-    lines = [
-        "| channels | encoder | window | pixels / slice | window, GOP | row, GOP | pixel, GOP | "
-        "moved, GB | floor, s |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
-    for hyperparameters in NETWORKS:
-        for window in WINDOWS:
-            lines.append(f"| {' | '.join(_cells(hyperparameters, window, peak))} |")
-    return "\n".join(lines)
+    """The floors in Markdown; a multiplication and an addition count as two operations."""
+    return markdown(COLUMNS, [_cells(*chosen, peak) for chosen in product(NETWORKS, WINDOWS)])
 
 
 def _cells(hyperparameters: Hyperparameters, window: int, peak: float) -> list[str]:

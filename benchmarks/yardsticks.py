@@ -40,6 +40,7 @@ from pmtool.pixels.levels import from_hounsfield
 from pmtool.system.files import write_json
 from pmtool.system.hashes import file_hash
 from pmtool.system.outputs import check_output
+from pmtool.system.tables import markdown
 from pmtool.training.checkpoint import load_checkpoint
 
 SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8
@@ -184,10 +185,10 @@ def filtered_name(volume: Volume, amount: float) -> str:
 
 
 def table(run: dict[str, Any]) -> str:
-    """In Markdown."""
+    """A run in Markdown."""
     title = f"{run['scan']}, filter {run['filter']:g}, {run['pixels']:,} pixels"
-    rows = [f"| {name} | {bits:.3f} |" for name, bits in run["bits_per_pixel"].items()]
-    return "\n".join([title, "", "| model | bits per pixel |", "| --- | --- |", *rows, ""])
+    rows = [[name, f"{bits:.3f}"] for name, bits in run["bits_per_pixel"].items()]
+    return f"{title}\n\n{markdown(['model', 'bits per pixel'], rows)}\n"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option, method_options, taken
 from pmtool.cli.types import PATH
 
-FOR_PREPARE = ("onnxruntime", "scipy")
+FOR_PREPARE = ("scipy",)
 FOR_SERVE = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
 FOR_REPORT = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
