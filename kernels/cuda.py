@@ -242,9 +242,11 @@ class CudaMemory:
         """See `pmtool.kernels.launch.load_row`."""
         launch.load_row(self.device, plane, row, target)
 
-    def give(self, pixels: DeviceArray, mixture: DeviceArray, residuals: DeviceArray) -> None:
+    def standardise(
+        self, pixels: DeviceArray, mixture: DeviceArray, residuals: DeviceArray
+    ) -> None:
         """See `pmtool.kernels.launch.give`."""
-        launch.give(self.device, pixels, mixture, residuals)
+        launch.standardise(self.device, pixels, mixture, residuals)
 
     def wait(self) -> None:
         """Until everything that was asked for is done."""

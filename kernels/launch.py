@@ -67,11 +67,11 @@ def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
     launcher.launch("load_row", *_grid(_size(target)), 0, words)
 
 
-def give(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
+def standardise(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
     """Residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
     count = _size(pixels)
     words = [address(x) for x in (residuals, pixels, mixture)]
-    launcher.launch("give", *_grid(count), 0, [*words, count, mixture.shape[-1]])
+    launcher.launch("standardise", *_grid(count), 0, [*words, count, mixture.shape[-1]])
 
 
 class PixelWeights:

@@ -55,7 +55,7 @@ KERNEL load_row(
 
 // Known pixels (count) and their mixtures (count, channels), the last two channels of which are
 // the midpoint's mean and log-scale -> residuals (count).
-KERNEL give(
+KERNEL standardise(
     float* residuals, const float* pixels, const float* mixture, Size count, Size channels
 ) {
     for (Size i = first_index(); i < count; i += index_step()) {

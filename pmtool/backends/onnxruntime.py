@@ -47,8 +47,8 @@ class OnnxRuntimeBackend:
     name = "onnxruntime-cpu"
     device = "cpu"
     precision: Precision = "float32"
-    windows = 1
-    keeps = False
+    windows_per_call = 1
+    keeps_programs = False
 
     def __init__(self, bundle: Bundle, threads: int = 1, pixels: PixelLoop | None = None) -> None:
         self.bundle, self.threads, self.pixels = bundle, threads, pixels

@@ -45,8 +45,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     """
 
     name = "onnxruntime-cuda"
-    windows = 16
-    keeps = True
+    windows_per_call = 16
+    keeps_programs = True
 
     def __init__(
         self,

@@ -35,8 +35,8 @@ class TensorRTBackend:
     """
 
     name = "tensorrt"
-    windows = WINDOWS_AT_ONCE
-    keeps = True
+    windows_per_call = WINDOWS_AT_ONCE
+    keeps_programs = True
 
     def __init__(
         self, engines: Any, memory: Any, device: str, pixels: PixelLoop | None = None

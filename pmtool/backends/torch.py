@@ -51,12 +51,12 @@ class TorchBackend:
         pixels: PixelLoop | None = None,
     ) -> None:
         self.device, self.precision, self.pixels = device, precision, pixels
-        self.keeps = device != CPU
-        self.windows = 32 if self.keeps else 1
+        self.keeps_programs = device != CPU
+        self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
-        if self.keeps:  # float32 means float32; a setting of the process
+        if self.keeps_programs:  # float32 means float32; a setting of the process
             torch.backends.cudnn.allow_tf32 = False
-        self.capturing = Capturing(device) if self.keeps else None
+        self.capturing = Capturing(device) if self.keeps_programs else None
         self.graphs = graph_suite(network)
         for graph in self.graphs.values():
             graph.to(device)
@@ -109,7 +109,7 @@ class TorchMemory:
     def load_row(self, plane: Tensor, row: int, target: Tensor) -> None:
         target.copy_(plane[:, row].transpose(0, 1))
 
-    def give(self, pixels: Tensor, mixture: Tensor, residuals: Tensor) -> None:
+    def standardise(self, pixels: Tensor, mixture: Tensor, residuals: Tensor) -> None:
         midpoint = Midpoint(mixture[..., -2], mixture[..., -1])
         residuals.copy_(midpoint.residual(pixels))
 

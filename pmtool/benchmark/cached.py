@@ -51,7 +51,8 @@ class TimedBackend:
         self.backend, self.clock = backend, clock
         self.name, self.device = backend.name, backend.device
         self.precision: Precision = backend.precision
-        self.memory, self.windows, self.keeps = backend.memory, backend.windows, backend.keeps
+        self.memory, self.windows_per_call = backend.memory, backend.windows_per_call
+        self.keeps_programs = backend.keeps_programs
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""

@@ -101,7 +101,7 @@ def cohort(
     from pmtool.cohort.logs import json_log
     from pmtool.cohort.request import Request
     from pmtool.cohort.result import conclusion
-    from pmtool.cohort.run import Means, dry_run_text, run_cohort
+    from pmtool.cohort.run import Workers, dry_run_text, run_cohort
     from pmtool.resampling.options import Options
     from pmtool.system.extras import require
 
@@ -114,11 +114,11 @@ def cohort(
 
         require("pmtool cohort --evaluate", PACKAGES, EXTRAS)
     request = Request(folder, spacing, taken(Options, asked), **asked)
-    means = Means(workers, scheduler)
+    where = Workers(workers, scheduler)
     with status_line(quiet) as watch, narration(quiet, verbose), json_log(log_json):
         cases = find_cases(source, template, folder)
         if dry_run:
-            click.echo(dry_run_text(cases, request, means))
+            click.echo(dry_run_text(cases, request, where))
             return
-        results = run_cohort(cases, request, means, watch)
+        results = run_cohort(cases, request, where, watch)
     click.echo(conclusion(results, folder))

@@ -30,27 +30,27 @@ Sizes = Mapping[str, Size | None]
 
 
 @dataclass(frozen=True)
-class Means:
-    """What does the work.
+class Workers:
+    """The processes that do the work.
 
     Attributes
     ----------
-    workers
-        Processes on this machine; 0 for the calling process, None for as many as fit.
+    processes
+        Number of them on this machine; 0 for the calling process, None for as many as fit.
     scheduler
         Address of a Dask cluster to use instead.
     """
 
-    workers: int | None = None
+    processes: int | None = None
     scheduler: str | None = None
 
     def __post_init__(self) -> None:
-        if self.workers is not None and self.scheduler is not None:
+        if self.processes is not None and self.scheduler is not None:
             raise UsageError("a scheduler has workers of its own; give it or --workers, not both")
 
 
 def run_cohort(
-    cases: Sequence[Case], request: Request, means: Means, watch: Watch = lambda progress: None
+    cases: Sequence[Case], request: Request, workers: Workers, watch: Watch = lambda progress: None
 ) -> list[Result]:
     """Resample the cases of a cohort and write the summary of what became of them.
 
@@ -76,7 +76,7 @@ def run_cohort(
     request = _for_any_folder(request)
     request.check_names(cases)
     check_report(request.folder, FILES)
-    planner = _estimator(request, means)
+    planner = _estimator(request, workers)
     sizes = {case.name: size_of(case, request, planner) for case in cases}
     make_folder(request.folder)
     progress = Tally(sizes)
@@ -86,7 +86,7 @@ def run_cohort(
         watch(progress)
 
     results = {case.name: Result.of(case, "open") for case in cases}
-    with _workers(cases, request, means, planner, sizes, tell) as finished:
+    with _finished(cases, request, workers, planner, sizes, tell) as finished:
         try:
             for result in finished:
                 results[result.name] = result
@@ -98,51 +98,51 @@ def run_cohort(
     return list(results.values())
 
 
-def dry_run_text(cases: Sequence[Case], request: Request, means: Means) -> str:
+def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> str:
     """What `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
     request.check_names(cases)
     check_report(request.folder, FILES)
-    planner = _estimator(request, means)
+    planner = _estimator(request, workers)
     sizes = [size_of(case, request, planner) for case in cases]
-    cores = means.workers or (1 if means.workers == 0 or means.scheduler else cpu_count())
+    cores = workers.processes or (1 if workers.processes == 0 or workers.scheduler else cpu_count())
     return f"{plan_table(cases, sizes, request)}\n\n{plan_text(sizes, cores)}"
 
 
 @contextmanager
-def _workers(
+def _finished(
     cases: Sequence[Case],
     request: Request,
-    means: Means,
+    workers: Workers,
     planner: Planner,
     sizes: Sizes,
     tell: TellSlices,
 ) -> Iterator[Iterator[Result]]:
     """The results of the cases as they come."""
-    if means.workers == 0:
+    if workers.processes == 0:
         _log.info(plan_text(list(sizes.values()), 1))
         yield (resample_case(case, request, tell=tell) for case in cases)
         return
     from pmtool.cohort.cluster import joined_cluster, local_cluster
     from pmtool.cohort.dispatch import dispatch
 
-    if means.scheduler is not None:
-        cluster = joined_cluster(means.scheduler)
+    if workers.scheduler is not None:
+        cluster = joined_cluster(workers.scheduler)
         request = _with(request, threads=request.options.threads or 1)
     else:
         free, cores, there = free_memory(), cpu_count(), gpus()
         seen = [there[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
         asked = request.options.device  # a worker sees its own GPUs alone
-        workers = means.workers or room(
+        processes = workers.processes or room(
             cases, list(sizes.values()), planner, free, cores, len(seen)
         )
-        memory = total_memory() // workers
+        memory = total_memory() // processes
         request = _with(
             request,
             device="cuda" if seen and asked != "auto" else asked,
-            threads=request.options.threads or max(1, cores // workers),
+            threads=request.options.threads or max(1, cores // processes),
             memory=request.options.memory or memory // 2,
         )
-        cluster = local_cluster(workers, memory, seen)
+        cluster = local_cluster(processes, memory, seen)
     with cluster as client:
         _log.info(plan_text(list(sizes.values()), max(1, len(client.nthreads()))))
         _log.info("dashboard: %s", client.dashboard_link)
@@ -172,10 +172,10 @@ def _with(request: Request, **options: Any) -> Request:
     return replace(request, options=replace(request.options, **options))
 
 
-def _estimator(request: Request, means: Means) -> Planner:
+def _estimator(request: Request, workers: Workers) -> Planner:
     """Planner to estimate a core's speed; with a scheduler, any given device is its workers'."""
     options = replace(request.options, threads=1)
-    if means.scheduler is not None:
+    if workers.scheduler is not None:
         options = replace(options, device="cpu", backend=None, precision=None)
     return Planner(Bundle.load(options.model), options)
 

@@ -127,10 +127,10 @@ class Buffers:
         self.memory.copy(self.row_pixels, self.pixels[row])
         self.memory.copy(self.row_tails, self.tails[row])
 
-    def give(self, columns: int) -> None:
+    def standardise(self, columns: int) -> None:
         """Set the residuals of the loaded row's first pixels, which are known."""
         mixture = self.rows["mixture"][:columns]
-        self.memory.give(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
+        self.memory.standardise(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
 
     def keep(self, row: int) -> None:
         """Store the generated row for the rows that follow."""

@@ -38,7 +38,7 @@ class HostMemory:
     def load_row(self, plane: Float32s, row: int, target: Float32s) -> None:
         target[:] = plane[:, row].transpose(1, 0, 2)
 
-    def give(self, pixels: Float32s, mixture: Float32s, residuals: Float32s) -> None:
+    def standardise(self, pixels: Float32s, mixture: Float32s, residuals: Float32s) -> None:
         mean, log_scale = mixture[..., -2], mixture[..., -1]
         standardised = (pixels - mean) * np.exp(-log_scale)
         standardised.clip(-RESIDUAL_MAX, RESIDUAL_MAX, out=residuals)

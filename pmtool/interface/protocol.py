@@ -51,7 +51,7 @@ class Memory(Protocol):
     def load_row(self, plane: Array, row: int, target: Array) -> None:
         """A row of planes ``(M, H, W, C)``, columns first: ``(W, M, C)``."""
 
-    def give(self, pixels: Array, mixture: Array, residuals: Array) -> None:
+    def standardise(self, pixels: Array, mixture: Array, residuals: Array) -> None:
         """Residuals ``(n, M)`` of known pixels ``(n, M)`` in [-1, 1].
 
         The midpoint's mean and log-scale are the last two channels of ``mixture``,
@@ -80,9 +80,9 @@ class Backend(Protocol):
         ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``torch`` or ``tensorrt``.
     device
         ``cpu`` or ``cuda:N``.
-    windows
+    windows_per_call
         Most windows that a call of the window graph takes.
-    keeps
+    keeps_programs
         Whether programs are dear to make, and shall be kept; batches are then rounded up, see
         `pmtool.sampling.lane_cache.kept_lanes`, so that there are few of them.
     """
@@ -90,8 +90,8 @@ class Backend(Protocol):
     name: str
     device: str
     precision: Precision
-    windows: int
-    keeps: bool
+    windows_per_call: int
+    keeps_programs: bool
 
     @property
     def memory(self) -> Memory:

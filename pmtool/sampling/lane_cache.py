@@ -12,7 +12,7 @@ from pmtool.interface.protocol import Backend
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.mixture import Mode
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.pairs import Lot, PairGroup
+from pmtool.sampling.pairs import Batch, PairGroup
 
 
 def kept_lanes(count: int, most: int) -> int:
@@ -54,7 +54,7 @@ class LaneCache:
         all of them share the memory of the largest.
         """
         most = count
-        if self.backend.keeps:
+        if self.backend.keeps_programs:
             most = max(count, self.most)
             count = kept_lanes(count, most)
         elif count not in self._buffers:
@@ -66,7 +66,7 @@ class LaneCache:
                     self.layout,
                     *self.size,
                     lanes,
-                    self.backend.windows,
+                    self.backend.windows_per_call,
                     self._buffers.get(most),
                 )
         key = count, known_columns, chooser
@@ -77,7 +77,7 @@ class LaneCache:
     def generate(
         self,
         group: PairGroup,
-        lot: Lot,
+        batch: Batch,
         seed: int,
         mode: Mode,
         on_row: Callable[[int], None] | None = None,
@@ -86,17 +86,17 @@ class LaneCache:
 
         Parameters
         ----------
-        lot
+        batch
             Windows of one size, with equal numbers of known rows and columns.
         on_row
             Callback, see `Lanes.generate`.
         """
-        window = lot[0][1]
+        window = batch[0][1]
         chooser = "mean" if mode == "mean" else "quantile"
-        lanes = self.lanes(len(lot), window.known_columns, chooser)
-        lanes.prepare([group.neighbours(*place) for place in lot])
-        lanes.draw(group.places(lot), seed, mode)
-        targets = [group.target(*place) for place in lot]
+        lanes = self.lanes(len(batch), window.known_columns, chooser)
+        lanes.prepare([group.neighbours(*place) for place in batch])
+        lanes.draw(group.places(batch), seed, mode)
+        targets = [group.target(*place) for place in batch]
         found = lanes.generate(np.stack(targets, axis=-1), window.known_rows, on_row)
         for lane, target in enumerate(targets):
             target[:] = found[..., lane]

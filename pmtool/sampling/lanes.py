@@ -117,11 +117,11 @@ class Lanes:
         buffers.load(row, depth)
         self.rows[depth].run()
         if given:
-            buffers.give(buffers.width)
+            buffers.standardise(buffers.width)
             self.given[depth].run()
         else:
             if self.known_columns:
-                buffers.give(self.known_columns)
+                buffers.standardise(self.known_columns)
                 self.known[depth].run()
             self.pixels[depth].run()
         buffers.keep(row)

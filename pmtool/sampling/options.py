@@ -53,7 +53,7 @@ class SamplerOptions:
     memory: int | None = None
 
     @property
-    def threads_there(self) -> int:
+    def thread_count(self) -> int:
         """Number of threads to use: those asked for, as far as the machine has them."""
         there = cpu_count()
         return min(self.threads or there, there)

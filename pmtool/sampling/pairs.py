@@ -14,7 +14,7 @@ from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.windows import Window
 
-Lot = Sequence[tuple[int, Window]]
+Batch = Sequence[tuple[int, Window]]
 """Windows of the pairs in a group, with the indices of the pairs."""
 
 
@@ -69,14 +69,14 @@ class PairGroup:
         columns = slice(window.left, window.left + window.width)
         return self.targets[pair, rows, columns]
 
-    def places(self, lot: Lot) -> Places:
+    def places(self, batch: Batch) -> Places:
         """Positions of windows, for their random numbers."""
-        pairs = [self.pairs[pair] for pair, _ in lot]
+        pairs = [self.pairs[pair] for pair, _ in batch]
         values = (
             [pair.number for pair in pairs],
             [pair.sample for pair in pairs],
-            [window.top for _, window in lot],
-            [window.left for _, window in lot],
+            [window.top for _, window in batch],
+            [window.left for _, window in batch],
         )
         return Places(*(np.array(x, np.uint64) for x in values))
 

@@ -59,7 +59,7 @@ def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], p
         If not even a single window fits.
     """
     padded, window = _window(options, shape, DEFAULT_WINDOW)
-    threads = options.threads_there
+    threads = options.thread_count
     seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
     resident = psutil.Process().memory_info().rss
     free = resident + free_memory()
@@ -95,7 +95,7 @@ def make_gpu_plan(
     padded, window = _window(options, shape, GPU_WINDOW)
     lane = Buffers.size(layout, *window, 1)
     batch = min(options.batch or MOST_GPU_LANES, max(1, int(GPU_SHARE * free / lane)))
-    workers, threads = min(gpus, pairs), options.threads_there
+    workers, threads = min(gpus, pairs), options.thread_count
     seconds = _operations(layout, padded, window) / (workers * GPU_OPERATIONS_PER_SECOND)
     return Plan(padded, window, batch, workers, threads, batch * lane, seconds)
 

@@ -24,7 +24,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.pairs import Lot, PairGroup, SlicePair
+from pmtool.sampling.pairs import Batch, PairGroup, SlicePair
 from pmtool.sampling.plan import (
     WITHOUT_LOOP,
     Plan,
@@ -94,7 +94,7 @@ class Sampler(Planner):
 
     def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:
         engines = working_engines(options.backend, options.device, options.precision)
-        engine, self._on_gpus = start(engines, bundle, options.threads_there)
+        engine, self._on_gpus = start(engines, bundle, options.thread_count)
         super().__init__(bundle, options, engine)
         self._on_cpu: dict[int, Backend] = {}
 
@@ -223,7 +223,7 @@ class _Run:
         for index, values in zip(indices, group.slices(), strict=True):
             self.events.put(_Finished(index, values))
 
-    def _lanes(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
+    def _lanes(self, cache: LaneCache, group: PairGroup, lanes: Batch) -> None:
         """Windows of one kind in even batches, which get smaller when memory runs out."""
         while lanes:
             size = -(-len(lanes) // -(-len(lanes) // cache.most))
@@ -237,7 +237,7 @@ class _Run:
             else:
                 lanes = lanes[size:]
 
-    def _batch(self, cache: LaneCache, group: PairGroup, lanes: Lot) -> None:
+    def _batch(self, cache: LaneCache, group: PairGroup, lanes: Batch) -> None:
         options, window = self.sampler.options, lanes[0][1]
         share = 1 / (group.height * group.width)
         slices = len(lanes) * (window.width - window.known_columns) * share

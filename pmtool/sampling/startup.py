@@ -89,7 +89,7 @@ def check_generates(backend: Backend, layout: Layout) -> None:
     UsageError
         If the results are not finite numbers.
     """
-    buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows)
+    buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows_per_call)
     lanes = Lanes(backend, buffers, SUB_PATCH, "quantile")
     outer = np.zeros(buffers.above.shape[2:], np.float32)
     lanes.prepare([(outer, outer)])

@@ -71,7 +71,7 @@ def test_known_pixels(memory: Memory) -> None:
     pixels, mixture = random(8, 5), random(8, 5, 14)
     mixture[..., -1] -= 2
     residuals = filled(memory, random(9, 5))
-    memory.give(filled(memory, pixels), filled(memory, mixture), residuals[1:])
+    memory.standardise(filled(memory, pixels), filled(memory, mixture), residuals[1:])
     expected = (pixels - mixture[..., -2]) * np.exp(-mixture[..., -1])
     assert np.abs(expected).max() > RESIDUAL_MAX
     found = memory.download(residuals)

@@ -53,7 +53,12 @@ def test_clock_on_a_gpu(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
         def load(self, bundle: Bundle, device: str, threads: int) -> Any:
             happened.append(("load", device))
             return SimpleNamespace(
-                name="x", device=device, precision="float32", memory=None, windows=1, keeps=()
+                name="x",
+                device=device,
+                precision="float32",
+                memory=None,
+                windows_per_call=1,
+                keeps_programs=(),
             )
 
     def generate(sampler: Any, pairs: Sequence[SlicePair], progress: object) -> Any:

@@ -41,7 +41,7 @@ void launch(unsigned blocks, unsigned threads, Word shared, const Word* words,
 
 LAUNCHER(tails)
 LAUNCHER(load_row)
-LAUNCHER(give)
+LAUNCHER(standardise)
 LAUNCHER(pixel_row_float32_8)
 LAUNCHER(pixel_row_float32_16)
 LAUNCHER(pixel_row_float16_8)

@@ -280,10 +280,10 @@ def test_rows(memory: CudaMemory) -> None:
     given, row, residuals = memory.zeros(5, 3), memory.zeros(7, 3, 6), memory.zeros(5, 3)
     memory.upload(given, pixels)
     memory.load_row(kept["plane"], 2, row)
-    memory.give(given, kept["mixture"], residuals)
+    memory.standardise(given, kept["mixture"], residuals)
     expected = np.zeros((7, 3, 6), np.float32), np.zeros((5, 3), np.float32)
     HOST.load_row(plane, 2, expected[0])
-    HOST.give(pixels, mixture, expected[1])
+    HOST.standardise(pixels, mixture, expected[1])
     np.testing.assert_array_equal(memory.download(row), expected[0])
     np.testing.assert_allclose(memory.download(residuals), expected[1], rtol=1e-6)
 

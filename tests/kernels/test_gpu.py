@@ -61,8 +61,8 @@ def test_give(memory: CudaMemory) -> None:
     pixels = rng.uniform(-1, 1, (11, 5)).astype(np.float32)
     mixture = rng.normal(0, 1, (11, 5, 14)).astype(np.float32)
     found, expected = memory.zeros(11, 5), np.zeros((11, 5), np.float32)
-    memory.give(kept(memory, pixels), kept(memory, mixture), found)
-    HOST.give(pixels, mixture, expected)
+    memory.standardise(kept(memory, pixels), kept(memory, mixture), found)
+    HOST.standardise(pixels, mixture, expected)
     np.testing.assert_allclose(memory.download(found), expected, rtol=1e-5)
 
 

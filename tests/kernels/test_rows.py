@@ -47,8 +47,8 @@ def test_give(launcher: Any) -> None:
     mixture = rng.normal(0, 1, (11, 5, 14)).astype(np.float32)
     mixture[..., -1] -= 4
     found, expected = np.zeros((11, 5), np.float32), np.zeros((11, 5), np.float32)
-    launch.give(launcher, pixels, mixture, found)
-    HOST.give(pixels, mixture, expected)
+    launch.standardise(launcher, pixels, mixture, found)
+    HOST.standardise(pixels, mixture, expected)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
     assert np.abs(found).max() == 16
     assert np.abs(found).min() < 16

@@ -194,7 +194,7 @@ def test_batches_of_engines_that_keep_their_programs(bundle: Bundle) -> None:
     pairs, shape = make_pairs((64, 64), 9), (64, 64)
     window, backend = Window(0, 0, *shape, 60, 0), OnnxRuntimeBackend(bundle)
     found = []
-    for backend.keeps in (False, True):
+    for backend.keeps_programs in (False, True):
         group = PairGroup(bundle.hyperparameters, pairs, shape)
         cache = LaneCache(backend, bundle.hyperparameters, shape, most=12)
         lots = [[(0, window)], [(pair, window) for pair in range(9)]]
@@ -204,11 +204,11 @@ def test_batches_of_engines_that_keep_their_programs(bundle: Bundle) -> None:
             batch.draw(group.places(lot), 0, "sample")
             known = np.stack([group.target(*lane) for lane in lot], axis=-1)
             found.append(batch.generate(known, window.known_rows))
-        assert batch.buffers.lanes == (10 if backend.keeps else 9)
+        assert batch.buffers.lanes == (10 if backend.keeps_programs else 9)
         assert cache.lanes(len(lots[-1]), 0, "quantile") is batch
         few = cache.lanes(1, 0, "quantile").buffers
         for one, other in zip(few.arrays, batch.buffers.arrays, strict=True):
-            assert np.shares_memory(one, other) == backend.keeps
+            assert np.shares_memory(one, other) == backend.keeps_programs
     for plain, kept in zip(found[:4], found[4:], strict=True):
         assert plain.shape == kept.shape
         np.testing.assert_array_equal(plain, kept)
