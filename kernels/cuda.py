@@ -245,7 +245,7 @@ class CudaMemory:
     def standardise(
         self, pixels: DeviceArray, mixture: DeviceArray, residuals: DeviceArray
     ) -> None:
-        """See `pmtool.kernels.launch.give`."""
+        """See `pmtool.kernels.launch.standardise`."""
         launch.standardise(self.device, pixels, mixture, residuals)
 
     def wait(self) -> None:
