@@ -30,7 +30,8 @@ from torch.utils.data import Dataset
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError, ModelError
 from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
-from pmtool.images.image_file import check_format, write_image
+from pmtool.images.image_file import write_image
+from pmtool.images.names import check_format
 from pmtool.loading import load_volume
 from pmtool.models.hyperparameters import COMPACT
 from pmtool.network.encoder import Encoder

@@ -29,7 +29,8 @@ from torch import Tensor
 from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError
-from pmtool.images.image_file import image_suffix, write_image
+from pmtool.images.image_file import write_image
+from pmtool.images.names import image_suffix
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle

@@ -13,7 +13,8 @@ from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.geometry.directions import orthonormal
 from pmtool.geometry.nodes import EVEN
 from pmtool.images.hounsfield import check_hounsfield
-from pmtool.images.image_file import image_suffix, read_image, without_vectors
+from pmtool.images.image_file import read_image, without_vectors
+from pmtool.images.names import image_suffix
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume, through_plane_axis
 

@@ -19,7 +19,7 @@ from pmtool.backends.selection import BACKENDS
 from pmtool.cli.console import INTERRUPTED, run_command
 from pmtool.geometry.grid import GridName
 from pmtool.geometry.interpolation import Interpolator
-from pmtool.images.image_file import FORMATS
+from pmtool.images.names import FORMATS
 from pmtool.interface.protocol import Precision
 from pmtool.main import cli
 from pmtool.pixels.mixture import Mode

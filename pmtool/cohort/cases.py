@@ -13,7 +13,7 @@ from pmtool.cohort.extent import extent_of
 from pmtool.cohort.result import summary_files
 from pmtool.cohort.search import FoundScan, scans_below
 from pmtool.errors import InputError, UsageError
-from pmtool.images.image_file import image_stem
+from pmtool.images.names import image_stem
 
 PATH, SERIES, MASK = "path", "series_uid", "mask"
 """Columns of a table; others may be used by a template."""

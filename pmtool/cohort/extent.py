@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pmtool.dicom import require_pydicom
 from pmtool.errors import PmtoolError
-from pmtool.images.image_file import open_header, quiet_itk
+from pmtool.images.image_file import open_header
+from pmtool.images.silence import quiet_itk
 from pmtool.images.volume import through_plane_axis
 
 if TYPE_CHECKING:

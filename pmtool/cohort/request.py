@@ -11,7 +11,7 @@ from pmtool.cohort.cases import Case
 from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
 from pmtool.images.headers import voxel_files
-from pmtool.images.image_file import image_suffix, is_written
+from pmtool.images.names import image_suffix, is_written
 from pmtool.resampling.options import MaskInterpolation, Options, Outputs
 
 

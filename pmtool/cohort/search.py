@@ -14,7 +14,7 @@ from pmtool.cohort.extent import Extent, image_extent, series_extent
 from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import is_dicom
 from pmtool.errors import InputError
-from pmtool.images.image_file import image_suffix
+from pmtool.images.names import image_suffix
 from pmtool.system.files import walk
 
 if TYPE_CHECKING:

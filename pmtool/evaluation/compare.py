@@ -19,7 +19,7 @@ from pmtool.evaluation.run import run_evaluation
 from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
-from pmtool.images.image_file import image_stem
+from pmtool.images.names import image_stem
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.system.extras import require

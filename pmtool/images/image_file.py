@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-import os
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from threading import Lock
 
 import SimpleITK as sitk
 
@@ -16,33 +12,14 @@ from pmtool.errors import (
     GeometryError,
     InputError,
     OutputError,
-    UsageError,
     is_memory_shortage,
 )
-from pmtool.images.headers import READERS, Declared, declared, foreign_name
-from pmtool.images.headers.text import names_one_file
+from pmtool.images.headers import Declared, declared
+from pmtool.images.names import mixed_case, plain_name
 from pmtool.images.nifti import NIFTI, check_transforms, rescaled
+from pmtool.images.silence import permit_skewed_nifti, quiet_itk
 from pmtool.system.files import move_into_place, temporary_beside
 from pmtool.system.limits import check_input
-
-FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
-"""Formats that are written; `READERS` has those that are read."""
-
-
-def image_suffix(path: Path) -> str | None:
-    """The suffix of a format that pmtool reads, with its dot, or None."""
-    name = path.name.lower()
-    return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
-
-
-def image_stem(path: Path) -> str:
-    """A file's name without the suffix of a format."""
-    return path.name[: len(path.name) - len(image_suffix(path) or "")]
-
-
-def is_written(path: Path) -> bool:
-    """Whether the suffix is that of a format that pmtool writes."""
-    return (image_suffix(path) or "").removeprefix(".") in FORMATS
 
 
 def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
@@ -67,7 +44,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
     if not path.is_file():
         problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
         raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
-    if mixed := _mixed_text(path):
+    if mixed := mixed_case(path):
         raise InputError(mixed)
     with quiet_itk():
         reader, claim = open_header(path)
@@ -109,7 +86,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
     The files are written to a folder beside their destination and moved into place, a header
     after its data. ITK knows most suffixes only in lower case.
     """
-    plain = _plain_name(path)
+    plain = plain_name(path)
     try:
         with temporary_beside(path) as folder:
             folder.mkdir()
@@ -143,7 +120,7 @@ def open_header(path: Path) -> tuple[sitk.ImageFileReader, Declared]:
     except RuntimeError as error:
         if "orthonormal" not in str(error):
             raise _unreadable(path) from error
-        os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] = "1"
+        permit_skewed_nifti()
         try:
             reader.ReadImageInformation()
         except RuntimeError:
@@ -181,74 +158,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "ITK could not write it; is the disk full?"
-
-
-class _Silence:
-    """Silences the whole process while any of its threads asks for it."""
-
-    def __init__(self) -> None:
-        self._lock, self._users, self._made = Lock(), 0, ExitStack()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._users == 0:
-                self._made.enter_context(_silenced())
-            self._users += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                self._made.close()
-
-
-_SILENCE = _Silence()
-
-
-def quiet_itk() -> AbstractContextManager[None]:
-    """Keep ITK's and its file libraries' own remarks off standard error."""
-    return _SILENCE
-
-
-@contextmanager
-def _silenced() -> Iterator[None]:
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
-    permissive = os.environ.get("ITK_NIFTI_SFORM_PERMISSIVE")
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        sitk.ProcessObject.SetGlobalWarningDisplay(False)
-        os.dup2(null, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(null)
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-        if permissive is None:
-            os.environ.pop("ITK_NIFTI_SFORM_PERMISSIVE", None)
-
-
-def check_format(path: Path) -> None:
-    """Raise `UsageError` for a name that no file in a format written by pmtool can have."""
-    if not is_written(path):
-        raise UsageError(
-            f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
-            "for a DICOM series"
-        )
-    if problem := foreign_name(path) or _mixed_text(path):
-        raise UsageError(problem)
-    if image_suffix(path) == ".mhd" and not names_one_file(path.name):
-        raise UsageError(f"{path} would name its voxels by a pattern; leave out % and LIST")
-
-
-def _plain_name(path: Path) -> str:
-    """The path with its suffix in lower case."""
-    return image_stem(path) + (image_suffix(path) or "")
-
-
-def _mixed_text(path: Path) -> str | None:
-    """A sentence on a NIfTI suffix in mixed case, which the NIfTI library refuses."""
-    suffix = image_suffix(path) or ""
-    if not suffix.startswith(".nii") or path.name.endswith((suffix, suffix.upper())):
-        return None
-    return f"{path} has a suffix that readers of NIfTI do not know; call it {_plain_name(path)}"

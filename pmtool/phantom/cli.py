@@ -42,7 +42,8 @@ def phantom(
     target: Path, slices: int, size: int, spacing: float, seed: int, overwrite: bool
 ) -> None:
     """Write a synthetic chest CT to OUT for trying out pmtool."""
-    from pmtool.images.image_file import check_format, write_image
+    from pmtool.images.image_file import write_image
+    from pmtool.images.names import check_format
     from pmtool.phantom.chest import chest_phantom
     from pmtool.system.outputs import check_output
 

@@ -11,7 +11,7 @@ from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
-from pmtool.images.image_file import check_format, image_suffix
+from pmtool.images.names import check_format, image_suffix
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive

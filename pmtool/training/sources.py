@@ -20,7 +20,7 @@ from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
-from pmtool.images.image_file import image_stem, image_suffix
+from pmtool.images.names import image_stem, image_suffix
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.system.files import walk

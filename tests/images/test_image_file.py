@@ -8,15 +8,9 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
-from pmtool.images.image_file import (
-    FORMATS,
-    check_format,
-    image_suffix,
-    is_written,
-    quiet_itk,
-    read_image,
-    write_image,
-)
+from pmtool.images.image_file import read_image, write_image
+from pmtool.images.names import FORMATS, check_format, image_suffix, is_written
+from pmtool.images.silence import quiet_itk
 from pmtool.loading import load_volume
 
 SUFFIXES = [f".{f}" for f in FORMATS]

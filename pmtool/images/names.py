@@ -1,0 +1,54 @@
+"""Names of image files: their formats by their suffixes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pmtool.errors import UsageError
+from pmtool.images.headers import READERS, foreign_name
+from pmtool.images.headers.text import names_one_file
+
+FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
+"""Formats that are written; `READERS` has those that are read."""
+
+
+def image_suffix(path: Path) -> str | None:
+    """The suffix of a format that pmtool reads, with its dot, or None."""
+    name = path.name.lower()
+    return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
+
+
+def image_stem(path: Path) -> str:
+    """A file's name without the suffix of a format."""
+    return path.name[: len(path.name) - len(image_suffix(path) or "")]
+
+
+def is_written(path: Path) -> bool:
+    """Whether the suffix is that of a format that pmtool writes."""
+    return (image_suffix(path) or "").removeprefix(".") in FORMATS
+
+
+def check_format(path: Path) -> None:
+    """Raise `UsageError` for a name that no file in a format written by pmtool can have."""
+    if not is_written(path):
+        raise UsageError(
+            f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
+            "for a DICOM series"
+        )
+    if problem := foreign_name(path) or mixed_case(path):
+        raise UsageError(problem)
+    if image_suffix(path) == ".mhd" and not names_one_file(path.name):
+        raise UsageError(f"{path} would name its voxels by a pattern; leave out % and LIST")
+
+
+def plain_name(path: Path) -> str:
+    """The path with its suffix in lower case."""
+    return image_stem(path) + (image_suffix(path) or "")
+
+
+def mixed_case(path: Path) -> str | None:
+    """A sentence on a NIfTI suffix in mixed case, which the NIfTI library refuses."""
+    suffix = image_suffix(path) or ""
+    if not suffix.startswith(".nii") or path.name.endswith((suffix, suffix.upper())):
+        return None
+    return f"{path} has a suffix that readers of NIfTI do not know; call it {plain_name(path)}"

@@ -1,0 +1,62 @@
+"""Settings of ITK that hold for the whole process, for as long as files are read or written."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from threading import Lock
+
+import SimpleITK as sitk
+
+_PERMISSIVE = "ITK_NIFTI_SFORM_PERMISSIVE"
+
+
+class _Silence:
+    """Silences the whole process while any of its threads asks for it."""
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._made = Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._users == 0:
+                self._made.enter_context(_silenced())
+            self._users += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._made.close()
+
+
+_SILENCE = _Silence()
+
+
+def quiet_itk() -> AbstractContextManager[None]:
+    """Keep ITK's and its file libraries' own remarks off standard error."""
+    return _SILENCE
+
+
+def permit_skewed_nifti() -> None:
+    """Let ITK read NIfTI whose axes are not orthonormal, until `quiet_itk` ends."""
+    os.environ[_PERMISSIVE] = "1"
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    permissive = os.environ.get(_PERMISSIVE)
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        os.dup2(null, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if permissive is None:
+            os.environ.pop(_PERMISSIVE, None)
