@@ -58,8 +58,8 @@ def machine_code(source: str, architecture: str) -> bytes:
     UsageError
         If there is no compiler, it refuses the source, or others can write to the cache.
     """
-    compiler = _find_compiler()
-    name = f"{_digest(source, architecture, compiler.version)}.cubin"
+    compiler = find_compiler()
+    name = f"{cache_key(source, architecture, compiler.version)}.cubin"
     try:
         path = own_folder(cache_folder() / "kernels") / name
     except OutputError:  # a cache that cannot be written only costs time
@@ -72,7 +72,7 @@ def machine_code(source: str, architecture: str) -> bytes:
     return code
 
 
-def _digest(source: str, architecture: str, compiler: str) -> str:
+def cache_key(source: str, architecture: str, compiler: str) -> str:
     """Digest of everything that determines the machine code."""
     digest = hashlib.sha256(" ".join((source, architecture, compiler, *OPTIONS)).encode())
     for path in sorted(FOLDER.glob("*.cu*")):
@@ -80,11 +80,12 @@ def _digest(source: str, architecture: str, compiler: str) -> str:
     return digest.hexdigest()
 
 
-def _find_compiler() -> Compiler:
+def find_compiler() -> Compiler:
+    """Find nvcc, or NVRTC where that is not installed; raises `UsageError` if neither is."""
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     if nvcc is not None:
         told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
-        return Compiler(told.stdout, partial(_with_nvcc, nvcc))
+        return Compiler(told.stdout, partial(compile_with_nvcc, nvcc))
     library = nvrtc.find_library()
     if library is not None:
         return Compiler(nvrtc.version(library), partial(_with_nvrtc, library))
@@ -98,7 +99,8 @@ def _with_nvrtc(library: str, path: Path, architecture: str) -> bytes:
     return nvrtc.compile_file(library, path, (*OPTIONS, f"-arch={architecture}"))
 
 
-def _with_nvcc(nvcc: str, path: Path, architecture: str) -> bytes:
+def compile_with_nvcc(nvcc: str, path: Path, architecture: str) -> bytes:
+    """The cubin of a source file; raises `UsageError` with what nvcc says."""
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "kernels.cubin"
         command = [nvcc, *OPTIONS, "-cubin", f"-arch={architecture}", "-o", str(target), str(path)]

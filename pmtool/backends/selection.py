@@ -69,7 +69,7 @@ class Engine(NamedTuple):
 
     def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
         """The model on one of the devices; raises `UsageError` and `ModelError`."""
-        loaded: Backend = _module(self.backend).load(bundle, device, self.precision, threads)
+        loaded: Backend = engine_module(self.backend).load(bundle, device, self.precision, threads)
         return loaded
 
 
@@ -123,7 +123,7 @@ def _checked(backend: str, devices: tuple[str, ...], precision: Precision | None
     if backend not in (ON_CPU if devices == (CPU,) else ON_GPU):
         raise UsageError(f"{backend} does not run on {devices[0]}: choose another --device")
     engine = Engine(backend, devices, precision or _usual_precision(backend, devices))
-    _module(backend).check(devices, engine.precision)
+    engine_module(backend).check(devices, engine.precision)
     return engine
 
 
@@ -145,7 +145,8 @@ def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
     return "bfloat16" if all(map(has_bfloat16, devices)) else "float16"
 
 
-def _module(backend: str) -> _Module:
+def engine_module(backend: str) -> _Module:
+    """The module of a backend; raises `UsageError` if its packages are missing."""
     require(f"the backend {backend}", _PACKAGES.get(backend, ()), "pmtool[torch]")
     try:
         module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")

@@ -52,7 +52,7 @@ def time_peers(
     try:
         runs.append(contest.naive(COMPILED, naive(torch.compile(network)), rows))
     except Exception as error:  # of many kinds: no compiler, or none that works
-        left_out[COMPILED] = _reason(error)
+        left_out[COMPILED] = reason(error)
     for batch in BATCHES:
         tell("cached peer", 0)
         found = generate_with_caches(network, contest.windows(batch), strip.rows, bits)
@@ -122,7 +122,7 @@ class _Contest(NamedTuple):
         )
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The first line of what a compiler says."""
     if "compiler" in str(error).lower():
         return "torch.compile finds no C++ compiler that works; install g++"

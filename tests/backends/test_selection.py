@@ -91,7 +91,7 @@ def test_devices_of_a_machine_with_gpus() -> None:
 @pytest.mark.usefixtures("two_gpus")
 def test_the_first_engine_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     modules = {"torch": Fails(), "tensorrt": Works(), "onnxruntime-cpu": Works()}
-    monkeypatch.setattr(selection, "_module", modules.__getitem__)
+    monkeypatch.setattr(selection, "engine_module", modules.__getitem__)
     assert choose_engine() == ("tensorrt", ("cuda:0", "cuda:1"), "float16")
     assert choose_engine(device="cuda:0") == ("tensorrt", ("cuda:0",), "bfloat16")
     assert choose_engine(device="cpu") == ("onnxruntime-cpu", ("cpu",), "float32")
@@ -135,7 +135,7 @@ def test_auto_falls_back_to_the_cpu_and_cuda_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     modules = dict.fromkeys(selection.BACKENDS, Fails()) | {"onnxruntime-cpu": Works()}
-    monkeypatch.setattr(selection, "_module", modules.__getitem__)
+    monkeypatch.setattr(selection, "engine_module", modules.__getitem__)
     assert choose_engine() == ("onnxruntime-cpu", ("cpu",), "float32")
     with pytest.raises(UsageError, match="the driver is too old"):
         choose_engine(device="cuda")

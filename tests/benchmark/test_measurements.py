@@ -16,7 +16,7 @@ from pmtool.benchmark.cached import Clock, TimedBackend, run_cached
 from pmtool.benchmark.naive import PlainNetwork, TimedNetwork, pass_costs
 from pmtool.benchmark.parity import generate_strip, largest_difference
 from pmtool.benchmark.peaks import measure_peak
-from pmtool.benchmark.peer_runs import COMPILED, _reason, time_peers
+from pmtool.benchmark.peer_runs import COMPILED, reason, time_peers
 from pmtool.benchmark.scaling import Point, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
@@ -150,4 +150,4 @@ def test_peers_on_a_strip(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) 
     assert [(run.batch, run.passes) for run in found.runs] == [(1, 64), (1, 64), (2, 128)]
     assert all((run.equal_pixels or 0) >= 63 / 64 for run in found.runs)
     assert found.runs[1].seconds < found.runs[0].seconds
-    assert _reason(RuntimeError()) == "torch.compile fails: RuntimeError"
+    assert reason(RuntimeError()) == "torch.compile fails: RuntimeError"

@@ -27,7 +27,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that always gives the same."""
     fake = compile.Compiler("1.0", lambda path, architecture: b"code")
-    monkeypatch.setattr(compile, "_find_compiler", lambda: fake)
+    monkeypatch.setattr(compile, "find_compiler", lambda: fake)
 
 
 @pytest.fixture
@@ -68,10 +68,10 @@ def test_cache(cache: Path, nvcc: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert code.startswith(b"\x7fELF")
     (file,) = cache.iterdir()
     assert file.read_bytes() == code
-    monkeypatch.setattr(compile, "_with_nvcc", lambda *_: b"anew")
+    monkeypatch.setattr(compile, "compile_with_nvcc", lambda *_: b"anew")
     assert compile.machine_code("rows.cu", "sm_80") == code
-    found = compile._find_compiler()._replace(version="another")
-    monkeypatch.setattr(compile, "_find_compiler", lambda: found)
+    found = compile.find_compiler()._replace(version="another")
+    monkeypatch.setattr(compile, "find_compiler", lambda: found)
     assert compile.machine_code("rows.cu", "sm_80") == b"anew"
 
 
@@ -96,13 +96,13 @@ def test_any_change_of_a_source_compiles_anew(
 ) -> None:
     for path in compile.FOLDER.glob("*.cu*"):
         shutil.copy(path, tmp_path)
-    before = compile._digest("rows.cu", "sm_80", "12.8")
+    before = compile.cache_key("rows.cu", "sm_80", "12.8")
     monkeypatch.setattr(compile, "FOLDER", tmp_path)
-    assert compile._digest("rows.cu", "sm_80", "12.8") == before
-    assert compile._digest("rows.cu", "sm_120", "12.8") != before
+    assert compile.cache_key("rows.cu", "sm_80", "12.8") == before
+    assert compile.cache_key("rows.cu", "sm_120", "12.8") != before
     with (tmp_path / "philox.cuh").open("a") as file:
         file.write("// changed\n")
-    assert compile._digest("rows.cu", "sm_80", "12.8") != before
+    assert compile.cache_key("rows.cu", "sm_80", "12.8") != before
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
@@ -140,7 +140,7 @@ def wrong_source(folder: Path) -> Path:
 def test_the_first_error_of_nvcc(nvcc: str, tmp_path: Path) -> None:
     path = wrong_source(tmp_path)
     with pytest.raises(UsageError, match=r"wrong.cu cannot be compiled for sm_80: .*no_such_func"):
-        compile._with_nvcc(nvcc, path, "sm_80")
+        compile.compile_with_nvcc(nvcc, path, "sm_80")
 
 
 def test_the_first_error_of_nvrtc(tmp_path: Path) -> None:

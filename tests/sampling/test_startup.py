@@ -188,7 +188,7 @@ class Checked:
 @pytest.fixture
 def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """On which TensorRT's engine cannot be read, and others do not seem to work."""
-    own = selection._module
+    own = selection.engine_module
 
     def module(name: str) -> Any:
         if name == "onnxruntime-cpu":
@@ -200,7 +200,7 @@ def one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(devices, "gpus", lambda: ["0"])
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     monkeypatch.setattr(selection, "has_bfloat16", lambda device: True)
-    monkeypatch.setattr(selection, "_module", module)
+    monkeypatch.setattr(selection, "engine_module", module)
 
 
 @pytest.mark.usefixtures("one_gpu")
