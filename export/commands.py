@@ -51,9 +51,9 @@ def export(
     network, run = load_checkpoint(checkpoint), read_record(checkpoint.parent)
     description = Description(
         name or folder.resolve().name,
-        trained_on or (f"{run.scans} scans" if run else "unknown data"),
+        trained_on or (f"{run.scans} scans" if run else Description.trained_on),
         licence,
-        spacing or (run.spacing_mm if run else (1.0, 1.25)),
+        spacing or (run.spacing_mm if run else Description.spacing_mm),
         run.log if run else None,
     )
     try:

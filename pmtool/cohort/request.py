@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pmtool.cohort.cases import Case
 from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
+from pmtool.geometry.grid import check_spacing
 from pmtool.images.headers import voxel_files
 from pmtool.images.names import image_suffix, is_written
 from pmtool.resampling.options import MaskInterpolation, Options, Outputs
@@ -51,9 +51,7 @@ class Request:
     skip_existing: bool = True
 
     def __post_init__(self) -> None:
-        possible = len(self.spacing) in (1, 3) and all(0 <= x < math.inf for x in self.spacing)
-        if not possible or not any(self.spacing):
-            raise UsageError("a spacing is one positive number, or three of which 0 keeps")
+        check_spacing(self.spacing)
         if self.evaluate and self.options.allow_uneven:
             raise UsageError("--evaluate does not take --allow-uneven; leave one of them out")
 

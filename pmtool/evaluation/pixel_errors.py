@@ -12,6 +12,7 @@ from pmtool.images.display import HU_WINDOW
 
 OUTSIDE = -900
 """HU of the truth below which a pixel counts as air around the patient."""
+_RANGE = HU_WINDOW[1] - HU_WINDOW[0]
 
 
 def mean_absolute_error(result: Slice, reference: Slice) -> float:
@@ -49,9 +50,6 @@ def structural_similarity(result: Slice, reference: Slice) -> float:
     one, other = _clipped(result), _clipped(reference)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     return float(similarity(one, other, data_range=_RANGE, **settings))
-
-
-_RANGE = HU_WINDOW[1] - HU_WINDOW[0]
 
 
 def _clipped(values: Slice) -> NDArray[np.float64]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from io import StringIO
@@ -11,7 +10,7 @@ from typing import Any
 
 from pmtool.evaluation import texture
 from pmtool.evaluation.results import Results
-from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, summary
+from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, plain, summary
 from pmtool.evaluation.tables import Table, label, tables, text
 from pmtool.evaluation.verdict import verdict
 from pmtool.system.tables import aligned
@@ -54,13 +53,12 @@ class Report:
             "verdict": verdict(self.figures),
             "summary": self.figures,
             "intervals_95": self.intervals,
-            "reference": {name: _plain(known_mean(x)) for name, x in self._noise().items()},
+            "reference": {name: plain(known_mean(x)) for name, x in self._noise().items()},
             "slices": len(results.units),
             "compared_by": "scan" if results.by_scan else "slice",
             "tables": [table.to_json() for table in self.tables],
             "noise_power": {
-                name: [_plain(x) for x in spectrum]
-                for name, spectrum in results.noise_power.items()
+                name: [plain(x) for x in spectrum] for name, spectrum in results.noise_power.items()
             },
             "left_out": left_out(results),
             "missing": missing(),
@@ -144,7 +142,3 @@ def left_out_lines(results: Results) -> list[str]:
 def figure(value: float | None) -> str:
     """A measure for people."""
     return "-" if value is None else f"{value:.3f}"
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

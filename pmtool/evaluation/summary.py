@@ -40,7 +40,7 @@ def summary(results: Results) -> dict[str, dict[str, float | None]]:
     """
     everything = np.arange(len(results.units))
     return {
-        method: {key: _plain(statistic(everything)) for key, statistic in by_key.items()}
+        method: {key: plain(statistic(everything)) for key, statistic in by_key.items()}
         for method, by_key in _statistics(results).items()
     }
 
@@ -125,5 +125,6 @@ def _concordance(
     return of
 
 
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def plain(value: float) -> float | None:
+    """A figure for JSON, which has no NaN."""
+    return float(value) if math.isfinite(value) else None

@@ -145,6 +145,13 @@ def parents(node: int) -> tuple[int, int]:
     return node - step, node + step
 
 
+def check_spacing(spacing: Sequence[float]) -> None:
+    """Raise `UsageError` unless it is one number, or three, that ask for a spacing."""
+    possible = len(spacing) in (1, 3) and all(0 <= x < math.inf for x in spacing)
+    if not possible or not any(spacing):
+        raise UsageError("a spacing is one positive number, or three (x y z) of which 0 keeps")
+
+
 def spacing_along(axis: int, spacing: Sequence[float], present: float) -> float:
     """Spacing, mm, that one number, or x, y and z (0 keeps), asks for along an axis."""
     return spacing[0] if len(spacing) == 1 else spacing[axis] or present

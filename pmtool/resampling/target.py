@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
-from pmtool.geometry.grid import Grid, make_grid, reference_grid, spacing_along
+from pmtool.geometry.grid import Grid, check_spacing, make_grid, reference_grid, spacing_along
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume, same_spacing
 from pmtool.loading import load_volume
@@ -82,8 +82,7 @@ def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     values = np.ravel(spacing).astype(float).tolist()
     if len(values) == 1:
         return spacing_along(volume.axis, values, volume.spacing)
-    if len(values) != 3 or not any(values):
-        raise UsageError("a spacing is one positive number, or three (x y z) of which 0 keeps")
+    check_spacing(values)
     for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
         if axis != volume.axis and wanted != 0 and not same_spacing(wanted, present):
             raise UsageError(
