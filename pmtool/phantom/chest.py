@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.errors import UsageError
+from pmtool.images.hounsfield import CT_RANGE
 from pmtool.phantom.anatomy import RADIUS, Plane, Segment, chest, vessels
 
 if TYPE_CHECKING:
     import SimpleITK
 
 PADDING = -2048
-LOWEST, HIGHEST = -1024, 3071
 BLUR = 0.7  # standard deviation of the point spread function, pixels
 KERNEL_FREQUENCY = 0.22  # where the noise's power falls off, cycles a pixel
 NOISE_EDGE, NOISE_CENTRE = 16.0, 32.0  # standard deviation, HU
@@ -72,7 +72,7 @@ def _slice(size: int, z: float, seed: int, tree: list[Segment]) -> NDArray[np.in
     centre = np.exp(-((x / 110) ** 2 + (y / 85) ** 2))
     deviation = NOISE_EDGE + (NOISE_CENTRE - NOISE_EDGE) * centre
     anatomy = _blur(chest(x, y, z, pixel, tree))
-    hu = np.clip(np.rint(anatomy + deviation * _noise(random, size)), LOWEST, HIGHEST)
+    hu = np.clip(np.rint(anatomy + deviation * _noise(random, size)), *CT_RANGE)
     return np.where(x**2 + y**2 > RADIUS**2, PADDING, hu).astype(np.int16)
 
 

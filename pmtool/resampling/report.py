@@ -14,29 +14,22 @@ from pmtool.system.tables import listed
 from pmtool.system.units import amount, duration
 
 if TYPE_CHECKING:
-    from pmtool.models.bundle import Bundle
-    from pmtool.resampling.synthesis import SliceSampler
-    from pmtool.sampling.plan import Plan
+    from pmtool.resampling.preparation import Run
 
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
 
 
-def plan_text(
-    volume: Volume,
-    grid: Grid,
-    bundle: Bundle,
-    sampler: SliceSampler,
-    plan: Plan,
-    missing: int,
-) -> str:
+def plan_text(run: Run, missing: int) -> str:
     """One paragraph on what will be done, with what, and for how long."""
+    volume, grid = run.stack.volume, run.stack.grid
+    sampler, plan = run.sampler, run.plan
     kinds = ", ".join(f"{number} {kind}" for kind, number in grid.counts().items())
     rounds = "1 round" if grid.rounds == 1 else f"{grid.rounds} rounds"
     height, width = volume.shape
     return (
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
-        f"to generate in {rounds} by model {bundle.manifest.name} on {sampler.device} "
+        f"to generate in {rounds} by model {sampler.bundle.manifest.name} on {sampler.device} "
         f"({sampler.backend}, {sampler.precision}), windows of {plan.window[1]}x"
         f"{plan.window[0]}, {plan.batch} at once; about {amount(plan.memory)} of "
         f"memory and {duration(missing * plan.seconds_per_slice)}."

@@ -101,11 +101,9 @@ def finish(
 def _generate(run: Run, progress: ProgressOf | None) -> sitk.Image:
     """Fill the stack and assemble the output."""
     missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
-    bundle, sampler = run.sampler.bundle, run.sampler
-    volume, grid = run.stack.volume, run.stack.grid
-    _log.info(report.plan_text(volume, grid, bundle, sampler, run.plan, missing))
-    _log.debug("the model was trained on %s", bundle.manifest.trained_on)
-    synthesise(run.stack, sampler, run.options.samples, progress)
+    _log.info(report.plan_text(run, missing))
+    _log.debug("the model was trained on %s", run.sampler.bundle.manifest.trained_on)
+    synthesise(run.stack, run.sampler, run.options.samples, progress)
     return assemble(run.stack)
 
 
@@ -128,7 +126,7 @@ def write(
         write_bytes(preview_png(stack.volume, image), outputs.preview)
     if outputs.statistics in wanted:
         write_json(report.statistics(stack.volume, stack.grid, image), outputs.statistics)
-    content = sidecar.content(stack.volume, stack.grid, run.options, run.key, run.sampler)
+    content = sidecar.content(run)
     if outputs.image in wanted:
         _write_volume(stack.volume, image, content, outputs)
     content |= {"segmentation": run.mask_key, **sidecar.digests(outputs, wanted)}

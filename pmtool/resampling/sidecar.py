@@ -14,29 +14,23 @@ from typing import TYPE_CHECKING, Any
 from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.headers import voxel_files
-from pmtool.images.volume import Volume
-from pmtool.resampling.options import Options, Outputs, with_voxels
+from pmtool.resampling.options import Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
 from pmtool.system.hashes import file_hash
 from pmtool.system.versions import own_version, package_version
 
 if TYPE_CHECKING:
-    from pmtool.sampling.sampler import Sampler
+    from pmtool.resampling.preparation import Run
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
 _FILES, _EARLIER = "files", "earlier_files"
 
 
-def content(
-    volume: Volume,
-    grid: Grid,
-    options: Options,
-    key: dict[str, Any],
-    sampler: Sampler,
-) -> dict[str, Any]:
+def content(run: Run) -> dict[str, Any]:
     """How the output was made, down to each slice, as plain JSON values."""
-    bundle = sampler.bundle
+    volume, grid = run.stack.volume, run.stack.grid
+    options, sampler, bundle = run.options, run.sampler, run.sampler.bundle
     packages = ("numpy", "SimpleITK", *DISTRIBUTIONS.get(sampler.backend, ()))
     libraries = {name: package_version(name) for name in packages}
     return {
@@ -55,10 +49,10 @@ def content(
         "backend": sampler.backend,
         "precision": sampler.precision,
         "seed": options.seed,
-        "options": {**key, "samples": options.samples, "assume_hu": options.assume_hu},
+        "options": {**run.key, "samples": options.samples, "assume_hu": options.assume_hu},
         "input": {
             "name": Path(volume.name).name,
-            "sha256_of_voxels_and_geometry": key["input"],
+            "sha256_of_voxels_and_geometry": run.key["input"],
             "slices": grid.count,
             "spacing_mm": list(volume.image.GetSpacing()),
             "uneven_positions_mm": volume.positions,

@@ -11,20 +11,12 @@ from numpy.typing import NDArray
 from pmtool.geometry.grid import parents
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import Plan
 from pmtool.system.stages import Progress, ProgressOf
 
 
 class SliceSampler(Protocol):
     """The part of `pmtool.sampling.sampler.Sampler` that is used here."""
 
-    @property
-    def backend(self) -> str: ...
-    @property
-    def device(self) -> str: ...
-    @property
-    def precision(self) -> str: ...
-    def plan(self, shape: tuple[int, int], pairs: int) -> Plan: ...
     def generate(
         self, pairs: Sequence[SlicePair], progress: Progress | None = None
     ) -> Iterator[tuple[int, NDArray[np.int16]]]: ...

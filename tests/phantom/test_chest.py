@@ -8,7 +8,8 @@ import SimpleITK
 from numpy.typing import NDArray
 
 from pmtool.errors import UsageError
-from pmtool.phantom.chest import LOWEST, PADDING, chest_phantom
+from pmtool.images.hounsfield import CT_RANGE
+from pmtool.phantom.chest import PADDING, chest_phantom
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_a_thin_stack_contains_the_thick_one(voxels: NDArray[np.int16]) -> None:
 def test_padding_is_outside_the_field_of_view_and_nowhere_else(voxels: NDArray[np.int16]) -> None:
     outside = radius(192) > 1
     assert (voxels[:, outside] == PADDING).all()
-    assert voxels[:, ~outside].min() >= LOWEST
+    assert voxels[:, ~outside].min() >= CT_RANGE[0]
 
 
 def test_tissues(voxels: NDArray[np.int16]) -> None:
