@@ -64,8 +64,8 @@ def _check_unit(volume: Volume) -> None:
 
 
 def _check_range(volume: Volume) -> None:
-    low = min(s.min() for s in volume.slices)
-    high = max(s.max() for s in volume.slices)
+    low = min(float(s.min()) for s in volume.slices)  # a difference of int16 could overflow
+    high = max(float(s.max()) for s in volume.slices)
     found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
     if low >= 0 or high - low <= narrowest or max(-low, high) > _LARGEST:

@@ -2,7 +2,8 @@
 
 Every source has one entry: a JSON file that says what the source looked like and what its arrays
 hold. It is written after the arrays, and every file appears whole or not at all: a cache can be
-left half-built, and be built and used by several processes at once.
+left half-built, and be built and used by several processes at once. Arrays of a source as it was
+before stay, as another run may be using them.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ BLOCK = 16
 """Rows and columns of a block whose share of body is known."""
 _LEFT_OVER_SECONDS = 86_400
 """Age of a temporary that nobody writes any more."""
-_VERSION = 2
+_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class CachedScan:
         Spacing and thickness of the slices, mm.
     shape
         Slices, rows and columns.
+    sha256
+        Hash of the voxels.
     series
         UID of the DICOM series, empty for an image file.
     """
@@ -56,6 +59,7 @@ class CachedScan:
     spacing: float
     thickness: float
     shape: tuple[int, int, int]
+    sha256: str
     series: str = ""
 
     @property
@@ -81,11 +85,6 @@ class CachedScan:
             return len(self.voxels) == len(self.body)
         except (OSError, ValueError):
             return False
-
-    @property
-    def files(self) -> tuple[Path, Path]:
-        """Paths of both files."""
-        return self.file, self.body_file
 
 
 class Entry(NamedTuple):
@@ -146,7 +145,7 @@ class Cache:
         return entry if all(scan.is_whole() for scan in entry.scans) else None
 
     def _build(self, source: Source) -> None:
-        fingerprint, before = _fingerprint(source), self._read(source)
+        fingerprint = _fingerprint(source)
         stem = f"{_digest(str(source.path))}-{fingerprint}"
         scans, skipped, short_of_memory = [], [], False
         for number, found in enumerate(read_source(source)):
@@ -157,9 +156,6 @@ class Cache:
                 short_of_memory |= isinstance(found, MemoryBudgetError)
         content = _JSON.dump_json(Entry(fingerprint, scans, skipped, short_of_memory), indent=1)
         self._write(content, self._path(source))
-        stale = [scan for scan in before.scans if scan not in scans] if before else []
-        for file in (file for scan in stale for file in scan.files):
-            file.unlink(missing_ok=True)
 
     def _remove_leftovers(self) -> None:
         """Remove what killed processes left; other runs may be writing to the same cache now."""
@@ -169,6 +165,7 @@ class Cache:
                     file.unlink()
 
     def _keep(self, scan: ReadScan, name: str) -> CachedScan:
+        content = scan.voxels.tobytes()
         kept = CachedScan(
             file=self.folder / name,
             name=scan.name,
@@ -176,16 +173,17 @@ class Cache:
             spacing=scan.spacing,
             thickness=scan.thickness,
             shape=scan.voxels.shape,
+            sha256=hashlib.sha256(content).hexdigest(),
             series=scan.series,
         )
-        self._write(scan.voxels.tobytes(), kept.file)
+        self._write(content, kept.file)
         self._write(_body(scan.voxels).tobytes(), kept.body_file)
         return kept
 
     def _read(self, source: Source) -> Entry | None:
         try:
             entry = _JSON.validate_json(self._path(source).read_bytes())
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return None
         scans = [replace(scan, file=self.folder / scan.file.name) for scan in entry.scans]
         return entry._replace(scans=scans)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from pmtool.errors import InputError, OutputError, UsageError
 from pmtool.system.files import write_json
@@ -13,6 +14,8 @@ from pmtool.training.selection import Split, target_spacings
 from pmtool.training.settings import Settings, differences, load_settings, save_settings
 
 CACHE, SETTINGS = "cache", "settings.yaml"
+Contents = list[tuple[float, str]]
+"""Spacing and hash of scans, in their order, wherever they lie."""
 
 
 def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> Settings:
@@ -66,7 +69,7 @@ def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) ->
     scans = split.to_json()
     if (folder / SCANS).exists():
         before = _read(folder / SCANS)
-        if any(before.get(side) != files for side, files in scans.items()):
+        if before != {side: _contents(found) for side, found in scans.items()}:
             raise UsageError(
                 f"the scans are not those that {folder} was begun with, see its {SCANS}: restore "
                 "them, or give another --out"
@@ -77,8 +80,13 @@ def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) ->
     write_json({**scans, "spacing_mm": spacings, "skipped": skipped}, folder / SCANS)
 
 
-def _read(path: Path) -> dict[str, object]:
+def _read(path: Path) -> dict[str, Contents]:
     try:
-        return dict(json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
+        listed = json.loads(path.read_text())
+        return {side: _contents(listed[side]) for side in Split._fields}
+    except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: restore it, or start another run") from error
+
+
+def _contents(scans: list[dict[str, Any]]) -> Contents:
+    return [(scan["spacing_mm"], scan["sha256"]) for scan in scans]

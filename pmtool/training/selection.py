@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,10 +21,11 @@ class Split(NamedTuple):
     training: list[CachedScan]
     validation: list[CachedScan]
 
-    def to_json(self) -> dict[str, dict[str, str]]:
-        """The scans of both sides by the files of the cache, whose names change with the scans."""
+    def to_json(self) -> dict[str, list[dict[str, Any]]]:
+        """The scans of both sides, with all that decides what is learnt from them."""
         return {
-            side: {s.file.name: s.name for s in scans} for side, scans in self._asdict().items()
+            side: [{"name": s.name, "spacing_mm": s.spacing, "sha256": s.sha256} for s in scans]
+            for side, scans in self._asdict().items()
         }
 
 

@@ -47,9 +47,9 @@ class Source:
     patient: str
 
     def files(self) -> list[Path]:
-        """All files that belong to it."""
+        """All files that belong to it; raises `InputError` if one cannot be opened."""
         if self.path.is_dir():
-            return _others(self.path)
+            return _dicom_in(self.path.iterdir())
         return [self.path, *voxel_files([self.path])]
 
     def fingerprint(self) -> list[list[str | int]]:
@@ -114,7 +114,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     if not source.path.is_dir():
         yield _read(partial(load_volume, source.path), source.patient)
         return
-    found = find_series(filter(is_dicom, source.files()))
+    found = find_series(source.files())
     if found.others:
         modality, file = next(iter(found.others.items()))
         raise ContentError(f"{file} is of modality {modality}, not CT: move it out of the data")
@@ -141,15 +141,17 @@ def _read(
 
 
 def _below(folder: Path) -> Iterator[Source]:
-    for place, _, _ in walk(folder, refuse):
+    for place, _, names in walk(folder, refuse):
         below = place.relative_to(folder).parts
-        for path in sorted(place.iterdir()):
+        files = [place / name for name in names]
+        for path in files:
             if image_suffix(path) and path.is_file() and not path.name.startswith("."):
                 yield Source(path, below[0] if below else image_stem(path))
-        if any(map(is_dicom, _others(place))):
+        if _dicom_in(files):
             yield Source(place, below[0] if below else place.name)
 
 
-def _others(folder: Path) -> list[Path]:
-    """Files that are no images by their name."""
-    return sorted(path for path in folder.iterdir() if path.is_file() and not image_suffix(path))
+def _dicom_in(files: Iterable[Path]) -> list[Path]:
+    """The DICOM files among files, in order."""
+    others = (path for path in files if path.is_file() and not image_suffix(path))
+    return sorted(filter(is_dicom, others))

@@ -73,7 +73,7 @@ class TestCache:
         cache.build(sources, nothing)
         assert reads == ["0.nrrd", "1.nrrd", "2.nrrd", "bad.nrrd", "dicom"]
         reads.clear()
-        files = len(list(cache.folder.iterdir()))
+        kept = {file for file in cache.folder.iterdir() if file.suffix != ".json"}
         write(noise(8), data / "1.nrrd")
         os.utime(next((data / "dicom").iterdir()), ns=(1, 1))
         with pytest.raises(InputError, match=r"1\.nrrd changed while it was read"):
@@ -81,7 +81,7 @@ class TestCache:
         cache.build(sources, nothing)
         assert reads == ["1.nrrd", "dicom"]
         np.testing.assert_array_equal(cache.load(sources)[0][1].voxels, noise(8))
-        assert len(list(cache.folder.iterdir())) == files
+        assert kept <= set(cache.folder.iterdir())  # another run may be reading them
 
     def test_what_was_lost_is_read_again(
         self, data: Path, cache: Cache, reads: list[str], noise: Noise

@@ -179,7 +179,7 @@ class TestBody:
     @given(st.integers(16, 40).map(lambda n: 4 * (n // 4)), st.integers(0, 2**32))
     def test_places_lie_inside(self, size: int, seed: int) -> None:
         body = np.random.default_rng(seed).integers(0, 256, (7, 3, 4)).astype(np.uint8)
-        scan = _Fake(Path(f"{size}-{seed}"), "", "", 1.0, 1.0, (7, 45, 61))
+        scan = _Fake(Path(f"{size}-{seed}"), "", "", 1.0, 1.0, (7, 45, 61), "")
         object.__setattr__(scan, "blocks", body)
         rng = np.random.default_rng(seed)
         middle, top, left = draw_place(scan, 2, CropSettings(size=size), rng)

@@ -40,6 +40,18 @@ def file_limit(size: int) -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def test_scans_that_were_moved_are_the_same(
+    given: list[str], out: Path, whole: Path, scans: Path, tmp_path: Path, train: Train
+) -> None:
+    """A copy has new times, and other programs leave files in it."""
+    shutil.copytree(whole, out)
+    moved = tmp_path / "moved"
+    shutil.copytree(scans, moved, copy_function=shutil.copyfile)
+    (moved / ".DS_Store").write_bytes(b"Bud1")
+    there = [str(moved) if argument == str(scans) else argument for argument in given]
+    assert train(there, out, "--resume") == 0
+
+
 def test_killed(
     given: list[str], out: Path, whole: Path, train: Train, assert_equal_runs: AssertEqual
 ) -> None:

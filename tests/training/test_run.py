@@ -40,7 +40,7 @@ def test_what_a_run_leaves(whole: Path, scans: Path, rows: Rows) -> None:
     assert judged == JUDGED
     assert all(float(line["training_bits"]) > 0 for line in lines)
     split = json.loads((whole / SCANS).read_text())
-    sides = [sorted(split[side].values()) for side in ("training", "validation")]
+    sides = [sorted(scan["name"] for scan in split[side]) for side in ("training", "validation")]
     assert sorted(sides[0] + sides[1]) == [str(scans / f"{n}.nrrd") for n in range(3)]
     assert len(sides[1]) == 1
     assert load_settings("compact", whole / SETTINGS).optimiser.steps == 4

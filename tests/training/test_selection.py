@@ -35,7 +35,7 @@ def nothing(label: str, share: float) -> None:
 
 
 def cached(patient: str, spacing: float = 1.0, shape: tuple[int, int, int] = SHAPE) -> CachedScan:
-    return CachedScan(Path(patient), patient, patient, spacing, spacing, shape)
+    return CachedScan(Path(patient), patient, patient, spacing, spacing, shape, "")
 
 
 class TestSelection:
