@@ -142,8 +142,8 @@ def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> 
         )
     if math.prod(size) != math.prod(claim.size):
         raise _unreadable(path)
-    if not claim.has_spacing:
-        raise GeometryError(f"the header of {path} has no spacing; write the file again with one")
+    if claim.spacing_fault:
+        raise GeometryError(f"the header of {path} {claim.spacing_fault}")
 
 
 def _unreadable(path: Path) -> InputError:

@@ -18,6 +18,8 @@ _LPS = np.array([-1.0, -1.0, 1.0])
 """Factors that turn NIfTI's RAS into ITK's LPS."""
 _NEAR = 0.02
 """Difference of transforms, in voxels, that repairs and rounding explain."""
+_UNITS = {1: "metres", 3: "micrometres"}
+"""Units of length other than mm, by the lowest bits of ``xyzt_units``."""
 _INTEGERS = {2, 4, 8, 256, 512, 768}
 """Codes of the integer types of up to 32 bits."""
 _FLOATS = (sitk.sitkFloat32, sitk.sitkFloat64)
@@ -31,7 +33,8 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
     Raises
     ------
     GeometryError
-        If pixdim and sform give different spacings, or the axes are sheared.
+        If pixdim and sform give different spacings, the sform's unit is not mm, or the axes are
+        sheared.
 
     Warns
     -----
@@ -41,6 +44,9 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
     """
     if int(reader.GetMetaData("sform_code")) <= 0:
         return
+    unit = _UNITS.get(int(reader.GetMetaData("xyzt_units")) & 7)
+    if unit is not None:  # which ITK knows for pixdim, not for the sform
+        raise GeometryError(f"{path} gives lengths in {unit}; write the file again in mm")
     sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
     lengths = np.linalg.norm(sform[:, :3], axis=0)
     if lengths.all() and reader.GetMetaData("ITK_sform_corrected") == "YES":
@@ -69,10 +75,12 @@ def rescaled(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
     that values are not scaled.
     """
     slope, intercept = (float(reader.GetMetaData(f"scl_{x}")) for x in ("slope", "inter"))
+    if slope == 0 or math.isnan(slope):
+        if math.isfinite(intercept) and intercept:
+            image = image - intercept
+        slope, intercept = 1, 0
     if int(reader.GetMetaData("datatype")) not in _INTEGERS or image.GetPixelID() not in _FLOATS:
         return image
-    if slope == 0 or math.isnan(slope):
-        image, slope, intercept = image - intercept, 1, 0
     extremes = sitk.MinimumMaximumImageFilter()
     extremes.Execute(image)
     low, high = extremes.GetMinimum(), extremes.GetMaximum()

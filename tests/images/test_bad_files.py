@@ -161,6 +161,7 @@ BAD = {
     "nrrd zero": Bad(nrrd("encoding: raw", sizes="10 0 5"), 3, "its header gives the size"),
     "nrrd words": Bad(nrrd("encoding: raw", sizes="a b c"), 3, GARBLED),
     "nrrd encoding": Bad(nrrd("encoding: rot13"), 3, GARBLED),
+    "nrrd bzip2": Bad(nrrd("encoding: bzip2"), 3, "is packed by bzip2"),
     "nrrd type": Bad(replaced("a.nrrd", "type: short", "type: block"), 3, GARBLED),
     "nrrd twice": Bad(nrrd("encoding: raw", "sizes: 1 1 1"), 3, "gives sizes twice"),
     "nrrd huge": Bad(nrrd("encoding: gzip", sizes="9999999 9999999 9999999"), 3, SHORT),
@@ -173,6 +174,10 @@ BAD = {
     "nrrd gone": Bad(nrrd("encoding: raw", "data file: none.raw"), 3, "is not in its folder"),
     "nrrd link": Bad(linked, 3, "is not in its folder"),
     "nrrd no spacing": Bad(nrrd("encoding: raw", more=1200), 4, "has no spacing"),
+    "nrrd half a spacing": Bad(replaced("a.nrrd", "(0,0,2.5)", "none"), 4, "has no spacing"),
+    "nrrd units": Bad(
+        replaced("a.nrrd", "kinds:", 'space units: "mm" "mm" "cm"\nkinds:'), 4, "gives lengths in"
+    ),
     "nrrd spacing": Bad(replaced("a.nrrd", "(0,0,2.5)", "(0,0,nan)"), 3, "is truncated, damaged"),
     "nrrd origin": Bad(replaced("a.nrrd", "(-11,", "(inf,"), 3, "is truncated, damaged"),
     "meta cut": Bad(written("a.mha", half), 3, SHORT),
@@ -185,6 +190,10 @@ BAD = {
     "meta dimensions": Bad(mhd("LOCAL", dimensions="99999"), 3, "dimensions and 3 sizes"),
     "meta huge": Bad(mhd("LOCAL", sizes="99999 99999 99999"), 3, SHORT),
     "meta no spacing": Bad(replaced("a.mha", "ElementSpacing", "Comment"), 4, "has no spacing"),
+    "meta units": Bad(
+        replaced("a.mha", "ElementSpacing", "DistanceUnits = um\nElementSpacing"), 4, "gives lengths in"
+    ),
+    "meta text": Bad(replaced("a.mha", "BinaryData = True", "BinaryData = False"), 3, "as text"),
     "meta words": Bad(mhd("LOCAL", "hello"), 3, "no MetaImage file"),
     "meta long": Bad(mhd("LOCAL", "Comment = " + "a" * 9999), 3, "no MetaImage file"),
     "nifti cut": Bad(written("a.nii", half), 3, SHORT),
@@ -201,6 +210,11 @@ BAD = {
     "nifti no offset": Bad(packed(108, "f", NAN), 3, "its voxels start at byte"),
     "nifti spacing": Bad(packed(80, "f", NAN), 3, "its spacing is not finite"),
     "nifti no spacing": Bad(packed(88, "f", 0.0), 4, "has no spacing"),
+    "nifti negative spacing": Bad(packed(88, "f", -2.5), 4, "negative spacing"),
+    "nifti metres": Bad(packed(123, "B", 1), 4, "gives lengths in"),
+    "nifti slope": Bad(packed(112, "f", 1e-30), 3, "it scales its values by"),
+    "nifti intercept": Bad(packed(112, "2f", 1.0, NAN), 3, "it scales its values by"),
+    "nifti 2": Bad(packed(0, "i", 540), 3, "NIfTI-2, which ITK does not read"),
     "nifti qform": Bad(packed(268, "f", NAN), 3, "its qform is not finite"),
     "nifti sform": Bad(packed(292, "f", NAN), 3, "its sform is not finite"),
     "nifti bits": Bad(packed(72, "h", 1), 3, "have type 4 and 1 bits"),

@@ -84,6 +84,8 @@ def test_two_places_are_told(tmp_path: Path) -> None:
         (np.int16, 0, 7, np.int16),
         (np.int16, np.nan, 7, np.int16),
         (np.float32, 2, -1024, np.float32),
+        (np.float32, 0, 7, np.float32),
+        (np.float64, np.nan, -7, np.float64),
     ],
 )
 def test_scaled_values(

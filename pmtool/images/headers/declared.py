@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -14,6 +15,13 @@ from pmtool.system.limits import MAX_DEFLATION, check_unpacked
 Encoding = Literal["raw", "deflate", "gzip", "text"]
 _MOST = {"raw": 1.0, "deflate": MAX_DEFLATION, "gzip": MAX_DEFLATION, "text": 4.0}
 """Most bytes of voxels per byte of the file; as text a voxel takes a digit and a space at least."""
+
+_OTHER_LENGTHS = {
+    *("nm", "um", "µm", "\u03bcm", "cm", "dm", "m", "in", "inch"),
+    *("micron", "microns", "micrometer", "micrometers", "micrometre", "micrometres"),
+    *("centimeter", "centimeters", "centimetre", "centimetres"),
+    *("meter", "meters", "metre", "metres"),
+}
 
 
 @dataclass(frozen=True)
@@ -37,8 +45,9 @@ class Declared:
         Encoding of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
     packed_whole
         Whether the whole file including its header is encoded, as in ``.nii.gz``.
-    has_spacing
-        Whether the header gives the spacing of voxels; otherwise ITK assumes 1 mm.
+    spacing_fault
+        What is wrong with the spacing that the header gives, with the remedy, after "the header
+        of ..."; empty if nothing is. ITK would assume 1 mm, or take other units for mm.
     """
 
     path: Path
@@ -48,7 +57,7 @@ class Declared:
     start: int | None
     encoding: Encoding
     packed_whole: bool = False
-    has_spacing: bool = True
+    spacing_fault: str = ""
 
     def __post_init__(self) -> None:
         if not self.size or min(self.size) < 1 or self.value_bytes < 1:
@@ -89,6 +98,15 @@ class Declared:
 
     def _skipped(self) -> int:
         return 0 if self.packed_whole or self.start is None else self.start
+
+
+NO_SPACING = "has no spacing; write the file again with one"
+
+
+def units_fault(units: Iterable[str]) -> str:
+    """The fault of a header with lengths in one of these units; empty if they are mm or unknown."""
+    other = next((unit for unit in units if unit.lower() in _OTHER_LENGTHS), None)
+    return f"gives lengths in {other}; write the file again in mm" if other else ""
 
 
 def damaged(path: Path, why: str, form: str | None = None) -> InputError:

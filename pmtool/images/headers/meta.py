@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pmtool.images.headers.declared import Declared, Encoding, damaged
+from pmtool.errors import InputError
+from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged, units_fault
 from pmtool.images.headers.text import beside, header_lines, whole_numbers
 
 _BYTES = {
@@ -36,11 +37,17 @@ def declared_meta(path: Path) -> Declared:
         data, start = beside(path, name), 0
     packed = _true(fields.get("CompressedData", "False"))
     textual = not _true(fields.get("BinaryData", "True"))
+    if textual and data == path:
+        raise InputError(
+            f"{path} holds its voxels as text, which ITK does not read; write it with BinaryData = "
+            "True"
+        )
     encoding: Encoding = "deflate" if packed else "text" if textual else "raw"
     skipped = None if skip == -1 else start + skip
     spaced = "ElementSpacing" in fields or "ElementSize" in fields
+    fault = units_fault([fields.get("DistanceUnits", "")]) if spaced else NO_SPACING
     shape = (channels, *size)
-    return Declared(path, shape, value_bytes, data, skipped, encoding, has_spacing=spaced)
+    return Declared(path, shape, value_bytes, data, skipped, encoding, spacing_fault=fault)
 
 
 def _fields(path: Path, lines: list[str]) -> dict[str, str]:

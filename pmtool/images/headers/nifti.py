@@ -1,4 +1,4 @@
-"""NIfTI-1 and NIfTI-2 headers: https://nifti.nimh.nih.gov."""
+"""NIfTI-1 headers: https://nifti.nimh.nih.gov."""
 
 from __future__ import annotations
 
@@ -6,24 +6,30 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from pmtool.images.headers.declared import Declared, Encoding, damaged
+from pmtool.errors import InputError
+from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged
 
-_FORMS = {
-    348: (
-        "dim 40 8h, type 70 h, bits 72 h, spacing 76 8f, offset 108 f, codes 252 2h, "
-        "qform 256 6f, sform 280 12f",
-        352,
-    ),
-    540: (
-        "dim 16 8q, type 12 h, bits 14 h, spacing 104 8d, offset 168 q, codes 344 2i, "
-        "qform 352 6d, sform 400 12d",
-        544,
-    ),
+_LENGTH, _NIFTI_2 = 348, 540
+"""Length of a header, with which it begins, and that of NIfTI-2."""
+_FIELDS = {
+    "dim": (40, "8h"),
+    "type": (70, "h"),
+    "bits": (72, "h"),
+    "spacing": (76, "8f"),
+    "offset": (108, "f"),
+    "scaling": (112, "2f"),
+    "codes": (252, "2h"),
+    "qform": (256, "6f"),
+    "sform": (280, "12f"),
 }
-"""By header size: its fields, with their places and types, and the least offset of voxels."""
-_LONGEST = 540
+"""Places and types of what is looked at."""
+_LEAST_SLOPE = 1e-12
+"""Smaller slopes are errors; ITK takes the smallest ones for 1."""
+_LEAST_OFFSET = 352
+"""First byte that can be a voxel's."""
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32}
 _BITS |= {1024: 64, 1280: 64, 1792: 128, 2304: 32}
 """Bits of a value, by the code of its type."""
@@ -34,16 +40,17 @@ def declared_nifti(path: Path) -> Declared:
     packed = path.name.lower().endswith(".gz")
     try:
         with (gzip.open if packed else open)(path, "rb") as file:
-            header = file.read(_LONGEST)
+            header = file.read(_LENGTH)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise damaged(path, "it cannot be unpacked", "NIfTI") from error
-    order = next((o for o in "<>" if _size(header, o) in _FORMS), None)
-    if order is None or len(header) < _size(header, order):
+    if any(_size(header, order) == _NIFTI_2 for order in "<>"):
+        raise InputError(f"{path} is NIfTI-2, which ITK does not read; write it as NIfTI-1")
+    order = next((order for order in "<>" if _size(header, order) == _LENGTH), None)
+    if order is None or len(header) < _LENGTH:
         raise damaged(path, "it does not begin as a NIfTI file", "NIfTI")
-    form, least = _FORMS[_size(header, order)]
     values = {
-        name: struct.unpack_from(order + kind, header, int(place))
-        for name, place, kind in (field.split() for field in form.split(", "))
+        name: struct.unpack_from(order + kind, header, place)
+        for name, (place, kind) in _FIELDS.items()
     }
     dimensions, *size = values["dim"]
     (code,), (bits,), (offset,) = values["type"], values["bits"], values["offset"]
@@ -51,10 +58,14 @@ def declared_nifti(path: Path) -> Declared:
         raise damaged(path, f"its header gives {dimensions} dimensions", "NIfTI")
     if _BITS.get(code) != bits:
         raise damaged(path, f"its voxels have type {code} and {bits} bits", "NIfTI")
-    if not math.isfinite(offset) or not least <= offset < 2**31:
+    if not math.isfinite(offset) or not _LEAST_OFFSET <= offset < 2**31:
         raise damaged(path, f"its voxels start at byte {offset:g}", "NIfTI")
     if not all(map(math.isfinite, values["spacing"][: dimensions + 1])):
         raise damaged(path, "its spacing is not finite", "NIfTI")
+    slope, intercept = values["scaling"]
+    scaled = slope != 0 and not math.isnan(slope)
+    if scaled and not (math.isfinite(intercept) and _LEAST_SLOPE < abs(slope) < math.inf):
+        raise damaged(path, f"it scales its values by {slope:g} and adds {intercept:g}", "NIfTI")
     for form, code in zip(("qform", "sform"), values["codes"], strict=True):
         # ITK reads numbers that are none as zeros.
         if code > 0 and not all(map(math.isfinite, values[form])):
@@ -69,8 +80,14 @@ def declared_nifti(path: Path) -> Declared:
         int(offset),
         encoding,
         packed_whole=packed,
-        has_spacing=all(values["spacing"][1:4]),
+        spacing_fault=_spacing_fault(values["spacing"][1:4]),
     )
+
+
+def _spacing_fault(spacing: Sequence[float]) -> str:
+    if any(length < 0 for length in spacing):
+        return "gives a negative spacing (pixdim); write the file again with a positive one"
+    return "" if all(spacing) else NO_SPACING
 
 
 def _size(header: bytes, order: str) -> int:

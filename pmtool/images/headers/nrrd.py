@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from pmtool.images.headers.declared import Declared, Encoding, damaged
+from pmtool.errors import InputError
+from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged, units_fault
 from pmtool.images.headers.text import beside, header_lines, whole_numbers
 
 _BYTES = {
@@ -34,6 +35,8 @@ def declared_nrrd(path: Path) -> Declared:
     if not lines or not re.match(r"NRRD000\d\s*$", lines[0]):
         raise damaged(path, "it does not begin as one", "NRRD")
     fields = _fields(path, lines[1:])
+    if fields.get("encoding", "").lower() in ("bz2", "bzip2"):
+        raise InputError(f"{path} is packed by bzip2, which ITK does not read; write it with gzip")
     try:
         size = whole_numbers(fields["sizes"])
         value_bytes = _BYTES[fields["type"].lower()]
@@ -44,9 +47,20 @@ def declared_nrrd(path: Path) -> Declared:
     data, name = path, fields.get("datafile")
     if name is not None:
         data, start = beside(path, name), 0
-    spaced = "spacings" in fields or "spacedirections" in fields
     first = None if skip == -1 else start + skip
-    return Declared(path, size, value_bytes, data, first, encoding, has_spacing=spaced)
+    fault = _spacing_fault(fields, len(size))
+    return Declared(path, size, value_bytes, data, first, encoding, spacing_fault=fault)
+
+
+def _spacing_fault(fields: dict[str, str], dimensions: int) -> str:
+    """See `Declared.spacing_fault`; axes beyond three, as of vectors or time, have no spacing."""
+    spacings = fields.get("spacedirections") or fields.get("spacings", "")
+    known = re.findall(r"\([^)]*\)|[^\s()]+", spacings)
+    known = [spacing for spacing in known if spacing.lower() not in ("none", "nan")]
+    if len(known) < min(dimensions, 3):
+        return NO_SPACING
+    units = f"{fields.get('units')} {fields.get('spaceunits')}"
+    return units_fault(re.findall(r'"([^"]*)"', units))
 
 
 def _fields(path: Path, lines: list[str]) -> dict[str, str]:
