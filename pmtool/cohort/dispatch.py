@@ -111,7 +111,10 @@ def _result(future: Future[Result], case: Case) -> Result:
     except (CancelledError, OSError) as error:
         raise _gone() from error
     except KilledWorker:
-        told = "every worker that had it died, mostly for lack of memory; give workers more of it"
+        told = (
+            "every worker that had it died, mostly for lack of memory; give workers more of it, or "
+            "look whether the file is damaged"
+        )
         return replace(failed, error=f"{case.path} was given up: {told}")
     except Exception as error:
         told = f"no worker could take {case.path}: {sentence(error)}"

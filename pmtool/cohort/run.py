@@ -20,7 +20,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.sampling.sampler import Planner
 from pmtool.system.devices import CPU, gpu_index, gpus
 from pmtool.system.limits import cpu_count, free_memory, total_memory
-from pmtool.system.outputs import check_report, make_folder
+from pmtool.system.outputs import check_report, make_folder, remove_empty
 
 _log = logging.getLogger("pmtool.cohort")
 
@@ -73,9 +73,9 @@ def run_cohort(
     BatchError
         If the cluster is gone; what is finished then stays so.
     """
+    check_report(request.folder, FILES)
     request = _for_any_folder(request)
     request.check_names(cases)
-    check_report(request.folder, FILES)
     planner = _estimator(request, workers)
     sizes = {case.name: size_of(case, request, planner) for case in cases}
     make_folder(request.folder)
@@ -94,6 +94,7 @@ def run_cohort(
                 _report(result, progress)
                 watch(progress)
         finally:
+            remove_empty({request.folder / case.name for case in cases}, request.folder)
             write_summary(list(results.values()), _plain(request), request.folder)
     return list(results.values())
 

@@ -33,6 +33,8 @@ _WHAT = {
     "extrapolated": "Repeats the nearest acquired slice, not acquired data",
 }
 """Descriptions of the kinds of slices, `pmtool.geometry.grid.Kind`."""
+_UNDECODED = "\ufffd"
+"""What pydicom puts in the place of bytes that are not in the character set."""
 
 
 def check_derivable(volume: Volume) -> None:
@@ -43,7 +45,8 @@ def check_derivable(volume: Volume) -> None:
     UsageError
         If it does not come from DICOM.
     InputError
-        If its headers lack an identifier, or say that pixels have more than 16 bits.
+        If its headers lack an identifier, say that pixels have more than 16 bits, or hold texts
+        that are not in their character set.
     """
     advice = "write an image file such as out.nrrd instead"
     if volume.headers is None:
@@ -59,6 +62,12 @@ def check_derivable(volume: Volume) -> None:
             raise InputError(
                 f"{volume.name} has {header.BitsAllocated} bits a pixel and a DICOM CT at most 16; "
                 f"{advice}"
+            )
+        garbled = (x for x in attributes.SERIES_LEVEL if _UNDECODED in str(header.get(x, "")))
+        if keyword := next(garbled, None):
+            raise InputError(
+                f"{volume.name} has a {keyword} that is not in its SpecificCharacterSet and would "
+                f"change; {advice}"
             )
 
 

@@ -153,7 +153,7 @@ def find_series(files: Iterable[Path]) -> Found:
             damaged.append(str(error))
             continue
         modality = str(dataset.get("Modality") or "unknown")
-        if dataset.get("SOPClassUID") in CT_CLASSES:
+        if dataset.get("SOPClassUID") in CT_CLASSES and modality in ("CT", "unknown"):
             images = [Image(file, n, header) for n, header in enumerate(image_headers(dataset))]
             groups[str(dataset.get("SeriesInstanceUID", ""))] += images
         elif "Rows" in dataset and modality not in _NO_SCANS and not modality.startswith("RT"):

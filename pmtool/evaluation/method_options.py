@@ -24,6 +24,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
+from pmtool.system.checks import check_choice
 
 METHODS = (*CLASSICAL, PIXELMINER)
 
@@ -52,11 +53,23 @@ class MethodOptions(ReadingOptions):
     model: str | Path | None = None
     sampler: SamplerOptions = field(default_factory=SamplerOptions)
 
+    def __post_init__(self) -> None:
+        for name in self.methods:
+            check_choice("method", name, METHODS)
+        if PIXELMINER not in self.methods and self.modes != ("sample",):
+            raise UsageError(f"a mode is one of {PIXELMINER}; name it as a method too, or no mode")
+
 
 def check_distinct(scans: Sequence[ThinScan]) -> None:
     """Raise `UsageError` for two scans of the same name."""
-    if len({scan.name for scan in scans}) < len(scans):
-        raise UsageError("two scans have the same file name; rename one of them")
+    seen: dict[str, ThinScan] = {}
+    for scan in scans:
+        other = seen.setdefault(scan.name, scan)
+        if other is not scan:
+            raise UsageError(
+                f"{other.volume.name} and {scan.volume.name} have the same file name; give each "
+                "scan once, and rename one of two"
+            )
 
 
 def chosen_methods(

@@ -37,8 +37,13 @@ def check_format(path: Path) -> None:
         )
     if problem := foreign_name(path) or mixed_case(path):
         raise UsageError(problem)
-    if image_suffix(path) == ".mhd" and not names_one_file(path.name):
-        raise UsageError(f"{path} would name its voxels by a pattern; leave out % and LIST")
+    name = path.name
+    plain = names_one_file(name) and name == name.strip() and name.isprintable()
+    if image_suffix(path) == ".mhd" and not plain:
+        raise UsageError(
+            f"{path} cannot name its voxels in its header; leave out %, LIST, line breaks, and "
+            "spaces at the ends"
+        )
 
 
 def plain_name(path: Path) -> str:

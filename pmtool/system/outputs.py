@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
@@ -18,9 +19,21 @@ from pmtool.system.files import (
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder for outputs, in order, if it exists; raises `OutputError`."""
+    """Names in a folder for outputs, in order, if it exists.
+
+    Raises
+    ------
+    OutputError
+        If it is a file, or the folder, or the one that it is to be made in, cannot be written to.
+    """
     if folder.exists() and not folder.is_dir():
         raise OutputError(f"{folder} is a file, not a folder: name another folder")
+    try:
+        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    except OSError as error:  # of a working folder that is gone
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+    if not os.access(there, os.W_OK):
+        raise OutputError(f"{there} is not writable; choose another folder")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -116,6 +129,14 @@ def check_place(path: Path) -> None:
         raise OutputError(f"the folder of {path} does not exist; create it first")
     if not os.access(path.parent, os.W_OK):
         raise OutputError(f"{path.parent} is not writable; choose another folder")
+
+
+def remove_empty(paths: Iterable[Path], within: Path) -> None:
+    """Remove the folders of files that were not written, as far as they are empty."""
+    folders = {place for path in paths for place in path.parents if within in place.parents}
+    for folder in sorted(folders, reverse=True):  # those below come first
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def make_folder(folder: Path) -> None:

@@ -20,16 +20,16 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
-    """Write plain values and tensors; raises `OutputError`, with the last checkpoint intact."""
+    """Write plain values and tensors; raises `OutputError`, and keeps the last checkpoint."""
     path = folder / CHECKPOINT
     try:
         with temporary_beside(path) as temporary:
             torch.save(state, temporary)
             move_into_place(temporary, path)
     except (OSError, RuntimeError) as error:  # torch's own writer knows no OSError
+        kept = "; the last checkpoint is intact" if path.exists() else ""
         raise OutputError(
-            f"{path} cannot be written, is the disk full? Make room and go on with --resume; the "
-            "last checkpoint is intact"
+            f"{path} cannot be written, is the disk full? Make room and go on with --resume{kept}"
         ) from error
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -75,6 +76,16 @@ def test_names_that_are_too_long(cohort: Cohort, ct_path: Path, out: Path) -> No
     found = json.loads((out / JSON).read_text())["cases"]
     assert [case["exit_code"] for case in found] == [3, 0]
     assert "File name too long" in found[0]["error"]
+
+
+def test_cases_that_fail_leave_no_folders(cohort: Cohort, ct_path: Path, out: Path) -> None:
+    scans = ct_path.parent / "below"
+    for place in (scans / "a" / "b", scans / "c"):
+        place.mkdir(parents=True)
+        (place / "bad.nrrd").write_text("none")
+    shutil.copy(ct_path, scans / "c" / "ct.nrrd")
+    assert cohort(scans, out) == 8
+    assert {path.name for path in out.iterdir()} == {"c", CSV, JSON}
 
 
 @pytest.mark.parametrize("name", FILES)

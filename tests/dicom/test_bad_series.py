@@ -192,6 +192,7 @@ BAD = {
     "modality": Bad(
         series(Modality="MR", SOPClassUID="1.2.840.10008.5.1.4.1.1.4"), 5, "not CT"
     ),
+    "modality of a CT": Bad(series(Modality="MR"), 5, "not CT"),
     "colour": Bad(series(SamplesPerPixel=3), 5, "is in colour"),
     "two series": Bad(two_series, 4, "choose one by --series-uid UID"),
     "single file": Bad(single, 4, "is a single slice; give the folder of its series"),

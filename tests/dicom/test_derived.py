@@ -297,6 +297,18 @@ def test_headers_without_identifiers(
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+def test_a_name_in_another_character_set_is_not_changed(
+    voxels: Any, tmp_path: Path, write_dicom: Writer
+) -> None:
+    for path in write_dicom(tmp_path / "in", voxels, SpecificCharacterSet="ISO_IR 192"):
+        slice_ = dcmread(path)
+        slice_.PatientName = "D\u00f6e^J\u00e4ns".encode("latin-1")
+        slice_.save_as(path)
+    with pytest.raises(InputError, match="a PatientName that is not in its SpecificCharacterSet"):
+        pmtool.resample(tmp_path / "in", 1.25, f"{tmp_path / 'out'}/")
+    pmtool.resample(tmp_path / "in", 1.25, tmp_path / "out.nrrd")
+
+
 def test_identifiers_are_reproducible(resampled: Resample, tmp_path: Path) -> None:
     one, other, third = resampled(), resampled(), resampled(seed=1)
     folders = [tmp_path / f"out{number}" for number in range(3)]

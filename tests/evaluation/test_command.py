@@ -191,6 +191,7 @@ def test_without_pyradiomics(
     [
         (2, ("--methods", "cubic")),
         (2, ("--methods", "")),
+        (2, ("--methods", "linear", "--mode", "median")),
         (2, ("--external", "file.nrrd")),
         (2, ("--external", "pixelminer=thin.nrrd", "--methods", "linear")),
         (3, ("--external", "x=none.nrrd", "--methods", "linear")),

@@ -191,7 +191,9 @@ BAD = {
     "meta huge": Bad(mhd("LOCAL", sizes="99999 99999 99999"), 3, SHORT),
     "meta no spacing": Bad(replaced("a.mha", "ElementSpacing", "Comment"), 4, "has no spacing"),
     "meta units": Bad(
-        replaced("a.mha", "ElementSpacing", "DistanceUnits = um\nElementSpacing"), 4, "gives lengths in"
+        replaced("a.mha", "ElementSpacing", "DistanceUnits = um\nElementSpacing"),
+        4,
+        "gives lengths in",
     ),
     "meta text": Bad(replaced("a.mha", "BinaryData = True", "BinaryData = False"), 3, "as text"),
     "meta words": Bad(mhd("LOCAL", "hello"), 3, "no MetaImage file"),

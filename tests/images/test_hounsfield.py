@@ -30,6 +30,9 @@ def noise(low: int, high: int, dtype: Any = np.int16) -> NDArray[Any]:
 def test_ct_passes(dtype: Any) -> None:
     check_hounsfield(volume(noise(-1024, 2000, dtype)))
     check_hounsfield(volume(noise(-300, 900, dtype)))
+    extreme = noise(-1024, 2000, dtype)
+    extreme[0, 0, :2] = -(2**15), 2**15 - 1  # padding and metal
+    check_hounsfield(volume(extreme))
 
 
 @pytest.mark.parametrize(

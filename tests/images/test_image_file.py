@@ -190,9 +190,9 @@ def test_suffixes_in_letters_of_both_cases(ct: sitk.Image, tmp_path: Path) -> No
             read_image(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", ["50%.mhd", "LIST of slices.mhd"])
+@pytest.mark.parametrize("name", ["50%.mhd", "LIST of slices.mhd", " a.mhd", "a\nb.mhd"])
 def test_names_that_a_header_cannot_give_its_voxels(name: str) -> None:
-    with pytest.raises(UsageError, match="by a pattern; leave out"):
+    with pytest.raises(UsageError, match="cannot name its voxels in its header; leave out"):
         check_format(Path(name))
     check_format(Path(name).with_suffix(".mha"))
 

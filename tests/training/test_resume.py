@@ -136,6 +136,10 @@ def test_a_disk_that_fails_at_the_end(tmp_path: Path, monkeypatch: pytest.Monkey
     def failing(descriptor: int) -> None:
         raise OSError("no disk")
 
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", failing)
+        with pytest.raises(OutputError, match=r"go on with --resume$"):
+            save_checkpoint({"step": 1}, tmp_path)
     save_checkpoint({"step": 1}, tmp_path)
     monkeypatch.setattr(os, "fsync", failing)
     with pytest.raises(OutputError, match="the last checkpoint is intact"):
