@@ -61,7 +61,7 @@ class Engine(NamedTuple):
 
     @property
     def pixels(self) -> PixelsBy:
-        """What generates the pixels: like other engines, other loops round differently."""
+        """Whether a `PixelLoop` or the engine generates pixels; the two round differently."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
         from pmtool.kernels.cpu import library

@@ -46,7 +46,7 @@ def resample_case(
     case
         The case.
     request
-        What to do with it.
+        The request.
     before
         Results of `open_case` and `generate_part`, if they did part of the work.
     tell
@@ -93,7 +93,7 @@ def generate_part(
     case
         The case.
     request
-        What to do with it.
+        The request.
     before
         Results of the steps that came before.
     turn
