@@ -30,7 +30,7 @@ class FoundScan:
     path
         The image file, or the folder of the series.
     series_uid
-        UID of the series, if there is one to choose.
+        UID of the DICOM series; None for an image file, or if no series is named.
     mask
         Segmentation to be resampled with the scan.
     extent

@@ -19,8 +19,7 @@ DEFAULT_WINDOW = 272
 """Four of these cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
 benchmarks/results/cpu-2-cores-avx2.json."""
 MOST_LANES = 8
-"""Number of lanes that the CPU's pixel loop takes together; more lanes would only need more
-memory."""
+"""Number of lanes that the CPU's pixel loop takes together; more lanes need more memory."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
 GPU_SHARE = 0.6
