@@ -1,9 +1,9 @@
-"""Weights between two models, and components a little wider: what a training run cannot do.
+"""Interpolate the weights of two models, and widen the components, which training cannot do.
 
     python benchmarks/blend.py A B --share 0.35 --scale 1.015 --out OUT.pt
 
 A and B are models' folders or training checkpoints of one network; OUT is for `pmtool train
---start` and `pmtool export --checkpoint`. The default model is made so, see ablations.md.
+--start` and `pmtool export --checkpoint`. The default model is made in this way, see ablations.md.
 """
 
 from __future__ import annotations
@@ -43,7 +43,11 @@ def main(one: Path, other: Path, share: float, scale: float, out: Path) -> None:
 
 
 def blend(one: PixelMiner, other: PixelMiner, share: float, scale: float) -> PixelMiner:
-    """A network of weights ``share`` of the way, weight normalisation folded in."""
+    """Return a network with weights ``share`` of the way from ``one`` to ``other``.
+
+    Weight normalisation is folded in before. The scales of all components are multiplied by
+    ``scale``.
+    """
     network = PixelMiner(one.hyperparameters)
     ends = folded_state(one), folded_state(other)
     unfold({name: torch.lerp(ends[0][name], ends[1][name], share) for name in ends[0]}, network)

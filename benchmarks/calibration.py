@@ -1,11 +1,12 @@
-"""Whether a model's distributions are as wide as they should be, and what a correction would bring.
+"""Check whether a model's distributions have the right width, and what a correction would gain.
 
     python benchmarks/calibration.py --model BUNDLE|CHECKPOINT --scan SCAN [--filter A]
 
-Given the pixels before, the place of a pixel's value in its distribution (the probability integral
-transform, Dawid 1984) is evenly spread if the model is right. The table has the share of pixels in
-every tenth, and the bits per pixel that all scales, spreads of the components' means or logits
-times a factor cost more (or less, where negative) than as they are. Tiles as in yardsticks.py.
+If the model is right, the place of a pixel's value in its distribution, given the pixels before
+(the probability integral transform, Dawid 1984), is uniformly distributed. The output has the share
+of pixels in every tenth, and the change of bits per pixel if all scales, all spreads of the
+components' means, or all logits are multiplied by a factor; negative changes are gains. Tiles are
+those of yardsticks.py.
 """
 
 from __future__ import annotations
@@ -51,22 +52,22 @@ def main(model: Path, scans: tuple[Path, ...], amounts: tuple[float, ...], count
 
 @torch.inference_mode()
 def predicted(network: PixelMiner, crops: Tensor) -> Mixture:
-    """The distributions of the targets of crops ``(N, 3, H, W)``."""
+    """Predict the distributions of the targets of crops ``(N, 3, H, W)``."""
     batches = [network(*batch.split(1, dim=1)) for batch in crops.split(BATCH)]
     return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
 
 
 def places(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
-    """Where pixels lie in their distributions, in [0, 1]; within a grey level at random.
+    """Places of pixels in their distributions, in [0, 1]; random within a grey level.
 
-    The first and the last level, which take the tails, are left out.
+    The first and the last level, which include the tails, are left out.
     """
     half_bin = 1 / (2**bits - 1)
     inner = ((target > -1 + half_bin) & (target < 1 - half_bin))[:, 0]
     weights = torch.softmax(mixture.logits, dim=1)
 
     def probability(value: Tensor) -> Tensor:
-        """Of less than a value."""
+        """Probability of less than a value."""
         standardised = (value - mixture.means) * torch.exp(-mixture.log_scales)
         return (weights * torch.sigmoid(standardised)).sum(dim=1)
 
@@ -76,7 +77,7 @@ def places(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
 
 
 def corrections(mixture: Mixture, target: Tensor, bits: int) -> dict[str, dict[float, float]]:
-    """Bits per pixel by which factors on the scales, spreads and logits change the likelihood."""
+    """Change of bits per pixel by factors on the scales, spreads and logits."""
     weights = torch.softmax(mixture.logits, dim=1)
     mean = (weights * mixture.means).sum(dim=1, keepdim=True)
     before = float(bits_per_pixel(mixture, target, bits))

@@ -16,11 +16,15 @@ from pmtool.cohort import cluster
 from pmtool.system.limits import total_memory
 
 _SETTLE = 5.0
-"""Seconds after which processes have started."""
+"""Seconds to wait until all processes have started."""
 
 
 def shares(workers: int, seconds: float) -> tuple[float, float]:
-    """Of a core: that of the process with scheduler, nannies and client; that of a worker."""
+    """Shares of a core that idle processes take.
+
+    The first is that of the process with scheduler, nannies and client, the second that of a
+    worker.
+    """
     with cluster.local_cluster(workers, total_memory() // workers) as client:
         time.sleep(_SETTLE)
         found = client.run(_process).values()

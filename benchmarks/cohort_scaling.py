@@ -32,16 +32,23 @@ WORKERS = (1, 4, 16, 64)
 COUNTS = (1, 10, 100, 1000, 10_000)
 SECONDS = (0.03, 0.1, 0.3, 1.0, 3.0)
 LASTING = 3.0
-"""Seconds that a measurement of efficiency takes at best."""
+"""Least number of seconds that a measurement of efficiency takes."""
 
 
 class Run(NamedTuple):
-    """Cases of a duration on workers, how long all took, and how much of a core.
+    """A run of cases of equal duration.
 
     Attributes
     ----------
+    workers, cases
+        Number of workers and of cases.
+    seconds_a_case
+        Duration of a case in seconds.
+    seconds
+        Seconds that all cases took.
     core_seconds
-        Of the process with the scheduler; it hardly depends on what else the machine does.
+        CPU time of the process with the scheduler in seconds; it hardly depends on what else the
+        machine does.
     """
 
     workers: int
@@ -52,7 +59,7 @@ class Run(NamedTuple):
 
     @property
     def efficiency(self) -> float:
-        """Share of the workers' time in which they worked."""
+        """Share of the workers' time that they spent on cases."""
         return self.cases * self.seconds_a_case / (self.workers * self.seconds)
 
 
@@ -76,7 +83,7 @@ def measure(client: distributed.Client, workers: int, count: int, seconds: float
 
 
 def measure_all(most: int) -> list[Run]:
-    """Cases that take no time, by their number; then cases that do, by their duration."""
+    """Measure different numbers of cases without duration, then cases of different durations."""
     counts = [count for count in COUNTS if count <= most]
     runs = []
     for workers in WORKERS:
@@ -98,7 +105,7 @@ def measure_all(most: int) -> list[Run]:
 
 
 def tables(runs: Sequence[Run]) -> str:
-    """Milliseconds a case and efficiencies in Markdown."""
+    """Tables of milliseconds per case and of efficiencies, in Markdown."""
     idle = {(run.workers, run.cases): run for run in runs if not run.seconds_a_case}
     busy = {(run.workers, run.seconds_a_case): run for run in runs if run.seconds_a_case}
     counts = sorted({cases for _, cases in idle})
@@ -118,7 +125,7 @@ def tables(runs: Sequence[Run]) -> str:
 
 
 def _cost(run: Run) -> str:
-    """Milliseconds a case, and in brackets those of a core."""
+    """Milliseconds per case, and in brackets those of CPU time."""
     return f"{1e3 * run.seconds / run.cases:.1f} ({1e3 * run.core_seconds / run.cases:.1f})"
 
 
@@ -129,7 +136,7 @@ def described_machine() -> dict[str, Any]:
 
 
 def main() -> None:
-    """Print milliseconds a case (in brackets of a core) of no duration; then efficiencies."""
+    """Print milliseconds per case without duration (CPU time in brackets), then efficiencies."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
     parser.add_argument("--most", type=int, default=COUNTS[-1], help="cases at once")

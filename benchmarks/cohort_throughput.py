@@ -31,20 +31,21 @@ from pmtool.images.image_file import write_image
 from pmtool.phantom.chest import chest_phantom
 
 _PLAIN = 4
-"""Times the slices of a case are in the scan for plain processes, to outweigh their start."""
+"""Slices of the scan for plain processes, as a multiple of those of a case; more slices outweigh
+the start of the processes."""
 
 
 class Pair(NamedTuple):
-    """One worker and several, one right after the other.
+    """Measurements with one worker and with several, one right after the other.
 
     Attributes
     ----------
     slices_a_second
-        Of one worker.
+        Slices per second of one worker.
     times
-        That, several workers make.
+        Speed of several workers, as a multiple of that of one.
     ceiling
-        The same of plain processes.
+        The same ratio for plain processes.
     """
 
     slices_a_second: float
@@ -53,7 +54,7 @@ class Pair(NamedTuple):
 
 
 def measure(cases: int, size: int, slices: int, workers: int, repeats: int) -> Iterator[Pair]:
-    """Of phantoms with so many pixels a side and slices."""
+    """Yield pairs of measurements on phantoms of ``slices`` slices of ``size`` pixels a side."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "scans").mkdir()
@@ -71,7 +72,7 @@ def measure(cases: int, size: int, slices: int, workers: int, repeats: int) -> I
 
 
 def plain_seconds(scan: Path, count: int) -> float:
-    """That so many ``pmtool resample`` take side by side."""
+    """Seconds that ``count`` processes of ``pmtool resample`` take side by side."""
     asked = ["resample", "--spacing=1.25", "--threads=1", "-q", "--overwrite", str(scan)]
     start = time.perf_counter()
     processes = [
@@ -84,7 +85,7 @@ def plain_seconds(scan: Path, count: int) -> float:
 
 
 def slices_a_second(scans: Path, out: Path, workers: int) -> float:
-    """Of ``pmtool cohort`` on so many workers."""
+    """Slices per second of ``pmtool cohort`` on a number of workers."""
     out.mkdir(parents=True)
     log = out.with_suffix(".jsonl")
     asked = ["cohort", scans, out, "--spacing=1.25", f"--workers={workers}", "--threads=1", "-q"]

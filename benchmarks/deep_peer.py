@@ -3,10 +3,10 @@
     python benchmarks/deep_peer.py train --data TRAIN_DIR --patches N --weights FILE
     python benchmarks/deep_peer.py predict --weights FILE SCAN OUT
 
-A U-Net of three resolutions and 32 channels, the midpoint of `pmtool.network.encoder.Encoder`,
-trained by L1 loss on crops such as preset compact of `pmtool train` draws. `predict` replaces every
-second slice of a scan by what the network makes of its neighbours: `pmtool evaluate --external
-unet=OUT` scores it beside the model.
+It is a U-Net of three resolutions and 32 channels: the mean of the midpoint of
+`pmtool.network.encoder.Encoder`, trained by L1 loss on the crops that preset compact of `pmtool
+train` draws. `predict` replaces every second slice of a scan by the network's prediction from its
+neighbours, which `pmtool evaluate --external unet=OUT` scores beside the model.
 """
 
 from __future__ import annotations
@@ -88,7 +88,7 @@ def predict(source: Path, target: Path, weights: Path, overwrite: bool) -> None:
 
 
 def training_crops(data: Path, folder: Path, seed: int) -> Crops:
-    """Crops as in the model's training, the scans cached in a folder."""
+    """Crops as in the model's training, with the scans cached in a folder."""
     cache, sources = Cache(folder), find_sources([data])
     cache.build(sources, lambda label, share: None)
     settings = replace(PRESETS["compact"], seed=seed)
@@ -99,7 +99,13 @@ def training_crops(data: Path, folder: Path, seed: int) -> Crops:
 
 
 def trained(crops: Dataset[Tensor], steps: int, seed: int) -> tuple[Encoder, list[float]]:
-    """A network, and the mean absolute error in HU of every step's crops ``(N, 3, H, W)``."""
+    """Train a network on crops ``(N, 3, H, W)``.
+
+    Returns
+    -------
+    tuple
+        The network, and the mean absolute error of every step's crops in HU.
+    """
     torch.manual_seed(seed)
     network, errors = Encoder(CHANNELS), list[float]()
     optimiser = torch.optim.Adam(network.parameters(), LEARNING_RATE)
@@ -120,17 +126,20 @@ def trained(crops: Dataset[Tensor], steps: int, seed: int) -> tuple[Encoder, lis
 
 
 def load(path: Path) -> Encoder:
-    """The network of a file that `train` wrote."""
+    """Load the network of a file that `train` wrote."""
     network = Encoder(CHANNELS)
     try:
         network.load_state_dict(load_file(path))
-    except Exception as error:  # neither safetensors nor torch have one kind of error
+    except Exception as error:  # safetensors and torch raise errors of many kinds
         raise ModelError(f"{path} does not hold the deep peer's weights: train it again") from error
     return network.eval()
 
 
 def with_predictions(network: Encoder, source: Path) -> sitk.Image:
-    """A scan whose second, fourth ... slices are predicted, a last one without neighbour apart."""
+    """Return a scan with its second, fourth, ... slice predicted.
+
+    A last slice without a neighbour after it is kept.
+    """
     volume = load_volume(source)
     result = sitk.Image(volume.image)
     for index in range(1, len(volume.slices) - 1, 2):
@@ -145,7 +154,7 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
 def midpoint(
     network: Encoder, above: NDArray[np.int16], below: NDArray[np.int16]
 ) -> NDArray[np.int16]:
-    """The slice between two others ``(H, W)``, HU; the network sees multiples of 4 pixels."""
+    """Predict the slice between two others ``(H, W)`` in HU, padded to multiples of 4 pixels."""
     height, width = above.shape
     pixels = [from_hounsfield(for_network(x, COMPACT.hu_window), COMPACT) for x in (above, below)]
     padding = (0, -width % 4, 0, -height % 4)

@@ -33,7 +33,7 @@ COLUMNS = (
 
 
 def table(peak: float) -> str:
-    """The floors in Markdown; a multiplication and an addition count as two operations."""
+    """Table of the floors in Markdown; a multiplication and an addition count as two operations."""
     return markdown(COLUMNS, [_cells(*chosen, peak) for chosen in product(NETWORKS, WINDOWS)])
 
 

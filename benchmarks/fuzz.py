@@ -1,11 +1,11 @@
-"""Whether anything but an error of ours comes out of the readers, whatever the file.
+"""Check that the readers raise nothing but pmtool's own errors, whatever the file.
 
     pip install atheris
     python benchmarks/fuzz.py {image,dicom,archive,model,settings} [--seconds 600]
 
-Mutates small valid files that are made here, guided by coverage. Ends with an error where a reader
-raises anything else than a `PmtoolError`, takes more than 10 s or 2 GiB, or crashes; the input is
-then left in the folder that the last lines name.
+It mutates small valid files that are made here, guided by coverage. It ends with an error if a
+reader raises anything other than a `PmtoolError`, takes more than 10 s or 2 GiB, or crashes; the
+input is then left in the folder that the last lines name.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECONDS, MEGABYTES = 10, 2048
 
 
 def small_ct() -> sitk.Image:
-    """Three slices of 6x5 pixels."""
+    """Small CT of three slices of 6x5 pixels."""
     values = np.random.default_rng(0).integers(-1000, 500, (3, 6, 5)).astype(np.int16)
     image = sitk.GetImageFromArray(values)
     image.SetSpacing((0.7, 0.7, 2.5))
@@ -42,7 +42,7 @@ def small_ct() -> sitk.Image:
 
 
 def image_seeds() -> Iterator[bytes]:
-    """Files of all formats; the first byte says which."""
+    """Yield files of all formats; the first byte is the index of the format."""
     with tempfile.TemporaryDirectory() as name:
         for number, suffix in enumerate(SUFFIXES):
             for packed in (False, True):
@@ -54,7 +54,7 @@ def image_seeds() -> Iterator[bytes]:
 
 
 def read_image_file(content: bytes, folder: Path) -> None:
-    """As an image; a detached file of raw voxels is beside it."""
+    """Read content as an image file; a detached file of raw voxels is beside it."""
     from pmtool.images.hounsfield import check_hounsfield
     from pmtool.loading import load_volume
 
@@ -66,7 +66,7 @@ def read_image_file(content: bytes, folder: Path) -> None:
 
 @cache
 def dicom_file(number: int = 0, frames: int = 0) -> bytes:
-    """A CT slice, or an enhanced image with frames."""
+    """Content of a DICOM file: a CT slice, or an enhanced image if it has frames."""
     from pydicom import Dataset
     from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian
 
@@ -102,7 +102,7 @@ def _frame(number: int) -> object:
 
 
 def dicom_seeds() -> Iterator[bytes]:
-    """A slice, an enhanced image, and both compressed."""
+    """Yield a slice, an enhanced image, and both compressed."""
     import pydicom
     from pydicom.uid import DeflatedExplicitVRLittleEndian, RLELossless
 
@@ -119,7 +119,7 @@ def dicom_seeds() -> Iterator[bytes]:
 
 
 def read_dicom(content: bytes, folder: Path) -> None:
-    """As one of three slices."""
+    """Read content as the DICOM file of one of three slices."""
     from pmtool.loading import load_volume
 
     (folder / "0.dcm").write_bytes(content)
@@ -129,7 +129,7 @@ def read_dicom(content: bytes, folder: Path) -> None:
 
 
 def archive_seeds() -> Iterator[bytes]:
-    """Zip files of a series, stored and deflated."""
+    """Yield zip files of a series, stored and deflated."""
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         buffer = io.BytesIO()
         with zipfile.ZipFile(buffer, "w", method) as archive:
@@ -139,7 +139,7 @@ def archive_seeds() -> Iterator[bytes]:
 
 
 def read_archive(content: bytes, folder: Path) -> None:
-    """As a zip of a series."""
+    """Read content as a zip file of a series."""
     from pmtool.loading import load_volume
 
     (folder / "a.zip").write_bytes(content)
@@ -147,7 +147,7 @@ def read_archive(content: bytes, folder: Path) -> None:
 
 
 def model_seeds() -> Iterator[bytes]:
-    """A manifest and a safetensors file, divided by a zero byte."""
+    """Yield a manifest and a safetensors file, separated by a zero byte."""
     header = b'{"network.x":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}}'
     weights = len(header).to_bytes(8, "little") + header + bytes(12)
     manifest = {
@@ -163,7 +163,7 @@ def model_seeds() -> Iterator[bytes]:
 
 
 def read_model(content: bytes, folder: Path) -> None:
-    """As a bundle, whose hash of the weights is set right."""
+    """Read content as a bundle, with the hash of the weights corrected."""
     from pmtool.models.bundle import Bundle
     from pmtool.system.hashes import file_hash
 
@@ -175,7 +175,7 @@ def read_model(content: bytes, folder: Path) -> None:
 
 
 def settings_seeds() -> Iterator[bytes]:
-    """Settings of a training."""
+    """Yield settings of a training run, valid ones and one with an unknown name."""
     from pmtool.training.settings import load_settings
 
     yield load_settings("compact", None).to_yaml().encode()
@@ -183,7 +183,7 @@ def settings_seeds() -> Iterator[bytes]:
 
 
 def read_settings(content: bytes, folder: Path) -> None:
-    """As settings of a training."""
+    """Read content as settings of a training run."""
     from pmtool.training.settings import load_settings
 
     (folder / "a.yaml").write_bytes(content)
@@ -201,7 +201,7 @@ TARGETS: dict[str, tuple[Callable[[], Iterator[bytes]], Reader]] = {
 
 
 def attempt(reader: Reader, content: bytes) -> None:
-    """Read, and let all but errors of ours through."""
+    """Run a reader on content in a temporary folder; pmtool's own errors are suppressed."""
     from pmtool.errors import PmtoolError
 
     with (

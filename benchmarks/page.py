@@ -13,7 +13,7 @@ from pmtool.benchmark.page import page
 
 
 def main() -> None:
-    """Write the pages of all files that are named."""
+    """Write the pages of all given files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("results", nargs="+", type=Path)
     for path in parser.parse_args().results:

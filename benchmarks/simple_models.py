@@ -1,4 +1,4 @@
-"""Simple models of a slice between two others, to hold a network's likelihood against."""
+"""Simple models of a slice between two others, to compare a network's likelihood with."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ COMPONENTS, WIDTH = 10, 64
 LEARNING_RATE, BATCH = 1e-2, 8
 
 Predictor = Callable[[Tensor, Tensor, Tensor], Mixture]
-"""Mixtures of a target's pixels, from above, target and below, ``(N, 1, H, W)`` in [-1, 1]."""
+"""Predicts the mixtures of a target's pixels from above, target and below.
+
+The slices are ``(N, 1, H, W)`` in [-1, 1].
+"""
 
 
 class Logistic(nn.Module):
     """A logistic around the linear interpolation; its scale depends on the neighbours' contrast.
 
-    One scale for each of up to `BINS` ranges of contrast, equally frequent in the crops.
+    It has one scale for each of up to `BINS` ranges of contrast, which are equally frequent in the
+    crops.
     """
 
     def __init__(self, contrast: Callable[[Tensor, Tensor], Tensor], crops: Tensor) -> None:
@@ -34,7 +38,7 @@ class Logistic(nn.Module):
         self.log_scales = nn.Parameter(torch.full((len(limits) + 1,), -4.0))
 
     def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        """One component a pixel; the target is not looked at."""
+        """Return one component per pixel; the target is not used."""
         mean = (above + below) / 2
         contrast = torch.bucketize(self.contrast(above, below), self.limits)
         return Mixture(torch.zeros_like(mean), mean, self.log_scales[contrast])
@@ -54,7 +58,7 @@ class PerPixel(nn.Module):
         )
 
     def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        """`COMPONENTS` a pixel; the target is not looked at."""
+        """Return `COMPONENTS` components per pixel; the target is not used."""
         linear = (above + below) / 2
         x = self.layers(torch.cat((linear, 16 * (above - below)), dim=1))
         logits, means, log_scales = x.chunk(3, dim=1)
@@ -62,23 +66,23 @@ class PerPixel(nn.Module):
 
 
 def no_contrast(above: Tensor, below: Tensor) -> Tensor:
-    """The same everywhere: one global scale."""
+    """Contrast of zero everywhere, which gives one global scale."""
     return torch.zeros_like(above)
 
 
 def pixel_contrast(above: Tensor, below: Tensor) -> Tensor:
-    """Difference of the neighbours, pixel by pixel."""
+    """Absolute difference of the neighbours, pixel by pixel."""
     return (above - below).abs()
 
 
 def local_contrast(above: Tensor, below: Tensor) -> Tensor:
-    """Mean difference of the neighbours in the 5x5 pixels around."""
+    """Mean absolute difference of the neighbours over the 5x5 pixels around each pixel."""
     padded = F.pad(pixel_contrast(above, below), (2, 2, 2, 2), mode="replicate")
     return F.avg_pool2d(padded, 5, stride=1)
 
 
 def fitted_models(crops: Tensor, bits: int, steps: int) -> dict[str, Predictor]:
-    """All of them, fitted to crops ``(N, 3, H, W)`` in [-1, 1]: above, target, below."""
+    """Fit all simple models to crops ``(N, 3, H, W)`` in [-1, 1]: above, target, below."""
     torch.manual_seed(0)
     logistics = {
         "global_scale": Logistic(no_contrast, crops),
@@ -93,7 +97,7 @@ def fitted_models(crops: Tensor, bits: int, steps: int) -> dict[str, Predictor]:
 
 
 def shuffled(crops: Tensor) -> Tensor:
-    """Crops of half the size whose pixels come from anywhere: a batch then shows all there is."""
+    """Crops of half the size with pixels from anywhere, so that a batch shows the whole variety."""
     count, depths, height, width = crops.shape
     pixels = crops.transpose(0, 1).flatten(1)[:, torch.randperm(count * height * width)]
     return pixels.reshape(depths, 4 * count, height // 2, width // 2).transpose(0, 1)

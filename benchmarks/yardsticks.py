@@ -1,12 +1,12 @@
-"""How many bits a pixel costs a model, and simpler models, on the same pixels.
+"""Bits per pixel of a model and of simpler models on the same pixels.
 
     python benchmarks/yardsticks.py --data TRAIN_DIR --validation SCAN --model BUNDLE|CHECKPOINT
 
-All predict a slice from its neighbours in 64x64 crops: the tiles of one slice in nine, thinned
-evenly to ``--crops`` a scan. The simple models (simple_models.py) are fitted to such crops of the
-training scans, never to the scan that is judged; ``midpoint`` is what the model's encoder alone
-says. ``--filter A`` judges the scan as a sharper (A > 0) or softer kernel would have made it, and
-``--filtered FOLDER`` writes the filtered scans, for `pmtool evaluate`.
+All models predict a slice from its neighbours in 64x64 crops: the tiles of every ninth slice,
+thinned evenly to ``--crops`` per scan. The simple models (simple_models.py) are fitted to such
+crops of the training scans, never to the scan that is judged; ``midpoint`` is the prediction of the
+model's encoder alone. ``--filter A`` judges the scan as a sharper (A > 0) or softer kernel would
+have made it, and ``--filtered FOLDER`` writes the filtered scans for `pmtool evaluate`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from pmtool.training.checkpoint import load_checkpoint
 
 SIZE, ONE_SLICE_IN, BATCH = 64, 9, 8
 SIGMA = 0.8
-"""Of the filter's Gaussian, pixels."""
+"""Standard deviation of the filter's Gaussian in pixels."""
 
 Slices = NDArray[np.int16]
 _FILE = click.Path(path_type=Path)
@@ -105,7 +105,7 @@ def main(
 
 
 def load(path: Path) -> tuple[PixelMiner, str]:
-    """The network of a bundle or of a training checkpoint, and its hash."""
+    """Load the network of a bundle or of a training checkpoint, and return its hash too."""
     if path.is_dir():
         bundle = Bundle.load(path)
         return load_network(bundle), bundle.hash
@@ -113,7 +113,7 @@ def load(path: Path) -> tuple[PixelMiner, str]:
 
 
 def network_models(network: PixelMiner) -> dict[str, Predictor]:
-    """The network and, where it has an encoder, the encoder's midpoint alone."""
+    """Predictors by name: the network and, if it has an encoder, the encoder's midpoint alone."""
 
     def midpoint(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
         found = network.midpoint(above, below)
@@ -126,7 +126,7 @@ def network_models(network: PixelMiner) -> dict[str, Predictor]:
 
 
 def volumes(folder: Path) -> Iterator[Volume]:
-    """All volumes below a folder."""
+    """Load all volumes below a folder, one by one."""
     paths = sorted(path for path in folder.rglob("*") if image_suffix(path))
     if not paths:
         raise InputError(f"{folder} holds no scan: name the folder of the training scans")
@@ -134,10 +134,10 @@ def volumes(folder: Path) -> Iterator[Volume]:
 
 
 def prepared(volume: Volume, amount: float, hyperparameters: Hyperparameters) -> Slices:
-    """Slices ``(D, H, W)`` in the HU window, filtered in plane.
+    """Return slices ``(D, H, W)``, clipped to the HU window and filtered in plane.
 
     The filter adds ``amount`` times the difference from a Gaussian blur: 0 changes nothing, -1
-    leaves the blurred slice.
+    gives the blurred slice.
     """
     window = hyperparameters.hu_window
     hu = volume.slices.clip(*window).astype(np.float32)
@@ -146,7 +146,7 @@ def prepared(volume: Volume, amount: float, hyperparameters: Hyperparameters) ->
 
 
 def tiles(slices: Slices, count: int, hyperparameters: Hyperparameters) -> Tensor:
-    """At most ``count`` crops ``(N, 3, SIZE, SIZE)`` in [-1, 1], evenly spread over a scan."""
+    """Cut at most ``count`` crops, evenly spread over a scan: ``(N, 3, SIZE, SIZE)`` in [-1, 1]."""
     depth, height, width = slices.shape
     corners = [
         (z, y, x)
@@ -163,7 +163,7 @@ def tiles(slices: Slices, count: int, hyperparameters: Hyperparameters) -> Tenso
 
 @torch.inference_mode()
 def mean_bits(predict: Predictor, crops: Tensor, bits: int) -> float:
-    """Bits per pixel of the targets of crops ``(N, 3, H, W)``."""
+    """Mean bits per pixel of the targets of crops ``(N, 3, H, W)``."""
     total = 0.0
     for batch in crops.split(BATCH):
         above, target, below = batch.split(1, dim=1)
@@ -172,21 +172,21 @@ def mean_bits(predict: Predictor, crops: Tensor, bits: int) -> float:
 
 
 def image_like(volume: Volume, slices: Slices) -> sitk.Image:
-    """Slices as an image with a volume's place in space."""
+    """Convert slices to an image with the geometry of a volume."""
     image = sitk.GetImageFromArray(np.moveaxis(slices, 0, 2 - volume.axis))
     image.CopyInformation(volume.image)
     return image
 
 
 def filtered_name(volume: Volume, amount: float) -> str:
-    """Like ``scan-filter-0.6.nrrd``."""
+    """Name of a filtered scan, such as ``scan-filter-0.6.nrrd``."""
     name = Path(volume.name).name
     suffix = image_suffix(Path(name)) or ""
     return f"{name.removesuffix(suffix)}-filter{amount:+g}.nrrd"
 
 
 def table(run: dict[str, Any]) -> str:
-    """A run in Markdown."""
+    """Table of a run in Markdown."""
     title = f"{run['scan']}, filter {run['filter']:g}, {run['pixels']:,} pixels"
     rows = [[name, f"{bits:.3f}"] for name, bits in run["bits_per_pixel"].items()]
     return f"{title}\n\n{markdown(['model', 'bits per pixel'], rows)}\n"

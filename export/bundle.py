@@ -1,4 +1,4 @@
-"""A checkpoint as a bundle: weights, ONNX graphs and a manifest, checked against PyTorch."""
+"""Exporting a network as a bundle: weights, ONNX graphs and manifest, checked against PyTorch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Description:
-    """What the manifest says of a model's origin, see `Manifest`, and the log of its training."""
+    """Description of a model's origin for its manifest, see `Manifest`, and its training log."""
 
     name: str
     trained_on: str = "unknown data"
@@ -50,8 +50,14 @@ def export_bundle(
 
     Parameters
     ----------
+    network
+        The trained network.
+    folder
+        Folder of the bundle.
+    description
+        Origin of the model.
     tell
-        Called with what is under way and the share of the graphs that are done.
+        Called with the current stage and the share of the graphs that are done.
 
     Raises
     ------
@@ -85,7 +91,7 @@ def export_bundle(
     tell("comparing the graphs with PyTorch", 1)
     errors = graph_errors(network, OnnxRuntimeBackend(Bundle(folder, manifest, "")))
     for name, error in errors.items():
-        if not error <= TOLERANCE:  # nor if it is NaN
+        if not error <= TOLERANCE:  # true for NaN too
             raise ModelError(
                 f"the graph {name} differs from PyTorch by {error:.2g}: please report it"
             )
@@ -94,7 +100,7 @@ def export_bundle(
 
 
 def _models(network: PixelMiner, tell: Tell) -> dict[str, ModelProto]:
-    """All graphs of a network by name."""
+    """Export all graphs of a network, by name."""
     suite = graph_suite(network)
     models: dict[str, ModelProto] = {}
     for name, graph in suite.items():
@@ -105,7 +111,7 @@ def _models(network: PixelMiner, tell: Tell) -> dict[str, ModelProto]:
 
 
 def _write(folder: Path, manifest: Manifest, errors: dict[str, float]) -> None:
-    """The manifest comes last: a folder without one is no bundle."""
+    """Write the manifest, after all other files: a folder without one is not a bundle."""
     values = {
         **manifest.to_json(),
         "errors": {name: float(f"{e:.2g}") for name, e in errors.items()},

@@ -1,4 +1,4 @@
-"""What `pmtool export` does: checks before the work, a text to print after it."""
+"""The work of `pmtool export`: checks before the export, and a text to print after it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXPORT_OPTIONS = {
     "tensorrt": ("precision", "max-windows"),
     "checkpoint": ("name", "trained-on", "licence", "spacing", "overwrite"),
 }
-"""Options that only have a meaning beside another one."""
+"""Options that have a meaning only together with another one, by that one."""
 
 
 def export(
@@ -35,9 +35,10 @@ def export(
     licence: str,
     spacing: tuple[float, float] | None,
 ) -> str:
-    """Export a checkpoint and return the table of its graphs' errors; tells what is under way.
+    """Export a checkpoint and return the table of its graphs' errors.
 
-    What is not given of the description is told by the run whose folder the checkpoint is in.
+    Missing parts of the description are taken from the record of the training run in the
+    checkpoint's folder. ``tell`` is called with the progress.
     """
     require("pmtool export", PACKAGES, EXTRAS)
     if spacing is not None and not 0 < spacing[0] <= spacing[1]:
@@ -65,7 +66,7 @@ def export(
 
 
 def check_export(given: Collection[str]) -> None:
-    """Raise `UsageError` unless the options of ``pmtool export`` ask for one thing.
+    """Raise `UsageError` unless the options of ``pmtool export`` fit together.
 
     Parameters
     ----------
@@ -89,7 +90,7 @@ def check_export(given: Collection[str]) -> None:
 
 
 def check_tensorrt(precision: Precision) -> str:
-    """The first GPU; raises `UsageError` unless engines can be built for it."""
+    """Return the first GPU; raises `UsageError` unless engines can be built for it."""
     from pmtool.backends import tensorrt
 
     device = find_devices("cuda")[0]
@@ -111,7 +112,7 @@ def export_engines(
 
 
 def check_folder(folder: Path, overwrite: bool) -> None:
-    """Refuse a folder that holds something else; raises `OutputError`."""
+    """Raise `OutputError` unless a folder is empty or holds a model that may be overwritten."""
     there = names_in(folder)
     if there and not overwrite:
         raise OutputError(f"{folder} is not empty: give another --out or --overwrite")

@@ -1,8 +1,8 @@
-"""Engines for this machine, built of a bundle's graphs once and kept.
+"""Engines for this machine, built once from a bundle's graphs and kept.
 
-An engine is code for one GPU, driver and version of TensorRT. It is loaded only by the user who has
-built it, for the same of all these and for the same bundle, and only unaltered; else it is built
-anew.
+An engine is code for one GPU, driver and version of TensorRT. It is loaded only by the user who
+built it, if all of these and the bundle are the same and the engine is unaltered; otherwise it is
+built anew.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ from pmtool.system.hashes import json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
 RECIPE = 1
-"""Counts up when engines of the same graphs are to be built in another way."""
+"""Version of the way engines are built; raise it when the same graphs are built differently."""
 _KEPT = ("engines", "errors")
 _KEY_LENGTH = 32
 _ALONE = threading.Lock()
-"""One thread builds, where each has a GPU of its own."""
+"""Lock that lets one thread build at a time, even if each thread has its own GPU."""
 _log = logging.getLogger("pmtool")
 
 
 @dataclass(frozen=True)
 class Target:
-    """What an engine depends on."""
+    """Everything that an engine depends on."""
 
     bundle: str
     gpu: str
@@ -57,7 +57,7 @@ class Target:
 
     @property
     def machine(self) -> str:
-        """Name of what holds for all bundles and precisions."""
+        """Name for data that hold for all bundles and precisions on a machine."""
         return json_hash([self.gpu, self.driver, self.tensorrt])[:_KEY_LENGTH]
 
 
@@ -66,14 +66,20 @@ class Engines:
 
     Parameters
     ----------
+    bundle
+        The model.
+    gpu
+        The GPU.
+    precision
+        Precision of the engines.
     max_windows
-        Windows that engines take at once: those for another number are rebuilt. By default
-        that of existing engines, or `MAX_WINDOWS`.
+        Number of windows that engines take at once; engines for another number are rebuilt. By
+        default that of existing engines, or `MAX_WINDOWS`.
 
     Raises
     ------
     UsageError
-        If TensorRT is not installed, the driver too old, or the cache another user's.
+        If TensorRT is not installed, the driver is too old, or the cache belongs to another user.
     """
 
     def __init__(
@@ -93,14 +99,14 @@ class Engines:
         self.folder = own_folder(own_folder(cache_folder() / "engines") / self.target.key)
 
     def engine(self, graph: str) -> bytes:
-        """The engine of a graph, built if it is not there as it was built.
+        """Return the engine of a graph, built anew if it is missing or altered.
 
         Raises
         ------
         UsageError, MemoryBudgetError
-            If it cannot be built.
+            If the engine cannot be built.
         OutputError
-            If it cannot be kept.
+            If the engine cannot be stored.
         """
         with _ALONE:
             content = self._kept(graph) or self._built(graph)
@@ -108,34 +114,37 @@ class Engines:
         return content
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]]) -> None:
-        """Keep what was found of the loaded engines' accuracy, until one is built again."""
+        """Store the errors found in the loaded engines, until one is built again."""
         with alone_in(self.folder / LOCK, wait=True):
             known = self.manifest()["engines"]
-            if self.loaded.items() <= known.items():  # or another process has replaced them
+            if self.loaded.items() <= known.items():  # else another process has replaced them
                 self._write(known, errors)
 
     def manifest(self) -> dict[str, Any]:
-        """What is known of the engines in the folder; nothing if they are not those asked for."""
+        """Return what is known of the engines in the folder: their digests and errors.
+
+        Both are empty if the engines are for another target or number of windows.
+        """
         try:
             values = json.loads((self.folder / MANIFEST).read_bytes())
             most = int(values["max_windows"])
             if values["target"] == asdict(self.target) and self.max_windows in (None, most):
                 return {"max_windows": most, **{key: dict(values[key]) for key in _KEPT}}
         except (OSError, LookupError, TypeError, ValueError):
-            pass  # none of ours
+            pass  # not a manifest of engines
         return {"max_windows": self.max_windows or MAX_WINDOWS, **{key: {} for key in _KEPT}}
 
     def _path(self, graph: str) -> Path:
         return self.folder / f"{graph}.engine"
 
     def _kept(self, graph: str) -> bytes:
-        """The engine of a graph as it was built; nothing if it is not there."""
+        """Return the stored engine of a graph; empty if it is missing or altered."""
         path = self._path(graph)
         content = path.read_bytes() if path.is_file() else b""
         return content if self.manifest()["engines"].get(graph) == _digest(content) else b""
 
     def _built(self, graph: str) -> bytes:
-        """The engine of a graph, built now or by another process while this one waited its turn."""
+        """Build the engine of a graph, unless another process has built it during the wait."""
         with alone_in(self.folder / LOCK, wait=True):
             content = self._kept(graph)
             if not content:
@@ -150,7 +159,11 @@ class Engines:
         write_bytes(content.encode() + b"\n", self.folder / MANIFEST)
 
     def _build(self, graph: str) -> bytes:
-        """Only the window graph has products with weights in float32 among those in half types."""
+        """Build the engine of a graph.
+
+        TF32 is allowed in the window graph at half precision only: no other graph has products with
+        weights in float32 beside those in half types.
+        """
         _log.info("building the engine %s for %s", graph, self.target.gpu)
         timings = self.folder.parent / f"{self.target.machine}.timings"
         sizes = profiles(graph, self.bundle.hyperparameters, self.manifest()["max_windows"])
@@ -168,7 +181,10 @@ class Engines:
 
 
 def engine_graph(bundle: Bundle, graph: str, precision: Precision) -> onnx.ModelProto:
-    """A graph as engines are built of it: its precision in its types, four columns of pixels."""
+    """Return a graph as engines are built from it.
+
+    The graph's types have the precision, and a pixel graph is one step of four columns.
+    """
     return in_precision(step_graph(onnx.load(bundle.graph(graph))), precision)
 
 

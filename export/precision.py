@@ -1,9 +1,9 @@
-"""Graphs whose heavy products are in half precision, made of the float32 ones of a bundle.
+"""Graphs whose heavy products are in half precision, made from the float32 graphs of a bundle.
 
-The pattern is that of autocast: products with weights take and give the half type, everything
-between them stays in float32, as do inputs and outputs. So do the encoder and the last layers,
-which tell the midpoint and the mixture: 12 bits of grey levels are finer than a half type, and all
-residuals are in units of the midpoint's scale.
+The pattern is that of autocast: products with weights take and return the half type; everything
+between them, inputs and outputs stay in float32. So do the encoder and the last layers, which give
+the midpoint and the mixture: 12 bits of grey levels are finer than a half type, and all residuals
+are in units of the midpoint's scale.
 """
 
 from __future__ import annotations
@@ -18,28 +18,33 @@ from pmtool.interface.protocol import Precision
 
 HEAVY = ("Conv", "MatMul", "Gemm")
 EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)")
-"""Weights of products that stay in float32: the encoder's and the last layer's."""
+"""Names of the weights whose products stay in float32: those of the encoder and the last layer."""
 OPSET = 22
-"""The first in which Conv takes bfloat16; to our operators 21 and 22 add types and nothing else."""
+"""The first opset in which Conv takes bfloat16. For the operators in these graphs, opsets 21 and 22
+add types and nothing else."""
 _HALF = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
 def in_precision(model: ModelProto, precision: Precision, *, emulated: bool = False) -> ModelProto:
-    """A float32 graph with its heavy products in another precision.
+    """Return a float32 graph with its heavy products in another precision.
 
-    Weights stay in float32 where they are; an engine casts them once.
+    Weights are still stored in float32; an engine casts them once.
 
     Parameters
     ----------
+    model
+        The graph in float32.
+    precision
+        Precision of the heavy products.
     emulated
-        Round to the half type what a product takes and gives, but multiply in float32, as tensor
-        cores add in it. This is for ONNX Runtime on a CPU, which has no products in bfloat16 and
-        quietly computes those in float16 from numbers that it has not rounded.
+        Round inputs and outputs of a product to the half type, but multiply in float32, because
+        tensor cores add in float32. This is for ONNX Runtime on a CPU, which has no products in
+        bfloat16 and silently computes those in float16 from numbers that it has not rounded.
 
     Returns
     -------
     ModelProto
-        A checked copy; for float32 no more than that.
+        A checked copy, which for float32 is otherwise unchanged.
     """
     converted = ModelProto()
     converted.CopyFrom(model)
@@ -63,7 +68,7 @@ class _Casts:
         self.rounded: dict[str, str] = {}
 
     def insert(self) -> None:
-        """Change the graph; weights are cast in the outer graph, not once a step of the Scan."""
+        """Insert the casts; weights are cast in the outer graph, not in every step of the Scan."""
         bodies = [a.g for node in self.graph.node for a in node.attribute if a.HasField("g")]
         for body in bodies:
             _replace(body, [*self._around_products(body.node)])
@@ -73,14 +78,17 @@ class _Casts:
     def _around_products(self, nodes: Iterable[NodeProto]) -> Iterator[NodeProto]:
         for node in nodes:
             if self.constants.issuperset(node.input):
-                self.constants.update(node.output)  # weights in parts, or joined
+                self.constants.update(node.output)  # weights that are split or joined
             if self._is_heavy(node):
                 yield from self._around(node)
             else:
                 yield node
 
     def _is_heavy(self, node: NodeProto) -> bool:
-        """Neither `EXACT`, nor a sum over the mixture, which has no weights."""
+        """Whether a node is a product with weights that are not `EXACT`.
+
+        Sums over the mixture are products without weights and are not heavy.
+        """
         if node.op_type not in HEAVY or node.input[1] not in self.constants:
             return False
         return not EXACT.fullmatch(node.input[1])
@@ -112,7 +120,7 @@ class _Casts:
 
 
 def _casts(source: str, target: str, types: Sequence[int]) -> list[NodeProto]:
-    """Nodes that take a tensor through some types."""
+    """Nodes that cast a tensor to several types in turn."""
     names = [source, *(f"{target}_cast{i}" for i in range(1, len(types))), target]
     steps = zip(pairwise(names), types, strict=True)
     return [helper.make_node("Cast", [a], [b], name=b, to=to) for (a, b), to in steps]

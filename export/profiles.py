@@ -1,7 +1,7 @@
 """Sizes that engines are built for: TensorRT's optimisation profiles.
 
-An engine takes any sizes between the least and the most of one of its profiles, and is fastest at
-the typical ones. A context takes memory for the sizes in use, whatever the profile allows.
+An engine takes any sizes between the least and the largest of one of its profiles, and is fastest
+at the typical ones. A context takes memory for the sizes in use, whatever the profile allows.
 """
 
 from __future__ import annotations
@@ -17,17 +17,20 @@ if TYPE_CHECKING:
     from onnx import ValueInfoProto
 
 WIDTHS = (64, 256, 512)
-"""Largest windows of the profiles: the paper's, a GPU's with few pairs, whole slices of a CT."""
+"""Largest window sizes of the profiles, in pixels: the paper's windows, larger ones for few pairs
+on a GPU, and whole slices of a CT."""
 MAX_WINDOWS, LEAST_WINDOWS = 4096, 16
-"""Windows of 64 at once: by default, and at least, so that all profiles can be checked."""
+"""Number of windows of 64 pixels at once: the default, and the smallest number that allows all
+profiles to be checked."""
 WINDOWS_AT_ONCE = 16
-"""Windows of 64 in one call of the window graph; as many pixels of larger ones."""
+"""Number of windows of 64 pixels in one call of the window graph; of larger windows, as many as
+have the same number of pixels."""
 _LEAST = COLUMNS
 _TERM = re.compile(r"(?:(\d+)\*)?([a-z]+)(?: \+ (\d+))?")
 
 
 class Sizes(NamedTuple):
-    """The least, the typical and the largest of something."""
+    """The least, the typical and the largest value of a size."""
 
     least: int
     typical: int
@@ -35,16 +38,22 @@ class Sizes(NamedTuple):
 
 
 Profile = Mapping[str, Sizes]
-"""Sizes by the symbols of the graphs: ``lanes``, and ``rows`` and ``groups`` of four columns."""
+"""Sizes by the symbols of the graphs: ``lanes``, ``rows`` in groups of four, and ``groups`` of four
+columns."""
 
 
 def profiles(graph: str, hyperparameters: Hyperparameters, max_windows: int) -> list[Profile]:
-    """The profiles of a graph, by the largest window.
+    """Profiles of a graph, one for each of `WIDTHS`.
 
     Parameters
     ----------
+    graph
+        Name of the graph.
+    hyperparameters
+        Hyper-parameters of the network.
     max_windows
-        Windows of 64 columns at once; as many columns of larger ones.
+        Number of windows of 64 columns at once; of wider windows, as many as have the same number
+        of columns.
     """
     margin = 2 * hyperparameters.margin if graph == "window" else 0
     found: list[Profile] = []
@@ -59,7 +68,7 @@ def profiles(graph: str, hyperparameters: Hyperparameters, max_windows: int) -> 
 
 
 def shapes(value: ValueInfoProto, profile: Profile) -> list[tuple[int, ...]]:
-    """The least, typical and largest shape of a graph's input."""
+    """Least, typical and largest shape of a graph's input."""
     dims = value.type.tensor_type.shape.dim
     return [
         tuple(_size(dim.dim_param, profile, i) if dim.dim_param else dim.dim_value for dim in dims)
@@ -68,7 +77,7 @@ def shapes(value: ValueInfoProto, profile: Profile) -> list[tuple[int, ...]]:
 
 
 def _size(expression: str, profile: Profile, index: int) -> int:
-    """A symbolic size such as ``4*groups + 1``; torch writes no others into our graphs' inputs."""
+    """Evaluate a symbolic size such as ``4*groups + 1``, the only form in the graphs' inputs."""
     found = _TERM.fullmatch(expression)
     assert found is not None, expression
     factor, symbol, offset = found.groups()

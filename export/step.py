@@ -1,4 +1,4 @@
-"""The pixel graph's step of four columns, out of the Scan that repeats it along a row.
+"""The pixel graph's step of four columns, taken out of the Scan that repeats it along a row.
 
 TensorRT-RTX 1.7 parses the Scan but cannot build its loop; it builds the step.
 """
@@ -11,10 +11,11 @@ from onnx import ModelProto, ValueInfoProto, checker, helper
 
 
 def step_graph(model: ModelProto) -> ModelProto:
-    """What the Scan of a pixel graph repeats, as a graph with the same names.
+    """Return the step that the Scan of a pixel graph repeats, as a graph with the same names.
 
-    The inverse of `pmtool.export.to_onnx.scan_columns`: every ``(groups, n, M, channels)`` becomes
-    ``(n, M, channels)``. A graph without a Scan is returned as it is.
+    This is the inverse of `pmtool.export.to_onnx.scan_columns`: every shape
+    ``(groups, n, M, channels)`` becomes ``(n, M, channels)``. A graph without a Scan is returned
+    unchanged.
     """
     (scan, *others) = model.graph.node
     if others or scan.op_type != "Scan":

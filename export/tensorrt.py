@@ -1,7 +1,7 @@
-"""TensorRT, in any of its packages: from an ONNX graph to an engine.
+"""Building an engine from an ONNX graph with any of TensorRT's packages.
 
-One way serves TensorRT from 10.15 on, 11, and TensorRT-RTX: the network is strongly typed, so that
-the types of the graph decide the precision and no flag of the builder does.
+The same code serves TensorRT 10.15 and later, TensorRT 11 and TensorRT-RTX: the network is strongly
+typed, so that the types of the graph determine the precision, and no flag of the builder does.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 PACKAGES = {"tensorrt": (10, 15), "tensorrt_rtx_bindings": (1, 7)}
-"""Packages, each with the oldest version that builds our graphs."""
+"""Packages, each with the oldest version that builds pmtool's graphs."""
 DRIVERS = {12: 525, 13: 580}
-"""The oldest driver for a version of CUDA, from NVIDIA's table of their minor compatibility."""
+"""Oldest driver for each version of CUDA, from NVIDIA's table of minor version compatibility."""
 _log = logging.getLogger("pmtool")
 
 
 def tensorrt() -> ModuleType:
-    """TensorRT, or else TensorRT-RTX; raises `UsageError` if neither is installed and usable."""
+    """Import TensorRT, or else TensorRT-RTX; raises `UsageError` if neither can be used."""
     for name, oldest in PACKAGES.items():
         if find_spec(name) is None:
             continue
@@ -53,12 +53,12 @@ def tensorrt() -> ModuleType:
 
 
 def _version(trt: ModuleType) -> tuple[int, ...]:
-    """Major and minor number."""
+    """Major and minor version of TensorRT."""
     return tuple(int(number) for number in re.findall(r"\d+", trt.__version__)[:2])
 
 
 def is_rtx(trt: ModuleType) -> bool:
-    """Whether this is TensorRT-RTX, which times nothing and needs no GPU to build."""
+    """Whether this is TensorRT-RTX, which does no timing and needs no GPU to build."""
     return "rtx" in trt.__name__
 
 
@@ -80,7 +80,7 @@ def _cuda_version(rtx: bool) -> int:
 
 
 class Build(NamedTuple):
-    """A serialised engine, and what was learnt about the speed of its parts."""
+    """A serialised engine, and TensorRT's cache of timings after the build."""
 
     engine: bytes
     timings: bytes
@@ -99,10 +99,16 @@ def build_engine(
 
     Parameters
     ----------
+    trt
+        Module of TensorRT.
     name
         Name of the graph, for messages.
+    model
+        The graph.
+    profiles
+        Sizes to build for.
     tf32
-        Round the factors of products in float32 to 10 bits, as tensor cores want them.
+        Allow TF32 in float32 products: their factors are rounded to 10 bits for tensor cores.
     timings
         Timings of earlier builds on the same machine; TensorRT-RTX has none.
 
@@ -111,7 +117,7 @@ def build_engine(
     UsageError
         If TensorRT does not support the graph.
     MemoryBudgetError
-        If the memory does not suffice for the build.
+        If memory is too small for the build.
     """
     log = logger(trt)
     log.errors.clear()
@@ -123,7 +129,7 @@ def build_engine(
     config = builder.create_builder_config()
     for sizes in profiles:
         config.add_optimization_profile(_profile(builder, model, sizes))
-    if not tf32:  # which is the default
+    if not tf32:  # TF32 is on by default
         config.clear_flag(trt.BuilderFlag.TF32)
     cache = None if is_rtx(trt) else config.create_timing_cache(timings)
     if cache is not None:
@@ -136,9 +142,9 @@ def build_engine(
 
 @cache
 def logger(trt: ModuleType) -> Any:
-    """A logger for TensorRT that keeps errors and tells the rest to those who debug.
+    """Logger for TensorRT that keeps errors and passes the rest on as debug messages.
 
-    One for all, as TensorRT goes on with the first that it is given.
+    There is one for the whole process, because TensorRT keeps using the first that it is given.
     """
 
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]

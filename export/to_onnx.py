@@ -1,4 +1,4 @@
-"""PyTorch graphs to ONNX."""
+"""Exporting PyTorch graphs to ONNX."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from pmtool.models.hyperparameters import Hyperparameters
 OPSET = 20
 LANES = 3
 SIZE = 16
-"""Lanes and columns of the example that a graph is traced with; both are symbolic afterwards."""
+"""Numbers of lanes and of columns in the example for tracing a graph; they become symbolic."""
 
 Shape = dict[int, object]
 
 
 def export_graph(graph: Graph, hyperparameters: Hyperparameters) -> ModelProto:
-    """A graph as a checked ONNX model, its sizes symbolic, its inputs and outputs by name."""
+    """Export a graph as a checked ONNX model with symbolic sizes and named inputs and outputs."""
     arrays, shapes = _example(graph, hyperparameters)
     tensors = tuple(torch.from_numpy(np.ascontiguousarray(array)) for array in arrays)
     with _quiet():
@@ -55,9 +55,9 @@ def export_graph(graph: Graph, hyperparameters: Hyperparameters) -> ModelProto:
 
 
 def scan_columns(step: ModelProto, graph: PixelGraph) -> ModelProto:
-    """Repeat the pixel graph over a row's groups of columns: ONNX Scan.
+    """Repeat the pixel graph over a row's groups of columns, in an ONNX Scan.
 
-    States keep their shape, all other inputs and outputs get the groups as their first axis.
+    States keep their shape; all other inputs and outputs get the groups as their first axis.
     """
     body = step.graph
     inner = {name: f"{name}_column" for name in (*graph.inputs, *graph.outputs)}
@@ -85,7 +85,7 @@ def _value(value: ValueInfoProto, scanned: bool) -> ValueInfoProto:
 
 
 def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float32s], list[Shape]]:
-    """Inputs to trace a graph with, and which of their sizes are symbolic."""
+    """Inputs for tracing a graph, and their symbolic sizes."""
     groups, lanes = Dim("groups", min=2), Dim("lanes", min=2)
 
     def _row(array: Float32s) -> Shape:
@@ -94,7 +94,7 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
     if isinstance(graph, WindowGraph):
         size = SIZE + 2 * hyperparameters.margin
         plane = np.random.default_rng(0).random((LANES, 1, size, size + 4), np.float32)
-        # Sizes that are known to exceed the margins keep the symbolic ones simple.
+        # If sizes are known to exceed the margins, symbolic expressions stay simple.
         rows, groups = (Dim(name, min=size // COLUMNS) for name in ("rows", "groups"))
         return [plane, plane], [{0: lanes, 2: COLUMNS * rows, 3: COLUMNS * groups}] * 2
     buffers = Buffers(HostMemory(), Layout(hyperparameters), SIZE, SIZE, LANES)
@@ -119,7 +119,7 @@ def _arrays(graph: RowGraph | KnownGraph | PixelGraph, buffers: Buffers) -> dict
 
 
 def _forget_origins(graph: GraphProto) -> None:
-    """Drop what the exporter noted about the source code of every node."""
+    """Remove the exporter's notes about the source code of every node."""
     for node in graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

@@ -14,23 +14,23 @@ from onnx.external_data_helper import set_external_data
 from pmtool.models.bundle import tensor_places
 
 INLINE_BYTES = 256
-"""Smaller constants stay in the graph's own file."""
+"""Constants up to this size stay in the graph's own file."""
 
 
 class WeightStore:
-    """Arrays by name, graphs sharing what they have in common; written as safetensors."""
+    """Arrays by name, written as safetensors; graphs share arrays of equal content."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[np.float32]] = {}
         self._names: dict[tuple[bytes, tuple[int, ...]], str] = {}
 
     def keep(self, name: str, array: NDArray[np.float32]) -> None:
-        """Put an array into the file under its own name, whatever else has its content."""
+        """Store an array under its own name, even if another array has the same content."""
         self.add(name, array)
         self.arrays[name] = np.ascontiguousarray(array, np.float32)
 
     def add(self, name: str, array: NDArray[np.float32]) -> str:
-        """The name under which this content stands in the file."""
+        """Store an array unless its content is there; return the name of that content."""
         array = np.ascontiguousarray(array, np.float32)
         key = (hashlib.sha256(array.tobytes()).digest(), array.shape)
         known = self._names.setdefault(key, name)
@@ -45,7 +45,7 @@ class WeightStore:
 
 
 def take_out(model: ModelProto, prefix: str, store: WeightStore) -> dict[str, str]:
-    """Move a model's weights to the store: names in the store by the model's own."""
+    """Add a model's weights to a store; return their names there by their names in the model."""
     names = {}
     for tensor in _large(model):
         array = numpy_helper.to_array(tensor).astype(np.float32, copy=False)
@@ -54,7 +54,7 @@ def take_out(model: ModelProto, prefix: str, store: WeightStore) -> dict[str, st
 
 
 def refer(model: ModelProto, names: dict[str, str], weights: Path) -> None:
-    """Let a model's weights refer to their places in a safetensors file beside it."""
+    """Replace a model's weights by references to their places in a safetensors file beside it."""
     places = tensor_places(weights)
     for tensor in _large(model):
         offset, length = places[names[tensor.name]]

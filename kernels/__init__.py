@@ -1,1 +1,1 @@
-"""CUDA sources and what launches them; import it as ``pmtool.kernels``."""
+"""CUDA and C++ sources and their launchers; import it as ``pmtool.kernels``."""

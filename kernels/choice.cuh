@@ -1,4 +1,4 @@
-// The choice of a column's pixels within a block: 16 threads a lane.
+// The choice of a column's pixels within a block, with 16 threads per lane.
 #pragma once
 
 #include "mixture.cuh"
@@ -13,14 +13,14 @@ struct Choice {
     const float* parameters;  // (lanes of the tile, stride): the output convolution's result
     int stride;
     float* components;  // (lanes of the tile, 4, 3 K): logits, weights, means, inverse scales
-    float* previous;    // (lanes of the tile): the residuals of the pixels chosen last
+    float* previous;    // (lanes of the tile): the residuals of the last chosen pixels
 
     DEVICE void choose(int x) const {
         for (int i = threadIdx.x / TEAM; i < Tile<T>::LANES; i += blockDim.x / TEAM)
             choose_lane(1LL * x * tile.lanes + tile.lane(i), i, threadIdx.x % TEAM);
     }
 
-    // `at` is the pixel in arrays (columns, lanes), `i` its lane in the tile.
+    // `at` is the index of the pixel in arrays (columns, lanes), `i` its lane in the tile.
     DEVICE void choose_lane(long long at, int i, int thread) const {
         const int count = int(3 * row.mixtures), bits = int(row.bits);
         const float* outer = row.mixture + at * (2 * count + 2);
@@ -42,7 +42,7 @@ struct Choice {
         row.residuals[at] = previous[i];
     }
 
-    // One component: the target's own from the output, the others from the outer slices.
+    // Compute one component: the target's own from the output, the others from the outer slices.
     DEVICE void component(float* own, long long at, int i, int k, const float* outer) const {
         const int targets = int(row.mixtures), others = 2 * targets, count = 3 * targets;
         if (k >= targets) {
@@ -65,7 +65,8 @@ struct Choice {
         target[2 * targets] = log_width;
     }
 
-    // The smallest level whose upper edge reaches a uniform number, a thread for every threshold.
+    // The smallest level at whose upper edge the CDF reaches a uniform number, with a thread for
+    // every threshold.
     static DEVICE int quantile_level(const Components& mixture, float tail, int thread, int bits) {
         int level = 0;
         for (int remaining = bits; remaining > 0;) {

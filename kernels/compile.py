@@ -1,6 +1,6 @@
-"""The kernels as machine code of a GPU, compiled once and kept in a cache.
+"""Compiling the kernels to machine code for a GPU, once, and keeping it in a cache.
 
-nvcc compiles, or where it is missing NVRTC of the wheel nvidia-cuda-nvrtc.
+The compiler is nvcc or, if that is missing, NVRTC from the wheel nvidia-cuda-nvrtc.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ OPTIONS = ("-std=c++17",)
 
 
 def architecture(major: int, minor: int) -> str:
-    """What to compile for a compute capability.
+    """Architecture to compile for, by compute capability.
 
     Raises
     ------
     UsageError
-        Under 8.0, which has no bfloat16 in its tensor cores.
+        If the compute capability is less than 8.0, without bfloat16 in the tensor cores.
     """
     if major < min(ARCHITECTURES):
         raise UsageError(
@@ -44,19 +44,19 @@ def architecture(major: int, minor: int) -> str:
 
 
 class Compiler(NamedTuple):
-    """What makes a cubin of a source file for an architecture."""
+    """A compiler: its version, and a function that compiles a source file for an architecture."""
 
     version: str
     compile: Callable[[Path, str], bytes]
 
 
 def machine_code(source: str, architecture: str) -> bytes:
-    """The cubin of one of `SOURCES`, from the cache or compiled now.
+    """Return the cubin of one of `SOURCES`, from the cache or compiled now.
 
     Raises
     ------
     UsageError
-        If there is no compiler, it refuses the source, or others can write to the cache.
+        If there is no compiler, it refuses the source, or other users can write to the cache.
     """
     compiler = find_compiler()
     name = f"{cache_key(source, architecture, compiler.version)}.cubin"

@@ -20,7 +20,7 @@ _LIBRARY = "pmtool.kernels._pixel_row"
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The compiled loop; None where there was no compiler, or its code does not load here."""
+    """Load the compiled loop; None if it was not compiled or cannot be loaded here."""
     found = find_spec(_LIBRARY)
     if found is None or found.origin is None:
         return None
@@ -31,10 +31,12 @@ def library() -> ctypes.CDLL | None:
 
 
 class PixelMatrices:
-    """A model's weights by their addresses, for all programs.
+    """A model's weights and their addresses, for all programs.
 
     Parameters
     ----------
+    hyperparameters
+        Hyper-parameters of the network.
     weights
         See `pmtool.kernels.weights.bundle_weights`.
     """
@@ -45,11 +47,11 @@ class PixelMatrices:
         self.layers = [self._layers(level) for level in range(LEVELS)]
 
     def at(self, name: str) -> int:
-        """The address of a matrix or vector, 0 where a level has none."""
+        """Address of a matrix or vector; 0 if there is none."""
         return address(self.weights[name]) if name in self.weights else 0
 
     def _layers(self, level: int) -> Words:
-        """``Layer`` for every gated layer of a level."""
+        """Words of ``Layer`` of pixel_row.cpp for every gated layer of a level."""
         count = Layout(self.hyperparameters).gated(level)
         names = [f"weights.layers.{level}.{index}" for index in range(count)]
         return np.array([[self.at(f"{n}.first"), self.at(f"{n}.second")] for n in names], np.uint64)
@@ -60,8 +62,12 @@ class CpuPixelRow:
 
     Parameters
     ----------
+    library
+        The compiled loop.
+    matrices
+        The model's weights.
     graph, arrays
-        See `PixelArrays`; the arrays must stay where they are.
+        See `PixelArrays`; the arrays must not be moved.
     """
 
     def __init__(
@@ -78,7 +84,7 @@ class CpuPixelRow:
             raise MemoryBudgetError(OUT_OF_MEMORY)
 
     def _row(self) -> list[int]:
-        """``Row`` of pixel_row.cpp."""
+        """Words of ``Row`` of pixel_row.cpp."""
         names = ("weights.input", "output.matrix", "output.bias")
         return [
             *self.arrays.sizes(),
@@ -88,7 +94,7 @@ class CpuPixelRow:
         ]
 
     def _level(self, level: int) -> list[int]:
-        """``Level`` of pixel_row.cpp."""
+        """Words of ``Level`` of pixel_row.cpp."""
         names = ("strided", "upsample", "upsample_bias")
         return [
             *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),

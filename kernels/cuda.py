@@ -1,7 +1,7 @@
 """Arrays and kernels on an NVIDIA GPU, through pycuda.
 
-The context is the device's primary one, which TensorRT, ONNX Runtime and PyTorch use too; it is
-current only while a call of ours runs, so that any thread may call.
+The context is the device's primary one, which TensorRT, ONNX Runtime and PyTorch use too. It is
+current only during a call of this module, so that any thread may call.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ ITEM = 4
 
 @dataclass(frozen=True)
 class DeviceArray:
-    """Float32 on the device, C-contiguous.
+    """A C-contiguous float32 array on the device.
 
     Attributes
     ----------
     pointer
         Address of the first element.
     shape
-        As of a NumPy array.
+        Shape, as of a NumPy array.
     owner
-        Keeps the memory for as long as an array refers to it.
+        Object that keeps the memory as long as an array refers to it.
     """
 
     pointer: int
@@ -61,7 +61,7 @@ class DeviceArray:
         return self.shape[0]
 
     def __getitem__(self, index: int | slice) -> DeviceArray:
-        """A view of one or of neighbouring elements along the first axis."""
+        """Return a view of one element or of neighbouring elements along the first axis."""
         rest = self.shape[1:]
         if isinstance(index, slice):
             start, stop, step = index.indices(len(self))
@@ -73,14 +73,14 @@ class DeviceArray:
         return DeviceArray(self.pointer + ITEM * start * prod(rest), shape, self.owner)
 
     def reshape(self, shape: tuple[int, ...]) -> DeviceArray:
-        """A view of another shape."""
+        """Return a view with another shape."""
         if prod(shape) != self.size:
             raise ValueError(f"{self.shape} cannot become {shape}")
         return DeviceArray(self.pointer, shape, self.owner)
 
 
 class CudaDevice:
-    """A GPU with the compiled kernels and one stream for all that is done on it: a `Launcher`.
+    """A GPU with the compiled kernels and one stream for all work on it: a `Launcher`.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ class CudaDevice:
 
     @contextmanager
     def active(self) -> Iterator[None]:
-        """The device's context, current in this thread."""
+        """Make the device's context current in this thread, and convert errors of pycuda."""
         self.context.push()
         try:
             yield
@@ -138,7 +138,7 @@ class CudaDevice:
     def launch(
         self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
     ) -> None:
-        """See `Launcher.launch`; on the stream, not waited for."""
+        """See `Launcher.launch`; the kernel runs on the stream and is not waited for."""
         arguments = struct.pack(f"={len(words)}Q", *words)
         with self.active():
             function = self._function(kernel, len(arguments))
@@ -146,7 +146,7 @@ class CudaDevice:
             function.prepared_async_call(grid, block, self.stream, arguments, shared_size=shared)
 
     def _function(self, kernel: str, size: int) -> Any:
-        """A kernel that takes ``size`` bytes of arguments."""
+        """Return a kernel that takes ``size`` bytes of arguments."""
         if kernel not in self.functions:
             module = self.modules[kernel.startswith("pixel_row")]
             function = module.get_function(kernel)
@@ -156,7 +156,7 @@ class CudaDevice:
         return self.functions[kernel]
 
     def allocate(self, *shape: int) -> DeviceArray:
-        """An array of whatever the memory holds; raises `MemoryBudgetError`."""
+        """Return an uninitialised array; raises `MemoryBudgetError`."""
         owner = _Allocation(self, max(ITEM, ITEM * prod(shape)))
         return DeviceArray(int(owner.memory), shape, owner)
 
@@ -170,10 +170,10 @@ class CudaDevice:
 
 
 class _Allocation:
-    """Memory that goes with its last array, in whatever thread that is.
+    """Memory that is freed with its last array, in any thread.
 
-    pycuda's own allocations free it where their context is current, or in the thread that made the
-    context, and nowhere else.
+    pycuda's own allocations free memory only where their context is current, or in the thread that
+    made the context.
     """
 
     memory: Any = None
@@ -184,22 +184,22 @@ class _Allocation:
             self.memory = device.driver.mem_alloc(size)
 
     def __del__(self) -> None:
-        if self.memory is None or sys.is_finalizing():  # the system frees what a process had
+        if self.memory is None or sys.is_finalizing():  # the system then frees the memory
             return
-        with suppress(Exception), self.device.active():  # a GPU that failed tells it elsewhere
+        with suppress(Exception), self.device.active():  # a failed GPU is reported elsewhere
             self.memory.free()
 
 
 class CudaMemory:
-    """Arrays on a GPU: a `pmtool.interface.protocol.Memory`; all is done on the device's stream."""
+    """Arrays on a GPU: a `pmtool.interface.protocol.Memory` that works on the device's stream."""
 
     def __init__(self, device: CudaDevice) -> None:
         self.device, self.driver = device, device.driver
         self._origins: DeviceArray | None = None  # must outlast the kernel that reads them
-        self._uploads: list[Float32s] = []  # must outlast their copying
+        self._uploads: list[Float32s] = []  # must outlast the copying
 
     def zeros(self, *shape: int) -> DeviceArray:
-        """An array of zeros; raises `MemoryBudgetError`."""
+        """Return an array of zeros; raises `MemoryBudgetError`."""
         array = self.device.allocate(*shape)
         self.clear(array)
         return array
@@ -210,14 +210,14 @@ class CudaMemory:
             self.driver.memset_d32_async(array.pointer, 0, array.size, self.device.stream)
 
     def copy(self, target: DeviceArray, source: DeviceArray) -> None:
-        """Copy between arrays of one shape."""
+        """Copy between arrays of the same shape."""
         _check_shapes(target.shape, source.shape)
         size, stream = ITEM * target.size, self.device.stream
         with self.device.active():
             self.driver.memcpy_dtod_async(target.pointer, source.pointer, size, stream)
 
     def upload(self, target: DeviceArray, values: Float32s) -> None:
-        """Copy from the host."""
+        """Copy an array from the host."""
         _check_shapes(target.shape, values.shape)
         content = np.ascontiguousarray(values, np.float32)
         with self.device.active():
@@ -225,7 +225,7 @@ class CudaMemory:
         self._uploads.append(content)
 
     def download(self, array: DeviceArray) -> Float32s:
-        """Copy to the host, once all that was started is done."""
+        """Return a copy on the host, once all work on the stream is done."""
         values = np.empty(array.shape, np.float32)
         self.wait()
         with self.device.active():
@@ -249,7 +249,7 @@ class CudaMemory:
         launch.standardise(self.device, pixels, mixture, residuals)
 
     def wait(self) -> None:
-        """Until everything that was asked for is done."""
+        """Wait until all work on the stream is done."""
         with self.device.active():
             self.device.stream.synchronize()
         self._uploads.clear()
@@ -261,7 +261,7 @@ def _check_shapes(target: tuple[int, ...], source: tuple[int, ...]) -> None:
 
 
 def _driver() -> ModuleType:
-    """The driver module of pycuda, initialised; raises `UsageError`."""
+    """Import and initialise the driver module of pycuda; raises `UsageError`."""
     try:
         driver = import_module("pycuda.driver")
     except ModuleNotFoundError as error:

@@ -1,7 +1,7 @@
 """The kernels as functions of arrays on the device; for NumPy see `reference` and `HostMemory`.
 
-An array is whatever says where it lies by ``__cuda_array_interface__`` (or, for the kernels on a
-CPU, by ``__array_interface__``): C-contiguous float32.
+An array is any C-contiguous float32 object that gives its address by ``__cuda_array_interface__``
+or, for the kernels on a CPU, by ``__array_interface__``.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ class Launcher(Protocol):
     Attributes
     ----------
     shared_limit
-        Bytes of shared memory that a block may have.
+        Largest number of bytes of shared memory in a block.
     multiprocessors
-        Blocks that run at once, at least.
+        Number of multiprocessors; at least as many blocks run at once.
     """
 
     shared_limit: int
@@ -40,42 +40,45 @@ class Launcher(Protocol):
     def launch(
         self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
     ) -> None:
-        """Start a kernel; its arguments are words of 64 bits."""
+        """Start a kernel, whose arguments are words of 64 bits."""
 
     def allocate(self, *shape: int) -> Array:
-        """An array on the device that holds anything."""
+        """Return an uninitialised array on the device."""
 
     def keep(self, values: NDArray[Any]) -> Array:
-        """A copy of an array on the device, its bytes as float32."""
+        """Copy an array to the device, with its bytes taken as float32."""
 
 
 def origins(places: Places) -> NDArray[np.uint32]:
-    """Windows' places as `tails` reads them: ``(M, 4)``."""
+    """Places of windows in the form that `tails` reads, ``(M, 4)``."""
     return np.stack([np.asarray(x, np.uint32) for x in places], axis=1)
 
 
 def tails(launcher: Launcher, target: Array, seed: int, origins: Array) -> None:
-    """Uniform numbers by their nearer tail, ``(H, W, M)``, with `origins` on the device."""
+    """Draw uniform numbers into ``target`` ``(H, W, M)``, as nearer tails.
+
+    ``origins`` is the result of `origins`, on the device.
+    """
     words = [address(target), address(origins), seed, *target.shape]
     launcher.launch("tails", *_grid(_size(target)), 0, words)
 
 
 def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
-    """A row of planes ``(M, H, W, C)`` into ``target`` ``(W, M, C)``."""
+    """Copy a row of planes ``(M, H, W, C)`` into ``target`` ``(W, M, C)``."""
     lanes, height, width, channels = plane.shape
     words = [address(target), address(plane), row, lanes, height, width, channels]
     launcher.launch("load_row", *_grid(_size(target)), 0, words)
 
 
 def standardise(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
-    """Residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
+    """Compute residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
     count = _size(pixels)
     words = [address(x) for x in (residuals, pixels, mixture)]
     launcher.launch("standardise", *_grid(count), 0, [*words, count, mixture.shape[-1]])
 
 
 class PixelWeights:
-    """A model's weights on a device, for all programs there."""
+    """A model's weights on a device, for all programs on it."""
 
     def __init__(self, launcher: Launcher, packed: Packed) -> None:
         self.launcher, self.packed = launcher, packed
@@ -89,11 +92,11 @@ class CudaPixelRow:
     Parameters
     ----------
     weights
-        The model's, on the device that is to run.
+        The model's weights, on the device that runs the loop.
     graph, arrays
-        See `PixelArrays`; the arrays must stay where they are.
+        See `PixelArrays`; the arrays must not be moved.
     tile
-        Lanes of a block, 8 or 16; by default `tile_lanes`.
+        Number of lanes of a block, 8 or 16; by default that of `tile_lanes`.
 
     Raises
     ------
@@ -126,7 +129,7 @@ class CudaPixelRow:
         self.launcher.launch(kernel, self.blocks, threads(self.packed), shared, self.words)
 
     def _row(self) -> list[int]:
-        """``Row`` of pixel_row.cuh."""
+        """Words of ``Row`` of pixel_row.cuh."""
         placement, padded = self.placement, GROUP * self.packed.groups
         vectors = [address(self.weights.vectors) + 4 * start for start in (0, padded, 3 * padded)]
         return [
@@ -139,7 +142,7 @@ class CudaPixelRow:
         ]
 
     def _level(self, level: int, placement: Placement) -> list[int]:
-        """``Level`` of pixel_row.cuh."""
+        """Words of ``Level`` of pixel_row.cuh."""
         sizes = self.packed.sizes
         return [
             *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
@@ -155,7 +158,7 @@ def _words(place: Place) -> tuple[int, int]:
 
 
 def _grid(count: int) -> tuple[int, int]:
-    """Blocks and threads for so many elements."""
+    """Number of blocks and of threads per block for a number of elements."""
     return min(-(-count // THREADS), 4096), THREADS
 
 

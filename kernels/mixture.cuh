@@ -1,10 +1,10 @@
 // The discretised logistic mixture of a pixel, after pmtool/pixels/mixture.py, the specification.
-// Sums run over the components in their order, whatever else is in the batch.
+// Sums run over the components in their order, independently of what else is in the batch.
 #pragma once
 
 #include "portable.cuh"
 
-static const int SEARCH_BITS = 4;  // decided at once, as in pmtool/graphs/choose.py
+static const int SEARCH_BITS = 4;  // bits decided at once, as in pmtool/graphs/choose.py
 static const float RESIDUAL_MAX = 16;    // pmtool/models/hyperparameters.py
 static const float COMPONENT_MAX = 4;    // pmtool/models/hyperparameters.py
 static const float COMPONENT_LOG_SCALE_MAX = 0;  // pmtool/models/hyperparameters.py
@@ -12,7 +12,7 @@ static const float LOG_SCALE_MIN = -7;   // pmtool/models/hyperparameters.py
 
 DEVICE float clip(float x, float limit) { return fmin(fmax(x, -limit), limit); }
 
-// To the last digits in both tails and without overflow.
+// Accurate to the last digits in both tails, and without overflow.
 DEVICE float sigmoid(float x) {
     const float decay = exp(-fabs(x));
     return (x < 0 ? decay : 1) / (1 + decay);
@@ -29,12 +29,12 @@ DEVICE void concat_elu(float x, float& positive, float& negative) {
 
 DEVICE float elu(float x) { return x > 0 ? x : exp(x) - 1; }
 
-// What the stacks see of a pixel: its distance from the midpoint in the midpoint's scale.
+// What the stacks see of a pixel: its distance from the midpoint in units of the midpoint's scale.
 DEVICE float residual(float pixel, float mean, float log_scale) {
     return clip((pixel - mean) * exp(-log_scale), RESIDUAL_MAX);
 }
 
-// Components of one pixel; the weights need not sum to one.
+// Components of one pixel; the weights need not add up to one.
 struct Components {
     const float *weights, *means, *inverse_scales;
     int count;
@@ -48,8 +48,8 @@ DEVICE float upper_edge(int level, int bits) {
     return float((2 * level + 1) * (1.0 / ((1 << bits) - 1)) - 1);
 }
 
-// Whether the mixture's CDF at a pixel value is less than a uniform number, given by its nearer
-// tail: the sign of sum_k w_k (F_k - u), taken in that tail.
+// Whether the mixture's CDF at a pixel value is less than a uniform number, which is given as its
+// nearer tail: the sign of sum_k w_k (F_k - u), computed in that tail.
 DEVICE bool below(const Components& mixture, float tail, float edge) {
     const float side = tail < 0 ? -1.0f : 1.0f, size = fabs(tail);
     float excess = 0;
@@ -60,8 +60,8 @@ DEVICE bool below(const Components& mixture, float tail, float edge) {
     return side * excess < 0;
 }
 
-// One of the thresholds that decide the next bits of a level: the `index`-th of those that
-// divide the levels from `level` on into parts of 2**remaining.
+// Test one of the thresholds that decide the next bits of a level: the `index`-th of those that
+// divide the levels from `level` on into parts of 2**remaining levels.
 DEVICE bool below_threshold(
     const Components& mixture, float tail, int level, int index, int remaining, int bits
 ) {
@@ -76,7 +76,7 @@ DEVICE float weighted_integral(const Components& mixture, int k) {
     return mixture.weights[k] * ((softplus(upper) - softplus(lower)) / inverse);
 }
 
-// The level nearest to the expectation, from the sum of the integrals and that of the weights.
+// The level nearest to the expectation, given the sums of the integrals and of the weights.
 DEVICE int nearest_level(float integral, float weight, int bits) {
     const float expectation = clip(1 - integral / weight, 1);
     return int(rint((expectation + 1) * (((1 << bits) - 1) * 0.5f)));

@@ -1,12 +1,12 @@
-// Precisions of the products: 16 output channels of a warp times the lanes of a tile.
+// Products in several precisions: 16 output channels of a warp times the lanes of a tile.
 //
 // A warp holds a tile of sums as mma.m16n8k16 does: with g = thread / 4 and q = thread % 4, element
 // e of part t belongs to channel g + 8 (e / 2) and lane 8 t + 2 q + e % 2. Weights come in tiles
 // of 16 channels by 16 inputs, 256 numbers in the order in which the warp's threads read them
-// (packing.py); operands lie in rows, one a lane, the inputs of a tile side by side.
+// (packing.py). Operands lie in rows, one per lane, with the inputs of a tile side by side.
 //
-// Number::Operand          how weights and inputs are kept
-// Number::PAD              operands after each row, so that a warp's reads meet no bank twice
+// Number::Operand          type in which weights and inputs are kept
+// Number::PAD              operands after each row, so that a warp's reads have no bank conflicts
 // Number::store4, store2   round and write neighbouring operands
 // Number::accumulate       sums += weights x operands, for N tiles of channels
 #pragma once
@@ -67,7 +67,7 @@ struct Float16 {
 
 #else
 
-// The same product, from what the 32 threads of a warp hold together.
+// The same product, computed from what the 32 threads of a warp hold together.
 template <class Format>
 void multiply_portably(float (&d)[4], uint4 a, uint2 b) {
     struct Held {
@@ -122,7 +122,7 @@ struct Float16 {
 
 #endif
 
-// Sixteen bits a number, float32 sums: tensor cores.
+// 16 bits per number, sums in float32: tensor cores.
 template <class Format>
 struct Tensor {
     typedef unsigned short Operand;

@@ -12,11 +12,12 @@ from pathlib import Path
 from pmtool.errors import UsageError
 
 _PLACES = ("cu*/lib/libnvrtc.so.*", "cuda_nvrtc/lib/libnvrtc.so.*", "cu*/bin/**/nvrtc64_*.dll")
-"""In the namespace package ``nvidia``, from the wheels for CUDA 13 and 12."""
+"""Patterns for the library in the namespace package ``nvidia``, from the wheels for CUDA 13 and
+12."""
 
 
 def find_library() -> str | None:
-    """The newest NVRTC of a wheel, else that of the system, else None."""
+    """Path of the newest NVRTC from a wheel, else the system's NVRTC, else None."""
     spec = find_spec("nvidia")
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
     found = [path for folder in folders for place in _PLACES for path in Path(folder).glob(place)]
@@ -25,18 +26,18 @@ def find_library() -> str | None:
 
 
 def _release(library: Path) -> int:
-    """12 of libnvrtc.so.12, 130 of nvrtc64_130_0.dll."""
+    """Release in a library's name: 12 for libnvrtc.so.12, 130 for nvrtc64_130_0.dll."""
     found = re.search(r"(?:\.so\.|nvrtc64_)(\d+)", library.name)
     return int(found[1]) if found else 0
 
 
 def version(library: str) -> str:
-    """Which NVRTC a library is."""
+    """Name and version of a library, such as ``NVRTC 13.0``."""
     return _Nvrtc(library).version()
 
 
 def compile_file(library: str, path: Path, options: Sequence[str]) -> bytes:
-    """The cubin of a source file; raises `UsageError` with its first error."""
+    """Compile a source file to a cubin; raises `UsageError` with the first error."""
     nvrtc = _Nvrtc(library)
     program = nvrtc.program(path.read_text(), path.name)
     try:
@@ -51,7 +52,7 @@ def compile_file(library: str, path: Path, options: Sequence[str]) -> bytes:
 
 
 def compilation_error(path: Path, architecture: str, log: str) -> UsageError:
-    """One sentence for a compiler's output: its first error."""
+    """Error with one sentence about a compiler's output: its first error."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     first = next((line for line in lines if "error" in line.lower() or "fatal" in line), None)
     reason = first or (lines[0] if lines else "no reason given")
@@ -62,7 +63,7 @@ def compilation_error(path: Path, architecture: str, log: str) -> UsageError:
 
 
 class _Nvrtc:
-    """The library's functions; raises `UsageError` if it cannot be loaded or used."""
+    """Functions of the library; raises `UsageError` if it cannot be loaded or used."""
 
     def __init__(self, library: str) -> None:
         try:
@@ -84,7 +85,7 @@ class _Nvrtc:
         return program
 
     def read(self, program: ctypes.c_void_p, what: str) -> bytes:
-        """One of the program's results: ``CUBIN`` or ``ProgramLog``."""
+        """Read one of a program's results: ``CUBIN`` or ``ProgramLog``."""
         size = ctypes.c_size_t()
         self._check(self.library[f"nvrtcGet{what}Size"](program, ctypes.byref(size)))
         content = ctypes.create_string_buffer(size.value)

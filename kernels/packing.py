@@ -1,7 +1,7 @@
-"""Weights of the pixel loop in the order in which the threads of `pixel_row` read them.
+"""Packing the weights of the pixel loop in the order in which threads of `pixel_row` read them.
 
 A product multiplies *operands*, rows of inputs side by side in shared memory, by tiles of 16 inputs
-and 16 outputs; see number.cuh and walk.cuh, which walks through what is packed here.
+and 16 outputs; see number.cuh, and walk.cuh, which reads what is packed here.
 """
 
 from __future__ import annotations
@@ -19,15 +19,16 @@ from pmtool.interface.protocol import Precision
 from pmtool.models.hyperparameters import Hyperparameters
 
 Weights = Mapping[str, Float32s]
-"""A `PixelGraph`'s weights of depth 3, named as in its ``state_dict``; see `bundle_weights`."""
+"""Weights of a `PixelGraph` of depth 3, named as in its ``state_dict``; see `bundle_weights`."""
 
 GROUP = 16
 CHANNELS_MAX = 256
-"""A thread block has a warp for every 16 channels, 16 warps at most."""
+"""Largest number of channels: a thread block has a warp for every 16 channels, and at most 16
+warps."""
 
 
 class Format(NamedTuple):
-    """How operands and weights of a precision are kept; sums are float32.
+    """Format in which operands and weights of a precision are kept; sums are float32.
 
     Attributes
     ----------
@@ -36,7 +37,7 @@ class Format(NamedTuple):
     pad
         Numbers between two rows of operands, ``Number::PAD``.
     rounded
-        Float32 numbers in this precision, as bytes.
+        Function that rounds float32 numbers to this precision; bfloat16 is returned as uint16.
     """
 
     bytes: int
@@ -45,7 +46,7 @@ class Format(NamedTuple):
 
 
 def to_bfloat16(x: Float32s) -> NDArray[np.uint16]:
-    """Upper halves of float32 numbers, rounded to the nearest, ties to even; no NaN."""
+    """Upper halves of float32 numbers, rounded to nearest, ties to even; not for NaN."""
     words = np.ascontiguousarray(x, np.float32).view(np.uint32)
     return np.asarray((words + 0x7FFF + (words >> 16 & 1)) >> 16, np.uint16)
 
@@ -62,13 +63,15 @@ class Packed(NamedTuple):
 
     Attributes
     ----------
+    hyperparameters, precision
+        Hyper-parameters of the network, and precision of the matrices.
     matrices
-        Bytes of all levels, one after the other.
+        Matrices of all levels, one after the other, as bytes.
     sizes
-        Bytes of each level.
+        Number of bytes of each level.
     vectors
-        Weights of the input; biases of the upsampling into levels 0 and 1, all padded to whole
-        groups of 16 channels; biases of the output.
+        Weights of the input, then biases of the upsampling into levels 0 and 1, all padded to whole
+        groups of 16 channels; then biases of the output.
     """
 
     hyperparameters: Hyperparameters
@@ -84,12 +87,12 @@ class Packed(NamedTuple):
 
 
 def groups_of(channels: int) -> int:
-    """Groups of 16 that hold so many channels."""
+    """Number of groups of 16 that hold a number of channels."""
     return -(-channels // GROUP)
 
 
 def pack(weights: Weights, hyperparameters: Hyperparameters, precision: Precision) -> Packed:
-    """Weights as the kernels read them.
+    """Pack weights as the kernels read them.
 
     Raises
     ------
@@ -113,7 +116,7 @@ def pack(weights: Weights, hyperparameters: Hyperparameters, precision: Precisio
 def _level(
     weights: Weights, hyperparameters: Hyperparameters, level: int, precision: Precision
 ) -> NDArray[np.uint8]:
-    """Everything that a level multiplies by."""
+    """Pack all matrices of a level."""
     channels = hyperparameters.channels
     concat, plain = concat_order(channels), plain_order(channels)
     if level:
@@ -132,9 +135,9 @@ def _level(
 
 
 def concat_order(channels: int) -> NDArray[np.intp]:
-    """Where the inputs of an operand stand in a concat-ELU; -1 for none.
+    """Indices of an operand's inputs in a concat-ELU; -1 for padding.
 
-    A thread writes four at once: a channel, its negative, and the same of the channel 8 further.
+    A thread writes four at once: a channel, its negative, and both for the channel 8 further.
     """
     group, g, half, sign = np.ogrid[: groups_of(channels), :8, :2, :2]
     channel = GROUP * group + g + 8 * half
@@ -142,7 +145,10 @@ def concat_order(channels: int) -> NDArray[np.intp]:
 
 
 def plain_order(channels: int) -> NDArray[np.intp]:
-    """Where the inputs of an operand stand in features: a channel and the one 8 further."""
+    """Indices of an operand's inputs in features; -1 for padding.
+
+    A thread writes two at once: a channel and the one 8 further.
+    """
     group, g, half = np.ogrid[: groups_of(channels), :8, :2]
     channel = GROUP * group + g + 8 * half
     return np.where(channel < channels, channel, -1).ravel()
@@ -151,7 +157,10 @@ def plain_order(channels: int) -> NDArray[np.intp]:
 def _tiles(
     matrix: Float32s, order: NDArray[np.intp], channels: int, precision: Precision
 ) -> NDArray[np.uint8]:
-    """A matrix ``(columns of a line x inputs, parts x channels)`` in tiles, outputs first."""
+    """Reorder a matrix ``(columns of a line x inputs, parts x channels)`` in tiles, outputs first.
+
+    The result is bytes.
+    """
     inputs = int(order.max()) + 1
     columns = matrix.reshape(-1, inputs, matrix.shape[1])
     columns = np.where((order < 0)[:, None], 0, columns[:, order])
@@ -162,17 +171,17 @@ def _tiles(
 
 
 def _padded(matrix: Float32s, channels: int) -> Float32s:
-    """Zeros after every ``channels`` columns, up to whole groups."""
+    """Insert zeros after every ``channels`` columns, up to whole groups."""
     parts = matrix.reshape(len(matrix), -1, channels)
     return np.pad(parts, ((0, 0), (0, 0), (0, -channels % GROUP))).reshape(len(matrix), -1)
 
 
 def _by_threads(tiles: Float32s, size: int) -> Float32s:
-    """Tiles ``(..., 16 inputs, 16 outputs)`` in the order in which a warp's threads hold them.
+    """Reorder tiles ``(..., 16 inputs, 16 outputs)`` as a warp's threads hold them.
 
-    In 16 bits thread 4 g + q holds inputs 4 q to 4 q + 3 of outputs g and g + 8, as
-    mma.m16n8k16 wants them: two inputs of g, two of g + 8, the other two of g, those of g + 8.
-    In 32 bits four inputs of an output stand side by side.
+    In 16 bits, thread 4 g + q holds inputs 4 q to 4 q + 3 of outputs g and g + 8 in the order of
+    mma.m16n8k16: two inputs of g, two of g + 8, the other two of g, the other two of g + 8.
+    In 32 bits, four inputs of an output lie side by side.
     """
     if size == 4:
         return np.moveaxis(tiles.reshape(*tiles.shape[:2], 4, 4, 16), 4, 3)

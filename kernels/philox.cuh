@@ -1,5 +1,6 @@
-// Uniform random numbers as in pmtool/pixels/uniforms.py, bit by bit, and their nearer tails as in
-// pmtool/pixels/mixture.py. Philox4x32-10: Salmon et al., SC 2011, doi:10.1145/2063384.2063405.
+// Uniform random numbers, bit by bit those of pmtool/pixels/uniforms.py, and their nearer tails as
+// in pmtool/pixels/mixture.py. Philox4x32-10: Salmon et al., SC 2011,
+// doi:10.1145/2063384.2063405.
 #pragma once
 
 #include "portable.cuh"
@@ -34,5 +35,5 @@ DEVICE float uniform(
     return to_unit_interval(philox(counter, seed).words[0]);
 }
 
-// Uniform numbers up to 1/2 as they are, those beyond as u - 1: exact in float32.
+// Uniform numbers up to 1/2 unchanged, larger ones as u - 1: exact in float32.
 DEVICE float nearer_tail(float u) { return u > 0.5f ? u - 1 : u; }

@@ -1,4 +1,4 @@
-"""The arrays that a pixel graph is bound to, by their addresses."""
+"""The addresses of the arrays that a pixel graph is bound to."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ Words = NDArray[np.uint64]
 
 
 class PixelArrays:
-    """What the pixel loops read and write, for their structures of pointers.
+    """Arrays that the pixel loops read and write, for their structures of pointers.
 
     Parameters
     ----------
+    hyperparameters
+        Hyper-parameters of the network.
     graph
         ``quantile<depth>`` or ``mean<depth>``.
     arrays
-        What the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
+        Arrays that the pixel graph is bound to, see `pmtool.graphs.pixel.PixelGraph` and
         `pmtool.interface.buffers.Buffers.pixel`; ``parameters`` may be missing.
     """
 
@@ -32,11 +34,11 @@ class PixelArrays:
         self.columns = groups * columns
 
     def at(self, name: str) -> int:
-        """The address of an array, 0 if there is none."""
+        """Address of an array; 0 if there is none."""
         return address(self.arrays[name]) if name in self.arrays else 0
 
     def sizes(self) -> list[int]:
-        """What both loops' ``Row`` begins with."""
+        """Sizes and options with which ``Row`` of both loops begins."""
         hp = self.hyperparameters
         asked = (self.lanes, self.columns, self.depth, int(self.chooser == "mean"))
         return [*asked, hp.channels, hp.blocks, hp.mixtures, hp.bits]
@@ -47,7 +49,7 @@ class PixelArrays:
         return [self.at(name) for name in (*names, "pixels", "residuals", "parameters")]
 
     def lines(self, level: int) -> Words:
-        """``Line`` for every line of a level."""
+        """Words of ``Line`` of line.cuh for every line of a level."""
         lines = Layout(self.hyperparameters).lines("h", self.depth)
         names = [line.name for line in lines if line.level == level]
         parts = ("before2", "before1", "last")

@@ -1,5 +1,5 @@
-// A row of pixels of a batch of lanes on the CPU: what pixel_row.cu does on a GPU, after
-// PixelGraph. Eight lanes at once are a vector of floats for every channel.
+// A row of pixels for a batch of lanes on the CPU: what pixel_row.cu does on a GPU, following
+// PixelGraph. Eight lanes at once form a vector of floats for every channel.
 
 #include <cstdint>
 #include <new>
@@ -11,12 +11,12 @@
 namespace {
 
 const int LANES = 8;
-const int BLOCK = 8;  // outputs of a product that are summed in registers
+const int BLOCK = 8;  // number of outputs of a product that are summed in registers
 
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef int Ints __attribute__((vector_size(4 * LANES)));
 
-// ---- what is read and written: cpu.py writes it down, in words of 64 bits
+// ---- structures of what is read and written, which cpu.py fills in words of 64 bits
 
 struct Layer {
     const float *first, *second;  // (inputs, C) and (inputs, 2 C)
@@ -24,7 +24,7 @@ struct Layer {
 
 struct Level {
     const float* shares;  // (columns, lanes, ...), see Layout.shares in pmtool/interface/layout.py
-    float* carry_next;    // (columns, lanes, C), where the level below is touched
+    float* carry_next;    // (columns, lanes, C), if the level below is touched
     const Line* lines;    // first and second of every gated layer, then the strided block's
     const Layer* layers;
     const float *strided, *upsample, *upsample_bias;  // to and from the level below
@@ -43,14 +43,14 @@ struct Row {
     Level levels[LEVELS];
 };
 
-// ---- eight lanes
+// ---- functions of eight lanes
 
 inline Floats all(float x) { return Floats{} + x; }
 inline Floats fmin(Floats x, Floats y) { return x < y ? x : y; }
 inline Floats fmax(Floats x, Floats y) { return x > y ? x : y; }
 inline Floats fabs(Floats x) { return fmax(x, -x); }
 
-// 2^n e^r with r within half of ln 2 of zero, of which the polynomial is Cephes' (expf).
+// 2^n e^r with abs(r) <= ln(2) / 2; the polynomial for e^r is that of Cephes (expf).
 inline Floats exp(Floats x) {
     const float rounding = 12582912;  // 1.5 * 2^23: adding it leaves the nearest integer
     x = fmin(fmax(x, all(-87)), all(88));
@@ -91,7 +91,7 @@ inline void products(
     for (int n = 0; n < N; ++n) sums[n] = sum[n];
 }
 
-// Adds inputs times a matrix (count, width).
+// Add inputs times a matrix (count, width) to the sums.
 inline void add_product(
     Floats* sums, const Floats* inputs, int count, const float* matrix, int width
 ) {
@@ -107,7 +107,7 @@ inline void add_product(
 // Column by column, the levels from the finest to the coarsest and back.
 struct Walk {
     const Row& row;
-    const int channels, first_lane, there;  // lanes of these eight that exist
+    const int channels, first_lane, there;  // there: how many of these eight lanes exist
     std::vector<float> memory;
     Floats* free;
     Floats *lines[LEVELS], *skip[LEVELS], *pending[LEVELS];  // pending: the next column
@@ -172,13 +172,14 @@ struct Walk {
         return sum;
     }
 
-    // A column of a line; the strided block's is the last one and has half of the channels.
+    // A column of a line; the strided block's line is the last one and has half the channels.
     Floats* slot(int level, int line, int column) const {
         const int width = line < 2 * gated(level) ? 2 * channels : channels;
         return lines[level] + LINE_COLUMNS * 2 * channels * line + column % LINE_COLUMNS * width;
     }
 
-    // Channels from `offset` on of a column (lanes, width); beyond the last lane that one again.
+    // Load channels from `offset` on of a column (lanes, width); the last lane is repeated for
+    // lanes that do not exist.
     void load(Floats* to, const float* column, long long width, int offset, int count) const {
         for (int lane = 0; lane < LANES; ++lane) {
             const int index = first_lane + (lane < there ? lane : there - 1);
@@ -200,7 +201,7 @@ struct Walk {
         load(to, from, width, part * channels, count);
     }
 
-    // The two columns before the first as columns 1 and 2: -2 and -1, modulo 3.
+    // Load the two columns before the first as columns 1 and 2, which are -2 and -1 modulo 3.
     void load_lines(int level) const {
         for (int line = 0; line < 2 * gated(level) + (level < LEVELS - 1); ++line) {
             const Line& at = row.levels[level].lines[line];
@@ -212,7 +213,7 @@ struct Walk {
 
     // ---- the steps of a column
 
-    // `h` enters a level and leaves it, and those below where they are due.
+    // Pass `h` through a level and, if they are due, through the levels below.
     template <int level>
     void walk(int x) {
         const int n = int(row.blocks);
@@ -223,7 +224,7 @@ struct Walk {
             from_below<level>(x);
         }
         for (int layer = n; layer < gated(level); ++layer) {
-            const int index = gated(level) - 1 - layer;  // of the features that the layer takes
+            const int index = gated(level) - 1 - layer;  // of the features taken by the layer
             gated_layer(level, layer, x, index == n ? skip[level] : slot(level, 2 * index, x));
         }
     }
@@ -236,26 +237,26 @@ struct Walk {
         }
     }
 
-    // Features as the newest column of a gated layer's line.
+    // Store features as the newest column of a gated layer's line.
     void append(int level, int line, int x, const Floats* features) const {
         concat_elu(slot(level, line, x), features);
         write_last(level, line, x, 2 * channels);
     }
 
-    // `h` as the newest column of the strided block's line, which is the level's last one.
+    // Store `h` as the newest column of the strided block's line, which is the level's last one.
     void append_strided(int level, int x) const {
         const int line = 2 * gated(level);
         for (int c = 0; c < channels; ++c) slot(level, line, x)[c] = h[c];
         write_last(level, line, x, channels);
     }
 
-    // A line's newest column is written for the rows that follow.
+    // Write a line's newest column for the rows that follow.
     void write_last(int level, int line, int x, int width) const {
         float* last = row.levels[level].lines[line].last + x * row.lanes * width;
         store(last, slot(level, line, x), width);
     }
 
-    // Adds three columns of a line times a matrix; returns the matrix after them.
+    // Add three columns of a line times a matrix; return a pointer to the rest of the matrix.
     const float* add_line(
         Floats* sums, int level, int line, int x, int inputs, const float* matrix, int width
     ) const {
@@ -295,7 +296,8 @@ struct Walk {
             for (int c = 0; c < channels; ++c) h[c] = pending[level][c];
     }
 
-    // Two columns of this row, the second of them pending, and two of the row to come.
+    // Upsample `h` to two columns of this row, the second of which is kept pending, and to two
+    // columns of the next row.
     void upsample(int level, int x) {
         const Level& at = row.levels[level];
         for (int i = 0; i < 4 * channels; ++i) outputs[i] = all(at.upsample_bias[i % channels]);
@@ -331,7 +333,8 @@ struct Walk {
         store(row.residuals + at, &previous, 1);
     }
 
-    // Weights, means and inverse scales: the target's own from the output, then the outer slices'.
+    // Compute weights, means and inverse scales: first the target's own, from the output, then
+    // those of the outer slices.
     void components(long long at) {
         const int own = int(row.mixtures), count = 3 * own, others = 2 * own;
         for (int c = 0; c < channels; ++c) operand[c] = elu(h[c]);
@@ -361,7 +364,8 @@ struct Walk {
         for (int k = 0; k < count; ++k) weights[k] = exp(weights[k] - top);
     }
 
-    // The smallest level whose upper edge reaches a uniform number; see `below` in mixture.cuh.
+    // The smallest levels at whose upper edge the CDF reaches a uniform number; see `below` in
+    // mixture.cuh.
     Floats quantile_levels(Floats tails, int count) const {
         const Floats side = tails < 0 ? all(-1) : all(1), size = fabs(tails);
         const float unit = float(2.0 / ((1 << row.bits) - 1));
@@ -400,7 +404,7 @@ struct Walk {
 #define EVERY_CPU
 #endif
 
-// Returns 0, or 1 where there is no memory.
+// Returns 0, or 1 if memory is short.
 extern "C" EVERY_CPU int pixel_row(const Row* row) {
     try {
         for (int lane = 0; lane < row->lanes; lane += LANES) Walk(*row, lane).run();

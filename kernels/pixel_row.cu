@@ -1,5 +1,5 @@
-// A row of pixels of a batch of lanes in one launch: a block takes 8 or 16 lanes and 32 threads for
-// every 16 channels, at least 128. See walk.cuh.
+// A row of pixels for a batch of lanes in one launch: a block takes 8 or 16 lanes, with 32 threads
+// for every 16 channels and at least 128 threads. See walk.cuh.
 
 #include "walk.cuh"
 

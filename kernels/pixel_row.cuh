@@ -1,22 +1,22 @@
-// What a row of pixels reads and writes, in words of 64 bits: launch.py writes them down.
+// Structures of what a row of pixels reads and writes, which launch.py fills in words of 64 bits.
 #pragma once
 
 #include "line.cuh"
 
-static const int GROUP = 16;  // channels of a warp
+static const int GROUP = 16;  // number of channels of a warp
 
-// Where a part of a block's memory lies: at an offset into shared memory or elsewhere.
+// Place of a part of a block's memory: an offset into shared memory or into other memory.
 struct Place {
     long long shared, offset;
 };
 
 struct Level {
     const float* shares;   // (columns, lanes, ...), see Layout.shares in pmtool/interface/layout.py
-    float* carry_next;     // (columns, lanes, channels), where the level below is touched
+    float* carry_next;     // (columns, lanes, channels), if the level below is touched
     const Line* lines;     // first and second of every gated layer, then the strided block's
-    Place state;           // of the lines: shared memory or the block's workspace
-    Place weights;         // shared memory or where they are in `Row.weights`
-    long long weights_at, weights_bytes;  // in `Row.weights`
+    Place state;           // of the lines, in shared memory or the block's workspace
+    Place weights;         // of a copy in shared memory, if there is one
+    long long weights_at, weights_bytes;  // offset and size in `Row.weights`
 };
 
 struct Row {

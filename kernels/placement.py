@@ -1,4 +1,4 @@
-"""Which parts of a thread block's memory lie in shared memory: what is used most often."""
+"""Placing the most used parts of a thread block's memory in shared memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from pmtool.kernels.packing import FORMATS, GROUP, Packed
 LINE_COLUMNS = 3
 ALIGNMENT = 16
 CHANNELS_OF_LARGE_TILES = 128
-"""More take so many threads that 16 lanes do not fit into their registers."""
+"""Largest number of channels for tiles of 16 lanes: more channels need so many threads that 16
+lanes do not fit into their registers."""
 
 
 class Place(NamedTuple):
@@ -22,16 +23,17 @@ class Place(NamedTuple):
 
 
 class Placement(NamedTuple):
-    """Where a block finds the levels' lines and weights; offsets are in bytes.
+    """Places of the levels' lines and weights for a block; offsets are in bytes.
 
     Attributes
     ----------
     tile
-        Lanes of a block.
+        Number of lanes of a block.
     shared_bytes, workspace_bytes
-        Bytes that a block needs.
+        Bytes of shared memory and of workspace that a block needs.
     states, weights
-        Places by level; weights that are not in shared memory are read where they are.
+        Places of the lines and of the weights by level; weights that are not in shared memory are
+        read from global memory.
     """
 
     tile: int
@@ -44,13 +46,13 @@ class Placement(NamedTuple):
 def place(packed: Packed, depth: int, tile: int, limit: int) -> Placement:
     """Fill up to ``limit`` bytes of shared memory with what is used most often.
 
-    Level 0 comes first, as it advances on every column, lines before weights: weights in the L2
-    cache are read once a column, lines up to three times.
+    Level 0 comes first, because it advances on every column. Lines come before weights: per column,
+    weights in the L2 cache are read once, lines up to three times.
 
     Raises
     ------
     UsageError
-        If the limit is too small even for what has to be there.
+        If the limit is too small even for the scratch memory, which must be in shared memory.
     """
     used = _aligned(scratch_bytes(packed, tile))
     if used > limit:
@@ -72,9 +74,10 @@ def place(packed: Packed, depth: int, tile: int, limit: int) -> Placement:
 
 
 def tile_lanes(packed: Packed, lanes: int, multiprocessors: int, limit: int) -> int:
-    """Lanes of a block: few for many blocks, many where each reads its weights from the L2 cache.
+    """Number of lanes of a block, 8 or 16.
 
-    Not yet measured on a GPU.
+    Few lanes give many blocks; many lanes are better if each block reads its weights from the L2
+    cache. This has not been measured on a GPU yet.
     """
     if packed.hyperparameters.channels > CHANNELS_OF_LARGE_TILES:
         return 8
@@ -84,12 +87,15 @@ def tile_lanes(packed: Packed, lanes: int, multiprocessors: int, limit: int) -> 
 
 
 def threads(packed: Packed) -> int:
-    """Threads of a block: a warp for every group of channels, and at least four."""
+    """Number of threads of a block: a warp for every group of channels, and at least four warps."""
     return 32 * max(4, packed.groups)
 
 
 def scratch_bytes(packed: Packed, tile: int) -> int:
-    """What comes first: an operand, the output's parameters, the components, the last residuals."""
+    """Bytes of scratch memory, which comes first in shared memory.
+
+    It holds an operand, the output's parameters, the components and the last residuals.
+    """
     kept, mixtures = FORMATS[packed.precision], packed.hyperparameters.mixtures
     operand = kept.bytes * (GROUP * packed.groups + kept.pad)
     parameters = -(-3 * mixtures // GROUP) * GROUP
@@ -97,7 +103,7 @@ def scratch_bytes(packed: Packed, tile: int) -> int:
 
 
 def state_bytes(packed: Packed, level: int, tile: int) -> int:
-    """Three columns of every line of a level, and a skip."""
+    """Bytes of three columns of every line of a level, and of a skip."""
     kept = FORMATS[packed.precision]
     plain = GROUP * packed.groups + kept.pad
     concat = 2 * GROUP * packed.groups + kept.pad

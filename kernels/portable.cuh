@@ -1,5 +1,5 @@
-// The few things in which a GPU differs from the CPU that the tests run these kernels on.
-// There, one thread after the other runs until it has to wait; see tests/kernels/emulation.h.
+// The few things that differ between a GPU and the CPU on which the tests run these kernels. On the
+// CPU, one thread after the other runs until it has to wait; see tests/kernels/emulation.h.
 #pragma once
 
 #ifdef __CUDACC__
@@ -8,7 +8,7 @@
 #define KERNEL extern "C" __global__ void
 #define LAUNCH_BOUNDS(threads) __launch_bounds__(threads)
 
-// The block's shared memory, of the size that the launch gives.
+// The block's shared memory, whose size is given at the launch.
 DEVICE unsigned char* shared_memory() {
     extern __shared__ __align__(16) unsigned char memory[];
     return memory;
@@ -18,7 +18,7 @@ DEVICE void block_barrier() { __syncthreads(); }
 
 DEVICE void warp_barrier() { __syncwarp(); }
 
-// Bit i tells what thread i of the warp says; all 32 take part.
+// Bit i is the vote of thread i of the warp; all 32 threads take part.
 DEVICE unsigned warp_votes(bool vote) { return __ballot_sync(0xffffffffu, vote); }
 
 DEVICE int count_bits(unsigned word) { return __popc(word); }
@@ -26,7 +26,7 @@ DEVICE int count_bits(unsigned word) { return __popc(word); }
 // A product that is rounded before anything is added to it.
 DEVICE float rounded_product(float a, float b) { return __fmul_rn(a, b); }
 
-// Bring the cache line of an address near; nobody waits for it.
+// Load the cache line of an address into the L2 cache, without waiting for it.
 DEVICE void prefetch(const void* address) {
     asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
@@ -69,7 +69,7 @@ unsigned char* shared_memory();
 void block_barrier();
 void warp_barrier();
 unsigned warp_votes(bool vote);
-// What all 32 threads of the warp give, one after the other; it stands until they give anew.
+// The data of all 32 threads of the warp, one after the other, valid until the next exchange.
 const unsigned char* exchange(const void* mine, unsigned bytes);
 
 DEVICE int count_bits(unsigned word) { return __builtin_popcount(word); }

@@ -1,7 +1,8 @@
-"""The pixel loop in NumPy, layer by layer: what `pixel_row` has to compute.
+"""The pixel loop in NumPy, layer by layer: the reference for the kernel `pixel_row`.
 
-`pmtool.graphs.pixel` is the same in PyTorch. The other kernels' references are older than they:
-`pmtool.interface.host`, `pmtool.pixels.uniforms` and `pmtool.pixels.mixture`.
+`pmtool.graphs.pixel` is the same in PyTorch. The references of the other kernels are
+`pmtool.interface.host`, `pmtool.pixels.uniforms` and `pmtool.pixels.mixture`, which are older than
+the kernels.
 """
 
 from __future__ import annotations
@@ -36,12 +37,12 @@ def pixel_row(
     arrays: Arrays,
     precision: Precision = "float32",
 ) -> None:
-    """See `pmtool.kernels.launch.CudaPixelRow`, with the weights as they were before packing."""
+    """Generate a row like `pmtool.kernels.launch.CudaPixelRow`, from weights before packing."""
     _PixelRow(hyperparameters, weights, graph, arrays, precision).run()
 
 
 def rounded(x: Real, precision: Precision) -> Real:
-    """Float32 numbers with no more digits than a precision has."""
+    """Round numbers to a precision, and return them in float32."""
     kept = FORMATS[precision].rounded(np.asarray(x, np.float32))
     if precision == "bfloat16":
         return (kept.astype(np.uint32) << 16).view(np.float32)
@@ -49,7 +50,7 @@ def rounded(x: Real, precision: Precision) -> Real:
 
 
 class _PixelRow:
-    """One row: a column after the other, each line keeps its columns."""
+    """One row, generated column by column; each line keeps its columns."""
 
     def __init__(
         self,
@@ -81,12 +82,12 @@ class _PixelRow:
             self._write(f"h{level}_carry_next", self.carries[level])
 
     def _product(self, columns: list[Real], weight: str) -> Real:
-        """Operands, concatenated by channel, times a matrix: what tensor cores round."""
+        """Multiply columns, concatenated by channel, by a matrix, with both rounded."""
         inputs = rounded(np.concatenate(columns, axis=1), self.precision)
         return np.asarray(inputs @ rounded(self.weights[weight], self.precision))
 
     def _columns(self, name: str) -> Real:
-        """An array's columns without the groups of four: ``(columns, M, channels)``."""
+        """Columns of an array without the groups of four, ``(columns, M, channels)``."""
         array = self.arrays[name]
         return array.reshape(-1, *array.shape[2:])
 

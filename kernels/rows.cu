@@ -1,5 +1,5 @@
-// What surrounds the pixel loop: random numbers, a row of the planes, known pixels.
-// All sizes are words of 64 bits; any grid of any blocks does.
+// Kernels around the pixel loop: random numbers, a row of the planes, known pixels.
+// All sizes are words of 64 bits; grids and blocks may have any size.
 
 #include "mixture.cuh"
 #include "philox.cuh"
@@ -10,12 +10,12 @@ DEVICE Size first_index() { return Size(blockIdx.x) * blockDim.x + threadIdx.x; 
 
 DEVICE Size index_step() { return Size(gridDim.x) * blockDim.x; }
 
-// Where a lane's random numbers come from: the slice, the sample, the window's place in the slice.
+// Origin of a lane's random numbers: slice, sample, and the window's place in the slice.
 struct Origin {
     unsigned number, sample, top, left;
 };
 
-// target (height, width, lanes): uniform numbers of the pixels, by their nearer tail.
+// target (height, width, lanes): uniform numbers of the pixels, as nearer tails.
 KERNEL tails(
     float* target, const Origin* origins, unsigned long long seed, Size height, Size width,
     Size lanes

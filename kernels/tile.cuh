@@ -1,4 +1,4 @@
-// The features that a warp holds of a tile of lanes, and how they reach global memory.
+// The part of a tile of lanes that a warp holds, and its transfers from and to global memory.
 #pragma once
 
 #include "number.cuh"
@@ -9,7 +9,7 @@ struct Tile {
     static const int LANES = 8 * T;
 
     int warp, g, q;         // of this thread, see number.cuh
-    int first_lane, lanes;  // of the block's tile; of all
+    int first_lane, lanes;  // first lane of the block's tile; number of all lanes
     int channels;
 
     DEVICE explicit Tile(const Row& row)
@@ -20,18 +20,19 @@ struct Tile {
           lanes(int(row.lanes)),
           channels(int(row.channels)) {}
 
-    // Of an element of `Sums`: its channel and its lane within the tile.
+    // Channel of an element of `Sums`, and its lane within the tile.
     DEVICE int channel(int e) const { return GROUP * warp + g + 8 * (e / 2); }
     DEVICE int index(int t, int e) const { return 8 * t + 2 * q + e % 2; }
 
-    // A lane of the tile among all: beyond the last one, the last one again.
+    // Index among all lanes of a lane of the tile; the last lane is repeated for lanes that do not
+    // exist.
     DEVICE int lane(int index) const {
         return first_lane + index < lanes ? first_lane + index : lanes - 1;
     }
     DEVICE bool exists(int index) const { return first_lane + index < lanes; }
 
-    // The warp's channels of a column (lanes, width), from channel `offset` on; zeros beyond the
-    // last channel.
+    // Load the warp's channels of a column (lanes, width), from channel `offset` on, with zeros
+    // beyond the last channel.
     DEVICE void load(Sums<T>& target, const float* column, long long width, int offset) const {
 #pragma unroll
         for (int t = 0; t < T; ++t)
@@ -51,7 +52,8 @@ struct Tile {
                     column[lane(index(t, e)) * width + offset + channel(e)] = source.at[t][e];
     }
 
-    // Bring the tile's part of a column (columns, lanes, width) near, a cache line a thread.
+    // Prefetch the tile's part of a column of an array (columns, lanes, width), with a cache line
+    // per thread.
     DEVICE void prefetch_column(const float* columns, int x, long long width) const {
         const float* start = columns + (1LL * x * lanes + first_lane) * width;
         const long long count = (lane(LANES - 1) - first_lane + 1) * width;

@@ -1,9 +1,9 @@
 // The pixel loop of a row: PixelGraph of pmtool/graphs/pixel.py for a tile of lanes, all columns.
 //
 // Lanes are independent, so a block takes a tile of 8 T lanes and walks along the row alone. Warp w
-// owns 16 channels of every layer: it keeps their features `h` in registers, as `Sums`, and hands
-// the other warps what they multiply as operands in shared memory. A product waits at one barrier
-// for the newest column; what earlier columns contribute is added before it.
+// owns 16 channels of every layer: it keeps their features `h` in registers, as `Sums`, and passes
+// them to the other warps as operands in shared memory. A product waits at one barrier for the
+// newest column; the contributions of earlier columns are added before it.
 #pragma once
 
 #include "choice.cuh"
@@ -11,7 +11,7 @@
 #include "number.cuh"
 #include "tile.cuh"
 
-// Levels that a column touches.
+// Number of levels that a column touches.
 DEVICE int levels_of_column(int x) { return x % 4 == 0 ? 3 : x % 2 == 0 ? 2 : 1; }
 
 template <class Number, int T>
@@ -22,14 +22,14 @@ struct Walk {
 
     const Row& row;
     const Tile<T> tile;
-    unsigned char *shared, *workspace;  // shared memory begins with what the next pointers name
+    unsigned char *shared, *workspace;  // the next pointers are at the start of `shared`
     int groups, output_tiles;
-    bool owner;         // of a group of channels; other warps help with the output and the choice
-    Operand* plain;     // (LANES, 16 G): what the upsampling and the output multiply
+    bool owner;  // whether the warp owns channels; others help with the output and the choice
+    Operand* plain;     // (LANES, 16 G): operand of the upsampling and the output
     float* parameters;  // (LANES, 16 * output tiles): the output's result
     float* components;  // see Choice
     float* previous;    // (LANES): residuals on the left
-    Features h, pending[LEVELS - 1];  // `pending`: the next column's, by level
+    Features h, pending[LEVELS - 1];  // `pending`: those of the next column, by level
 
     DEVICE Walk(const Row& row, unsigned char* shared) : row(row), tile(row), shared(shared) {
         groups = int((row.channels + GROUP - 1) / GROUP);
@@ -54,7 +54,8 @@ struct Walk {
         }
     }
 
-    // All levels that a column touches: on the way up 0, 1, 2, on the way down 2, 1, 0.
+    // Walk through all levels that a column touches: 0, 1, 2 in the up pass, then 2, 1, 0 in the
+    // down pass.
     DEVICE void column(int x) {
         const int due = levels_of_column(x);
         const int depth = due < row.depth ? due : int(row.depth);
@@ -72,7 +73,7 @@ struct Walk {
         }
     }
 
-    // ---- where things are: packing.py lays them out
+    // ---- places in memory, as laid out by packing.py and placement.py
 
     DEVICE int gated(int level) const { return int(2 * row.blocks) + (level < LEVELS - 1); }
     DEVICE int concat_stride() const { return 2 * GROUP * groups + Number::PAD; }
@@ -94,8 +95,8 @@ struct Walk {
     DEVICE Operand* top_skip(int level) const {
         return slot(level, 2 * gated(level), 0) + LINE_COLUMNS * LANES * plain_stride();
     }
-    // Concat-ELU of what a layer of the down pass takes from the up pass: the i-th features of a
-    // level entered its i-th layer.
+    // Concat-ELU of the features that a layer of the down pass takes from the up pass: the i-th
+    // features of a level are the input of its i-th layer.
     DEVICE const Operand* skip(int level, int layer, int column) const {
         const int index = gated(level) - 1 - layer;
         return index == row.blocks ? top_skip(level) : slot(level, 2 * index, column);
@@ -107,7 +108,8 @@ struct Walk {
             at.weights.shared ? shared + at.weights.offset : row.weights + at.weights_at
         );
     }
-    // After the level's own matrices: the output's, or the strided block's and the upsampling's.
+    // A layer's weights, which come after the level's own matrices: those of the output, or of the
+    // strided block and the upsampling.
     DEVICE const Operand* layer_weights(int level, int layer) const {
         const long long up = layer < row.blocks ? layer : row.blocks, down = layer - up;
         const long long own = level ? 7 * groups : output_tiles;
@@ -144,7 +146,8 @@ struct Walk {
                 Number::store2(own + tile.index(t, e) * plain_stride(), x.at[t][e], x.at[t][e + 2]);
     }
 
-    // Concat-ELU of features, as operands and, where it is given, as a line's newest column.
+    // Store the concat-ELU of features as operands and, if `last` is given, in a line's newest
+    // column.
     DEVICE void put_elu(Operand* to, float* last, const Features& x) const {
         Features plus, minus;
 #pragma unroll
@@ -180,7 +183,7 @@ struct Walk {
             reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
     }
 
-    // The two columns before the first as columns 1 and 2: -2 and -1, modulo 3.
+    // Load the two columns before the first as columns 1 and 2, which are -2 and -1 modulo 3.
     DEVICE void load_lines(int level) const {
         Features plus, minus;
         for (int line = 0; line < 2 * gated(level) + (level < LEVELS - 1); ++line)
@@ -215,8 +218,9 @@ struct Walk {
                 h.at[t][e] += previous[tile.index(t, e)] * row.input[tile.channel(e)];
     }
 
-    // Three columns of a line times their weights, and perhaps a skip. Each has `inputs` tiles; the
-    // newest column and the skip are there once all warps have come to the barrier.
+    // Multiply three columns of a line, and a skip if there is one, by their weights. Each has
+    // `inputs` tiles; the newest column and the skip are complete once all warps have reached the
+    // barrier.
     template <int N>
     DEVICE void product(
         Features (&sums)[N], const Operand* matrix, int inputs, int stride,
@@ -278,7 +282,7 @@ struct Walk {
             }
     }
 
-    // The level's first block: columns 2 i - 2 to 2 i of the level above.
+    // The level's first block, which reads columns 2 i - 2 to 2 i of the level above.
     DEVICE void strided(int level, int column) {
         Features sums[1];
         const int above = level - 1, x = 2 * column;
@@ -298,8 +302,8 @@ struct Walk {
         put_elu(top_skip(level), 0, h);
     }
 
-    // A column from the level below, which advances on every second one; the column touches
-    // `depth` levels, the row perhaps more.
+    // Take a column from the level below, which advances on every second column. The column
+    // touches `depth` levels; the row may touch more.
     DEVICE void from_below(int level, int column, int depth) {
         if (level < depth - 1)
             upsample(level, column);
@@ -309,7 +313,8 @@ struct Walk {
             h = level ? pending[1] : pending[0];
     }
 
-    // Two columns of this row, the second of them pending, and two of the row to come.
+    // Upsample `h` to two columns of this row, the second of which is kept pending, and to two
+    // columns of the next row.
     DEVICE void upsample(int level, int column) {
         if (owner) put_plain(plain, h);
         block_barrier();

@@ -1,7 +1,7 @@
 """A bundle's weights for the pixel loop, without PyTorch.
 
-What `pmtool.graphs.horizontal` makes of the network: two causal convolutions in a row composed to
-one, of which the pixel loop needs the taps of its own row.
+They are the same as in `pmtool.graphs.horizontal`: two consecutive causal convolutions are composed
+into one, of which the pixel loop needs the taps of its own row.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pmtool.models.bundle import NETWORK, Bundle, tensor_places
 
 
 def bundle_weights(bundle: Bundle) -> Weights:
-    """All that `pmtool.kernels.packing.pack` needs.
+    """Return the weights that `pmtool.kernels.packing.pack` needs.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def bundle_weights(bundle: Bundle) -> Weights:
 
 
 class _Network:
-    """The network's own weights by name, and what the pixel loop multiplies by."""
+    """A network's weights as they are stored, and the pixel loop's weights made from them."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.hyperparameters = bundle.hyperparameters
@@ -66,13 +66,13 @@ class _Network:
     def _layer(self, name: str, *, down: bool) -> dict[str, Float32s]:
         c = self.hyperparameters.channels
         first = self._current_row(f"{name}.first", 2 * c, c)
-        if down:  # of both stacks' features and their negatives, the skipped horizontal ones
+        if down:  # skipped horizontal ones among both stacks' features and negatives
             shortcut = self._array(f"{name}.shortcut.weight", c, 4, c)
             first = np.concatenate((first, shortcut[:, 1].T, shortcut[:, 3].T))
         return {"first": first, "second": self._current_row(f"{name}.second", 2 * c, 2 * c)}
 
     def _current_row(self, block: str, inputs: int, out: int, width: int = 2) -> Float32s:
-        """The last row of a block's composed kernel for the target, ``(columns x in, out)``."""
+        """Last row of a block's composed kernel for the target, ``(columns x in, out)``."""
         pair = self._array(f"{block}.pair.weight", out, 2, inputs, 2, width)[..., 1, :]
         merge = self._array(f"{block}.merge.weight", out, 2, out, 2, width)[..., 1, :]
         kernel = np.zeros((out, inputs, 2 * width - 1), np.float32)

@@ -1,4 +1,4 @@
-"""Whether engines compute what ONNX Runtime does: it is looked at before they are used.
+"""Checking, before engines are used, that they compute what ONNX Runtime does.
 
 TensorRT has been seen to compile NaN into a fusion.
 """
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from pmtool.backends.tensorrt import TensorRTBackend
 
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 7e-2, "bfloat16": 0.4}
-"""In half types about four times what rounding alone does to the default model."""
+"""Largest accepted difference from ONNX Runtime, by precision. In half precision it is about four
+times what rounding alone does to the default model."""
 WIDE_LANES = 2
-"""Lanes of the wider profiles in the check: as many as `LEAST_WINDOWS`, the fewest, allow."""
+"""Number of lanes in the check of the wider profiles: as many as `LEAST_WINDOWS` allows, the
+smallest number for which engines are built."""
 ROUNDING, ENGINE = "rounding", "tensorrt"
 _log = logging.getLogger("pmtool")
 
 
 class RoundingBackend(OnnxRuntimeBackend):
-    """Graphs in half precision on the CPU, see ``emulated`` of `in_precision`."""
+    """Graphs in half precision, emulated on the CPU; see ``emulated`` of `in_precision`."""
 
     def __init__(self, bundle: Bundle, precision: Precision, threads: int = 1) -> None:
         super().__init__(bundle, threads)
@@ -47,7 +49,7 @@ class RoundingBackend(OnnxRuntimeBackend):
 
 
 def rounding_errors(bundle: Bundle, precision: Precision, threads: int = 1) -> dict[str, float]:
-    """Largest difference that a precision makes in every graph, whatever engine runs it."""
+    """Largest difference, by graph, that rounding to a precision makes in any engine."""
     exact, rounded = (
         OnnxRuntimeBackend(bundle, threads),
         RoundingBackend(bundle, precision, threads),
@@ -56,9 +58,9 @@ def rounding_errors(bundle: Bundle, precision: Precision, threads: int = 1) -> d
 
 
 def engine_errors(exact: OnnxRuntimeBackend, backend: Backend) -> dict[str, float]:
-    """Largest difference of every graph over the engines' profiles.
+    """Largest difference over the engines' profiles, by graph.
 
-    Pixel graphs have columns of one width, whatever the window's.
+    Pixel graphs are checked at one width only: their columns are the same for windows of any width.
     """
     layout = Layout(exact.bundle.hyperparameters)
     errors = differences(GRAPHS, layout, exact, backend)
@@ -75,7 +77,7 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     Raises
     ------
     UsageError
-        If one differs by more than `TOLERANCES`.
+        If a graph differs by more than `TOLERANCES`.
     """
     engines, bundle = backend.engines, backend.engines.bundle
     errors = engines.manifest()["errors"]
@@ -86,7 +88,7 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
         errors = {name: {ROUNDING: rounding[name], ENGINE: found[name]} for name in GRAPHS}
         engines.note_errors(errors)
     for name, error in errors.items():
-        if not error[ENGINE] <= TOLERANCES[backend.precision]:  # nor if it is NaN
+        if not error[ENGINE] <= TOLERANCES[backend.precision]:  # true for NaN too
             raise UsageError(
                 f"the engine {name} differs from ONNX Runtime by {error[ENGINE]:.2g}: use another "
                 "--backend or --precision"
@@ -94,6 +96,6 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
 
 
 def error_table(errors: Mapping[str, Any]) -> str:
-    """What `check_engines` has found, a graph a line."""
+    """Table of the errors that `check_engines` has found, one graph per line."""
     rows = [(name, f"{e[ROUNDING]:.1e}", f"{e[ENGINE]:.1e}") for name, e in errors.items()]
     return "\n".join(aligned([("graph", "rounding alone", "TensorRT"), *rows]))

@@ -1,4 +1,4 @@
-"""A check that graphs compute the same in two engines, on random arrays."""
+"""Checking on random arrays that graphs compute the same in two engines."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
     from pmtool.network import PixelMiner
 
 SIZE, LANES, WINDOWS, GENERATED = 64, 9, 2, 32
-"""Rows and columns of the windows, of which the last are generated; windows of a call."""
+"""Height and width of the windows, their number, windows per call of the window graph, and the
+number of columns on the right that are generated."""
 
 
 def graph_errors(network: PixelMiner, backend: Backend) -> dict[str, float]:
-    """`differences` of all graphs of a network from PyTorch."""
+    """`differences` of a backend from PyTorch, for all graphs of a network."""
     from pmtool.backends.torch import TorchBackend
 
     oracle = TorchBackend(network)
@@ -37,9 +38,9 @@ def differences(
     width: int = SIZE,
     lanes: int = LANES,
 ) -> dict[str, float]:
-    """Largest difference in what every graph writes, by graph, on windows of a width.
+    """Largest difference between the outputs of two backends, by graph, for windows of one width.
 
-    Differences are absolute, but relative where values are over 1: inverse scales reach 1,000.
+    Differences are absolute, but relative where values exceed 1: inverse scales reach 1,000.
     """
     sizes = width, lanes
     return {graph: _difference(graph, layout, (expected, found), sizes) for graph in graphs}
@@ -68,7 +69,7 @@ def _difference(
 def _run(
     graph: str, layout: Layout, backend: Backend, sizes: tuple[int, int]
 ) -> dict[str, Float32s]:
-    """All arrays of a graph after a run on random ones, the same for every backend."""
+    """Run a graph on random arrays, the same for every backend, and return all its arrays."""
     arrays = graph_arrays(graph, layout, backend.memory, *sizes)
     backend.bind(graph, arrays).run()
     return {name: backend.memory.download(array) for name, array in arrays.items()}
@@ -77,7 +78,7 @@ def _run(
 def graph_arrays(
     graph: str, layout: Layout, memory: Memory, width: int = SIZE, lanes: int = LANES
 ) -> dict[str, Array]:
-    """Random inputs, the same for every call, and room for the outputs."""
+    """Arrays of a graph: random inputs, the same in every call, and space for the outputs."""
     rng = np.random.default_rng(0)
     buffers = Buffers(memory, layout, SIZE, width, lanes, WINDOWS)
     rows = buffers.rows | {"residuals": buffers.residuals, "history": buffers.history}
@@ -98,6 +99,10 @@ def graph_arrays(
 
 
 def _equal_lanes(expected: Float32s, found: Float32s) -> NDArray[np.bool_]:
-    """Lanes with the same pixels: where rounding moved one by a level, all that follows differs."""
+    """Mask ``(M,)`` of the lanes with equal pixels.
+
+    If rounding moves one pixel by a grey level, everything after it differs. All lanes are kept if
+    at most half of them are equal.
+    """
     equal = np.asarray(np.isclose(expected, found, atol=1e-6).all(axis=(0, 1, 3)))
     return equal if 2 * equal.sum() > equal.size else np.ones_like(equal)

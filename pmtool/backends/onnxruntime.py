@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, and a loop of our own for the pixels."""
+"""ONNX Runtime on the CPU, with pmtool's own loop for the pixels."""
 
 from __future__ import annotations
 
@@ -28,15 +28,17 @@ from pmtool.models.bundle import Bundle
 
 
 class OnnxRuntimeBackend:
-    """The bundle's graphs in ONNX Runtime, float32.
+    """The bundle's graphs in ONNX Runtime, in float32.
 
     Parameters
     ----------
+    bundle
+        The model.
     threads
-        Threads that one call may use.
+        Number of threads that one call may use.
     pixels
-        What generates them instead of ONNX Runtime, which is slow at the pixel graph's many small
-        steps.
+        Loop over a row's pixels, used instead of ONNX Runtime, which is slow at the pixel graph's
+        many small steps.
 
     Raises
     ------
@@ -61,7 +63,7 @@ class OnnxRuntimeBackend:
         """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
         if self.pixels is not None and is_pixel_graph(graph):
             return self.pixels.bind(graph, arrays)
-        with self._lock:  # workers share what is loaded
+        with self._lock:  # workers share the loaded sessions
             if graph not in self._sessions:
                 self._sessions[graph] = self._load(graph)
         session, options = self._sessions[graph], self._run_options()
@@ -82,38 +84,44 @@ class OnnxRuntimeBackend:
             raise _failure(error, f"ONNX Runtime cannot load {path}") from error
 
     def _model(self, graph: str) -> str | bytes:
-        """A file, or what would be in it."""
+        """Path of the graph's ONNX file, or the content of one."""
         return str(self.bundle.graph(graph))
 
     def _providers(self) -> list[Any]:
-        """The devices of ONNX Runtime, by preference."""
+        """ONNX Runtime's execution providers in order of preference."""
         return ["CPUExecutionProvider"]
 
     def _run_options(self) -> Any:
         return None
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
-        """The error to raise where a loaded graph refuses our arrays."""
+        """Error to raise if a loaded graph does not accept pmtool's arrays."""
         return _failure(error, f"the model's graph {graph} is not ours")
 
     def _place(self, array: Array) -> tuple[Any, ...]:
-        """Where an array lies, as a binding wants it."""
+        """Location of an array, as the arguments of ONNX Runtime's ``bind_input``."""
         assert array.flags.c_contiguous
         assert array.dtype == np.float32
         return "cpu", 0, np.float32, array.shape, array.ctypes.data
 
 
 class OnnxRuntimeProgram:
-    """A session bound to arrays by their addresses; an array must stay where it is.
+    """A session bound to arrays by their addresses; the arrays must not be moved.
 
     Parameters
     ----------
+    graph
+        Name of the graph.
+    session
+        Session of ONNX Runtime with the graph.
+    arrays
+        Inputs and outputs by name.
     place
-        Tells where an array lies.
+        Returns the location of an array, as the arguments of ``bind_input``.
     options
         Options of every run.
     failure
-        Makes an error of ours of one of ONNX Runtime's.
+        Converts an error of ONNX Runtime into one of pmtool's.
     """
 
     def __init__(
@@ -159,7 +167,7 @@ class OnnxRuntimeProgram:
 
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
-    """Raise `UsageError` unless ONNX Runtime is there, for float32."""
+    """Raise `UsageError` unless the precision is float32 and ONNX Runtime is installed."""
     if precision != "float32":
         raise UsageError(
             f"{OnnxRuntimeBackend.name} computes in float32, not {precision}: leave --precision "
@@ -169,19 +177,19 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeBackend:
-    """The bundle's graphs on the CPU."""
+    """Load the bundle's graphs on the CPU."""
     return OnnxRuntimeBackend(bundle, threads, cpu_pixels(bundle))
 
 
 def _failure(error: Exception, what: str) -> PmtoolError:
-    """An error of ours for one of ONNX Runtime's, which have no common public base."""
+    """Convert an error of ONNX Runtime, which have no common public base, into one of pmtool's."""
     if is_memory_shortage(error):
         return MemoryBudgetError(OUT_OF_MEMORY)
     return ModelError(f"{what}: export the model again")
 
 
 def runtime() -> ModuleType:
-    """ONNX Runtime; raises `UsageError` if it is not installed."""
+    """Import ONNX Runtime; raises `UsageError` if it is not installed."""
     try:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report each run
         return import_module("onnxruntime")

@@ -1,4 +1,4 @@
-"""ONNX Runtime on an NVIDIA GPU, and a kernel of our own for the pixels."""
+"""ONNX Runtime on an NVIDIA GPU, with pmtool's own kernel for the pixels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PACKAGES = ("onnx", "pycuda")
 
 
 class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
-    """The bundle's graphs in ONNX Runtime on a GPU, in the stream of our own kernels.
+    """The bundle's graphs in ONNX Runtime on a GPU, in the stream of pmtool's own kernels.
 
     Parameters
     ----------
@@ -61,9 +61,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         self.memory, self.device, self.precision = memory, device, precision
 
     def _load(self, graph: str) -> Any:
-        """Raise `UsageError` where ONNX Runtime would use the CPU for want of CUDA.
+        """Load a graph; raises `UsageError` if ONNX Runtime lacks CUDA and would use the CPU.
 
-        Of a session on the GPU it may still leave single nodes to the CPU.
+        Even with a session on the GPU, ONNX Runtime may leave single nodes to the CPU.
         """
         try:
             session = super()._load(graph)
@@ -93,18 +93,18 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "user_compute_stream": stream,
             "use_tf32": 0,
             "cudnn_conv_algo_search": "HEURISTIC",  # the default tries all for every new shape
-            "arena_extend_strategy": "kSameAsRequested",  # and takes memory by powers of two
+            "arena_extend_strategy": "kSameAsRequested",  # the default takes powers of two
         }
         return [(PROVIDER, options), "CPUExecutionProvider"]
 
     def _run_options(self) -> Any:
-        """Options that avoid waiting for the GPU after every graph: the stream keeps the order."""
+        """Options that avoid waiting for the GPU after every graph; the stream keeps the order."""
         options = self.runtime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
-        """The graph runs on the CPU; what does not run it is the GPU, or what it needs."""
+        """Error that blames the GPU or its libraries, because the graph does run on the CPU."""
         found = super()._failure(graph, error)
         if isinstance(found, MemoryBudgetError):
             return MemoryBudgetError(OUT_OF_GPU_MEMORY)
@@ -130,7 +130,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeCudaBackend:
-    """The bundle's graphs on a GPU; raises `UsageError`."""
+    """Load the bundle's graphs on a GPU; raises `UsageError`."""
     from pmtool.kernels.cuda import CudaDevice, CudaMemory
 
     _runtime_for_cuda()
@@ -140,7 +140,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Onn
 
 
 def _runtime_for_cuda() -> ModuleType:
-    """ONNX Runtime with the libraries of CUDA and cuDNN from wheels, or from PyTorch's."""
+    """Import ONNX Runtime with the libraries of CUDA and cuDNN from wheels or from PyTorch."""
     module = runtime()
     if hasattr(module, "preload_dlls"):
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find

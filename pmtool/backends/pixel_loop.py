@@ -1,4 +1,4 @@
-"""The loop over a row's pixels by code of our own: engines are slow at many small steps in turn."""
+"""pmtool's own loop over a row's pixels: engines are slow at many small consecutive steps."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ PixelsBy = Literal["kernel", "engine"]
 
 
 class PixelLoop(Protocol):
-    """Code of our own in the place of an engine's pixel graphs."""
+    """pmtool's own code that replaces an engine's pixel graphs."""
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
 
 
 class CpuPixels:
-    """The loop that was compiled for the CPU, with the weights of a bundle.
+    """The loop compiled for the CPU, with the weights of a bundle.
 
     Parameters
     ----------
     library
-        `pmtool.kernels.cpu.library`.
+        The compiled loop, see `pmtool.kernels.cpu.library`.
+    bundle
+        The model.
     """
 
     def __init__(self, library: CDLL, bundle: Bundle) -> None:
@@ -47,7 +49,7 @@ class CpuPixels:
 
 
 def cpu_pixels(bundle: Bundle) -> CpuPixels | None:
-    """The compiled loop with a bundle's weights; None, with a warning, where there is none."""
+    """Return the compiled loop with a bundle's weights; warn and return None if there is none."""
     from pmtool.kernels.cpu import library
 
     compiled = library()
@@ -66,8 +68,12 @@ class PixelKernel:
 
     Parameters
     ----------
+    bundle
+        The model.
+    precision
+        Precision of the weights.
     device
-        `pmtool.kernels.cuda.CudaDevice`.
+        The GPU, a `pmtool.kernels.cuda.CudaDevice`.
     """
 
     def __init__(self, bundle: Bundle, precision: Precision, device: Any) -> None:
@@ -75,7 +81,7 @@ class PixelKernel:
         self._weights: PixelWeights | None = None
 
     def bind(self, graph: str, arrays: Arrays) -> CudaPixelRow:
-        """See `Backend.bind`; raises `UsageError` if the GPU or the model is not for the kernel."""
+        """See `Backend.bind`; raises `UsageError` if the kernel does not fit the GPU or model."""
         from pmtool.kernels.launch import CudaPixelRow, PixelWeights
         from pmtool.kernels.packing import pack
         from pmtool.kernels.weights import bundle_weights

@@ -1,4 +1,4 @@
-"""Which engine runs a model, on which devices, in which precision."""
+"""Choosing the engine that runs a model, its devices and its precision."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from pmtool.system.extras import require
 _log = logging.getLogger("pmtool")
 ON_GPU = ("torch", "tensorrt", "onnxruntime-cuda")
 ON_CPU = ("onnxruntime-cpu", "torch")
-"""Engines by name, the one that is taken first where several are there.
+"""Names of the engines in order of preference.
 
-On GPUs none has been measured yet; PyTorch needs no compiler and no engines to be built.
+None has been measured on GPUs yet; PyTorch comes first because it needs no compiler and no engines
+to be built.
 """
 BACKENDS = tuple(dict.fromkeys((*ON_GPU, *ON_CPU)))
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
@@ -30,7 +31,7 @@ DISTRIBUTIONS = {
     "torch": ("torch",),
     "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
 }
-"""Packages that an engine comes in, one of them or the other."""
+"""Alternative packages that contain an engine."""
 _PACKAGES = {"torch": ("torch", "safetensors")}
 """Packages without which an engine's module cannot be imported."""
 _MODULES = {
@@ -42,17 +43,17 @@ _MODULES = {
 
 
 class _Module(Protocol):
-    """A module of an engine."""
+    """Module of an engine."""
 
     def check(self, devices: tuple[str, ...], precision: Precision) -> None:
-        """Raise `UsageError`, with the remedy, if the engine cannot run so."""
+        """Raise `UsageError`, with the remedy, if the engine cannot run on these devices."""
 
     def load(self, bundle: Bundle, device: str, precision: Precision, threads: int) -> Backend:
-        """The model on a device, for calls that may use so many threads each."""
+        """Load the model on a device, for calls that may use ``threads`` threads each."""
 
 
 class Engine(NamedTuple):
-    """An engine that is there; with several devices, the slice pairs are shared out among them."""
+    """An available engine; several devices share the slice pairs among them."""
 
     backend: str
     devices: tuple[str, ...]
@@ -60,7 +61,7 @@ class Engine(NamedTuple):
 
     @property
     def pixels(self) -> PixelsBy:
-        """What generates pixels; another loop rounds otherwise, as another engine does."""
+        """Whether a `PixelLoop` or the engine generates pixels; the two round differently."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
         from pmtool.kernels.cpu import library
@@ -68,7 +69,7 @@ class Engine(NamedTuple):
         return "engine" if library() is None else "kernel"
 
     def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
-        """The model on one of the devices; raises `UsageError` and `ModelError`."""
+        """Load the model on one of the devices; raises `UsageError` and `ModelError`."""
         loaded: Backend = engine_module(self.backend).load(bundle, device, self.precision, threads)
         return loaded
 
@@ -76,29 +77,31 @@ class Engine(NamedTuple):
 def choose_engine(
     backend: str | None = None, device: str = "auto", precision: Precision | None = None
 ) -> Engine:
-    """The first of `working_engines`."""
+    """Return the first of `working_engines`."""
     return next(working_engines(backend, device, precision))
 
 
 def working_engines(
     backend: str | None = None, device: str = "auto", precision: Precision | None = None
 ) -> Iterator[Engine]:
-    """The engines that pass their check and are what is asked for, as `ON_GPU` and `ON_CPU` rank.
+    """Yield the engines that match the request and pass their check, in order of preference.
+
+    The order is that of `ON_GPU` and `ON_CPU`.
 
     Parameters
     ----------
     backend
-        One of `BACKENDS`, or any.
+        One of `BACKENDS`; any of them if None.
     device
         See `find_devices`.
     precision
-        One of `PRECISIONS`. Where it is None: float32 on the CPU and in ONNX Runtime, else
-        bfloat16, or float16 on GPUs that have no bfloat16.
+        One of `PRECISIONS`. If None: float32 on the CPU and in ONNX Runtime, else bfloat16, or
+        float16 on GPUs without bfloat16.
 
     Raises
     ------
     UsageError
-        If there is none.
+        If there is no such engine.
     """
     if backend is not None:
         check_choice("backend", backend, BACKENDS)
@@ -128,7 +131,7 @@ def _checked(backend: str, devices: tuple[str, ...], precision: Precision | None
 
 
 def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
-    """The devices to try: ``auto`` falls back to the CPU, an explicit choice does not."""
+    """Devices to try in turn: ``auto`` falls back to the CPU, an explicit choice does not."""
     if device != "auto":
         return [find_devices(device)]
     if backend is not None and backend not in ON_CPU:

@@ -1,4 +1,4 @@
-"""TensorRT on an NVIDIA GPU: engines for windows and rows, a kernel of our own for the pixels."""
+"""TensorRT on an NVIDIA GPU: engines for windows and rows, pmtool's own kernel for the pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pmtool.system.extras import require
 
 PACKAGES = ("onnx", "onnxruntime", "pycuda")
 ALIGNMENT = 256
-"""Alignment of addresses that TensorRT requires, bytes."""
+"""Alignment of addresses that TensorRT requires, in bytes."""
 Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 
 
@@ -27,11 +27,13 @@ class TensorRTBackend:
     Parameters
     ----------
     engines
-        `pmtool.export.engines.Engines`, for the GPU of the memory.
+        The engines, a `pmtool.export.engines.Engines` for the GPU of ``memory``.
     memory
         Memory of the GPU, with the stream for all work.
+    device
+        Name of the GPU, ``cuda:N``.
     pixels
-        Loop over a row's pixels, used instead of an engine that runs once for every four of them.
+        Loop over a row's pixels, used instead of an engine that runs once for every four pixels.
     """
 
     name = "tensorrt"
@@ -53,9 +55,10 @@ class TensorRTBackend:
         Raises
         ------
         UsageError, ModelError
-            If an engine cannot be built or loaded, or is not for these arrays.
+            If an engine cannot be built or loaded, or does not fit these arrays.
         MemoryBudgetError
-            If the GPU has no memory for it, or it was built for fewer windows.
+            If the GPU has too little memory for the engine, or the engine was built for fewer or
+            smaller windows.
         """
         if graph == "window":
             return self._windows(arrays)
@@ -77,7 +80,7 @@ class TensorRTBackend:
         return self._loaded[graph]
 
     def _windows(self, arrays: Arrays) -> Program:
-        """As many windows in a call as the engine takes of their size."""
+        """Bind the window graph, with as many windows per call as the engine takes of that size."""
         count, *sizes = arrays["above"].shape
         most = self._engine("window").most_windows(sizes)
         parts = [
@@ -87,7 +90,7 @@ class TensorRTBackend:
         return InTurn([self._program("window", part) for part in parts])
 
     def _steps(self, graph: str, arrays: Arrays) -> Program:
-        """The pixel graph's engine for one group of columns after the other."""
+        """Bind the pixel graph's engine to one group of columns after the other."""
         states = {name: array for name, array in arrays.items() if len(array.shape) == 2}
         columns = {name: array for name, array in arrays.items() if name not in states}
         spare = [{n: self.memory.zeros(*a.shape) for n, a in states.items()} for _ in range(2)]
@@ -113,32 +116,38 @@ class InTurn:
 
 
 class Scratch:
-    """Memory that engines need while they run: one for all, as they run in turn."""
+    """Memory that engines need while they run; they share it, because they run in turn."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory, self.size = memory, 0
         self._array: Array = None
 
     def reserve(self, size: int) -> None:
-        """Provide at least so many bytes; raises `MemoryBudgetError`."""
+        """Provide at least ``size`` bytes; raises `MemoryBudgetError`."""
         if size > self.size:
             self.memory.wait()  # the old memory may be in use
-            self._array, self.size = None, 0  # and is free for the new one
+            self._array, self.size = None, 0  # freed before the new memory is taken
             self._array = self.memory.zeros(-(-size // 4))
             self.size = size
 
     def place(self) -> tuple[int, int]:
-        """Address and size in bytes."""
+        """Address of the memory and its size in bytes."""
         return address(self._array), self.size
 
 
 class GraphEngine:
-    """A loaded engine and the names of what it reads and writes.
+    """A loaded engine and the names of its inputs and outputs.
 
     Parameters
     ----------
+    graph
+        Name of the graph.
+    engine
+        The engine as TensorRT has loaded it.
+    engines
+        The engines of the bundle, a `pmtool.export.engines.Engines`.
     memory, scratch
-        Of the backend.
+        Memory and scratch memory of the backend.
     """
 
     def __init__(
@@ -153,7 +162,7 @@ class GraphEngine:
     def load(
         cls, graph: str, engines: Any, runtime: Any, memory: Any, scratch: Scratch
     ) -> GraphEngine:
-        """Raise `UsageError` or `MemoryBudgetError` if the GPU does not take it."""
+        """Load an engine; raises `UsageError` or `MemoryBudgetError` if the GPU refuses it."""
         engines.log.errors.clear()
         engine = runtime.deserialize_cuda_engine(engines.engine(graph))
         if engine is None:
@@ -161,14 +170,14 @@ class GraphEngine:
         return cls(graph, engine, engines, memory, scratch)
 
     def context(self, shapes: Mapping[str, tuple[int, ...]]) -> EngineContext:
-        """The one for inputs of these shapes; TensorRT-RTX compiles kernels for each."""
+        """Context for inputs of these shapes; TensorRT-RTX compiles kernels for each context."""
         key = tuple(sorted(shapes.items()))
         if key not in self._contexts:
             self._contexts[key] = EngineContext(self, shapes)
         return self._contexts[key]
 
     def profile(self, shapes: Mapping[str, Sequence[int]]) -> int:
-        """The first profile that takes inputs of these shapes; raises `MemoryBudgetError`."""
+        """Index of the first profile that takes these shapes; raises `MemoryBudgetError`."""
         for number in range(self.engine.num_optimization_profiles):
             if all(self._takes(name, shape, number) for name, shape in shapes.items()):
                 return number
@@ -179,12 +188,12 @@ class GraphEngine:
         )
 
     def most_windows(self, sizes: Sequence[int]) -> int:
-        """How many windows of these sizes, a slice each, the window graph takes at once."""
+        """Number of windows of a shape ``(1, H, W)`` that the window graph takes at once."""
         number = self.profile({"above": (1, *sizes)})
         return int(self.engine.get_tensor_profile_shape("above", number)[2][0])
 
     def _names(self, mode: str) -> list[str]:
-        """Names of its tensors that are an ``INPUT`` or an ``OUTPUT``."""
+        """Names of the engine's tensors that are an ``INPUT`` or an ``OUTPUT``."""
         wanted = getattr(self.engines.trt.TensorIOMode, mode)
         names = (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors))
         return [name for name in names if self.engine.get_tensor_mode(name) == wanted]
@@ -195,7 +204,7 @@ class GraphEngine:
 
 
 class EngineContext:
-    """An engine made ready for inputs of certain shapes; programs use it in turn."""
+    """An engine prepared for inputs of certain shapes; programs use it in turn."""
 
     def __init__(self, engine: GraphEngine, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self.engine, self.stream = engine, engine.memory.device.stream.handle
@@ -237,9 +246,9 @@ class EngineContext:
 class EngineProgram:
     """An engine bound to arrays.
 
-    An engine may write an output before it has read all of an input. Where both share an array, the
-    output gets one of its own, and is copied when the engine is done. Arrays that do not lie where
-    TensorRT wants them are copied too.
+    An engine may write an output before it has read all of an input. If the two share an array, the
+    output therefore gets an array of its own, which is copied when the engine is done. Arrays that
+    are not aligned as TensorRT requires are copied too.
 
     Attributes
     ----------
@@ -283,7 +292,7 @@ class EngineProgram:
             self.before.append((self.placed[name], array))
 
     def _place_output(self, name: str, array: Array, read: set[int]) -> None:
-        """Place an output, wanted or not."""
+        """Give an output an array, whether the output is wanted or not."""
         if array is not None and address(array) not in read and not address(array) % ALIGNMENT:
             self.placed[name] = array
             return
@@ -293,7 +302,7 @@ class EngineProgram:
 
 
 def failure(engines: Any, what: str) -> Exception:
-    """An error for what TensorRT has logged."""
+    """Error with the reason that TensorRT has logged."""
     reason = " ".join(engines.log.errors[-1].split()) if engines.log.errors else "no reason given"
     if is_memory_shortage(RuntimeError(reason)):
         return MemoryBudgetError(f"the GPU is out of memory: {what}; give a smaller --batch")
@@ -318,17 +327,25 @@ def load(
     threads: int,
     max_windows: int | None = None,
 ) -> TensorRTBackend:
-    """The engines of a bundle, built where they are not yet, and known to be accurate.
+    """Load the engines of a bundle, build missing ones, and check their accuracy.
 
     Parameters
     ----------
+    bundle
+        The model.
+    device
+        ``cuda:N``.
+    precision
+        Precision of the engines.
+    threads
+        Number of CPU threads for the check.
     max_windows
         See `pmtool.export.engines.Engines`.
 
     Raises
     ------
     UsageError
-        If one of them is not possible here, or differs from ONNX Runtime.
+        If an engine cannot be built here, or differs from ONNX Runtime.
     """
     from pmtool.backends.accuracy import check_engines
     from pmtool.export.engines import Engines

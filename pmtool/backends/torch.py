@@ -1,4 +1,4 @@
-"""The graphs in PyTorch: the oracle of the other engines, and an engine for GPUs of its own."""
+"""The graphs in PyTorch: the reference for the other engines, and itself an engine for GPUs."""
 
 from __future__ import annotations
 
@@ -33,6 +33,8 @@ class TorchBackend:
 
     Parameters
     ----------
+    network
+        The network.
     device
         ``cpu`` or ``cuda:N``.
     precision
@@ -54,7 +56,7 @@ class TorchBackend:
         self.keeps_programs = device != CPU
         self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
-        if self.keeps_programs:  # float32 means float32; a setting of the process
+        if self.keeps_programs:  # float32 means float32; this setting holds for the whole process
             torch.backends.cudnn.allow_tf32 = False
         self.capturing = Capturing(device) if self.keeps_programs else None
         self.graphs = graph_suite(network)
@@ -123,8 +125,12 @@ class TorchProgram:
 
     Parameters
     ----------
+    graph
+        The graph.
+    arrays
+        Tensors by name.
     context
-        Makes the context that a `WindowGraph` runs in.
+        Creates the context in which a `WindowGraph` runs.
     """
 
     def __init__(
@@ -165,13 +171,14 @@ class TorchProgram:
 
 
 class Capturing:
-    """What the captures on a GPU share: a pool of memory and a stream.
+    """The memory pool and the stream that all captures on a GPU share.
 
-    All that others need of a program is in its arrays when it ends, so that the pool serves all.
+    When a program ends, everything that other programs need of it is in its arrays. That is why all
+    can share one pool.
     """
 
     one_at_a_time = threading.Lock()
-    """PyTorch captures one CUDA graph of a process at a time."""
+    """Lock of the process, because PyTorch captures one CUDA graph at a time."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -180,7 +187,7 @@ class Capturing:
             self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     def capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        """What work starts on the GPU, to be replayed; nothing of it is done."""
+        """Capture what ``work`` starts on the GPU, to be replayed; nothing is executed yet."""
         graph = torch.cuda.CUDAGraph()
         with (
             self.one_at_a_time,
@@ -194,8 +201,8 @@ class Capturing:
 class CapturedProgram:
     """A program as a CUDA graph: a row's thousands of small kernels are launched as one.
 
-    The first run is as it comes, and warms up what the capture relies on; the second one is
-    captured and replayed, as all later ones are.
+    The first run executes the program directly and warms up what the capture relies on. The second
+    run captures the program and replays it; later runs only replay it.
     """
 
     def __init__(self, program: TorchProgram, capturing: Capturing) -> None:
@@ -215,7 +222,7 @@ class CapturedProgram:
 
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
-    """Raise `UsageError` unless PyTorch computes on the devices."""
+    """Raise `UsageError` unless PyTorch can compute on the devices."""
     for device in devices:
         try:
             (torch.ones(1, device=device) + 1).item()
@@ -227,7 +234,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:
-    """The bundle's network on a device; raises `ModelError`."""
+    """Load the bundle's network on a device; raises `ModelError`."""
     network = load_network(bundle)
     if device != CPU:
         return TorchBackend(network, device, precision)
@@ -236,7 +243,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Tor
 
 
 class _Exact(nn.Module):
-    """A module in float32, whatever is cast around it."""
+    """A module that computes in float32, even within a context of lower precision."""
 
     def __init__(self, module: nn.Module, device: str) -> None:
         super().__init__()
@@ -248,16 +255,19 @@ class _Exact(nn.Module):
 
 
 def _keep_exact(network: PixelMiner, device: str) -> None:
-    """Keep in float32 what tells midpoint and mixture: grey levels are finer than a half type."""
+    """Keep the encoder and the output layer, which give midpoint and mixture, in float32.
+
+    Grey levels are finer than a half type can resolve.
+    """
     for name, module in list(network.named_children()):
         if name in ("encoder", "output"):
             network.add_module(name, _Exact(module, device))
 
 
 def _lower_matrices(graph: Graph, dtype: torch.dtype) -> None:
-    """Keep the matrices of a graph in a type; products are then taken in it, see `ops.product`.
+    """Convert the matrices of a graph to a type, in which products are then taken.
 
-    But for the last layer, see `_keep_exact`.
+    See `ops.product`. The last layer stays as it is, for the reason given in `_keep_exact`.
     """
     for module in graph.modules():
         if isinstance(module, OutputWeights):
@@ -269,7 +279,7 @@ def _lower_matrices(graph: Graph, dtype: torch.dtype) -> None:
 
 @contextmanager
 def _shortages() -> Iterator[None]:
-    """Raise `MemoryBudgetError` for what PyTorch says where memory runs out."""
+    """Convert PyTorch's errors about lack of memory into `MemoryBudgetError`."""
     try:
         yield
     except RuntimeError as error:

@@ -1,1 +1,1 @@
-"""`pmtool bench`: the cached sampler against the naive one, measured in one run."""
+"""`pmtool bench`: the cached sampler compared with the naive one, measured in one run."""

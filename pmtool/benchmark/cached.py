@@ -21,16 +21,19 @@ from pmtool.system.devices import CPU
 from pmtool.system.stages import Progress
 
 _PART_OF = {"window": "window", "row": "row", "known": "row"} | dict.fromkeys(CHOOSERS, "pixel")
-"""Parts of the work, by the kind of the graph that does it."""
+"""Part of the work by the kind of graph that does it."""
 
 
 class Clock:
-    """Seconds spent, by part of the work; several threads may tell it of theirs.
+    """Seconds spent by part of the work; may be used by several threads.
 
     Attributes
     ----------
+    seconds
+        Seconds by part.
     running
-        Programs wait for their end and tell the clock; they do neither while it stands still.
+        Whether programs wait until they are done and report to the clock; otherwise they do
+        neither.
     """
 
     def __init__(self, *, running: bool = True) -> None:
@@ -39,13 +42,13 @@ class Clock:
         self._lock = threading.Lock()
 
     def add(self, part: str, seconds: float) -> None:
-        """Count seconds."""
+        """Add seconds to a part."""
         with self._lock:
             self.seconds[part] += seconds  # type: ignore[assignment]  # typeshed: int
 
 
 class TimedBackend:
-    """A backend whose programs tell a clock how long they ran."""
+    """A backend whose programs report their run times to a clock."""
 
     def __init__(self, backend: Backend, clock: Clock) -> None:
         self.backend, self.clock = backend, clock
@@ -93,15 +96,17 @@ class CachedRun(NamedTuple):
     ----------
     sampler
         Sampler that was used.
+    plan
+        Plan of the run.
     start
-        Seconds to load the engine and its graphs, before the clock of all else.
+        Seconds to load the engine and its graphs, which ``seconds`` leaves out.
     seconds
-        From the call to the last slice.
+        Seconds from the call to the last slice.
     shares
-        Shares of the workers' time, by graph; ``driver`` is the rest, including waiting.
+        Shares of the workers' time by graph; ``driver`` is the rest, including waiting.
         None if they were not asked for.
     slices
-        ``(H, W)`` HU each.
+        Generated slices, ``(H, W)`` in HU each.
     """
 
     sampler: TimedSampler
@@ -129,7 +134,7 @@ class CachedRun(NamedTuple):
 
     @property
     def operations(self) -> float:
-        """Operations that the plain network would need for one pass of every window."""
+        """Number of operations that the plain network needs for one pass of every window."""
         pixels, _ = window_pixels(self.plan.shape, self.plan.window)
         return operations(self.sampler.bundle.hyperparameters, pixels) * len(self.slices)
 
@@ -142,10 +147,10 @@ def run_cached(
     *,
     shares: bool = True,
 ) -> CachedRun:
-    """Generate the slices of all pairs, after the engine is loaded.
+    """Load the engine, then generate and time the slices of all pairs.
 
-    On a GPU, where programs are to be launched ahead of their turn, all is generated again for the
-    shares, with a clock that waits for the end of each.
+    On a GPU, programs are launched before earlier ones are done. The shares are therefore measured
+    in a second generation, in which the clock waits for the end of each program.
     """
     begun = time.perf_counter()
     sampler = TimedSampler(bundle, options, Clock())

@@ -1,4 +1,4 @@
-"""What `pmtool bench` does: checks before the work, files and a text to print after it."""
+"""The work of `pmtool bench`: checks before the run, files and a text to print after it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,11 @@ def bench(
     Parameters
     ----------
     outputs
-        Where to write the figures: ``json``, ``page`` and ``picture``, each if it is wanted.
+        Paths of the files to write, by ``json``, ``page`` and ``picture``; None for no file.
+    overwrite
+        Whether to replace existing files.
+    tell
+        Called with the current stage and its progress.
     """
     require("pmtool bench", PACKAGES, EXTRAS)
     if outputs["picture"] is not None:
@@ -36,6 +40,6 @@ def bench(
 
     check_outputs(outputs, options["source"], overwrite)
     report = run_benchmark(BenchmarkOptions(**options), tell)
-    values = report.to_json()  # once, for it tells the load of the moment
+    values = report.to_json()  # once, because it contains the current load
     write_outputs(outputs, report, values)
     return page(values)

@@ -1,10 +1,10 @@
 """A plain cached sampler in PyTorch, in the manner of Fast PixelCNN++ (Ramachandran et al. 2017).
 
-Every convolution keeps its input; the vertical stack goes on by a row, the horizontal stack by a
+Every convolution keeps its input. The vertical stack advances by a row, the horizontal stack by a
 pixel, and each layer computes its one new output from the patch under its kernel
-(arXiv:1704.06001). A peer for `pmtool bench`, written on the network's own layers and on nothing of
-`pmtool.graphs`: nothing is composed, fused or hoisted out of the loops but the outer slices'
-features, which one forward pass of the network gives.
+(arXiv:1704.06001). This is a peer for `pmtool bench`. It is built on the network's own layers and
+uses nothing of `pmtool.graphs`: nothing is composed, fused or moved out of the loops except the
+outer slices' features, which come from one forward pass of the network.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ Columns = slice
 
 
 class Recorder:
-    """Calls what wants to know a layer's input or output during one forward pass."""
+    """Passes the inputs or outputs of layers to callbacks during one forward pass."""
 
     def __init__(self) -> None:
         self.handles: list[Any] = []
 
     def input(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
-        """Hand a layer's input on."""
+        """Call ``keep`` with a layer's input."""
         self.handles.append(layer.register_forward_pre_hook(lambda _, given: keep(given[0])))
 
     def output(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
-        """Hand a layer's output on."""
+        """Call ``keep`` with a layer's output."""
         self.handles.append(layer.register_forward_hook(lambda _, given, found: keep(found)))
 
     def stop(self) -> None:
-        """Hand nothing on any more."""
+        """Remove all callbacks."""
         for handle in self.handles:
             handle.remove()
 
 
 class CachedConvolution:
-    """A causal convolution and its input ``(N, C, H + top, left + W + right)``, zeros around it."""
+    """A causal convolution and its zero-padded input ``(N, C, H + top, left + W + right)``."""
 
     def __init__(
         self, convolution: nn.Conv2d, padding: tuple[int, int, int, int], recorder: Recorder
@@ -59,11 +59,11 @@ class CachedConvolution:
         self.x = x.clone()
 
     def place(self, row: int, columns: Columns) -> Tensor:
-        """Where the input of a row's columns is kept: ``(N, C, n)``."""
+        """Return the view ``(N, C, n)`` that holds the input of columns of a row."""
         return self.x[:, :, self.top + row, self.left + columns.start : self.left + columns.stop]
 
     def output(self, row: int, columns: Columns) -> Tensor:
-        """Columns of a row of the output: ``(N, C_out, 1, n)``."""
+        """Compute columns of a row of the output, ``(N, C_out, 1, n)``."""
         (kh, kw), (stride, _) = self.convolution.kernel_size, self.convolution.stride
         top, left, last = (stride * x for x in (row, columns.start, columns.stop - 1))
         found: Tensor = self.convolution(self.x[:, :, top : top + kh, left : last + kw])
@@ -71,14 +71,14 @@ class CachedConvolution:
 
 
 class CachedBlock:
-    """A block whose target goes on by columns of a row."""
+    """A block whose target advances by columns of a row."""
 
     def __init__(self, block: Block, recorder: Recorder) -> None:
         self.pair = CachedConvolution(block.pair, block.padding, recorder)
         self.merge = CachedConvolution(block.merge, block.padding, recorder)
 
     def push(self, x: Tensor, row: int, columns: Columns) -> None:
-        """Give the target's new input ``(N, C, 1, n)``."""
+        """Store the target's new input ``(N, C, 1, n)``."""
         upper, lower = self.pair.place(row, columns).chunk(2)
         upper[:, x.shape[1] :] = x[:, :, 0]
         lower[:, : x.shape[1]] = x[:, :, 0]
@@ -86,7 +86,7 @@ class CachedBlock:
         self.merge.place(row, columns)[:] = torch.cat(pairs.chunk(2), dim=1)[:, :, 0]
 
     def output(self, row: int, columns: Columns) -> Tensor:
-        """The target's output ``(N, C_out, 1, n)``."""
+        """Compute the target's output ``(N, C_out, 1, n)``."""
         return self.merge.output(row, columns)
 
     def __call__(self, x: Tensor, row: int, columns: Columns) -> Tensor:
@@ -96,7 +96,7 @@ class CachedBlock:
 
 
 class CachedGatedLayer:
-    """A gated layer; its last output stays for the horizontal stack to see."""
+    """A gated layer; its last output is kept for the horizontal stack."""
 
     def __init__(self, layer: GatedLayer, recorder: Recorder) -> None:
         self.layer = layer
@@ -105,7 +105,7 @@ class CachedGatedLayer:
         self.last = torch.empty(0)
 
     def __call__(self, x: Tensor, a: Tensor | None, row: int, columns: Columns) -> Tensor:
-        """``(N, C, 1, n) -> (N, C, 1, n)``."""
+        """Advance by columns: ``(N, C, 1, n) -> (N, C, 1, n)``; ``a`` is the shortcut's input."""
         hidden = self.first(concat_elu(x), row, columns)
         if self.layer.shortcut is not None and a is not None:
             hidden = hidden + self.layer.shortcut(concat_elu(a))
@@ -136,7 +136,7 @@ class CachedStack:
         self.upsampled[level] = x.chunk(3)[2].clone()
 
     def __call__(self, x: Tensor, row: int, columns: Columns, level: int = 0) -> Tensor:
-        """New columns of a row, through a level and all that are coarser: ``(N, C, 1, n)``."""
+        """Pass new columns of a row, ``(N, C, 1, n)``, through a level and all coarser ones."""
         xs = [x]
         for number, layer in enumerate(self.up[level]):
             seen = None if self.vertical is None else self.vertical.up[level][number].last
@@ -155,7 +155,7 @@ class CachedStack:
         return x
 
     def _coarser(self, x: Tensor, row: int, columns: Columns, level: int) -> None:
-        """Go on at the next level where a row and a column in two have an output there."""
+        """Advance the next level, which has an output at every second row and column."""
         self.strided[level].push(x, row, columns)
         if row % 2 or columns.start % 2:
             return
@@ -168,8 +168,8 @@ class CachedStack:
 class FastPixelCNN:
     """The network with caches, for N windows at once.
 
-    `prefill` sees the known rows; then come, row by row, `start_row` and for each of its columns
-    `mixture` and `give`.
+    Call `prefill` with the known rows; then, row by row, `start_row`, and for each of the row's
+    columns `mixture` and `give`.
     """
 
     def __init__(self, network: PixelMiner) -> None:
@@ -186,7 +186,7 @@ class FastPixelCNN:
         self.features = features.clone()
 
     def prefill(self, above: Tensor, known: Tensor, below: Tensor) -> None:
-        """One forward pass: see `PixelMiner.forward`; rows that are not known are zero."""
+        """Fill the caches by one forward pass, see `PixelMiner.forward`; unknown rows are zero."""
         self.network(above, known, below)
         self.recorder.stop()
         margin = (above.shape[-1] - known.shape[-1]) // 2
@@ -197,7 +197,7 @@ class FastPixelCNN:
             self.entered = self.network.features_horizontal(self.midpoint.features)
 
     def start_row(self, row: int) -> None:
-        """Run the vertical stack, and what the horizontal one has from the rows before."""
+        """Run the vertical stack, and the horizontal one's input layers on the rows before."""
         everything = slice(0, self.residuals.shape[-1])
         v = torch.zeros_like(self.entered[:, :, :1])
         self.from_above = self.entered[:, :, row, :].unsqueeze(2).clone()
@@ -211,7 +211,7 @@ class FastPixelCNN:
         self.vertical(v, row, everything)
 
     def mixture(self, row: int, column: int) -> Mixture:
-        """Mixture of the next pixel, tensors ``(N, 3 K, 1, 1)``."""
+        """Compute the mixture of the next pixel, tensors ``(N, 3 K, 1, 1)``."""
         here, before = slice(column, column + 1), slice(column - 1, column)
         h = self.from_above[..., here]
         if column:
@@ -221,7 +221,7 @@ class FastPixelCNN:
         return self.network.components(features, self._midpoint(row, here))
 
     def give(self, row: int, column: int, pixels: Tensor) -> None:
-        """The pixel that was chosen, ``(N,)`` in [-1, 1]."""
+        """Store the chosen pixels, ``(N,)`` in [-1, 1]."""
         here = slice(column, column + 1)
         found = self._midpoint(row, here).residual(pixels.view(-1, 1, 1, 1))
         self.residuals[:, :, row, here] = found[:, :, 0]

@@ -1,8 +1,8 @@
-"""What the cached sampler has to compute and to move, and how long that takes at best.
+"""The floor of the cached sampler: the least time for what it has to compute and to move.
 
-Counts the multiplications of every convolution as the graphs carry them out, and the bytes of the
-sampler's buffers that they read or write. A floor: activations, the choice of the pixels, the
-encoder's margin and the driver are left out.
+It counts the multiplications of every convolution as the graphs carry them out, and the bytes of
+the sampler's buffers that they read or write. It is a lower bound: activations, the choice of the
+pixels, the encoder's margin and the driver are left out.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ PARTS = ("window", "row", "pixel")
 """Parts of the work, by graph; the known graph's counts towards the row graph's."""
 KERNELS = {"v": (2, 3), "h": (2, 2)}
 COMPOSED = {"v": 15, "h": 9}
-"""Taps of merge after pair: 3x5 and 3x3; a row of the horizontal stack's are the pixel graph's."""
+"""Taps of the merge convolution composed with the pair convolution, by stack: 3x5 and 3x3. In the
+horizontal stack, one row of the three belongs to the pixel graph."""
 EARLIER_ROWS, CURRENT_ROW = 6, 3
 FLOAT_BYTES = 4
 
 
 @dataclass
 class Work:
-    """Multiplications or bytes for every pixel that a graph runs on."""
+    """Multiplications or bytes per pixel that a graph runs on, by graph."""
 
     window: float = 0.0
     row: float = 0.0
@@ -44,10 +45,12 @@ class Load(NamedTuple):
 def loads(
     hyperparameters: Hyperparameters, shape: tuple[int, int], window: tuple[int, int]
 ) -> dict[str, Load]:
-    """What one slice takes, by `PARTS`.
+    """Load of generating one slice, by `PARTS`.
 
     Parameters
     ----------
+    hyperparameters
+        Hyper-parameters of the network.
     shape, window
         Height and width of the padded slice and of its windows, see `wavefronts`.
     """
@@ -58,12 +61,12 @@ def loads(
 
 
 def floor(load: Load, operations_per_second: float, bytes_per_second: float) -> float:
-    """Seconds that a load takes at best: computing and moving may go on at once."""
+    """Least number of seconds for a load; computing and moving data may overlap."""
     return max(load.operations / operations_per_second, load.bytes / bytes_per_second)
 
 
 def window_pixels(shape: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
-    """Pixels of all windows of a slice, and those that they generate: every one of it once."""
+    """Number of pixels of all windows of a slice, and of generated pixels, each counted once."""
     windows = [w for front in wavefronts(shape, window) for w in front]
     return sum(w.height * w.width for w in windows), shape[0] * shape[1]
 
@@ -97,7 +100,7 @@ def multiplications(hyperparameters: Hyperparameters) -> Work:
 
 
 def _input(work: Work, c: int) -> None:
-    """One channel and one of ones."""
+    """Add the work of the input blocks, which have a channel of pixels and one of ones."""
     for kernel in ((2, 3), (1, 3), (2, 1)):
         taps = kernel[0] * kernel[1]
         work.window += 2 * 9 * 2 * c + 2 * taps * 2 * c + taps * 2 * c * c
@@ -106,7 +109,10 @@ def _input(work: Work, c: int) -> None:
 
 
 def _encoder(work: Work, e: int) -> None:
-    """Pairs of 3x3 convolutions going down and up, transposed convolutions, the output."""
+    """Add the work of the encoder.
+
+    It has pairs of 3x3 convolutions going down and up, transposed convolutions and the output.
+    """
     widths = [e, 2 * e, 4 * e]
     for level, (c, c_in) in enumerate(zip(widths, [2, *widths], strict=False)):
         work.window += 0.25**level * 9 * (c_in * c + c * c)
@@ -116,9 +122,11 @@ def _encoder(work: Work, e: int) -> None:
 
 
 def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: int = 1) -> None:
-    """Outer 3x3 convolution on two slices, pair and merge; the target's own composed kernel.
+    """Add the work of a block.
 
-    Pair runs at the resolution of the input, all else at that of the output.
+    In the window graph, this is the outer 3x3 convolution on two slices, pair and merge; in the
+    others, the target's own composed kernel. Pair runs at the resolution of the input, all else at
+    that of the output.
     """
     taps = KERNELS[stack][0] * KERNELS[stack][1]
     pair = 2 * taps * c_in * c_out * stride**2
@@ -131,16 +139,16 @@ def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: 
 
 
 def _shortcut(work: Work, stack: str, c: int, down: bool, share: float) -> None:
-    """1x1 convolutions of what a gated layer takes from elsewhere, ``2 c`` channels each."""
+    """Add the work of a gated layer's shortcuts: 1x1 convolutions of ``2 c`` channels each."""
     one = share * 2 * c * c
-    sources = down + (stack == "h")  # of the up pass, and of the vertical stack
+    sources = down + (stack == "h")  # the up pass and the vertical stack
     work.window += 2 * one * sources
     work.row += one * (down if stack == "v" else 1)
     work.pixel += one * (down and stack == "h")
 
 
 def _upsample(work: Work, stack: str, c: int, share: float) -> None:
-    """Transposed convolution from a level, on two slices and on the target."""
+    """Add the work of the transposed convolution from a level, on two slices and the target."""
     taps = KERNELS[stack][0] * KERNELS[stack][1]
     work.window += share * 2 * taps * c * c
     if stack == "v":
@@ -150,7 +158,7 @@ def _upsample(work: Work, stack: str, c: int, share: float) -> None:
 
 
 def bytes_moved(layout: Layout) -> Work:
-    """Bytes that each graph reads or writes of the buffers, for every pixel."""
+    """Bytes of the buffers that each graph reads or writes, per pixel."""
     shares = sum(sum(layout.shares(level)) * 0.25**level for level in range(LEVELS))
     vertical = sum(line.channels * 0.25**line.level for line in layout.lines("v"))
     horizontal = sum(line.channels * 0.25**line.level for line in layout.lines("h"))

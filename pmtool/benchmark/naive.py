@@ -1,4 +1,4 @@
-"""What a forward pass of the whole network costs."""
+"""Measuring the cost of a forward pass of the whole network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pmtool.pixels.mixture import Mixture
 
 WINDOW = 64
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
-"""Windows at once, by the kind of device; what is fastest counts."""
+"""Numbers of windows at once that are tried, by kind of device; the fastest counts."""
 
 
 class PlainNetwork(ArrayNetwork):
@@ -30,10 +30,12 @@ class PlainNetwork(ArrayNetwork):
 
 
 class TimedNetwork(PlainNetwork):
-    """The naive sampler's network; keeps the seconds of every pass.
+    """The naive sampler's network, which keeps the seconds of every pass.
 
     Parameters
     ----------
+    network
+        The network.
     tell
         Called with the number of passes so far.
     """
@@ -59,7 +61,19 @@ class TimedNetwork(PlainNetwork):
 
 
 class PassCost(NamedTuple):
-    """Seconds of one window's pass, the median, with windows in batches on some threads."""
+    """Cost of a forward pass.
+
+    Attributes
+    ----------
+    threads
+        Number of threads.
+    batch
+        Number of windows at once.
+    seconds
+        Median seconds of a pass per window.
+    passes
+        Number of measured passes.
+    """
 
     threads: int
     batch: int
@@ -68,11 +82,11 @@ class PassCost(NamedTuple):
 
 
 def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
-    """Cost of a pass on one thread and on all, one by one and in batches, the lowest first.
+    """Measure passes on one thread and on all, one by one and in batches; the fastest comes first.
 
-    One thread wins where others use the machine too: threads that wait for each other then lose
-    more than they gain, and the naive sampler shall not look slower than it is. On a GPU they have
-    no influence.
+    One thread is faster if others use the machine too: threads that wait for each other then lose
+    more than they gain, and the naive sampler should not look slower than it is. On a GPU, threads
+    have no influence.
     """
     kind = next(network.parameters()).device.type
     counts = sorted({1, threads}) if kind == "cpu" else [threads]

@@ -1,4 +1,4 @@
-"""What `pmtool bench` may be asked."""
+"""Options of `pmtool bench`."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pmtool.sampling.windows import check_window
 
 MOST_SIZE, MOST_PAIRS = 4096, 10_000
 WindowSize = int | Literal["full"] | None
-"""None is the device's default."""
+"""Size of the windows in pixels, ``full`` for the whole slice, or None for the device's default."""
 
 
 class Variant(NamedTuple):
-    """One way to run the cached sampler; None is what the sampler takes by itself."""
+    """One way to run the cached sampler; None stands for the sampler's default."""
 
     backend: str | None
     precision: Precision | None
@@ -34,26 +34,32 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """A benchmark.
+    """Options of a benchmark.
 
     Attributes
     ----------
+    model
+        Folder of the model; None for the default model.
     source
-        A scan, of whose slices every second one is dropped; the phantom if None.
+        A scan of which every second slice is dropped; None for the phantom.
     device
         ``auto``, ``cpu`` or ``cuda[:N]``.
     backends, precisions, batches
-        To compare with each other, every one with every other.
+        Backends, precisions and batch sizes to compare, in all combinations.
+    window
+        Size of the windows.
+    threads
+        Number of CPU threads; None for all.
     size, pairs
         Height and width of the phantom's slices in pixels, and number of slice pairs.
     passes
-        Forward passes that the naive sampler really does: whole rows of 64 pixels.
+        Number of forward passes that the naive sampler really does, in whole rows of 64 pixels.
     peers
-        Time other samplers in PyTorch too.
+        Also time other samplers in PyTorch.
     scaling
         Measure how the time grows with the scan.
     budget
-        Seconds that this may take.
+        Seconds that the measurement of scaling may take.
     """
 
     model: Path | None = None
@@ -87,7 +93,7 @@ class BenchmarkOptions:
             raise UsageError(f"the budget must be positive, not {self.budget:g}")
 
     def variants(self) -> list[Variant]:
-        """Every combination; the first is the one that the speed-up is told of."""
+        """All combinations; the reported speed-up is that of the first."""
         backends = dict.fromkeys(self.backends or (None,))
         precisions = dict.fromkeys(self.precisions or (None,))
         batches = dict.fromkeys(self.batches or (None,))
@@ -95,7 +101,7 @@ class BenchmarkOptions:
 
     @property
     def command(self) -> str:
-        """The command that repeats the benchmark; files by their names alone."""
+        """The command that repeats the benchmark, with files named without their folders."""
         return shlex.join(["pmtool", "bench", *self._arguments()])
 
     def _arguments(self) -> Iterator[str]:
@@ -110,12 +116,12 @@ class BenchmarkOptions:
 
 
 def possible_variants(options: BenchmarkOptions) -> tuple[list[Variant], dict[str, str]]:
-    """The variants that can run here, in order, and why the others cannot.
+    """Return the variants that can run here, in order, and the reasons why the others cannot.
 
     Raises
     ------
     UsageError
-        If there is none with a backend or a precision that was asked for.
+        If no variant can run with a backend or a precision that was asked for.
     """
     possible, refused = [], {}
     for variant in options.variants():
@@ -137,4 +143,4 @@ _OPTIONS = {
     "precisions": "precision",
     "batches": "batch",
 }
-"""What the command line calls an option, where that is another name."""
+"""Names of options on the command line that differ from those of `BenchmarkOptions`."""

@@ -1,4 +1,4 @@
-"""The files of `pmtool bench`."""
+"""The output files of `pmtool bench`."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from pmtool.system.files import write_bytes
 from pmtool.system.outputs import check_distinct, check_no_input, check_output, check_png
 
 Outputs = Mapping[str, Path | None]
-"""``json``, ``page`` and ``picture``: where each is written, if it is."""
+"""Paths of the files ``json``, ``page`` and ``picture``; None for a file that is not wanted."""
 
 
 def check_outputs(outputs: Outputs, source: Path | None, overwrite: bool) -> None:
-    """Refuse files before the work.
+    """Check the output files before the work.
 
     Parameters
     ----------
+    outputs
+        Files to write.
     source
-        The scan that is read, if one is.
+        The scan that is read, if any.
+    overwrite
+        Whether existing files may be replaced.
 
     Raises
     ------
     UsageError
-        If the picture is no PNG.
+        If the picture is not a PNG.
     OutputError
         If a file exists, cannot be written, is named twice, or is the scan.
     """
@@ -40,7 +44,7 @@ def check_outputs(outputs: Outputs, source: Path | None, overwrite: bool) -> Non
 
 
 def write_outputs(outputs: Outputs, report: Report, values: dict[str, Any]) -> None:
-    """Write what is wanted of a report and of its JSON; raises `OutputError`."""
+    """Write the wanted files of a report, whose JSON is ``values``; raises `OutputError`."""
     if outputs["json"] is not None:
         write_bytes((json.dumps(values, indent=2) + "\n").encode(), outputs["json"])
     if outputs["page"] is not None:

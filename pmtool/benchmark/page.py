@@ -1,4 +1,4 @@
-"""A benchmark's figures for people: a page of Markdown, made of the JSON."""
+"""A benchmark's figures as a page of Markdown, made from the JSON."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
 
 _AT_ONCE = 0.05
-"""Seconds of loading that are not told: ONNX Runtime on a CPU loads graphs when they run."""
+"""Loading times up to this many seconds are not shown: ONNX Runtime on a CPU loads graphs when they
+run."""
 
 
 def page(values: Values) -> str:
-    """The page of a JSON of `pmtool bench`; parts that it does not have are left out."""
+    """Page for a JSON of `pmtool bench`; parts that the JSON does not have are left out."""
     parts = (_head, _speed, _told, _breakdown, _quality, _scaling, _left_out)
     return "\n\n".join(text for part in parts if (text := part(values))) + "\n"
 
@@ -87,7 +88,7 @@ def _told(values: Values) -> str:
 
 
 def _unlike(naive: Values, cached: Values) -> str:
-    """What keeps two runs from being compared."""
+    """Note on what makes two runs not comparable; empty if they are."""
     if all(naive[x] == cached[x] for x in ("device", "precision")):
         return ""
     return (
@@ -117,7 +118,7 @@ def _peers(runs: Iterable[Values]) -> list[str]:
 
 
 def _breakdown(values: Values) -> str:
-    """Table of times by graph, beside the floor."""
+    """Table of times by graph, with their ratios to the floor."""
     timed = [run for run in values["runs"] if run["shares"]]
     heading = ["s / slice (times the floor)", *PARTS, "driver", "all", "GFLOPS"]
     table = markdown(heading, [_breakdown_row(run) for run in timed])
@@ -150,7 +151,7 @@ def _breakdown_row(run: Values) -> list[str]:
 
 
 def _quality(values: Values) -> str:
-    """Measures with their intervals, and differences from the first run, the reference."""
+    """Table of measures and differences from the first run, the reference, with intervals."""
     by_run: dict[str, Values] = values.get("quality", {})
     measures = [x for x in MEASURES if any(x in found for found in by_run.values())]
     if not measures:
@@ -180,7 +181,7 @@ def _interval(interval: Sequence[float] | None, form: str) -> str:
 
 
 def _scaling(values: Values) -> str:
-    """A row by number of pairs, a column by size."""
+    """Table of times with a row per number of pairs and a column per size."""
     found = values.get("scaling")
     if not found:
         return ""
@@ -200,5 +201,5 @@ def _left_out(values: Values) -> str:
 
 
 def _number(value: float) -> str:
-    """Three digits."""
+    """Format a number with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

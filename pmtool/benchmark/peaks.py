@@ -1,4 +1,4 @@
-"""What a device could do at best: its matrix products and its memory, measured."""
+"""Peaks of a device: the measured speed of its matrix products and of its memory."""
 
 from __future__ import annotations
 
@@ -9,20 +9,24 @@ import torch
 from pmtool.benchmark.timing import repeat, torch_threads
 
 GEMM_SIZE = {"cpu": 1536, "cuda": 8192}
-"""Size of the matrix product, by kind of device."""
+"""Height and width of the matrices, by kind of device."""
 COPY_BYTES = 1 << 30
-"""Beyond most caches."""
+"""Size of the copied array in bytes; larger than most caches."""
 
 
 class Peak(NamedTuple):
-    """Peaks of a device, at a precision.
+    """Peaks of a device at a precision.
 
     Attributes
     ----------
+    device
+        ``cpu`` or ``cuda:N``.
+    precision
+        Type of the matrices.
     gemm
-        Operations a second of a large matrix product.
+        Operations per second in a large matrix product.
     bandwidth
-        Bytes a second of a large copy, those read and those written.
+        Bytes read and written per second in a large copy.
     """
 
     device: str
@@ -31,7 +35,7 @@ class Peak(NamedTuple):
     bandwidth: float
 
     def to_json(self) -> dict[str, Any]:
-        """In units of 1e9 operations and of 1e9 bytes."""
+        """Return plain values, in 1e9 operations and 1e9 bytes per second."""
         return {
             "device": self.device,
             "precision": self.precision,
@@ -41,20 +45,20 @@ class Peak(NamedTuple):
 
 
 def measure_peak(device: str, precision: str, threads: int) -> Peak:
-    """The best of several runs, by PyTorch."""
+    """Measure the peaks in PyTorch, as the best of several runs."""
     with torch_threads(threads):
         return Peak(device, precision, gemm_peak(device, precision), bandwidth(device))
 
 
 def gemm_peak(device: str = "cpu", precision: str = "float32") -> float:
-    """Operations a second of a large square matrix product."""
+    """Operations per second in a product of large square matrices."""
     size = GEMM_SIZE[torch.device(device).type]
     a, b = torch.rand(2, size, size, device=device).to(getattr(torch, precision))
     return 2 * size**3 / min(repeat(lambda: a @ b, device))
 
 
 def bandwidth(device: str = "cpu") -> float:
-    """Bytes a second, read and written, of a large copy."""
+    """Bytes read and written per second in a large copy."""
     source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)
     return 2 * COPY_BYTES / min(repeat(lambda: target.copy_(source), device))

@@ -1,8 +1,8 @@
-"""Other samplers in PyTorch, beside which `pmtool bench --peers` puts the cached one.
+"""Other samplers in PyTorch, with which `pmtool bench --peers` compares the cached one.
 
-Written plainly from the paper's form and apart from the samplers of pmtool, so that they bear
-independent witness: of the pixels that a network and uniform numbers give, and of the time that
-one has without pmtool.
+They are written plainly from the paper and independently of the samplers of pmtool. They thus
+confirm which pixels a network and uniform numbers give, and show how long this takes without
+pmtool.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Windows(NamedTuple):
     Attributes
     ----------
     first
-        The first row to generate.
+        Index of the first row to generate.
     above, below
-        ``(N, 1, H + 2 margin, W + 2 margin)`` in [-1, 1].
+        Neighbours ``(N, 1, H + 2 margin, W + 2 margin)`` in [-1, 1].
     known
-        ``(N, 1, H, W)`` in [-1, 1], zero where it is not known.
+        Known pixels ``(N, 1, H, W)`` in [-1, 1], zero where unknown.
     uniforms
-        ``(N, H, W)`` in (0, 1).
+        Uniform numbers ``(N, H, W)`` in (0, 1).
     """
 
     first: int
@@ -43,10 +43,12 @@ class Windows(NamedTuple):
 
 
 class PeerRun(NamedTuple):
-    """What a peer made, and how long it took.
+    """Pixels that a peer generated, and how long it took.
 
     Attributes
     ----------
+    pixels
+        Windows ``(N, 1, H, W)`` in [-1, 1].
     start
         Seconds before the first pixel: compilation, or filling the caches.
     seconds
@@ -60,7 +62,10 @@ class PeerRun(NamedTuple):
 
 @torch.inference_mode()
 def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> PeerRun:
-    """Some rows by one forward pass a pixel; a first pass, which may compile, is not counted."""
+    """Generate some rows by one forward pass per pixel.
+
+    A first pass, which may compile, is timed separately.
+    """
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]
     start = seconds_of(lambda: forward(windows.above, target, windows.below), device)
@@ -77,7 +82,7 @@ def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> 
 
 @torch.inference_mode()
 def generate_with_caches(network: PixelMiner, windows: Windows, rows: int, bits: int) -> PeerRun:
-    """Some rows by `FastPixelCNN`."""
+    """Generate some rows by `FastPixelCNN`."""
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]
     sampler = FastPixelCNN(network)
@@ -96,14 +101,21 @@ def generate_with_caches(network: PixelMiner, windows: Windows, rows: int, bits:
 
 
 def draw(mixture: Mixture, uniforms: Tensor, bits: int) -> Tensor:
-    """Pixels in [-1, 1] whose levels' cumulative probabilities are the first to reach numbers.
+    """Draw pixels: the lowest levels whose cumulative probability reaches a uniform number.
 
     Parameters
     ----------
     mixture
-        Tensors ``(N, 3 K)``.
+        Mixtures, tensors ``(N, 3 K)``.
     uniforms
-        ``(N,)`` in (0, 1).
+        Uniform numbers ``(N,)`` in (0, 1).
+    bits
+        Bits of the grey levels.
+
+    Returns
+    -------
+    Tensor
+        Pixels ``(N,)`` in [-1, 1].
     """
     weights, means = mixture.logits.double().softmax(dim=1), mixture.means.double()
     rate = torch.exp(-mixture.log_scales.double())

@@ -1,4 +1,4 @@
-"""A benchmark as a picture: where the time goes, and how it grows with the scan."""
+"""Picture of a benchmark: where the time goes, and how it grows with the scan."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 PANEL = (5.5, 3.8)
-"""Inches."""
+"""Width and height of a panel in inches."""
 
 
 def draw(report: Report) -> bytes:
-    """A PNG of a report's runs, and of its scaling if it has one."""
+    """Draw a report's runs, and its scaling if it has one; return a PNG."""
     from matplotlib.figure import Figure
 
     panels = 1 if report.scaling is None else 2
@@ -35,7 +35,7 @@ def draw(report: Report) -> bytes:
 
 
 def _draw_runs(axes: Axes, runs: Sequence[Run]) -> None:
-    """Seconds a slice by graph, and the floor of all graphs."""
+    """Draw seconds per slice by graph, and the floor of all graphs."""
     names, left = [run.name for run in runs], [0.0] * len(runs)
     for graph, colour in zip((*PARTS, "driver"), COLOURS, strict=False):
         widths = [(run.shares or {}).get(graph, 0) * run.seconds_per_slice for run in runs]
@@ -49,7 +49,7 @@ def _draw_runs(axes: Axes, runs: Sequence[Run]) -> None:
 
 
 def _draw_scaling(axes: Axes, scaling: Scaling) -> None:
-    """Seconds of a scan against its pairs, a line a size."""
+    """Draw the seconds for a scan over its number of pairs, with one line per size."""
     points = sorted(scaling.seconds, key=lambda point: (point.size, point.pairs))
     for size, group in groupby(points, key=lambda point: point.size):
         line = list(group)

@@ -1,4 +1,4 @@
-"""What speed costs: edges and texture of the slices that each run made, by the true ones."""
+"""The quality of each run: edges and texture of its slices, compared with the true slices."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ class Quality(NamedTuple):
     Attributes
     ----------
     mean, interval
-        Over the slices, and its 95 % bootstrap interval.
+        Mean over the slices and its 95 % bootstrap interval.
     difference, difference_interval
-        From the reference run, slice by slice; None for that run itself.
+        Mean difference from the reference run, slice by slice, and its interval; None for that run
+        itself.
     """
 
     mean: float
@@ -42,17 +43,17 @@ class Quality(NamedTuple):
 
 
 class Qualities(NamedTuple):
-    """Measures by run and name, and the reasons of those that are left out."""
+    """Measures by run and name, and the reasons for those that are left out."""
 
     by_run: dict[str, dict[str, Quality]]
     left_out: dict[str, str]
 
 
 def qualities(results: Mapping[str, Sequence[Slice]], scene: Scene) -> Qualities:
-    """EPR, edge share and texture NRMSE of runs by name, the first of them the reference.
+    """EPR, edge share and texture NRMSE of the runs, by name; the first run is the reference.
 
-    Measures whose packages are not installed are left out, and texture where there is no lung; of
-    the phantom texture is not measured.
+    Measures whose packages are not installed are left out, and so is texture if there are no lungs.
+    Texture of the phantom is not measured.
     """
     found: dict[str, dict[str, Quality]] = {name: {} for name in results}
     left_out = {}
@@ -82,7 +83,13 @@ def _interval(values: Float64s) -> Interval:
 
 
 def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Float64s]]:
-    """Edge scores by measure, a row per run's slices; raises `UsageError` without OpenCV."""
+    """Edge scores by measure, one array over the slices per run.
+
+    Raises
+    ------
+    UsageError
+        If OpenCV is not installed.
+    """
     truths = [edge_map(truth) for truth in scene.truths]
     maps = [[edge_map(values) for values in slices] for slices in results.values()]
     return {
@@ -92,7 +99,13 @@ def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, li
 
 
 def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Float64s]]:
-    """The same for texture in the lungs, if there are any; empty for the phantom."""
+    """Scores of texture in the lungs, one array over the slices per run; empty for the phantom.
+
+    Raises
+    ------
+    UsageError
+        If a package is not installed, or there are no lungs.
+    """
     if not scene.real:
         return {}
     if not texture.is_available():

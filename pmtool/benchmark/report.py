@@ -1,4 +1,4 @@
-"""A benchmark's figures, as JSON."""
+"""A benchmark's figures and their JSON."""
 
 from __future__ import annotations
 
@@ -33,20 +33,22 @@ class Run:
         Seconds for all pairs; for samplers other than the cached one, extrapolated from the
         ``passes`` pixels actually generated.
     size
-        Height and width of a slice.
+        Height and width of a slice in pixels.
     window, batch
-        Height and width of a window, windows at once.
+        Height and width of a window in pixels, and number of windows at once.
     shares
         Shares of the time, by graph.
     floor
-        Seconds at best, by graph, see `pmtool.benchmark.floor`.
+        Least number of seconds, by graph, see `pmtool.benchmark.floor`.
     gflops
-        Operations of the plain network's pass over every window, a second, in units of 1e9.
+        Operations per second, in units of 1e9, where the operations are those of one pass of the
+        plain network over every window.
     start
-        Seconds before the first pixel: the engine's loading, which ``seconds`` leaves out; of a
-        peer compilation, or a forward pass to fill the caches.
+        Seconds before the first pixel. For the cached sampler, these are for loading the engine,
+        which ``seconds`` leaves out; for a peer, for compilation or for a forward pass to fill the
+        caches.
     equal_pixels
-        Share of the pixels of a peer's first window that are the naive sampler's.
+        Share of the generated pixels of a peer's first window that equal the naive sampler's.
     """
 
     name: str
@@ -83,7 +85,7 @@ class Run:
         return self.pairs * self.size[0] * self.size[1] / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values, with those that follow from them."""
+        """Return plain values, with those derived from them."""
         return {
             **asdict(self),
             "seconds_per_slice": self.seconds_per_slice,
@@ -94,10 +96,10 @@ class Run:
 
 @dataclass(frozen=True)
 class StripReport:
-    """Naive and cached on the last rows of one window, below the true slice's pixels.
+    """Naive and cached sampler on the last rows of one window, below the true slice's pixels.
 
-    ``place`` is the pair and the window's top and left; ``passes`` were really run. EPR is that of
-    both samplers, None without OpenCV.
+    ``place`` is the index of the pair and the window's top and left; ``passes`` is the number of
+    passes really run. ``epr`` is that of both samplers, None without OpenCV.
     """
 
     place: tuple[int, int, int]
@@ -110,27 +112,34 @@ class StripReport:
 
 @dataclass(frozen=True)
 class Report:
-    """All of a benchmark.
+    """All figures of a benchmark.
 
     Attributes
     ----------
     command
         Command that repeats the benchmark.
+    scene
+        Name of the scan or the phantom.
     peaks
         Peaks of the devices and precisions of the runs; that of the first run comes first.
     passes
         Cost of a forward pass in each way that was measured, the lowest first.
     max_logit_difference
-        Largest difference of logits, means and log-scales, by the window's size.
+        Largest difference of logits, means and log-scales, by size of the window.
+    strip
+        Comparison of the naive and the cached sampler, pixel by pixel.
     engines
-        The same at window 64, by backend and precision.
+        Largest difference, as above, at window 64, by backend and precision.
     naive, window_64, default, others, peers
-        The sampler that runs the whole network for every pixel; the cached sampler at window 64, by
-        default and by other backends, precisions and batches; other samplers.
+        Runs of the sampler that runs the whole network for every pixel; of the cached sampler at
+        window 64, at the chosen window, and with other backends, precisions and batches; and of
+        other samplers.
     quality
         Scores by run and measure.
+    scaling
+        How the time grows with the scan, if that was measured.
     left_out
-        What was asked for and could not be measured, and why.
+        What was asked for and could not be measured, with the reasons.
     """
 
     command: str
@@ -153,14 +162,14 @@ class Report:
 
     @property
     def runs(self) -> list[Run]:
-        """The naive sampler first, the peers last."""
+        """All runs: the naive sampler first, the peers last."""
         cached = [self.window_64, self.default, *self.others]
         if self.default is self.window_64:
             del cached[0]
         return [self.naive, *cached, *self.peers]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values: the form of the JSON of `pmtool bench`."""
+        """Return the report as plain values, the JSON of `pmtool bench`."""
         return {
             "speedup": self.naive.seconds / self.default.seconds,
             "speedup_window_64": self.naive.seconds / self.window_64.seconds,
@@ -193,7 +202,7 @@ def _by_name(values: dict[int, float]) -> dict[str, float]:
 
 
 def machine(device: str = CPU) -> dict[str, Any]:
-    """Processor, system and, where the device is a GPU or several, name and driver of the first."""
+    """Describe the machine: processor, system and, on GPUs, name and driver of the first GPU."""
     return {
         "processor": _processor(),
         "vectors": _vectors(),
@@ -215,7 +224,7 @@ def _processor() -> str:
 
 
 def _vectors() -> str | None:
-    """The widest vector instructions, which decide how fast a CPU computes."""
+    """The widest vector instructions of the CPU, which determine how fast it computes."""
     flags = _cpu_info("flags").split()
     return next((x for x in ("avx512_bf16", "avx512f", "avx2") if x in flags), None)
 
@@ -230,6 +239,6 @@ def _cpu_info(name: str) -> str:
 def _gpu(device: str) -> str | None:
     try:
         found = find_gpu(device)
-    except UsageError:  # no reason to lose a benchmark
+    except UsageError:  # not worth losing a benchmark for
         return None
     return f"{found.name}, driver {found.driver}"

@@ -1,4 +1,4 @@
-"""A benchmark from its options to its report."""
+"""Running a benchmark, from its options to its report."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Peaks = Mapping[tuple[str, str], Peak]
 
 
 class _Job(NamedTuple):
-    """What all parts of a benchmark need."""
+    """The data that all parts of a benchmark share."""
 
     bundle: Bundle
     options: BenchmarkOptions
@@ -48,7 +48,7 @@ class _Job(NamedTuple):
         *,
         shares: bool = True,
     ) -> CachedRun:
-        """Time the cached sampler."""
+        """Generate slices by the cached sampler, and time it."""
         self.tell(label, 0)
         asked, progress = self.asked(variant, window), progress_of(self.tell, label, len(pairs))
         run = run_cached(self.bundle, asked, pairs, progress, shares=shares)
@@ -68,7 +68,7 @@ class _Job(NamedTuple):
 
 
 def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
-    """Measure all of it in one run; raises `UsageError`, `ModelError` and `InputError`."""
+    """Run all measurements; raises `UsageError`, `ModelError` and `InputError`."""
     (first, *others), refused = possible_variants(options)
     tell("preparing slices", 0)
     bundle = Bundle.load(options.model)
@@ -106,7 +106,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
 
 
 def _windows(job: _Job, variant: Variant) -> Runs:
-    """One variant at window 64 and by default, which may be the same."""
+    """Run one variant at window 64 and at the chosen window, which may be the same."""
     pairs, window = job.scene.pairs, job.options.window
     small = job.generate(variant, WINDOW, pairs, "cached, window 64")
     runs = {f"cached, {WINDOW}": small}
@@ -118,7 +118,7 @@ def _windows(job: _Job, variant: Variant) -> Runs:
 
 
 def _variants(job: _Job, variants: Iterable[Variant]) -> tuple[Runs, dict[str, str]]:
-    """Other variants by default, and why some of them failed."""
+    """Run other variants at the chosen window; also return the reasons for those that failed."""
     runs, failed = {}, {}
     for variant in variants:
         label = f"cached, {variant}"
@@ -159,9 +159,9 @@ def _scaling(job: _Job, variant: Variant) -> Scaling:
 
 
 def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict[str, str]]:
-    """Peaks of the runs' devices (of several GPUs, the first), or why they are missing.
+    """Measure the peaks of the runs' devices (of several GPUs, the first), or say why not.
 
-    Float32 belongs to every precision: where it is faster, products may as well be taken in it.
+    Float32 is measured for every precision: if it is faster, products may as well be taken in it.
     """
     peaks: dict[tuple[str, str], Peak] = {}
     unknown: dict[str, str] = {}
@@ -199,7 +199,7 @@ def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
 
 
 def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
-    """Seconds at best of all slices, by graph."""
+    """Least number of seconds for all slices, by graph; None if no peak is known."""
     keys = [(run.devices[0], x) for x in (run.sampler.precision, "float32")]
     known = [peaks[key] for key in keys if key in peaks]
     if not known:
@@ -211,7 +211,7 @@ def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
 
 
 def _naive(job: _Job, witness: Witness) -> Run:
-    """One pass a pixel, each as the cheapest that was measured."""
+    """Run of the naive sampler, extrapolated with one pass per pixel at the lowest cost."""
     cost, hyperparameters = witness.passes[0], job.bundle.hyperparameters
     height, width = job.scene.truths[0].shape
     return Run(

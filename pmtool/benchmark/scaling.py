@@ -1,4 +1,4 @@
-"""How the time grows with the scan: few slices or many, small or large."""
+"""Measuring how the time grows with the scan: few slices or many, small or large."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SIZES = (128, 256, 512, 1024)
 
 
 class Point(NamedTuple):
-    """A scan: slice pairs, and the height and width of a slice."""
+    """A scan: its number of slice pairs, and the height and width of a slice in pixels."""
 
     pairs: int
     size: int
@@ -27,14 +27,24 @@ class Point(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Seconds of scans, and those that were not measured because they would have taken too long."""
+    """Seconds for scans.
+
+    Attributes
+    ----------
+    budget
+        Seconds that the measurement was allowed to take.
+    seconds
+        Seconds by scan.
+    left_out
+        Scans that were not measured because they would have taken too long.
+    """
 
     budget: float
     seconds: dict[Point, float]
     left_out: list[Point]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return plain values."""
         return {
             "budget": self.budget,
             "measured": [{**x._asdict(), "seconds": s} for x, s in self.seconds.items()],
@@ -45,16 +55,17 @@ class Scaling(NamedTuple):
 def measure_scaling(
     generate: Callable[[Sequence[SlicePair], Point], float], budget: float
 ) -> Scaling:
-    """Generate scans, the smallest first, while the next one is expected to end within a time.
+    """Time scans, the smallest first, as long as the next one is expected to fit into the budget.
 
-    It is expected to take as long for a pixel as the one before; the smallest is always measured.
+    The next scan is expected to take as long per pixel as the one before. The smallest is always
+    measured.
 
     Parameters
     ----------
     generate
-        Generates the slices of a scan's pairs and returns the seconds that took.
+        Generates the slices of a scan's pairs and returns the seconds that this took.
     budget
-        Seconds for all of it.
+        Seconds for all scans together.
     """
     points = sorted((Point(*x) for x in product(PAIRS, SIZES)), key=lambda point: point.pixels)
     seconds: dict[Point, float] = {}
@@ -69,6 +80,6 @@ def measure_scaling(
 
 
 def _scan(point: Point) -> list[SlicePair]:
-    """The same pair of the phantom repeated: the work does not depend on the content."""
+    """Repeat one pair of the phantom: the work does not depend on the content."""
     (pair,) = make_scene(None, 1, point.size).pairs
     return [pair._replace(number=number) for number in range(point.pairs)]

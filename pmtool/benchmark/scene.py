@@ -1,4 +1,4 @@
-"""Slices to benchmark with, whose truth is known: every second one is dropped."""
+"""Slices for a benchmark whose truth is known: every second one is dropped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ FIELD_MM = 0.7 * 512
 
 
 class Scene(NamedTuple):
-    """Slice pairs and the slices between them, all ``(H, W)`` HU.
+    """Slice pairs and the true slices between them, all ``(H, W)`` in HU.
 
     Attributes
     ----------
+    name
+        Name of the scan or the phantom.
+    pairs, truths
+        Slice pairs, and the slice between each.
     pixel
-        Spacing of rows and of columns, mm.
+        Spacing of rows and of columns in mm.
     real
-        It is a scan and not the phantom.
+        Whether it is a scan and not the phantom.
     """
 
     name: str
@@ -34,7 +38,10 @@ class Scene(NamedTuple):
     real: bool
 
     def busiest(self, size: int) -> tuple[int, int, int]:
-        """Pair, top and left of the window where the truth varies most within `HU_WINDOW`."""
+        """Index of the middle pair, top and left of its window of largest standard deviation.
+
+        The truth is clipped to `HU_WINDOW`.
+        """
         middle = len(self.pairs) // 2
         truth = self.truths[middle].clip(*HU_WINDOW)
         tops, lefts = (range(0, max(1, extent - size + 1), size // 2) for extent in truth.shape)
@@ -44,7 +51,7 @@ class Scene(NamedTuple):
 
 
 def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
-    """Consecutive slices of a scan, those in its middle, or of the phantom.
+    """Create a scene of consecutive slices from the middle of a scan, or from the phantom.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Clocks for work in PyTorch, on any device."""
+"""Timing work in PyTorch on any device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from contextlib import contextmanager
 import torch
 
 RUNS, PATIENCE = 10, 5.0
-"""Timed runs of the same work, and the seconds after which no more are begun."""
+"""Number of timed runs of the same work, and the seconds after which no further run begins."""
 
 
 def repeat(work: Callable[[], object], device: str = "cpu") -> list[float]:
-    """Seconds of every run: `RUNS` of them, fewer where they take long."""
+    """Seconds of repeated runs: `RUNS` of them, or fewer if they take long."""
     seconds: list[float] = []
     while len(seconds) < RUNS and sum(seconds) < PATIENCE:
         seconds.append(seconds_of(work, device))
@@ -21,7 +21,7 @@ def repeat(work: Callable[[], object], device: str = "cpu") -> list[float]:
 
 
 def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
-    """How long something takes, to its end on the device."""
+    """Seconds that some work takes until it is done on the device."""
     _wait(device)
     start = time.perf_counter()
     work()
@@ -30,19 +30,19 @@ def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
 
 
 def torch_device(name: str) -> str:
-    """A device by its name, or the CPU where PyTorch has no access to it."""
+    """Name of a device, or the CPU if PyTorch has no access to that device."""
     return name if name == "cpu" or torch.cuda.is_available() else "cpu"
 
 
 def free_cached_memory() -> None:
-    """Give a GPU's memory that PyTorch holds for later back, for another engine to find it free."""
+    """Release the GPU memory that PyTorch keeps cached, so that another engine finds it free."""
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """Let PyTorch use as many threads as the sampler."""
+    """Let PyTorch use ``count`` threads within a context."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:
@@ -53,7 +53,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Keep a GPU from convolutions in TF32, PyTorch's default: the network is the reference."""
+    """Turn off TF32 in convolutions, PyTorch's default on GPUs: the network is the reference."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 

@@ -1,4 +1,4 @@
-"""What the plain network says: how long it takes, and whether the cached sampler does the same."""
+"""The plain network as a witness: its time, and whether the cached sampler does the same."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from pmtool.system.stages import Tell, progress_of
 
 SEED = 0
 BEYOND_WINDOW = 40
-"""Margin of the pair in the teacher-forced comparison: beyond a window, not a multiple of 32."""
+"""Pixels by which the pair in the teacher-forced comparison is larger than a window; not a multiple
+of 32."""
 
 
 class Witness(NamedTuple):
@@ -46,18 +47,26 @@ def call_witness(
     *,
     peers: bool,
 ) -> Witness:
-    """Run the plain network beside the cached sampler.
+    """Run the plain network, and compare the cached sampler with it.
 
     Parameters
     ----------
+    network
+        The plain network.
     backends
-        Backends by name; the first one generates the strip and all windows.
+        Backends by name; the first one generates the strip and the windows of all sizes.
     windows
-        Sizes to compare by teacher forcing.
+        Sizes of windows to compare by teacher forcing.
+    scene
+        Slices of the benchmark.
+    threads
+        Number of threads to try besides a single one.
     passes
-        Passes of the naive sampler.
+        Number of passes of the naive sampler.
+    tell
+        Called with the current stage and its progress.
     peers
-        Time them too.
+        Also time the peers.
     """
     first, *_ = backends.values()
     tell("forward passes", 0)
@@ -82,7 +91,7 @@ def call_witness(
 def _strip(
     backend: Backend, network: TimedNetwork, scene: Scene, passes: int
 ) -> tuple[Strip, StripReport]:
-    """Both samplers on the last rows of the busiest window."""
+    """Run both samplers on the last rows of the busiest window."""
     place, rows = scene.busiest(WINDOW), passes // WINDOW
     pair, truth = _crop(scene, place, WINDOW)
     strip = generate_strip(backend, network, pair, truth, rows, SEED)
@@ -91,7 +100,7 @@ def _strip(
 
 
 def _epr(strip: Strip, rows: int) -> dict[str, float | None]:
-    """EPR of the strip by both samplers; None without OpenCV."""
+    """EPR of the strip for both samplers; None without OpenCV."""
     if find_spec("cv2") is None:
         return dict.fromkeys(("naive", "cached"))
     truth = edge_map(strip.truth)[-rows:]
@@ -100,13 +109,13 @@ def _epr(strip: Strip, rows: int) -> dict[str, float | None]:
 
 
 def _difference(backend: Backend, network: PlainNetwork, scene: Scene, window: int) -> float:
-    """Difference of the parameters, on a part of a slice with windows of all kinds."""
+    """Largest difference of the parameters, on a part of a slice with windows of all kinds."""
     pair, _ = _crop(scene, scene.busiest(WINDOW), window + BEYOND_WINDOW)
     return largest_difference(backend, network, pair, window, SEED)
 
 
 def _crop(scene: Scene, place: tuple[int, int, int], size: int) -> tuple[SlicePair, Slice]:
-    """A square of a pair and its truth near a place, or as much as there is."""
+    """Crop a square of a pair and its truth near a place, as large as the slice allows."""
     index, *corner = place
     truth = scene.truths[index]
     top, left = (max(0, min(x, n - size)) for x, n in zip(corner, truth.shape, strict=True))

@@ -1,1 +1,1 @@
-"""`pmtool cohort`: many scans, on one machine or on a cluster; see docs/cohort.md."""
+"""`pmtool cohort`: resample many scans, on one machine or on a cluster; see docs/cohort.md."""

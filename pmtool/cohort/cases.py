@@ -1,4 +1,4 @@
-"""The cases of a cohort: scans below a folder or of a table, and the names of their outputs."""
+"""The cases of a cohort: scans below a folder or listed in a table, and their outputs' names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pmtool.errors import InputError, UsageError
 from pmtool.images.names import image_stem
 
 PATH, SERIES, MASK = "path", "series_uid", "mask"
-"""Columns of a table; others may be used by a template."""
+"""Columns that pmtool reads from a table; a template may use other columns too."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Case(FoundScan):
 
 
 def find_cases(source: Path, template: str | None = None, out: Path | None = None) -> list[Case]:
-    """The cases below a folder, or of a table in its order.
+    """Find the cases below a folder, or those listed in a table, in the order of the table.
 
     Parameters
     ----------
@@ -36,17 +36,17 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
         table's folder; ``series_uid`` and ``mask`` may be given too.
     template
         Template of the names, with ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every
-        column of the table, as in `str.format`. By default the scans' own folders and names.
+        column of the table, as in `str.format`. By default, the scans' own folders and names.
     out
-        The folder of the outputs, below which nothing is searched.
+        Folder of the outputs, which is not searched.
 
     Raises
     ------
     InputError
-        If there is nothing to be found, or the table cannot be read.
+        If there are no scans, or the table cannot be read.
     UsageError
-        If the template names what is not known, or leads out of a folder; if ``out`` is the
-        source, or its summary would replace the table.
+        If the template uses an unknown name or leads out of the folder of the outputs; if ``out``
+        is the source, or the summary in it would replace the table.
     """
     is_folder = source.is_dir()
     if out is not None:
@@ -64,7 +64,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
 
 
 def _check_apart(source: Path, out: Path) -> None:
-    """Raise `UsageError` where outputs would lie among scans, or on their table."""
+    """Raise `UsageError` if ``out`` is the source or the summary would replace the table."""
     if source == out:
         raise UsageError(f"{out} is where the scans are; name another folder for the outputs")
     if source in summary_files(out):

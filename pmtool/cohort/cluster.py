@@ -1,4 +1,4 @@
-"""A Dask cluster: that of this machine, for as long as it is needed, or one that runs already."""
+"""A Dask cluster: one started on this machine while it is needed, or one that already runs."""
 
 from __future__ import annotations
 
@@ -13,30 +13,35 @@ from distributed.utils import silence_logging_cmgr
 from pmtool.errors import UsageError
 
 _TRIES = 2
-"""Workers that may die over a case before it is set apart; see `pmtool.cohort.dispatch`."""
+"""Number of workers that may die over a case before it is set apart; see
+`pmtool.cohort.dispatch`."""
 CARE = {
     "distributed.worker.profile.interval": "1s",
     "distributed.admin.tick.interval": "500ms",
     "distributed.admin.system-monitor.interval": "2s",
     "distributed.worker.memory.monitor-interval": "500ms",
 }
-"""How often a local cluster looks after itself. Dask's defaults are meant for short tasks, and take
-some 4 % of a core for the scheduler and for every worker; see benchmarks/cohort_scaling.md."""
+"""Intervals at which a local cluster monitors itself. Dask's defaults are meant for short tasks and
+cost the scheduler and every worker some 4 % of a core; see benchmarks/cohort_scaling.md."""
 _CONNECT_SECONDS = 15
 _LOOPBACK = "127.0.0.1"
 
 
 @contextmanager
 def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterator[Client]:
-    """A process for every worker, on this machine's loopback; a worker that dies is replaced.
+    """Start a cluster with one process per worker on this machine's loopback interface.
+
+    A worker that dies is replaced.
 
     Parameters
     ----------
+    workers
+        Number of workers.
     memory
-        Bytes at which a worker is taken for runaway and killed.
+        Memory limit of a worker in bytes; a worker that reaches it is taken for runaway and killed.
     gpus
-        CUDA's names, dealt to the workers in turn; each worker sees its own alone. Where there
-        are none, all see what this process does.
+        CUDA's names of the GPUs, dealt to the workers in turn; each worker sees only its own. If
+        there are none, every worker sees the GPUs that this process sees.
     """
     options = {
         "nthreads": 1,
@@ -66,7 +71,7 @@ def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterat
 
 @contextmanager
 def joined_cluster(address: str) -> Iterator[Client]:
-    """The cluster of a scheduler that runs already; raises `UsageError` if none answers."""
+    """Connect to the cluster of a running scheduler; raises `UsageError` if none answers."""
     with (
         dask.config.set({"distributed.comm.timeouts.connect": f"{_CONNECT_SECONDS}s"}),
         silence_logging_cmgr(logging.CRITICAL),

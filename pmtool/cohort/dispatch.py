@@ -1,7 +1,7 @@
-"""Cases on a Dask cluster.
+"""Distribution of cases over a Dask cluster.
 
-A case is a task. Where there are fewer cases than workers, it is a chain of them: one opens the
-case's journal, several fill it, round by round, and one puts the output together.
+A case is one task. If there are fewer cases than workers, a case is a chain of tasks: one opens the
+case's journal, several fill it, round by round, and one assembles the output.
 """
 
 from __future__ import annotations
@@ -33,11 +33,24 @@ def dispatch(
     sizes: Mapping[str, Size | None],
     tell: TellSlices,
 ) -> Iterator[Result]:
-    """The results of cases, of which there is at least one, as they are finished.
+    """Yield the results of one or more cases as they are finished.
 
-    Dask repeats a task whose worker died, and gives it up when that happens again and again. The
-    tasks that waited in the same worker are blamed too; hence cases that were given up are tried
-    once more, one by one, and only those that fail alone have failed.
+    Dask repeats a task whose worker died, and gives it up if that happens too often. It also blames
+    the tasks that were waiting in the same worker. Cases that were given up are therefore tried
+    once more, one by one, and only those that fail on their own count as failed.
+
+    Parameters
+    ----------
+    client
+        Client of the cluster.
+    cases
+        The cases, at least one.
+    request
+        What to do with each case.
+    sizes
+        Sizes of the cases, by name; None if unknown.
+    tell
+        Called with the name of a case and the slices generated since the last call.
 
     Raises
     ------
@@ -63,7 +76,10 @@ def dispatch(
 
 
 def _longest_first(cases: Sequence[Case], sizes: Mapping[str, Size | None]) -> list[Case]:
-    """So that none is left for the end; a case that does not tell its size may be long."""
+    """Sort the cases by descending time, so that no long case is left for the end.
+
+    A case of unknown size may be long and comes first.
+    """
 
     def seconds(case: Case) -> float:
         size = sizes[case.name]
@@ -91,7 +107,7 @@ def _submit(
 
 
 def _finished(tasks: dict[Future[Result], Case]) -> Iterator[tuple[Future[Result], Case]]:
-    """Tasks as they finish; each is forgotten then."""
+    """Yield tasks as they finish, and remove each from ``tasks``."""
     for future in as_completed(list(tasks)):
         case = tasks.pop(future)
         if future.status in ("cancelled", "lost"):
@@ -104,7 +120,7 @@ def _died(future: Future[Result]) -> bool:
 
 
 def _result(future: Future[Result], case: Case) -> Result:
-    """What the worker says, or why it says nothing."""
+    """Return the worker's result, or a failed one that says why there is none."""
     failed = replace(Result.of(case, "failed"), exit_code=1)
     try:
         return future.result()
@@ -128,7 +144,10 @@ def _gone() -> BatchError:
 
 
 def _on_worker(topic: str, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Telling goes to a topic of this cohort's own: a scheduler may serve several."""
+    """Run a function on a worker, with progress reported to a Dask topic.
+
+    The topic belongs to this cohort alone, because a scheduler may serve several cohorts.
+    """
 
     def tell(name: str, slices: float) -> None:
         get_worker().log_event(topic, [name, slices])

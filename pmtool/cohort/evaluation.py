@@ -1,4 +1,4 @@
-"""``pmtool evaluate`` on a case of a cohort."""
+"""Running ``pmtool evaluate`` on a case of a cohort."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ Measures = dict[str, dict[str, float | None]]
 
 
 def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
-    """Write the report of a case and return its measures, by method.
+    """Write the evaluation report of a case and return its measures, by method.
 
-    Scores are kept in the report's folder, so that a repetition costs only the report.
+    The scores are kept in the report's folder, so that repeating an evaluation costs only the
+    report.
 
     Raises
     ------
     PmtoolError
-        As `pmtool.evaluation.commands.evaluate`.
+        As raised by `pmtool.evaluation.commands.evaluate`.
     """
     from pmtool.evaluation.commands import EvaluationOptions, evaluate
     from pmtool.evaluation.folder import JSON

@@ -1,4 +1,4 @@
-"""Whose the files are that stand where outputs will."""
+"""Checking that existing files in place of the outputs are pmtool's own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pmtool.resampling.sidecar import read_sidecar, unchanged
 
 
 def check_own(outputs: Outputs) -> None:
-    """Raise `OutputError` for a file that is there and that no run of pmtool has written so.
+    """Raise `OutputError` if an existing file was not written, as it is, by a run of pmtool.
 
-    A run's files are named by its journal, and by a sidecar with their digests when it is over.
-    Folders are judged by `pmtool.dicom.folder`.
+    The journal lists the files of a run; when the run is over, the sidecar lists them with their
+    digests. Folders are checked by `pmtool.dicom.folder`.
     """
     own = unchanged(outputs, read_sidecar(outputs), earlier=True)
     own |= Journal(outputs.journal).outputs

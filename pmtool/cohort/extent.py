@@ -1,4 +1,4 @@
-"""How large scans are, by their headers alone."""
+"""The extent of scans, read from their headers alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
 
 class Extent(NamedTuple):
-    """Slices, their height and width in pixels, their distance in mm and the axis along it."""
+    """Extent of a scan.
+
+    Attributes
+    ----------
+    slices
+        Number of slices.
+    height, width
+        Size of a slice in pixels.
+    spacing
+        Slice spacing in mm.
+    axis
+        Through-plane axis: 0, 1 or 2 for x, y or z.
+    """
 
     slices: int
     height: int
@@ -28,20 +40,20 @@ class Extent(NamedTuple):
 
     @property
     def pixels(self) -> int:
-        """Number of pixels of a slice."""
+        """Number of pixels in a slice."""
         return self.height * self.width
 
     @property
     def voxels(self) -> int:
-        """Number of voxels of all slices."""
+        """Number of voxels in the scan."""
         return self.slices * self.pixels
 
 
 def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
-    """Extent of an image file or a DICOM series in a folder; None if it does not say.
+    """Extent of an image file or of a DICOM series in a folder; None if it cannot be told.
 
-    What is wrong with it is for its worker to complain of; only a missing pydicom is a `UsageError`
-    here.
+    Errors in the scan are left for its worker to report; only a missing pydicom raises a
+    `UsageError` here.
     """
     with suppress(OSError):
         return _folder_extent(path, series_uid) if path.is_dir() else image_extent(path)
@@ -49,7 +61,7 @@ def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
 
 
 def image_extent(path: Path) -> Extent | None:
-    """Extent of an image file; None if its header does not say."""
+    """Extent of an image file; None if its header does not give it."""
     try:
         with quiet_itk():
             reader, _ = open_header(path)
@@ -75,7 +87,7 @@ def _folder_extent(path: Path, series_uid: str | None) -> Extent | None:
 
 
 def series_extent(series: Series) -> Extent | None:
-    """Extent of a DICOM series; None if its headers do not say."""
+    """Extent of a DICOM series; None if its headers do not give it."""
     (height, width), spacing = series.images[0].shape, series.spacing
     if not height or not width or not spacing or not math.isfinite(spacing):
         return None

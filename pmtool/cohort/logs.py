@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 
 def json_log(path: Path | None) -> AbstractContextManager[None]:
-    """Append the log to a file, a JSON object a line; raises `OutputError`."""
+    """Append the log to a file, one JSON object per line; does nothing without a path.
+
+    Raises
+    ------
+    OutputError
+        If the file cannot be written.
+    """
     return nullcontext() if path is None else _json_log(path)
 
 
@@ -41,7 +47,7 @@ def _json_log(path: Path) -> Iterator[None]:
 
 
 class _JsonFormatter(logging.Formatter):
-    """Time (UTC), level, message, and the fields that a record carries."""
+    """Format a record as JSON: time (UTC), level, message and the record's ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, "fields", {})

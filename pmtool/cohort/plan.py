@@ -1,4 +1,4 @@
-"""What a cohort will take, and how many workers a machine has room for."""
+"""Estimating the work of a cohort, and how many workers a machine has room for."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from pmtool.system.tables import aligned
 from pmtool.system.units import amount, duration
 
 _USED = 0.8
-"""Share of the free memory that workers get."""
+"""Share of the free memory that the workers may use."""
 _COPIES = 2
-"""Copies of input and output that a worker holds at most: the data and what is made from them."""
+"""Largest number of copies of input and output in a worker: the data and what is made from them."""
 _VOXEL_BYTES = 2
 _MANY = 64
-"""Slices, of which more take no more memory."""
+"""Number of slices to plan memory for; more slices take no more memory."""
 
 
 class Size(NamedTuple):
-    """What a case takes.
+    """Size of a case: its output and the work that it takes.
 
     Attributes
     ----------
-    slices, generated
-        Slices of the output, and those among them that have to be generated.
+    slices
+        Number of slices of the output.
+    generated
+        Number of slices that have to be generated, over all samples.
     rounds
-        Rounds of generation.
+        Number of rounds of generation.
     seconds
-        Time of one core in seconds; a guess.
+        Estimated time of one core in seconds.
     output_bytes
-        Bytes of the output's voxels.
+        Size of the output's voxels in bytes.
     """
 
     slices: int
@@ -45,7 +47,7 @@ class Size(NamedTuple):
 
 
 def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
-    """What a case takes; None where its header does not tell or does not fit the request.
+    """Size of a case; None if its extent is unknown or does not fit the request.
 
     Parameters
     ----------
@@ -80,16 +82,20 @@ def room(
     cores: int,
     gpus: int,
 ) -> int:
-    """Workers that a machine has room for: one a GPU, or as many as cores and memory allow.
+    """Number of workers that a machine has room for.
+
+    This is one per GPU, or on a CPU as many as cores and memory allow; at least one.
 
     Parameters
     ----------
-    sizes
-        Sizes of the cases.
+    cases, sizes
+        The cases and their sizes, in the same order.
     planner
         Planner with one thread.
     free
-        Memory, bytes.
+        Free memory in bytes.
+    cores, gpus
+        Number of cores and of GPUs.
     """
     if planner.device.startswith("cuda"):
         return max(gpus, 1)
@@ -104,7 +110,7 @@ def room(
 
 
 def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
-    """A paragraph on all cases, for so many cores at work."""
+    """Summary of all cases as text, with the time that they take on ``cores`` cores."""
     known = [size for size in sizes if size is not None]
     generated = sum(size.generated for size in known)
     unknown = len(sizes) - len(known)
@@ -118,7 +124,11 @@ def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
 
 
 def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Request) -> str:
-    """A line for every case: slices and pixels of the scan, slices of the output, core hours."""
+    """Table of the cases as text, one per line.
+
+    The columns are the slices and pixels of the scan, the slices of the output, those to generate,
+    core hours, and whether the output exists.
+    """
     rows = [("case", "scan", "output", "to generate", "core hours", "there")]
     for case, size in zip(cases, sizes, strict=True):
         extent, outputs = case.extent, request.planned(case)

@@ -1,4 +1,4 @@
-"""How far a cohort is."""
+"""The progress of a cohort."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from pmtool.system.units import duration
 
 
 class Tally:
-    """Counts cases and slices; workers may tell it from several threads.
+    """Counts finished cases and generated slices; may be called from several threads.
 
     Parameters
     ----------
     sizes
-        Sizes of the cases, by name.
+        Sizes of the cases, by name; None if unknown.
     """
 
     def __init__(self, sizes: Mapping[str, Size | None]) -> None:
@@ -33,17 +33,17 @@ class Tally:
 
     @property
     def finished(self) -> int:
-        """Cases."""
+        """Number of finished cases."""
         return sum(self.counts.values())
 
     def tell(self, name: str, slices: float) -> None:
-        """Count slices of a case, unless it is finished; events may come late."""
+        """Count slices of a case, unless the case is finished: events may arrive late."""
         with self._lock:
             if name in self.left:
                 self._under_way[name] += slices  # type: ignore[assignment]  # typeshed: int
 
     def finish(self, result: Result) -> None:
-        """Count a case."""
+        """Count a finished case."""
         with self._lock:
             self.counts[result.status] += 1
             self._generated += result.generated
@@ -51,7 +51,7 @@ class Tally:
             self.left.pop(result.name, None)
 
     def state(self) -> dict[str, Any]:
-        """Cases by what became of them, slices a second, seconds left; plain JSON values."""
+        """Counts of cases by status, slices per second and seconds left, as plain JSON values."""
         with self._lock:
             under_way = dict(self._under_way)
             generated = self._generated + sum(under_way.values())

@@ -1,4 +1,4 @@
-"""What is asked of every case of a cohort."""
+"""What to do with every case of a cohort."""
 
 from __future__ import annotations
 
@@ -24,19 +24,21 @@ class Request:
     folder
         Folder of the outputs.
     spacing
-        Between slices, mm; or x, y, z with 0 for "keep".
+        Slice spacing in mm; or the spacing along x, y and z, where 0 keeps that of the scan.
+    options
+        Options of resampling.
     file_format
         Format of the volumes: ``dicom`` or a suffix without its dot. None for that of the scan, or
-        NRRD for DICOM.
+        for NRRD if the scan is DICOM.
     mask_interpolation
         See `Outputs.segmentation_interpolation`.
     preview, statistics
-        Write these beside every volume too.
+        Also write a preview or the statistics beside every volume.
     evaluate, evaluate_slices
-        Run ``pmtool evaluate`` on every scan too, on so many slices; on all where it is None. It
-        takes no uneven scans.
+        Also run ``pmtool evaluate`` on every scan, on ``evaluate_slices`` slices or, if that is
+        None, on all. Not possible with scans of uneven spacing.
     skip_existing
-        Keep what is there and was made of the same voxels by the same model and options.
+        Keep existing outputs that were made from the same voxels by the same model and options.
     """
 
     folder: Path
@@ -56,7 +58,7 @@ class Request:
             raise UsageError("--evaluate does not take --allow-uneven; leave one of them out")
 
     def outputs(self, case: Case) -> Outputs:
-        """The files of a case; they replace those that are there."""
+        """Output files of a case; they replace existing ones."""
         suffix = image_suffix(case.path) if is_written(case.path) else ".nrrd"
         if self.file_format not in (None, "dicom"):
             suffix = f".{self.file_format}"
@@ -78,22 +80,26 @@ class Request:
         )
 
     def planned(self, case: Case) -> Outputs | None:
-        """The files of a case; None where they cannot be named, of which its worker complains."""
+        """Output files of a case; None if they cannot be named, which its worker will report."""
         try:
             return self.outputs(case)
         except UsageError:
             return None
 
     def case_options(self, case: Case) -> Options:
-        """The options, with the case's own."""
+        """Options of resampling with the case's own series UID."""
         return replace(self.options, series_uid=case.series_uid)
 
     def evaluation(self, case: Case) -> Path:
-        """The folder of a case's evaluation."""
+        """Folder of a case's evaluation."""
         return self.folder / f"{case.name}.evaluation"
 
     def check_names(self, cases: Sequence[Case]) -> None:
-        """Raise `UsageError` where two cases would be one, or replace a scan, mask or summary."""
+        """Raise `UsageError` if outputs collide.
+
+        That is the case if two cases would write the same output, or if an output would replace a
+        scan, a mask or the summary.
+        """
         taken: dict[str | Path, Case] = {}
         inputs, summaries = _inputs(cases), summary_files(self.folder)
         for case in cases:
@@ -121,7 +127,7 @@ class Request:
 
 
 def _inputs(cases: Iterable[Case]) -> set[Path]:
-    """All that is read, and the folders above it."""
+    """All files and folders that are read, and the folders above them."""
     named = {path for case in cases for path in (case.path, case.mask) if path is not None}
     found = {path.resolve() for path in (*named, *voxel_files(named))}
     return found | {folder for path in found for folder in path.parents}

@@ -1,4 +1,4 @@
-"""What became of a case, and the summary of all."""
+"""The result of a case, and the summary of all cases."""
 
 from __future__ import annotations
 
@@ -23,27 +23,31 @@ FILES = JSON, CSV = "summary.json", "summary.csv"
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a case.
+    """The result of a case.
 
     Attributes
     ----------
     name
         Name of the case.
+    path, series_uid
+        Path of the scan and, if one was chosen, the UID of its DICOM series.
     status
-        ``present`` was there already, perhaps of a worker that died after it; ``open`` is not
-        finished.
+        ``done``; ``present`` if the outputs existed already, perhaps written by a worker that died
+        afterwards; ``failed``; or ``open`` if the case is not finished.
     exit_code
-        As that of ``pmtool resample``.
+        Exit code that ``pmtool resample`` would have returned.
+    error, warnings
+        Message of the error and of the warnings.
     output
-        The resampled volume.
+        Path of the resampled volume.
     generated
-        Slices that were generated now.
+        Number of slices generated in this run.
     seconds
-        Seconds that workers spent.
+        Seconds that workers spent on the case.
     worker
-        Host and process that finished it.
+        Host and process that finished the case.
     evaluation
-        The measures of every method, by method.
+        Measures by method.
     """
 
     name: str
@@ -61,12 +65,12 @@ class Result:
 
     @classmethod
     def of(cls, case: Case, status: Status) -> Result:
-        """Create a result from the data of a case."""
+        """Create a result from the name, path and series UID of a case."""
         return cls(case.name, str(case.path), case.series_uid, status)
 
 
 def conclusion(results: Sequence[Result], folder: Path) -> str:
-    """A sentence on all cases; raises `BatchError` if some are not done."""
+    """Summarise all cases in a sentence; raises `BatchError` if some failed or are open."""
     counts = Counter(result.status for result in results)
     lacking = counts["failed"] + counts["open"]
     if lacking:
@@ -80,17 +84,21 @@ def conclusion(results: Sequence[Result], folder: Path) -> str:
 
 
 def summary_files(folder: Path) -> tuple[Path, Path]:
-    """The JSON and the table of a cohort's outputs."""
+    """Paths of the summaries in a cohort's folder, as JSON and as CSV."""
     return folder / JSON, folder / CSV
 
 
 def write_summary(results: Sequence[Result], request: dict[str, Any], folder: Path) -> None:
-    """Write a JSON with all cases and a CSV with a row for each; raises `OutputError`.
+    """Write a JSON with all cases and a CSV with one row per case; raises `OutputError`.
 
     Parameters
     ----------
+    results
+        Results of the cases.
     request
-        What was asked for; plain JSON values.
+        The request as plain JSON values.
+    folder
+        Folder of the outputs.
     """
     counts = Counter(result.status for result in results)
     content = {

@@ -1,4 +1,4 @@
-"""A cohort from the first case to the summary."""
+"""Running a cohort, from the first case to the summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pmtool.system.outputs import check_report, make_folder, remove_empty
 _log = logging.getLogger("pmtool.cohort")
 
 Watch = Callable[[Tally], None]
-"""Is shown the progress whenever there is some."""
+"""Called with the tally whenever there is progress."""
 Sizes = Mapping[str, Size | None]
 
 
@@ -36,7 +36,7 @@ class Workers:
     Attributes
     ----------
     processes
-        Number of them on this machine; 0 for the calling process, None for as many as fit.
+        Number of processes on this machine; 0 for the calling process, None for as many as fit.
     scheduler
         Address of a Dask cluster to use instead.
     """
@@ -52,15 +52,15 @@ class Workers:
 def run_cohort(
     cases: Sequence[Case], request: Request, workers: Workers, watch: Watch = lambda progress: None
 ) -> list[Result]:
-    """Resample the cases of a cohort and write the summary of what became of them.
+    """Resample the cases of a cohort and write the summary of the results.
 
-    What is there already, of the same voxels by the same model and options, is kept. A case that
-    fails does not keep others from being done.
+    By default, existing outputs made from the same voxels by the same model and options are kept. A
+    case that fails does not keep the others from being done.
 
     Returns
     -------
     list of Result
-        In the order of the cases.
+        Results in the order of the cases.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def run_cohort(
     OutputError
         If the folder cannot be written.
     BatchError
-        If the cluster is gone; what is finished then stays so.
+        If the cluster is gone; finished cases stay finished.
     """
     check_report(request.folder, FILES)
     request = _for_any_folder(request)
@@ -100,7 +100,7 @@ def run_cohort(
 
 
 def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> str:
-    """What `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
+    """Describe what `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
     request.check_names(cases)
     check_report(request.folder, FILES)
     planner = _estimator(request, workers)
@@ -118,7 +118,7 @@ def _finished(
     sizes: Sizes,
     tell: TellSlices,
 ) -> Iterator[Iterator[Result]]:
-    """The results of the cases as they come."""
+    """Start the workers and provide the results of the cases as they come."""
     if workers.processes == 0:
         _log.info(plan_text(list(sizes.values()), 1))
         yield (resample_case(case, request, tell=tell) for case in cases)
@@ -163,7 +163,7 @@ def _report(result: Result, progress: Tally) -> None:
 
 
 def _for_any_folder(request: Request) -> Request:
-    """The request with paths that hold in any working folder."""
+    """Return the request with absolute paths, which hold in any working folder."""
     model = request.options.model
     request = replace(request, folder=request.folder.resolve())
     return request if model is None else _with(request, model=Path(model).resolve())
@@ -174,7 +174,11 @@ def _with(request: Request, **options: Any) -> Request:
 
 
 def _estimator(request: Request, workers: Workers) -> Planner:
-    """Planner to estimate a core's speed; with a scheduler, any given device is its workers'."""
+    """Return a planner to estimate the speed of one core.
+
+    With a scheduler, a given device is that of its workers and may not exist here; the planner then
+    assumes a CPU.
+    """
     options = replace(request.options, threads=1)
     if workers.scheduler is not None:
         options = replace(options, device="cpu", backend=None, precision=None)

@@ -1,4 +1,4 @@
-"""The scans below a folder."""
+"""Finding the scans below a folder."""
 
 from __future__ import annotations
 
@@ -27,12 +27,16 @@ class FoundScan:
 
     Attributes
     ----------
+    path
+        The image file, or the folder of the series.
+    series_uid
+        UID of the DICOM series; None for an image file, or if no series is named.
     mask
-        A segmentation to bring along.
+        Segmentation to be resampled with the scan.
     extent
-        None where it is not known.
+        Extent of the scan; None if unknown.
     fields
-        What a template may use, by name.
+        Row of the table, by column; a template may use its values.
     """
 
     path: Path
@@ -43,14 +47,14 @@ class FoundScan:
 
 
 class _Part(NamedTuple):
-    """What a folder holds of a DICOM series.
+    """The part of a DICOM series that lies in one folder.
 
     Attributes
     ----------
     places
-        The images' UIDs by where they lie.
+        SOP instance UIDs of the images by position, or by file if the position is missing.
     is_scan
-        Whether it may be one by itself.
+        Whether the part is a stack of slices and so can be a scan by itself.
     """
 
     folder: Path
@@ -76,7 +80,14 @@ class _Part(NamedTuple):
 
 
 class _Folder(NamedTuple):
-    """The DICOM files of a folder; ``fails`` if they are something else than CT."""
+    """The DICOM series of a folder.
+
+    Attributes
+    ----------
+    fails
+        Whether the folder is reported as a scan that fails if none is found in it: it holds DICOM
+        files, or files that cannot be read.
+    """
 
     path: Path
     parts: list[_Part]
@@ -84,14 +95,16 @@ class _Folder(NamedTuple):
 
 
 def scans_below(folder: Path, out: Path | None) -> list[FoundScan]:
-    """Image files, then DICOM series, then what can only fail: folders that cannot be read.
+    """Find image files, then DICOM series, then folders that cannot be read and can only fail.
 
-    A DICOM series that lies in several folders is one scan, in the folder above them.
+    A DICOM series spread over several folders is one scan, in the folder above them.
 
     Parameters
     ----------
+    folder
+        Folder to search.
     out
-        A folder that is not searched.
+        Folder that is not searched.
     """
     unreadable: list[OSError] = []
     images, dicom = [], []
@@ -142,10 +155,10 @@ def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[FoundScan]:
 
 
 def _are_one_series(parts: Sequence[_Part]) -> bool:
-    """Whether a series lies in several folders, and none holds all of it.
+    """Whether a series is spread over several folders, none of which holds all of it.
 
-    Copies of a series, and phases that have a folder each, are scans of their own: each lies where
-    the others do.
+    Copies of a series, and phases with a folder each, are scans of their own: their slices have the
+    same positions.
     """
     if len(parts) < 2 or any(part.is_localizer for part in parts):
         return False

@@ -1,4 +1,4 @@
-"""What a worker does for a case. A failure is a result too, so that the cohort goes on."""
+"""The work of a worker on a case. A failure is a result too, so that the cohort goes on."""
 
 from __future__ import annotations
 
@@ -30,24 +30,30 @@ from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Progress
 
 TellSlices = Callable[[str, float], None]
-"""Called with a case and the slices generated since the last call."""
+"""Called with the name of a case and the number of slices generated since the last call."""
 _EVERY = 1.0
-"""Seconds between two tellings."""
+"""Least number of seconds between two progress reports."""
 _REMEDY = "repeat the command to go on"
 
 
 def resample_case(
     case: Case, request: Request, before: Sequence[Result] = (), *, tell: TellSlices
 ) -> Result:
-    """Make what is missing of a case.
+    """Write the missing outputs of a case.
 
     Parameters
     ----------
+    case
+        The case.
+    request
+        The request.
     before
         Results of `open_case` and `generate_part`, if they did part of the work.
+    tell
+        Called with the progress.
     """
     result = _result(case, request, before, lambda run: _complete(run, case, request, tell))
-    steps = [step for step in before if step is not result]  # which may have ended the case
+    steps = [step for step in before if step is not result]  # a step may have ended the case
     return replace(
         result,
         generated=result.generated + sum(step.generated for step in steps),
@@ -56,7 +62,10 @@ def resample_case(
 
 
 def open_case(case: Case, request: Request, *, tell: TellSlices) -> Result:
-    """Start the journal of a case, for other workers to fill, if slices have to be generated."""
+    """Start the journal of a case for other workers to fill, if its volume has to be made.
+
+    Otherwise, complete the case.
+    """
 
     def open_journal(run: FileRun) -> Result:
         outputs = run.outputs
@@ -77,14 +86,22 @@ def generate_part(
     *,
     tell: TellSlices,
 ) -> Result:
-    """Generate some slices of a case that was opened, into its journal.
+    """Generate some slices of an opened case and store them in its journal.
 
     Parameters
     ----------
+    case
+        The case.
+    request
+        The request.
+    before
+        Results of the steps that came before.
     turn
-        The round of generation.
+        Index of the round of generation.
     part
-        Which part of how many.
+        Index of the part of the round to generate, and the number of parts.
+    tell
+        Called with the progress.
     """
 
     def fill(run: FileRun) -> Result:
@@ -108,7 +125,7 @@ def generate_part(
 
 
 def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> Result:
-    """Make what is missing, and evaluate if that is asked for."""
+    """Write the missing outputs, and evaluate if the request asks for it."""
     outputs, generated = run.outputs, 0
     missing = files_to_make(run) if request.skip_existing else set(outputs.files())
     if outputs.image in missing:
@@ -122,7 +139,7 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
         with resumable(run, _REMEDY) as journal:
             assert journal is not None
             write(run, journal, volume.image, missing)
-    elif outputs.journal.exists():  # of a run that was killed when all was done
+    elif outputs.journal.exists():  # left by a run that was killed when all was done
         with alone_in(outputs.journal):
             Journal(outputs.journal).remove()
     return replace(
@@ -136,7 +153,10 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
 def _result(
     case: Case, request: Request, before: Sequence[Result], work: Callable[[FileRun], Result]
 ) -> Result:
-    """What comes of work on a case; where an earlier step has ended it, that step's result."""
+    """Do some work on a case and return the result.
+
+    If an earlier step has ended the case, its result is returned and no work is done.
+    """
     ended = [result for result in before if result.status != "open"]
     if ended:
         return ended[0]
@@ -158,7 +178,7 @@ def _result(
 
 
 def _prepared(case: Case, request: Request) -> FileRun:
-    """A checked run, which goes on with its journal if there is one with the same key."""
+    """Prepare a checked run, which continues its journal if there is one with the same key."""
     outputs = request.outputs(case)
     make_folder(outputs.image.parent)
     check_own(outputs)
@@ -170,13 +190,13 @@ def _prepared(case: Case, request: Request) -> FileRun:
 
 @lru_cache(maxsize=1)
 def _sampler(options: Options) -> Sampler:
-    """The model, loaded once a process."""
+    """Load the sampler, once per process."""
     return load_sampler(options)
 
 
 def _increments(case: Case, tell: TellSlices) -> Progress:
-    """Progress that is told now and then, as what has come since."""
-    told: float | None = None  # what an earlier run did is not counted
+    """Return a progress callback that reports, now and then, the slices since the last report."""
+    told: float | None = None  # slices of an earlier run are not counted
     when = 0.0
 
     def progress(done: float) -> None:

@@ -2,4 +2,4 @@
 
 PACKAGES = ("cv2", "jinja2", "matplotlib", "scipy", "skimage")
 EXTRAS = "pmtool[cpu,evaluate]"
-"""What the measures and the report need, and what brings it."""
+"""Modules that the measures and the report need, and the extras that install them."""

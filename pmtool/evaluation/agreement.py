@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pmtool.arrays import Float64s
 
 REPRODUCIBLE = 0.85
-"""Concordance from which on a feature counts as reproducible: the paper's and others'."""
+"""Lowest concordance of a feature that counts as reproducible, in the paper and in others."""
 
 
 def concordance(result: Float64s, reference: Float64s) -> Float64s:
@@ -22,12 +22,13 @@ def concordance(result: Float64s, reference: Float64s) -> Float64s:
     Parameters
     ----------
     result, reference
-        ``(slices, features)``.
+        Values of the features, ``(slices, features)``.
 
     Returns
     -------
     array
-        ``(features,)``; NaN where the reference is constant or fewer than two slices are left.
+        Concordances ``(features,)``; NaN where the reference is constant or fewer than two slices
+        are left.
 
     References
     ----------
@@ -46,9 +47,10 @@ def concordance(result: Float64s, reference: Float64s) -> Float64s:
 
 
 def is_constant(values: Float64s) -> NDArray[np.bool_]:
-    """Which features, ``(slices, features)``, do not vary: they have no concordance.
+    """Mask ``(features,)`` of the features that do not vary and so have no concordance.
 
-    Rounding errors do not count as variation; neither does a single known value.
+    ``values`` is ``(slices, features)``. Rounding errors do not count as variation; a feature with
+    a single known value is constant.
     """
     known = np.isfinite(values)
     low = np.min(values, axis=0, initial=np.inf, where=known)
@@ -66,7 +68,7 @@ def scaled_errors(errors: Float64s) -> Float64s:
     Parameters
     ----------
     errors
-        ``(methods, slices, features)``, NaN where unknown.
+        Errors ``(methods, slices, features)``, NaN where unknown.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""What `pmtool evaluate` does: checks, the work, files, and a text to print."""
+"""The work of `pmtool evaluate`: checks, evaluation, files, and a text to print."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ class EvaluationOptions(MethodOptions):
     Attributes
     ----------
     masks
-        A custom region for every scan, in their order, or none.
+        Masks with a custom region for every scan, in the order of the scans; empty for the lungs.
     slices
-        Slices to score in each scan, drawn at random by PixelMiner's seed; None for all.
+        Number of slices to score in each scan, drawn at random with PixelMiner's seed; None for
+        all.
     workers
-        Processes that score; None for one per CPU.
+        Number of processes that score; None for one per CPU.
     """
 
     masks: tuple[Path, ...] = ()
@@ -53,13 +54,22 @@ def evaluate(
 
     Parameters
     ----------
+    paths
+        Files or folders of the scans.
+    folder
+        Folder of the report.
+    options
+        Options of the evaluation.
+    tell
+        Called with the current stage and its progress.
     sampler
         See `chosen_methods`.
 
     Raises
     ------
     PmtoolError
-        One of the errors of `pmtool.errors`; all but that of a method at work before the work.
+        One of the errors of `pmtool.errors`. Except for errors of a method that generates slices,
+        they are raised before the work begins.
     """
     require("pmtool evaluate", PACKAGES, EXTRAS)
     check_folder(folder)

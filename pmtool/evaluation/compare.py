@@ -1,4 +1,4 @@
-"""What `pmtool compare` does: two volumes against a third."""
+"""The work of `pmtool compare`: two volumes are scored against a third."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def compare(
     workers: int | None = None,
     assume_hu: bool = False,
 ) -> str:
-    """Score volumes by a reference, write a report if a folder is given, and return its text.
+    """Score volumes against a reference, write a report if a folder is given, and return its text.
 
-    Slices in which all of them equal the reference, as acquired ones do, are left out.
+    Slices in which all volumes equal the reference, such as acquired ones, are left out.
 
     Raises
     ------
@@ -71,13 +71,13 @@ def compare(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Names of the files without suffix; with their folders if they would be the same."""
+    """Names of the files without suffix, or their paths if the names would not be distinct."""
     short = [image_stem(path) for path in paths]
     return short if len({*short, REFERENCE}) > len(short) else [str(path) for path in paths]
 
 
 def _differing(scan: ThinScan, volumes: Sequence[Volume]) -> list[int]:
-    """Slices between two others in which a volume differs, all if none does."""
+    """Inner slices in which a volume differs from the scan; all inner slices if none differs."""
     between = range(1, min(len(volume.slices) for volume in [scan.volume, *volumes]) - 1)
     differing = [
         index

@@ -1,8 +1,8 @@
 """Edges: how many of a slice's edges an interpolated slice has, and where it has them.
 
-The paper's table 1 judges methods by Canny's edge maps. Its sentence says "union"; what it cites
-(Yu et al. 2014, edge preservation ratio) is the intersection, and what the authors' code computes
-is `edge_share`. Both are here, each by its own name.
+The paper's table 1 judges methods by Canny's edge maps. Its text says "union"; the source that it
+cites (Yu et al. 2014, edge preservation ratio) defines the intersection, and the authors' code
+computes `edge_share`. The last two are implemented here, each under its own name.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ Edges = NDArray[np.bool_]
 
 
 def edge_map(values: NDArray[np.int16]) -> Edges:
-    """Canny's edges of a slice's 8-bit image, of `HU_WINDOW`.
+    """Canny's edges of a slice, as an 8-bit image of `HU_WINDOW`.
 
     Parameters
     ----------
     values
-        ``(H, W)`` HU.
+        Slice ``(H, W)`` in HU.
 
     Raises
     ------
@@ -41,16 +41,16 @@ def edge_map(values: NDArray[np.int16]) -> Edges:
 def edge_preservation(result: Edges, reference: Edges) -> float:
     """EPR: share of the reference's edge pixels that are edges of the result too.
 
-    1 if the reference has no edges.
+    It is 1 if the reference has no edges.
     """
     total = np.count_nonzero(reference)
     return np.count_nonzero(result & reference) / total if total else 1.0
 
 
 def edge_share(result: Edges, reference: Edges) -> float:
-    """Edge pixels of the result among those of both: 1/2 means as many as the reference.
+    """Number of the result's edge pixels as a share of those of result and reference together.
 
-    1/2 if neither has edges.
+    It is 1/2 if both have as many edge pixels, or if neither has any.
     """
     found, expected = np.count_nonzero(result), np.count_nonzero(reference)
     return found / (found + expected) if found + expected else 0.5

@@ -8,9 +8,9 @@ from pmtool.system.outputs import check_report
 
 FILES = JSON, CSV, PAGE = "report.json", "slices.csv", "report.html"
 CACHE = "cache"
-"""Folder within it of scores and of generated slices."""
+"""Name of the folder within it that keeps scores and generated slices."""
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `OutputError` for a folder that holds anything but an earlier report."""
+    """Raise `OutputError` if a folder holds anything but an earlier report."""
     check_report(folder, FILES, {CACHE})

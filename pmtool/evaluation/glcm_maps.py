@@ -1,10 +1,10 @@
-"""Maps of grey level co-occurrence features, every window of a slice at once.
+"""Maps of grey level co-occurrence features, for all windows of a slice at once.
 
-The MSMFE is computed on them.
+The MSMFE is computed from these maps.
 
-All matrices of a slice are counted together: for every pair of grey levels an image that tells
-where it occurs, summed over the windows. The features are then sums over these counts, those of
-`radiomics.glcm` in pyradiomics 3.0.1, with its names and its conventions for flat windows.
+All matrices of a slice are counted together: for every pair of grey levels, an image of where the
+pair occurs is summed over the windows. The features are then sums over these counts. They are those
+of `radiomics.glcm` in pyradiomics 3.0.1, with its names and its conventions for flat windows.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pmtool.images.display import HU_WINDOW
 LEVELS = 8
 WINDOW = 5
 DIRECTIONS = ((0, 1), (1, 1), (1, 0), (1, -1))
-"""Rows and columns from one pixel of a pair to the other."""
+"""Offsets from one pixel of a pair to the other, as rows and columns."""
 FEATURES = (
     "Autocorrelation",
     "ClusterProminence",
@@ -44,12 +44,12 @@ FEATURES = (
     "SumEntropy",
     "SumSquares",
 )
-"""Those of pyradiomics but for MCC, an eigenvalue, which makes 23 as in the paper."""
+"""The features of pyradiomics except MCC, which is an eigenvalue; these are 23, as in the paper."""
 
 _ROWS_AT_ONCE = 16
-"""Rows of windows: their counts stay in the CPU's cache."""
+"""Number of rows of windows to count at once, so few that the counts stay in the CPU's cache."""
 _I, _J = (index + 1 for index in np.triu_indices(LEVELS))
-"""Both levels, from 1, of every unordered pair."""
+"""The two levels, from 1, of every unordered pair."""
 _CODE = np.zeros((LEVELS, LEVELS), np.uint8)
 _CODE[_I - 1, _J - 1] = _CODE[_J - 1, _I - 1] = np.arange(len(_I))
 _MIDDLE = LEVELS + 1
@@ -58,7 +58,7 @@ Counts = NDArray[np.uint8]
 
 
 def grey_levels(values: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """A slice in 8 grey levels of equal width, 0 to 7, over `HU_WINDOW`.
+    """Quantise a slice to 8 grey levels of equal width, 0 to 7, over `HU_WINDOW`.
 
     The levels are the same for all slices, so that maps of two slices can be compared.
     """
@@ -68,19 +68,19 @@ def grey_levels(values: NDArray[np.int16]) -> NDArray[np.uint8]:
 
 
 def feature_maps(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Features of the symmetrical co-occurrence matrices of every 5x5 window, distance 1.
+    """Features of the symmetrical co-occurrence matrices of every 5x5 window at distance 1.
 
     Every feature is computed for each of the four directions and averaged over them.
 
     Parameters
     ----------
     levels
-        ``(H, W)`` grey levels, 0 to 7; both sizes at least 5.
+        Grey levels ``(H, W)``, 0 to 7; both sizes at least 5.
 
     Returns
     -------
     array
-        ``(23, H - 4, W - 4)``, in the order of `FEATURES`.
+        Maps ``(23, H - 4, W - 4)``, in the order of `FEATURES`.
     """
     height, width = (size - WINDOW + 1 for size in levels.shape)
     maps = np.empty((len(FEATURES), height, width), np.float32)
@@ -95,13 +95,13 @@ def feature_maps(levels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def map_errors(result: NDArray[np.float32], reference: NDArray[np.float32]) -> dict[str, float]:
-    """Mean squared difference of two slices' maps, feature by feature."""
+    """Mean squared difference between the maps of two slices, by feature."""
     errors = np.square(result - reference).mean(axis=(1, 2), dtype=np.float64)
     return {name: float(error) for name, error in zip(FEATURES, errors, strict=True)}
 
 
 def _pair_counts(levels: NDArray[np.uint8], step: tuple[int, int]) -> Counts:
-    """How often each of the 36 unordered pairs occurs in every window, ``(36, windows)``."""
+    """Count each of the 36 unordered pairs in every window, ``(36, windows)``."""
     down, right = step
     height, width = levels.shape
     left, across = max(-right, 0), abs(right)
@@ -123,10 +123,10 @@ def _sliding_sum(values: Counts, size: int) -> Counts:
 
 
 def _linear() -> dict[str, NDArray[np.float32]]:
-    """What each pair adds to sums over the matrix and to its histograms.
+    """Contribution of each pair to sums over the matrix and to its histograms.
 
-    Histograms, of ``|i - j|``, ``i + j`` and ``i``, have a row a bin. The matrix holds a pair at
-    both ``(i, j)`` and ``(j, i)``, so that it adds to the histogram of ``i`` twice.
+    The histograms, of ``|i - j|``, ``i + j`` and ``i``, have one row per bin. The matrix holds a
+    pair at both ``(i, j)`` and ``(j, i)``, so that it counts twice in the histogram of ``i``.
     """
     k, s = _J - _I, _I + _J - _MIDDLE
     levels = np.arange(1, LEVELS + 1)[:, None]
@@ -204,7 +204,7 @@ def _features(counts: Counts) -> dict[str, Float64s]:
 
 
 def _entropy(counts: NDArray[np.generic], total: int) -> Float64s:
-    """Minus the sum of p log2 p over the rows, where p is a count's share of the total."""
+    """Entropy in bits over the rows: the sum of -p log2 p, where p is a count over the total."""
     p = np.arange(total + 1) / total
     terms = (-p * np.log2(p, np.zeros_like(p), where=p > 0)).astype(np.float32)
     found = np.take(terms, counts.astype(np.uint8), mode="clip")

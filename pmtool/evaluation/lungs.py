@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = -320
-"""HU, the paper's; lung and air lie below it."""
+"""Threshold of the paper in HU; lung and air lie below it."""
 SMALLEST_MM2 = 1000.0
-"""Cross-section of lungs; gas in the bowel and the trachea above the lungs have less."""
+"""Smallest cross-section of lungs in mm^2; gas in the bowel and the trachea above the lungs have
+less."""
 SMALLEST_SHARE = 0.1
-"""Share of the largest piece's volume that a second lung has at least."""
+"""Smallest volume of a second lung, as a share of that of the largest piece."""
 CLOSING_MM, DILATION_MM = 7.0, 2.0
-"""Radii: vessels within the lungs belong to the region, and so does their border."""
+"""Radii in mm: vessels within the lungs belong to the region, and so does their border."""
 
 Region = NDArray[np.bool_]
 
@@ -22,21 +23,21 @@ Region = NDArray[np.bool_]
 def air_in_lungs(slices: NDArray[Any], spacing: tuple[float, float]) -> Region:
     """Mask of the air in the lungs of a whole scan.
 
-    Air is what lies below -320 HU; what of it touches the edge of its slice is outside of the
-    body. Of its pieces, opened slice by slice, the largest is lung, and so are others of a tenth
-    of its volume. The paper does not name these numbers.
+    Air lies below -320 HU; air that touches the edge of its slice is outside the body. The rest is
+    opened slice by slice. The largest of its pieces is lung, and so are pieces of at least a tenth
+    of the largest one's volume. The paper gives no numbers for these sizes.
 
     Parameters
     ----------
     slices
-        ``(slices, H, W)`` HU.
+        Slices ``(slices, H, W)`` in HU.
     spacing
         Spacing of the pixels in mm, rows first.
 
     Returns
     -------
     array
-        Mask of the same shape; nowhere true if there is no lung.
+        Mask of the same shape; false everywhere if there is no lung.
     """
     from skimage import measure
 
@@ -50,9 +51,9 @@ def air_in_lungs(slices: NDArray[Any], spacing: tuple[float, float]) -> Region:
 
 
 def lung_region(air: Region, spacing: tuple[float, float]) -> Region:
-    """The lungs in one slice, ``(H, W)``: their air, closed over vessels and dilated.
+    """Mask ``(H, W)`` of the lungs in one slice: their air, closed over vessels and dilated.
 
-    Nowhere true where there are less than 10 cm^2 of air.
+    It is false everywhere if the air covers less than 10 cm^2.
     """
     from skimage import morphology
 

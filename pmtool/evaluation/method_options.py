@@ -31,14 +31,14 @@ METHODS = (*CLASSICAL, PIXELMINER)
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions(ReadingOptions):
-    """Options on thin scans and on how their dropped slices are regenerated.
+    """Options for reading thin scans and for regenerating their dropped slices.
 
     Attributes
     ----------
     methods
         Names of methods from `METHODS`.
     externals
-        Names and files of other tools' slices: for every name a file for every scan, in order.
+        Names and files of other tools' slices: for every name, one file per scan, in order.
     modes
         Modes of PixelMiner; each one is a method.
     model
@@ -61,7 +61,7 @@ class MethodOptions(ReadingOptions):
 
 
 def check_distinct(scans: Sequence[ThinScan]) -> None:
-    """Raise `UsageError` for two scans of the same name."""
+    """Raise `UsageError` if two scans have the same name."""
     seen: dict[str, ThinScan] = {}
     for scan in scans:
         other = seen.setdefault(scan.name, scan)
@@ -78,14 +78,23 @@ def chosen_methods(
     options: MethodOptions,
     sampler: Sampler | None = None,
 ) -> list[Method]:
-    """The methods asked for, PixelMiner last as in the paper's tables.
+    """Return the requested methods, PixelMiner last as in the paper's tables.
 
     Parameters
     ----------
+    scans
+        The scans.
     cache
         Folder where PixelMiner keeps its slices.
+    options
+        Options with the choice of methods.
     sampler
-        A sampler of the model and the options, in whatever mode; None to load it.
+        A sampler with the model and the options, in any mode; None to load it.
+
+    Raises
+    ------
+    PmtoolError
+        If no method is chosen, or one cannot be loaded.
     """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
     methods += _externals(scans, options.externals)

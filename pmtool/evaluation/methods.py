@@ -1,4 +1,4 @@
-"""Ways to regenerate dropped slices: classical interpolation, PixelMiner, other tools' files."""
+"""Methods to regenerate dropped slices: classical interpolation, PixelMiner, other tools' files."""
 
 from __future__ import annotations
 
@@ -33,23 +33,26 @@ CLASSICAL = {
     "bspline": sitk.sitkBSpline,
     "windowed_sinc": sitk.sitkCosineWindowedSinc,
 }
-"""Interpolators of SimpleITK; the sinc has a cosine window of radius 5, as the authors' code."""
+"""Interpolators of SimpleITK; the sinc has a cosine window of radius 5, as in the authors' code."""
 PIXELMINER = "pixelminer"
 
 Maker = Callable[[int], Slice]
-"""Makes the slice ``(H, W)``, HU, of an index of the scan."""
+"""Makes the slice ``(H, W)`` in HU at an index of the scan."""
 
 
 class Method(Protocol):
-    """A way to regenerate dropped slices."""
+    """A method to regenerate dropped slices."""
 
     @property
     def name(self) -> str: ...
     def identity(self, scan: ThinScan) -> dict[str, Any]:
-        """Everything that decides the slices, but for the scan's voxels; plain JSON values."""
+        """Everything but the scan's voxels that determines the slices, as plain JSON values."""
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
-        """Do what takes time for these slices, telling of the slices done; they are made after."""
+        """Do the time-consuming work for these slices, and return what makes each of them.
+
+        ``progress`` is called with the number of slices done.
+        """
 
 
 @dataclass(frozen=True)
@@ -75,15 +78,15 @@ class Classical:
 
 @cache
 def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
-    """Shares of ``count`` slices in each slice midway between two of them.
+    """Weights of ``count`` slices in each slice midway between two of them.
 
-    Interpolation is linear in the slices, so that SimpleITK's is known from what it makes of
+    Interpolation is linear in the slices. Therefore SimpleITK's weights follow from its results for
     stacks in which a single slice is not zero: the columns of an identity matrix.
 
     Returns
     -------
     array
-        ``(count - 1, count)``.
+        Weights ``(count - 1, count)``.
     """
     stacks = sitk.GetImageFromArray(np.eye(count))
     made = sitk.Resample(
@@ -96,7 +99,7 @@ def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class External:
-    """Slices of another tool: for every scan, by its name, a volume with all its slices."""
+    """Slices of another tool: for every scan, by name, a volume with all its slices."""
 
     name: str
     volumes: dict[str, Volume]
@@ -110,16 +113,16 @@ class External:
 
 
 def load_external(path: Path, reference: Volume) -> Volume:
-    """Another tool's volume on the reference's grid.
+    """Load another tool's volume, which must lie on the reference's grid.
 
-    It may lack the last slice where that has no kept slice after it.
+    It may lack the last slice if no kept slice follows it.
 
     Raises
     ------
     InputError
         If the file cannot be read.
     GeometryError
-        If it lies on another grid.
+        If the volume lies on another grid.
     """
     volume = Volume(load_volume(path).image, reference.axis, str(path))
     lacks = len(reference.slices) - len(volume.slices)
@@ -137,7 +140,7 @@ def load_external(path: Path, reference: Volume) -> Volume:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A model, as `pmtool resample` applies it; slices are kept in a folder as they are made."""
+    """A model, applied as by `pmtool resample`; slices are stored in a folder as they are made."""
 
     name: str
     sampler: Sampler

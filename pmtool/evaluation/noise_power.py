@@ -1,7 +1,7 @@
-"""Noise of a homogeneous piece of a slice: how much, and of which frequencies.
+"""Noise in a homogeneous piece of a slice: its standard deviation and its power spectrum.
 
 A known failure of slice interpolation is that every second slice is smoother or noisier than its
-neighbours; the ratio of both shows it.
+neighbours; the ratio of their noise shows it.
 """
 
 from __future__ import annotations
@@ -12,36 +12,37 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIZE = 32
-"""Rows and columns of the piece."""
+"""Number of rows and of columns of the piece."""
 SOFT_TISSUE = (-150, 200)
-"""HU among which it lies."""
+"""Range of the smoothed piece's values in HU."""
 MOST_STRUCTURE = 15.0
-"""Standard deviation, HU, of the smoothed piece beyond which it is not homogeneous."""
+"""Largest standard deviation of the smoothed piece, in HU, at which it counts as homogeneous."""
 SMOOTHING = 3.0
-"""Standard deviation, pixels, of the filter that removes noise and keeps structure."""
+"""Standard deviation, in pixels, of the Gaussian filter that removes noise and keeps structure."""
 BINS = 16
-"""Of the spectrum, from 0 to half a cycle a pixel."""
+"""Number of bins of the spectrum, from 0 to 0.5 cycles per pixel."""
 
 _STEP = 4
 
 
 class Place(NamedTuple):
-    """The first row and column of a homogeneous piece."""
+    """First row and column of a homogeneous piece."""
 
     top: int
     left: int
 
 
 def homogeneous_place(slices: NDArray[np.int16]) -> Place | None:
-    """The most homogeneous piece of soft tissue, or None where there is none.
+    """Find the most homogeneous piece of soft tissue; None if there is none.
 
-    It is chosen where the mean of the slices, smoothed, varies least: by structure and not by
-    noise, for the piece with the least noise would be found quieter than it is.
+    It is the piece in which the smoothed mean of the slices varies least. It is thus chosen by
+    structure and not by noise; the noise of a piece chosen for its low noise would be
+    underestimated.
 
     Parameters
     ----------
     slices
-        ``(slices, H, W)`` HU, neighbours.
+        Neighbouring slices ``(slices, H, W)`` in HU.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -60,7 +61,7 @@ def homogeneous_place(slices: NDArray[np.int16]) -> Place | None:
 
 
 def noise(values: NDArray[np.int16], place: Place) -> float:
-    """Standard deviation, HU, of the piece at a place about the plane that fits it best."""
+    """Standard deviation, in HU, of the piece at a place about the plane that fits it best."""
     return float(_detrended(values, place).std())
 
 
@@ -70,18 +71,20 @@ def noise_power(values: NDArray[np.int16], place: Place) -> list[float]:
     Parameters
     ----------
     values
-        ``(H, W)`` HU.
+        Slice ``(H, W)`` in HU.
+    place
+        Place of the piece.
 
     Returns
     -------
     list
-        HU^2 pixel^2, of `BINS` equal bins from 0 to 0.5 cycles a pixel:
-        abs(DFT)^2 / number of pixels [1]_, without the constant and trend. Its integral over
-        both frequencies is the variance.
+        Spectrum in HU^2 pixel^2, in `BINS` equal bins from 0 to 0.5 cycles per pixel:
+        abs(DFT)^2 / number of pixels [1]_, without the constant and the trend. The integral of the
+        two-dimensional spectrum over both frequencies is the variance.
 
     References
     ----------
-    .. [1] ICRU Report 87 (2012), section 4.5.3; a plane is taken for the trend.
+    .. [1] ICRU Report 87 (2012), section 4.5.3; the trend is a plane.
     """
     spectrum = np.abs(np.fft.fft2(_detrended(values, place))) ** 2 / SIZE**2
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(SIZE), np.fft.fftfreq(SIZE)))

@@ -1,4 +1,4 @@
-"""The report as one page that needs no other file, and all files of a report."""
+"""The report as a self-contained HTML page, and writing all files of a report."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:
 
 
 def html(report: Report, cases: Sequence[Case]) -> str:
-    """The page; the cases make the slices that it shows."""
+    """Render the HTML page; the cases make the slices that it shows."""
     results = report.results
     drawn = "scans" if results.by_scan else "slices, which of one scan resemble each other"
     return template("pmtool.evaluation", "report").render(
@@ -51,7 +51,7 @@ def html(report: Report, cases: Sequence[Case]) -> str:
 
 
 def _cells(report: Report, key: str) -> list[tuple[str, str]]:
-    """A measure and its interval, of every method."""
+    """Values of a measure and their intervals, as text, one pair per method."""
     return [
         (figure(row[key]), _interval(report.intervals[method][key]))
         for method, row in report.figures.items()

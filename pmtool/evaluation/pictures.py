@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
 DIFFERENCES = (-300.0, 300.0)
-"""HU from black to white of a difference; equal pixels are grey."""
+"""Differences in HU shown as black and as white; equal pixels are grey."""
 CROP = 96
-"""Rows and columns of a crop."""
+"""Number of rows and of columns of a crop."""
 EXAMPLES = 2
 
 _ZOOM = 2
@@ -30,7 +30,7 @@ _OVERVIEW_WIDTH = 2 * CROP * _ZOOM
 
 
 class Panel(NamedTuple):
-    """What a method made of a piece, and how it differs from the truth: data URIs of PNGs."""
+    """A method's result for a piece and its difference from the truth, as data URIs of PNGs."""
 
     name: str
     crop: str
@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
 
 class Example(NamedTuple):
-    """A slice with the piece that is shown."""
+    """A slice and the panels of the piece that is shown."""
 
     title: str
     overview: str
@@ -46,7 +46,7 @@ class Example(NamedTuple):
 
 
 def examples(cases: Sequence[Case]) -> list[Example]:
-    """Slices a third and two thirds through the first scan's scored ones."""
+    """Examples at a third and at two thirds of the first scan's scored slices."""
     case = cases[0]
     places = {(number + 1) * len(case.indices) // (EXAMPLES + 1) for number in range(EXAMPLES)}
     return [_example(case, case.indices[place]) for place in sorted(places)]
@@ -71,7 +71,7 @@ def _example(case: Case, index: int) -> Example:
 
 
 def _busiest(truth: Slice, scan: ThinScan, index: int) -> tuple[int, int]:
-    """First row and column of the piece with the strongest edges in the region."""
+    """Find the piece with the strongest edges in the region; return its first row and column."""
     from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
     edges = gaussian_gradient_magnitude(truth.clip(*LUNG_WINDOW).astype(np.float64), 1.0)

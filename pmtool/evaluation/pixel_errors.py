@@ -1,4 +1,4 @@
-"""How far a slice is from its truth, pixel by pixel."""
+"""Errors of a slice against its truth, pixel by pixel."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _RANGE = HU_WINDOW[1] - HU_WINDOW[0]
 
 
 def mean_absolute_error(result: Slice, reference: Slice) -> float:
-    """Mean of abs(result - reference), HU, over the reference's pixels above -900 HU.
+    """Mean of abs(result - reference), in HU, over pixels where the reference is above -900 HU.
 
-    Both are clipped to `HU_WINDOW` first. Air is left out, so that the figure does not depend on
-    how much of it surrounds the patient; NaN if there is nothing else.
+    Both are clipped to `HU_WINDOW` first. Air is left out, so that the result does not depend on
+    how much of it surrounds the patient; NaN if there is nothing but air.
     """
     inside = reference > OUTSIDE
     if not inside.any():
@@ -28,9 +28,9 @@ def mean_absolute_error(result: Slice, reference: Slice) -> float:
 
 
 def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
-    """PSNR, dB: 10 log10(range^2 / mean squared error) of the whole slice, clipped to `HU_WINDOW`.
+    """PSNR in dB, 10 log10(range^2 / mean squared error), of the slice clipped to `HU_WINDOW`.
 
-    The range is that of the window. Infinite for equal slices.
+    The range is that of the window. The result is infinite for equal slices.
     """
     error = float(np.mean(np.square(_clipped(result) - _clipped(reference))))
     return 10 * math.log10(_RANGE**2 / error) if error else math.inf
@@ -39,7 +39,7 @@ def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
 def structural_similarity(result: Slice, reference: Slice) -> float:
     """SSIM of the whole slice, clipped to `HU_WINDOW`, as first published [1]_.
 
-    Gaussian weights of standard deviation 1.5, population covariance.
+    It uses Gaussian weights of standard deviation 1.5 and the population covariance.
 
     References
     ----------

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COLOURS = ("#999999", "#56b4e9", "#009e73", "#e69f00", "#cc79a7", "#0072b2", "#f0e442")
-"""Okabe and Ito's, which colour-blind readers can tell apart."""
+"""The colours of Okabe and Ito, which colour-blind readers can tell apart."""
 PIXELMINER_COLOUR = "#d55e00"
 
 
 def noise_power_plot(results: Results) -> str:
-    """Spectra of all methods and of the truth."""
+    """Plot the noise power spectra of all methods and of the truth."""
     figure, (axes,) = _figure(7.5, 4.0, 1)
     frequencies = (np.arange(BINS) + 0.5) / (2 * BINS)
     for name, spectrum in results.noise_power.items():
@@ -40,7 +40,7 @@ def noise_power_plot(results: Results) -> str:
 
 
 def feature_plot(results: Results) -> str:
-    """Error and concordance of every texture feature."""
+    """Plot the error and the concordance of every texture feature."""
     errors = results.texture_errors
     figure, (left, right) = _figure(9.0, 1.2 + 0.17 * len(results.features), 2)
     rows = np.arange(len(results.features))
@@ -79,7 +79,7 @@ def _figure(width: float, height: float, columns: int) -> tuple[Figure, list[Axe
 
 
 def _svg(figure: Figure) -> str:
-    """The drawing alone, to stand within a page."""
+    """Return the SVG element alone, for use within a page."""
     import matplotlib
 
     buffer = StringIO()

@@ -1,4 +1,4 @@
-"""Where the figures come from: files, model, options, versions."""
+"""The provenance of the figures: scans, slices and versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def provenance(cases: Sequence[Case]) -> dict[str, Any]:
-    """Scans, slices and versions; plain JSON values."""
+    """Scans, slices and versions as plain JSON values."""
     return {
         "scans": [
             {

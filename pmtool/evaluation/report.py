@@ -19,12 +19,14 @@ from pmtool.system.versions import own_version
 
 @dataclass(frozen=True)
 class Report:
-    """Results and where they come from.
+    """Results and their provenance.
 
     Attributes
     ----------
+    results
+        Scores of all slices and methods.
     provenance
-        Plain JSON values.
+        Provenance of the results, as plain JSON values.
     """
 
     results: Results
@@ -32,12 +34,12 @@ class Report:
 
     @cached_property
     def figures(self) -> dict[str, dict[str, float | None]]:
-        """The measures by method."""
+        """Measures by method."""
         return summary(self.results)
 
     @cached_property
     def intervals(self) -> dict[str, dict[str, list[float] | None]]:
-        """Intervals of the measures."""
+        """Intervals of the measures by method."""
         return intervals(self.results)
 
     @cached_property
@@ -46,7 +48,7 @@ class Report:
         return tables(self.results)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; ``summary`` has `MEASURE_NAMES` of every method."""
+        """Return the report as plain values; ``summary`` has `MEASURE_NAMES` of every method."""
         results = self.results
         return {
             "pmtool": own_version(),
@@ -66,7 +68,7 @@ class Report:
         }
 
     def to_text(self) -> str:
-        """The verdict and the tables."""
+        """Return the tables and the verdict as text."""
         results, figures = self.results, self.figures
         rows = [["", *(label(method) for method in results.methods)]]
         for key, name in MEASURE_NAMES.items():
@@ -82,7 +84,7 @@ class Report:
         return "\n\n".join(parts)
 
     def to_csv(self) -> str:
-        """A row for every slice, method and feature."""
+        """Return a CSV with a row for every slice, method and measure or feature."""
         buffer = StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow(("scan", "slice", "method", "measure", "feature", "value", "reference"))
@@ -93,7 +95,7 @@ class Report:
         return buffer.getvalue()
 
     def scored(self) -> str:
-        """How many slices of which scans."""
+        """Sentence that says how many slices of which scans were scored."""
         results = self.results
         names = list(dict.fromkeys(results.scans))
         compared = "scan by scan" if results.by_scan else "slice by slice"
@@ -120,12 +122,12 @@ class Report:
 
 
 def missing() -> list[str]:
-    """What could not be measured here."""
+    """Measures that could not be computed on this machine, one line each."""
     return [] if texture.is_available() else [f"texture in the lungs: {texture.MISSING}"]
 
 
 def left_out_lines(results: Results) -> list[str]:
-    """Sentences on what no figure counts."""
+    """Lines that name the values that are left out of all figures."""
     found = left_out(results)
     constant = found["constant_features"]
     told = {
@@ -140,5 +142,5 @@ def left_out_lines(results: Results) -> list[str]:
 
 
 def figure(value: float | None) -> str:
-    """A measure for people."""
+    """Format a measure as text."""
     return "-" if value is None else f"{value:.3f}"

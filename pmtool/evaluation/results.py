@@ -16,29 +16,30 @@ from pmtool.evaluation.scoring import REFERENCE, Scores
 
 MEASURES = ("edge_share", "epr", "psnr", "ssim", "mae_hu", "noise_hu", "odd_even_noise")
 FEWEST_SCANS = 6
-"""Least number of scans for comparing by scan: with fewer, no test can reach p < 0.05."""
+"""Smallest number of scans to compare by scan: with fewer, no test can reach p < 0.05."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What all summaries are made of; NaN where a value is not known.
+    """Scores from which all summaries are computed; NaN where a value is unknown.
 
     Attributes
     ----------
     methods
-        Names, M of them.
+        Names of the M methods.
     units
-        Slices, N of them.
+        The N slices.
     values
-        Values by measure, ``(M, N)``.
+        Values ``(M, N)`` by measure.
     truth
-        The same measures for the reference, ``(N,)``: its noise, and 1 for EPR.
+        The same measures for the reference, ``(N,)``: its noise and, for example, 1 for EPR.
     features, texture, texture_truth
-        Names, ``(M, N, F)`` and ``(N, F)``.
+        Names of the F texture features, and their values ``(M, N, F)`` for the methods and
+        ``(N, F)`` for the reference.
     map_features, maps
-        Names and errors of the feature maps, ``(M, N, 23)``.
+        Names of the features of the maps, and the maps' mean squared errors ``(M, N, 23)``.
     noise_power
-        Mean spectra by method and of the reference, HU^2 pixel^2.
+        Mean spectra of the methods and of the reference, by name, in HU^2 pixel^2.
     """
 
     methods: list[str]
@@ -64,23 +65,27 @@ class Results:
 
     @property
     def by_scan(self) -> bool:
-        """Whether methods are compared scan by scan, and not slice by slice."""
+        """Whether methods are compared scan by scan instead of slice by slice."""
         return len(set(self.scans)) >= FEWEST_SCANS
 
     @property
     def scans(self) -> list[str]:
-        """Scan of every slice."""
+        """Names of the scans of all slices."""
         return [unit.scan for unit in self.units]
 
     def per_case(self, values: Float64s) -> Float64s:
-        """``(M, N)`` values averaged scan by scan where scans are compared."""
+        """Average values ``(M, N)`` over each scan if scans are compared; else return them."""
         if not self.by_scan:
             return values
         names, scans = list(dict.fromkeys(self.scans)), np.array(self.scans)
         return np.stack([values[:, scans == name].mean(axis=1) for name in names], axis=1)
 
     def resampler(self) -> tuple[int, Callable[[NDArray[np.intp]], NDArray[np.intp]]]:
-        """How many cases a bootstrap draws from, and the slices of the cases that it draws."""
+        """Return the number of cases that a bootstrap draws from, and a function.
+
+        The function returns the indices of the slices of the drawn cases. Cases are scans if scans
+        are compared, otherwise slices.
+        """
         if not self.by_scan:
             return len(self.units), lambda drawn: drawn
         scans = np.array(self.scans)
@@ -89,7 +94,7 @@ class Results:
 
 
 def collect(scores: Sequence[tuple[ScanSlice, dict[str, Scores]]]) -> Results:
-    """Results of scored slices; every slice has the reference and the same methods."""
+    """Collect the scores of slices, which all have the reference and the same methods."""
     methods = [name for name in scores[0][1] if name != REFERENCE]
     columns = [REFERENCE, *methods]
     values = {
@@ -119,7 +124,7 @@ def names_of(rows: Sequence[dict[str, float]]) -> list[str]:
 
 
 def table_of(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Float64s:
-    """``(rows, names)``; NaN where a row lacks one."""
+    """Arrange values as an array ``(rows, names)``; NaN where a row lacks a name."""
     known = [[row.get(name, np.nan) for name in names] for row in rows]
     return np.array(known, np.float64).reshape(len(rows), len(names))
 

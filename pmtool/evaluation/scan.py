@@ -1,4 +1,4 @@
-"""A scan whose every second slice is dropped, and the region whose texture counts."""
+"""A scan of which every second slice is dropped, and the region in which texture is measured."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pmtool.resampling.segmentation import load_mask
 
 _AIR = -1000
 _ROUNDING = 0.6
-"""Residual, HU, that is left of a slice that was interpolated and rounded."""
+"""Residual in HU under which a slice counts as interpolated and rounded."""
 _FEWEST_PIXELS = 100
 
 
 class ScanSlice(NamedTuple):
-    """A slice by the name of its scan and its number there."""
+    """A slice, identified by the name of its scan and its index in it."""
 
     scan: str
     number: int
@@ -36,7 +36,7 @@ class ScanSlice(NamedTuple):
 
 @dataclass(frozen=True)
 class ThinScan:
-    """A scan, and the mask of an own region where one is given."""
+    """A scan, and the mask of a custom region if one is given."""
 
     volume: Volume
     mask: Volume | None = None
@@ -48,34 +48,34 @@ class ThinScan:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of its voxels and geometry."""
+        """SHA-256 of the scan's voxels and geometry."""
         return self.volume.digest()
 
     @property
     def dropped(self) -> range:
-        """Every second slice, those between two others that are kept."""
+        """Indices of the dropped slices: every second one that lies between two kept ones."""
         return range(1, len(self.volume.slices) - 1, 2)
 
     @cached_property
     def kept(self) -> Volume:
-        """The scan without every second slice, the last one too if it is a second one."""
+        """The scan without its second, fourth, ... slice, even if one of these is the last."""
         where: list[slice] = [slice(None)] * 3
         where[self.volume.axis] = slice(None, None, 2)
         return Volume(self.volume.image[tuple(where)], self.volume.axis, self.volume.name)
 
     @property
     def pixel(self) -> tuple[float, float]:
-        """Spacing of rows and of columns, mm."""
+        """Spacing of rows and of columns in mm."""
         spacing = self.volume.image.GetSpacing()
         rows, columns = (spacing[axis] for axis in (2, 1, 0) if axis != self.volume.axis)
         return rows, columns
 
     def truth(self, index: int) -> Slice:
-        """A slice of the scan, ``(H, W)`` HU."""
+        """Slice ``(H, W)`` of the scan in HU."""
         return hounsfield(self.volume, index)
 
     def region(self, index: int) -> Region:
-        """Where the texture of a slice counts, ``(H, W)``."""
+        """Mask ``(H, W)`` of the region of a slice in which texture is measured."""
         if self.mask is not None:
             return np.asarray(self.mask.slices[index] != 0)
         return lung_region(self._air[index], self.pixel)
@@ -85,7 +85,7 @@ class ThinScan:
         return air_in_lungs(self.volume.slices, self.pixel)
 
     def check_region(self) -> None:
-        """Raise `ContentError` if there is no region at all."""
+        """Raise `ContentError` if the whole scan has no region."""
         if self.mask is not None:
             if not sitk.GetArrayViewFromImage(self.mask.image).any():
                 raise ContentError(f"{self.mask.name} is empty; give a mask with a region")
@@ -97,7 +97,7 @@ class ThinScan:
 
 
 def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DEFAULT) -> ThinScan:
-    """A scan to evaluate with.
+    """Load a scan for an evaluation.
 
     Raises
     ------
@@ -106,14 +106,14 @@ def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DE
     InputError
         If a file cannot be read.
     GeometryError
-        If it has fewer than three slices, or the mask lies on another grid.
+        If the scan has fewer than three slices, or the mask lies on another grid.
     ContentError
-        If it is not in HU, or there is neither lung nor mask.
+        If the scan is not in HU, or there is neither lung nor mask.
 
     Warns
     -----
     UserWarning
-        If slices depend on their neighbours, as in a scan that was interpolated before.
+        If slices depend on their neighbours, as in a scan that was already interpolated.
     """
     volume = load_thin(path, reading)
     scan = ThinScan(volume, None if mask is None else load_mask(mask, volume, reading))
@@ -122,7 +122,7 @@ def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DE
 
 
 def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
-    """A volume whose every second slice can be dropped; raises and warns as `load_scan`."""
+    """Load a volume of which every second slice can be dropped; raises and warns as `load_scan`."""
     if reading.allow_uneven:
         raise UsageError("every second slice is dropped from even slices only, not uneven ones")
     volume = load_ct(path, reading)
@@ -143,17 +143,18 @@ def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
 
 
 def dependent_slices(volume: Volume) -> list[int]:
-    """Slices that are a linear combination of their neighbours, up to rounding.
+    """Indices of slices that are a linear combination of their neighbours, up to rounding.
 
-    The least squares fit of a slice by both neighbours and a constant, over pixels that are not
-    air, leaves less than 0.6 HU; real slices differ by their noise at least.
+    For these, the least squares fit of the slice by both neighbours and a constant, over pixels
+    that are not air, leaves a residual of less than 0.6 HU (root mean square). Real slices differ
+    at least by their noise.
     """
     thin = volume.slices[:, ::2, ::2]
     return [i for i in range(1, len(thin) - 1) if _depends(thin[i - 1 : i + 2])]
 
 
 def hounsfield(volume: Volume, index: int) -> Slice:
-    """A slice ``(H, W)`` of a volume, rounded to HU."""
+    """Slice ``(H, W)`` of a volume, rounded to whole HU."""
     values = np.asarray(volume.slices[index])
     return np.ascontiguousarray(to_voxels(values, np.dtype(np.int16)))
 

@@ -1,4 +1,4 @@
-"""All measures of one slice, for every method that made it."""
+"""Computing all measures of one slice, for every method that made it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pmtool.images.hounsfield import CT_RANGE
 
 REFERENCE = "reference"
 VERSION = 1
-"""Version of the measures: to be raised when one changes, so that stored scores are not used."""
+"""Version of the measures; raise it when one changes, so that stored scores are not used."""
 
 
 class Task(NamedTuple):
@@ -32,12 +32,14 @@ class Task(NamedTuple):
     ----------
     above, below
         Its acquired neighbours.
+    truth
+        The slice itself.
     results
-        What the methods made of it; of ``reference`` the truth itself.
+        Slices that the methods made, by method; for ``reference`` the truth itself.
     region
-        Where texture counts.
+        Mask of the region in which texture is measured.
     pixel
-        Spacing of rows and columns, mm.
+        Spacing of rows and of columns in mm.
     """
 
     above: Slice
@@ -55,13 +57,13 @@ class Scores(NamedTuple):
     ----------
     values
         ``edge_share``, ``epr``, ``psnr``, ``ssim``, ``mae_hu``, ``noise_hu`` and
-        ``odd_even_noise``: the noise of the slice over that of its acquired neighbours.
+        ``odd_even_noise``, the noise of the slice over that of its acquired neighbours.
     texture
         Texture by feature; empty without a region or pyradiomics.
     maps
         Mean squared error of the map of every GLCM feature; empty for the truth.
     noise_power
-        Spectrum, empty where no homogeneous piece was found.
+        Noise power spectrum; empty if no homogeneous piece was found.
     """
 
     values: dict[str, float]
@@ -70,17 +72,17 @@ class Scores(NamedTuple):
     noise_power: list[float]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; Python reads and writes its NaN."""
+        """Return plain values; NaN is kept, which Python's JSON reads and writes."""
         return self._asdict()
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Scores:
-        """The inverse of `to_json`; raises TypeError for other content."""
+        """Create scores from the values of `to_json`; raises TypeError for other content."""
         return cls(**values)
 
 
 def score(task: Task) -> dict[str, Scores]:
-    """Scores of every result, on slices clipped to `CT_RANGE`."""
+    """Score every result, on slices clipped to `CT_RANGE`."""
     task = _clipped(task)
     place = homogeneous_place(np.stack([task.above, task.truth, task.below]))
     edges = edge_map(task.truth)

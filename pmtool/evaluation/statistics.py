@@ -1,4 +1,4 @@
-"""Which of two methods is better, and how certain that is."""
+"""Statistics to tell which of two methods is better, and how certain that is."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ CONFIDENCE = 0.95
 
 
 class Duel(NamedTuple):
-    """Pairs of errors of two methods.
+    """Comparison of pairs of errors of two methods.
 
     Attributes
     ----------
     wins, losses, ties
-        Pairs where the first method's error is lower, higher, the same.
+        Number of pairs in which the first method's error is lower, higher or the same.
     unknown
-        Pairs with a NaN, which count nowhere else.
+        Number of pairs with a NaN, which are counted nowhere else.
     binomial, wilcoxon
-        p values, two-sided; 1 where there is nothing to test.
+        Two-sided p values of the tests; 1 if there is nothing to test.
     """
 
     wins: int
@@ -34,12 +34,12 @@ class Duel(NamedTuple):
 
     @property
     def mirrored(self) -> Duel:
-        """The second method's with the first."""
+        """The same comparison with the two methods exchanged."""
         return self._replace(wins=self.losses, losses=self.wins)
 
     @property
     def share(self) -> float | None:
-        """Wins among the pairs that are no ties, None where all are."""
+        """Share of wins among the pairs that are not ties; None if there are only ties."""
         decided = self.wins + self.losses
         return self.wins / decided if decided else None
 
@@ -47,8 +47,8 @@ class Duel(NamedTuple):
 def duel(one: NDArray[np.float64], other: NDArray[np.float64]) -> Duel:
     """Compare errors of two methods, pair by pair.
 
-    A binomial test of the wins among the pairs that differ (the sign test) and a Wilcoxon
-    signed-rank test of the differences; ties are left out of both.
+    The tests are a binomial test of the wins among the pairs that differ (the sign test) and a
+    Wilcoxon signed-rank test of the differences; both leave out ties.
     """
     from scipy.stats import binomtest, wilcoxon
 
@@ -62,9 +62,10 @@ def duel(one: NDArray[np.float64], other: NDArray[np.float64]) -> Duel:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Adjust p values for multiple comparisons [1]_.
+    """Adjust p values for multiple comparisons by Holm's method [1]_.
 
-    The k-th lowest of n is multiplied by n - k + 1 and is not less than the ones before it.
+    The k-th lowest of n is multiplied by n - k + 1, and is not less than the ones before it nor
+    more than 1.
 
     References
     ----------
@@ -81,17 +82,22 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def bootstrap_interval(
     statistic: Callable[[NDArray[np.intp]], float], count: int, seed: int
 ) -> tuple[float, float] | None:
-    """Percentile interval of 95 % of a statistic of ``count`` units.
+    """95 % bootstrap percentile interval of a statistic of ``count`` units.
 
     Parameters
     ----------
     statistic
         Function that computes the statistic of the units at given indices, which may repeat.
+    count
+        Number of units.
+    seed
+        Seed of the random numbers.
 
     Returns
     -------
-    tuple
-        None for fewer than two units, or where the statistic is NaN for all that is drawn.
+    tuple or None
+        Lower and upper bound; None for fewer than two units, or if the statistic is NaN for all
+        draws.
     """
     if count < 2:
         return None

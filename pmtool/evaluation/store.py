@@ -1,4 +1,4 @@
-"""Scores kept in files, so that a further method does not cost those that were scored before."""
+"""Scores kept in files, so that adding a method does not repeat the scoring of earlier ones."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from pmtool.system.hashes import json_hash
 
 
 class Store:
-    """A folder with a file for every slice and method."""
+    """A folder with a file of scores for every slice and method."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Scores | None:
-        """Scores of a slice that a method made, None where they are not there or damaged."""
+        """Scores of a slice that a method made; None if they are missing or damaged."""
         try:
             return Scores.from_json(json.loads(self._path(scan, index, identity).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def put(self, scan: ThinScan, index: int, identity: dict[str, Any], scores: Scores) -> None:
-        """Keep scores; raises `OutputError` if that fails."""
+        """Store scores; raises `OutputError` if they cannot be written."""
         write_json(scores.to_json(), self._path(scan, index, identity))
 
     def _path(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Path:

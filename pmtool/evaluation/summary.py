@@ -1,4 +1,4 @@
-"""What an evaluation comes to, method by method: means, intervals, and what was left out."""
+"""Summary of an evaluation by method: means, intervals, and what was left out."""
 
 from __future__ import annotations
 
@@ -33,10 +33,11 @@ Indices = NDArray[np.intp]
 
 
 def summary(results: Results) -> dict[str, dict[str, float | None]]:
-    """The measures of every method, by `MEASURE_NAMES`; None where they are not known.
+    """Measures of every method, by the keys of `MEASURE_NAMES`; None if unknown.
 
-    Means over slices; of texture and feature maps, over slices and features. ``ccc_share`` is the
-    share of features with a concordance of at least 0.85.
+    They are means over slices or, for texture and feature maps, over slices and features.
+    ``ccc_mean`` is the mean concordance of the features, and ``ccc_share`` the share of features
+    with a concordance of at least 0.85.
     """
     everything = np.arange(len(results.units))
     return {
@@ -46,10 +47,10 @@ def summary(results: Results) -> dict[str, dict[str, float | None]]:
 
 
 def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
-    """95 % bootstrap intervals of the measures, drawn over slices, or scans where there are many.
+    """95 % bootstrap intervals of the measures, drawn over slices, or over scans if there are many.
 
-    None for fewer than two of them. Slices of one scan resemble each other, so that intervals over
-    slices tell of this scan and not of others.
+    An interval is None for fewer than two slices. Slices of one scan resemble each other, so that
+    intervals over slices hold for the scored scans and not for others.
     """
     count, slices = results.resampler()
 
@@ -64,7 +65,7 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
 
 
 def left_out(results: Results) -> dict[str, Any]:
-    """What no figure counts: values that are not known, and constant features, by name."""
+    """Counts of the unknown values that no figure includes, and the names of constant features."""
     constant = is_constant(results.texture_truth)
     values = np.concatenate([results.texture, results.texture_truth[None]])
     spectra = np.isnan(results.truth["noise_hu"])
@@ -79,7 +80,7 @@ def left_out(results: Results) -> dict[str, Any]:
 
 
 def _statistics(results: Results) -> dict[str, dict[str, Callable[[Indices], float]]]:
-    """Every measure of every method, as a function of the slices that count."""
+    """Every measure of every method, as a function of the indices of the slices to include."""
     texture, maps = results.texture_errors, results.map_errors
     return {
         method: {
@@ -108,7 +109,7 @@ def _mean_of(values: Float64s) -> Callable[[Indices], float]:
 
 
 def known_mean(values: Float64s) -> float:
-    """Mean of the finite values, NaN without any."""
+    """Mean of the finite values; NaN if there are none."""
     known = values[np.isfinite(values)]
     return float(known.mean()) if known.size else math.nan
 

@@ -1,4 +1,4 @@
-"""The paper's tables 1 to 3: mean, deviation, and who is better, row against column."""
+"""The paper's tables 1 to 3: mean, standard deviation, and which method is better in each pair."""
 
 from __future__ import annotations
 
@@ -34,10 +34,14 @@ class Table:
 
     Attributes
     ----------
+    title
+        Title of the table.
+    methods
+        Names of the methods, one per row.
     columns
-        Figures of the methods, as text, by their heading.
+        Figures of the methods as text, by heading.
     pairs
-        What the duels are counted in: scans, slices, or slices and features.
+        Unit in which the duels are counted: scans, slices, or slices and features.
     duels
         Duels by row and column, with p values corrected by Holm over the pairs of the table.
     """
@@ -49,7 +53,10 @@ class Table:
     duels: dict[tuple[str, str], Duel]
 
     def cell(self, row: str, column: str) -> str:
-        """Percent of the pairs that are no ties where the row's method is better."""
+        """Percentage of pairs, without ties, in which the row's method is better than the column's.
+
+        A star marks a result that both tests find significant.
+        """
         found = self.duels.get((row, column))
         if found is None or found.share is None:
             return "-"
@@ -58,14 +65,14 @@ class Table:
 
     @property
     def legend(self) -> str:
-        """How to read the duels."""
+        """Explanation of the duels."""
         return (
             f"right: % of {self.pairs} where the row is better than the column; "
             f"* both tests p < {SIGNIFICANT}"
         )
 
     def notes(self) -> list[str]:
-        """What belongs under the table."""
+        """Notes under the table on the pairs that are left out."""
         ties = sum(found.ties for (a, b), found in self.duels.items() if a < b)
         unknown = sum(found.unknown for (a, b), found in self.duels.items() if a < b)
         told = (("ties", ties), ("pairs with NaN", unknown))
@@ -73,7 +80,7 @@ class Table:
         return [left] if left else []
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the table as plain values."""
         duels: dict[str, dict[str, Any]] = {method: {} for method in self.methods}
         for (row, column), found in self.duels.items():
             duels[row][column] = {"share": found.share, **found._asdict()}
@@ -89,7 +96,7 @@ class Table:
 
 
 def tables(results: Results) -> list[Table]:
-    """Edge share, EPR, texture and feature maps; those whose measure is known."""
+    """Tables of edge share, EPR, texture and feature maps; the last two only if measured."""
     cases = "scans" if results.by_scan else "slices"
     share, epr = (results.per_case(results.values[name]) for name in ("edge_share", "epr"))
     features = "slices and features"
@@ -126,7 +133,7 @@ def tables(results: Results) -> list[Table]:
 
 
 def text(table: Table) -> str:
-    """A table for a terminal."""
+    """Format a table for a terminal."""
     heads = [*table.columns, *(f"> {label(m)}" for m in table.methods)]
     rows = [
         [
@@ -147,7 +154,7 @@ def text(table: Table) -> str:
 
 
 def label(method: str) -> str:
-    """A method's name for people."""
+    """Display name of a method."""
     return LABELS.get(method, method)
 
 
@@ -171,7 +178,10 @@ def _table(
 
 
 def _duels(methods: Sequence[str], errors: Float64s) -> dict[tuple[str, str], Duel]:
-    """All pairs of methods, ``errors`` ``(methods, pairs)``; both orders are one comparison."""
+    """Duels of all pairs of methods, by row and column, from ``errors`` ``(methods, pairs)``.
+
+    The two orders of a pair count as one comparison in Holm's correction.
+    """
     once = [duel(one, other) for one, other in combinations(errors, 2)]
     adjusted = (holm([found.binomial for found in once]), holm([found.wilcoxon for found in once]))
     duels: dict[tuple[str, str], Duel] = {}

@@ -1,4 +1,4 @@
-"""Texture of a region by pyradiomics: GLCM, GLRLM and GLSZM, 56 features."""
+"""Texture of a region by pyradiomics: 56 features of GLCM, GLRLM and GLSZM."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pmtool.errors import UsageError
 
 BIN_WIDTH = 25.0
-"""HU a grey level: the default of pyradiomics, for the paper names none."""
+"""Width of a grey level in HU: the default of pyradiomics, because the paper gives none."""
 MISSING = "pyradiomics is not installed (scripts/pyradiomics installs it)"
 
 
@@ -26,12 +26,14 @@ def is_available() -> bool:
 def slice_texture(
     values: NDArray[np.int16], region: NDArray[np.bool_], spacing: tuple[float, float]
 ) -> dict[str, float]:
-    """Texture of a region of a slice; empty if the region is.
+    """Texture of a region of a slice, by feature; empty if the region is.
 
     Parameters
     ----------
-    values, region
-        ``(H, W)``, HU.
+    values
+        Slice ``(H, W)`` in HU.
+    region
+        Mask ``(H, W)`` of the region.
     spacing
         Spacing of the pixels in mm, rows first.
     """
@@ -48,21 +50,21 @@ def texture_features(
 ) -> dict[str, float]:
     """All GLCM, GLRLM and GLSZM features of pyradiomics 3.0.1 [1]_, in its default settings.
 
-    Matrices are symmetrical, of distance 1 (GLCM), and grey levels of fixed width. GLCM and GLRLM
-    features are averaged over the directions that the image has: 4 in a single slice, 13 in a
-    volume (IBSI's aggregation ITBB).
+    The GLCM is symmetrical and of distance 1; grey levels have a fixed width. GLCM and GLRLM
+    features are averaged over the directions of the image: 4 in a single slice, 13 in a volume
+    (IBSI's aggregation ITBB).
 
     Parameters
     ----------
     image, mask
-        On one grid; the mask is 1 in the region.
+        Image in HU and mask on the same grid; the mask is 1 in the region.
     bin_width
-        Width of a grey level, HU.
+        Width of a grey level in HU.
 
     Returns
     -------
     dict
-        Values by names like ``glcm_Contrast``; NaN where pyradiomics cannot tell.
+        Values by names like ``glcm_Contrast``; NaN where pyradiomics gives no value.
 
     Raises
     ------

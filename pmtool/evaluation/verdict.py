@@ -1,4 +1,4 @@
-"""What an evaluation says, in a sentence."""
+"""The result of an evaluation in one sentence."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Figures = dict[str, dict[str, float | None]]
 
 
 def verdict(figures: Figures) -> str:
-    """Which method is nearest to the truth in texture, in edges and in pixels, and by how much.
+    """Name the two methods nearest to the truth in texture, edges and pixels, with their figures.
 
-    The place of PixelMiner is told where it is neither first nor second.
+    PixelMiner and its place are added if it is neither first nor second.
 
     Parameters
     ----------

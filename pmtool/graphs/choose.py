@@ -1,8 +1,8 @@
 """Choosing a pixel's grey level from its mixture, as part of the pixel graph.
 
-`pmtool.pixels.mixture` is the specification; here a bisection asks for several thresholds at
-once. Sums over components are matrix products: an engine's plain sum may take its terms in an order
-that depends on where in memory a lane lies, and the choice would depend on the batch.
+`pmtool.pixels.mixture` is the specification; here a bisection tests several thresholds at once.
+Sums over components are matrix products: an engine's plain sum may take its terms in an order that
+depends on where in memory a lane lies, so that the choice would depend on the batch.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Components(NamedTuple):
 
 
 def upper_edges(bits: int) -> list[Tensor]:
-    """The edges that every step of the bisection asks for, ``(1, n, 1)``, seen from level 0."""
+    """Edges that each step of the bisection tests, ``(1, n, 1)``, relative to level 0."""
     unit, remaining, edges = 2.0 / (2**bits - 1), bits, []
     while remaining:
         search_bits = min(SEARCH_BITS, remaining)
@@ -42,9 +42,11 @@ def quantile(mixture: Components, tails: Tensor, edges: Sequence[Tensor]) -> Ten
 
     Parameters
     ----------
+    mixture
+        Mixtures of the pixels.
     tails
-        ``(M, 1)``: the numbers by their nearer tail, see `pmtool.pixels.mixture.nearer_tail`, so
-        that float32 is as exact near 1 as near 0.
+        The uniform numbers ``(M, 1)`` as tails, see `pmtool.pixels.mixture.nearer_tail`, so that
+        float32 is as exact near 1 as near 0.
     edges
         `upper_edges` of the grey levels' bits.
     """

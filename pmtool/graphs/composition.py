@@ -1,6 +1,6 @@
 """Weights of the graphs: a block's two causal convolutions on the target composed into one.
 
-Between the two there is no activation and the target's own share has no bias, so that
+There is no activation between the two, and the target's own share has no bias. Therefore
 ``merge o pair`` is a single convolution, (2, 3) o (2, 3) -> 3x5 and (2, 2) o (2, 2) -> 3x3.
 """
 
@@ -30,7 +30,7 @@ def parts(block: Block) -> Parts:
 
 
 def compose(outer: Tensor, inner: Tensor) -> Tensor:
-    """The kernel of ``outer`` after ``inner``, both ``(out, in, kh, kw)``, unpadded."""
+    """Kernel of ``outer`` applied after ``inner``, both ``(out, in, kh, kw)``, unpadded."""
     (_, _, oh, ow), (_, _, ih, iw) = outer.shape, inner.shape
     kernel = outer.new_zeros(outer.shape[0], inner.shape[1], oh + ih - 1, ow + iw - 1)
     for y in range(oh):
@@ -48,9 +48,10 @@ def target_kernel(block: Block) -> Tensor:
 
 
 def edge_kernel(block: Block, side: str) -> Tensor:
-    """What `target_kernel` adds too much at the first or last column: ``(out, in, rows)``.
+    """Excess of `target_kernel` at the first or last column, ``(out, in, rows)``.
 
-    There the merge convolution pads with zeros what pair would have computed beyond the edge.
+    At the edges, the merge convolution pads with zeros where the composed kernel counts what the
+    pair convolution would have computed beyond the edge.
     """
     merge_column, pair_column = (0, -1) if side == "left" else (-1, 0)
     p = parts(block)
@@ -63,21 +64,25 @@ def edge_kernel(block: Block, side: str) -> Tensor:
 
 
 def as_matrix(kernel: Tensor) -> Tensor:
-    """``(out, in, rows, columns) -> (rows x in, columns x out)``.
+    """Reorder a kernel as a matrix: ``(out, in, rows, columns) -> (rows x in, columns x out)``.
 
-    Multiplying rows' features, concatenated by channel, gives every column tap's product.
+    Multiplied by the features of the rows, concatenated by channel, it gives the product with every
+    column tap.
     """
     out, channels, rows, columns = kernel.shape
     return kernel.permute(2, 1, 3, 0).reshape(rows * channels, columns * out).contiguous()
 
 
 def column_matrix(kernel: Tensor) -> Tensor:
-    """``(out, in, columns) -> (columns x in, out)``: for columns concatenated by channel."""
+    """Reorder one row of a kernel as a matrix: ``(out, in, columns) -> (columns x in, out)``.
+
+    It is multiplied by columns concatenated by channel.
+    """
     out, channels, columns = kernel.shape
     return kernel.permute(2, 1, 0).reshape(columns * channels, out).contiguous()
 
 
 def upsample_matrix(upsample: Upsample) -> Tensor:
-    """``(C, 2 rows x columns x C)`` of a transposed convolution."""
+    """Weight of a transposed convolution as a matrix ``(C, 2 rows x columns x C)``."""
     weight = upsample.conv.weight.detach()  # (in, out, rows, columns)
     return weight.permute(0, 2, 3, 1).reshape(weight.shape[0], -1).contiguous()

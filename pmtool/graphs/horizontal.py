@@ -16,7 +16,7 @@ from pmtool.network.pixelminer import PixelMiner
 
 
 def current_row(block: Block) -> Tensor:
-    """This row's taps of a block, ``(3 in, out)``: for three columns concatenated by channel."""
+    """This row's taps of a block, ``(3 in, out)``, for three columns concatenated by channel."""
     return column_matrix(target_kernel(block)[:, :, -1])
 
 
@@ -33,7 +33,7 @@ class CurrentRowLayer(nn.Module):
 
 
 class HorizontalWeights(nn.Module):
-    """What a row's horizontal stack needs at the first ``depth`` levels."""
+    """Weights of a row's horizontal stack at the first ``depth`` levels."""
 
     def __init__(self, network: PixelMiner, depth: int) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class HorizontalWeights(nn.Module):
 
 
 class OutputWeights(nn.Module):
-    """The last convolution, giving the target components of a pixel's mixture."""
+    """The last convolution, which gives the target components of a pixel's mixture."""
 
     def __init__(self, network: PixelMiner) -> None:
         super().__init__()
@@ -79,8 +79,8 @@ class OutputWeights(nn.Module):
 class KnownGraph(nn.Module):
     """The horizontal stack of a row's first columns, whose pixels are given.
 
-    Inputs (``K`` columns of their level): ``residuals`` ``(K, M)``, each column's left neighbour;
-    ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` where the level below is not
+    Inputs, with ``K`` columns at their level: ``residuals`` ``(K, M)``, that of each column's left
+    neighbour; ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` if the level below is not
     touched.
     Outputs: every ``<line>_last`` of the horizontal stack and ``h<l>_carry_next``, ``(K, M, C)``.
     """
@@ -148,6 +148,6 @@ class _KnownColumns:
 
 
 def _left_columns(x: Tensor) -> Tensor:
-    """Each column after its two left neighbours: ``(K, M, C) -> (K, M, 3 C)``."""
+    """Append each column to its two left neighbours: ``(K, M, C) -> (K, M, 3 C)``."""
     padded = torch.nn.functional.pad(x, (0, 0, 0, 0, 2, 0))
     return torch.cat((padded[:-2], padded[1:-1], x), dim=-1)

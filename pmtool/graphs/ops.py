@@ -24,32 +24,34 @@ def concat_elu_small(x: Tensor) -> Tensor:
 
 
 def product(x: Tensor, matrix: Tensor) -> Tensor:
-    """Matrix product in the type of the matrix, a result in float32."""
+    """Matrix product, computed in the type of the matrix and returned in float32."""
     return x @ matrix if x.dtype == matrix.dtype else (x.to(matrix.dtype) @ matrix).float()
 
 
 def add_product(share: Tensor, x: Tensor, matrix: Tensor) -> Tensor:
-    """``share + product(x, matrix)`` of two matrices, in one step where the types are the same."""
+    """``share + product(x, matrix)`` of two matrices, in one step if their types are the same."""
     if x.dtype == matrix.dtype:
         return torch.addmm(share, x, matrix)
     return share + product(x, matrix)
 
 
 def gate(x: Tensor, outputs: Tensor, dim: int = -1) -> Tensor:
-    """The gated layer's last step."""
+    """Last step of a gated layer: ``x + value * sigmoid(gate)``, with both from ``outputs``."""
     value, gate = outputs.chunk(2, dim=dim)
     return x + value * torch.sigmoid(gate)
 
 
 def convolve(x: Tensor, matrix: Tensor, left: int, right: int) -> Tensor:
-    """Convolution along the columns, zeros beyond the edges.
+    """Convolution along the columns, with zeros beyond the edges.
 
     Parameters
     ----------
     x
-        ``(W, M, in)``: one or several rows, concatenated by channel.
+        One or several rows ``(W, M, in)``, concatenated by channel.
     matrix
-        ``(in, taps x out)`` with ``left + 1 + right`` taps, from left to right.
+        Weights ``(in, taps x out)`` of ``left + 1 + right`` taps, from left to right.
+    left, right
+        Number of taps to the left and to the right.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def convolve_strided(x: Tensor, matrix: Tensor, left: int, right: int) -> Tensor
 
 
 def _shift(x: Tensor, offset: int) -> Tensor:
-    """Column ``j + offset`` at column ``j``, zeros beyond the edges."""
+    """Shift column ``j + offset`` to column ``j``, with zeros beyond the edges."""
     if offset < 0:
         return F.pad(x[:offset], (0, 0, 0, 0, -offset, 0))
     return F.pad(x[offset:], (0, 0, 0, 0, 0, offset)) if offset else x
@@ -96,17 +98,20 @@ def subtract_edges(y: Tensor, x: Tensor, left: Tensor, right: Tensor | None) -> 
 
 
 def upsample_columns(x: Tensor, matrix: Tensor, bias: Tensor, row: int) -> Tensor:
-    """One of the two rows that a transposed convolution makes of one.
+    """One of the two rows that a transposed convolution makes from one.
 
     Parameters
     ----------
     x
-        ``(W, M, C)``.
+        Features ``(W, M, C)``.
     matrix
-        ``(C, 2 x columns x C)``: the taps of the upper row, then of the lower one; two columns
-        for the horizontal stack, three (the first of them cropped) for the vertical one.
+        Weights ``(C, 2 x columns x C)``: the taps of the upper row, then those of the lower one;
+        two columns for the horizontal stack, three (the first of them cropped) for the vertical
+        one.
+    bias
+        Bias of the convolution.
     row
-        0 or 1.
+        0 for the upper row, 1 for the lower one.
 
     Returns
     -------

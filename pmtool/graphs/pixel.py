@@ -21,15 +21,16 @@ from pmtool.network.pixelminer import PixelMiner
 class PixelGraph(nn.Module):
     """Four columns of a row: one of the coarsest level, two of the middle, four of the finest.
 
-    ``chooser`` is ``"quantile"`` (of a uniform number) or ``"mean"``.
+    ``chooser`` is ``"quantile"`` (at a uniform number) or ``"mean"``.
 
-    States, inputs and outputs alike: ``previous`` ``(M, 1)``, the residual on the left; for every
-    line of the horizontal stack ``<line>_before2`` and ``<line>_before1`` ``(M, C)``, its last two
-    columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>`` ``(n, M, S)``, ``mixture``
-    ``(4, M, 6 K + 2)``, ``tails`` ``(4, M, 1)``, see `mixture.nearer_tail`, ``h<l>_carry``
-    ``(n, M, C)`` where the level below is not touched. Outputs: ``pixels`` ``(4, M, 1)`` in
-    [-1, 1] and their ``residuals``, ``parameters`` ``(4, M, 3 K)`` (logits, means and log-scales
-    of the target components), ``<line>_last`` and ``h<l>_carry_next`` ``(n, M, C)``.
+    States, which are both inputs and outputs: ``previous`` ``(M, 1)``, the residual of the pixel on
+    the left; for every line of the horizontal stack ``<line>_before2`` and ``<line>_before1``
+    ``(M, C)``, its last two columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>``
+    ``(n, M, S)``; ``mixture`` ``(4, M, 6 K + 2)``; ``tails`` ``(4, M, 1)``, see
+    `mixture.nearer_tail`; ``h<l>_carry`` ``(n, M, C)`` if the level below is not touched. Outputs:
+    ``pixels`` ``(4, M, 1)`` in [-1, 1] and their ``residuals``; ``parameters`` ``(4, M, 3 K)``
+    (logits, means and log-scales of the target components); ``<line>_last`` and
+    ``h<l>_carry_next`` ``(n, M, C)``.
     """
 
     def __init__(self, network: PixelMiner, depth: int, chooser: str) -> None:
@@ -59,7 +60,7 @@ class PixelGraph(nn.Module):
 
 
 class _Columns:
-    """One pass of a `PixelGraph`: columns are generated in turn, each line keeps its history."""
+    """One pass of a `PixelGraph`: columns are generated in turn; each line keeps its history."""
 
     def __init__(self, graph: PixelGraph, values: dict[str, Tensor]) -> None:
         self.graph, self.weights, self.values = graph, graph.weights, values
@@ -99,7 +100,7 @@ class _Columns:
         return (*states, *(torch.cat(columns).unflatten(0, (len(columns), -1)) for columns in rows))
 
     def _level(self, level: int, x: int, entry: Tensor) -> Tensor:
-        """One column of a level and, where it is due, of those below."""
+        """Compute one column of a level and, if it is due, of the levels below."""
         n = self.layout.hyperparameters.blocks
         skips = [entry]
         for layer in range(n):
@@ -112,7 +113,7 @@ class _Columns:
         return h
 
     def _below(self, level: int, x: int) -> Tensor:
-        """This column's value from the level below, which advances on every second column."""
+        """Features of this column from the level below, which advances on every second column."""
         if level == self.depth - 1:
             return self.carry[x]
         if x % 2 == 0:
@@ -138,7 +139,7 @@ class _Columns:
         return ops.gate(h, outputs)
 
     def _append(self, line: str, column: Tensor) -> list[Tensor]:
-        """The last three columns of a line, this one included."""
+        """Append a column to a line and return the line's last three columns."""
         self.lines[line].append(column)
         return self.lines[line][-3:]
 

@@ -27,7 +27,7 @@ class VerticalConvolution(nn.Module):
         self.register_buffer("right", as_matrix(edge_kernel(block, "right")[:, channels, :, None]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(W, M, rows x in) -> (W / stride, M, out)``."""
+        """Convolve rows: ``(W, M, rows x in) -> (W / stride, M, out)``."""
         matrix, left = cast(Tensor, self.matrix), cast(Tensor, self.left)
         convolve = ops.convolve_strided if self.strided else ops.convolve
         right = None if self.strided else cast(Tensor, self.right)
@@ -43,7 +43,7 @@ class EarlierRows(nn.Module):
         self.register_buffer("matrix", as_matrix(target_kernel(block)[:, :, :2]))
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(W, M, 2 x in) -> (W / stride, M, out)``."""
+        """Convolve the two earlier rows: ``(W, M, 2 x in) -> (W / stride, M, out)``."""
         convolve = ops.convolve_strided if self.strided else ops.convolve
         return convolve(x, cast(Tensor, self.matrix), 2, 0)
 
@@ -57,12 +57,12 @@ class RowUpsample(nn.Module):
         self.register_buffer("bias", cast(Tensor, upsample.conv.bias).detach())
 
     def forward(self, x: Tensor, row: int) -> Tensor:
-        """``(W, M, C) -> (2 W, M, C)``."""
+        """Upsample to the upper or lower row: ``(W, M, C) -> (2 W, M, C)``."""
         return ops.upsample_columns(x, cast(Tensor, self.matrix), cast(Tensor, self.bias), row)
 
 
 def gated_layers(network: PixelMiner, stack: str, level: int) -> list[GatedLayer]:
-    """The gated layers of a level, up and down, in the order of `Layout`."""
+    """Gated layers of a level, of the up and then of the down pass, in the order of `Layout`."""
     half = network.vertical if stack == "v" else network.horizontal
     return [*half.up[level], *half.down[LEVELS - 1 - level]]
 
@@ -75,7 +75,7 @@ def shortcut_matrix(layer: GatedLayer, part: int = 0, inputs: int = 1) -> Tensor
 
 
 class VerticalLayer(nn.Module):
-    """A gated layer of the vertical stack, and what the horizontal one takes from it."""
+    """A gated layer of the vertical stack, and the weight of its shortcut to the horizontal one."""
 
     def __init__(self, layer: GatedLayer, horizontal: GatedLayer, *, down: bool) -> None:
         super().__init__()
@@ -97,15 +97,15 @@ class HorizontalLayer(nn.Module):
 class RowGraph(nn.Module):
     """One row of the target at the first ``depth`` levels.
 
-    Inputs (``W`` columns of their level, ``M`` lanes): ``residuals`` ``(3, 1 + W, M)``, the three
-    rows above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the
+    Inputs, with ``W`` columns at their level and ``M`` lanes: ``residuals`` ``(3, 1 + W, M)``, the
+    three rows above with a column of zeros on the left; ``shares<l>`` ``(W, M, S)``, the row of the
     window graph's planes; for every line of the vertical stack ``<line>_cache`` ``(W, M, 2 C)``,
     its two earlier rows; for every line of the horizontal stack ``<line>_cache`` ``(W, M, C)``, the
-    row before the last, and ``<line>_last``, the last one; ``v<l>_carry`` where the level below is
-    not touched.
+    row before the last, and ``<line>_last``, the last one; ``v<l>_carry`` if the level below is not
+    touched.
 
-    Outputs: ``h_shares<l>``, everything but this row's own share in the horizontal stack; all
-    ``<line>_cache_next``, the caches moved on by a row; ``v<l>_carry_next`` for the row that
+    Outputs: ``h_shares<l>``, all shares in the horizontal stack except this row's own; all
+    ``<line>_cache_next``, the caches advanced by a row; ``v<l>_carry_next`` for the row that
     follows.
     """
 
@@ -205,7 +205,7 @@ class _Row:
         return cast(Tensor, self.shares[f"v{level}"].pop(0) + graph.v_strided[level - 1](rows))
 
     def _keep_strided_line(self, level: int, v: Tensor) -> None:
-        """The level below is not touched by this row, but will read it later."""
+        """Keep the strided line for the level below, which this row does not touch."""
         if level < LEVELS - 1:
             self._with_cache(f"v{level}_strided", v)
             self._earlier(f"h{level}_strided")
@@ -233,13 +233,13 @@ class _Row:
         self.h_shares[level] += [first, second + shares.pop(0)]
 
     def _with_cache(self, line: str, x: Tensor) -> Tensor:
-        """This row after its two predecessors; keeps the last two for the next row."""
+        """Append this row to the two before it, and keep the last two rows for the next row."""
         rows = torch.cat((self.values[f"{line}_cache"], x), dim=-1)
         self.results[f"{line}_cache_next"] = rows[..., x.shape[-1] :]
         return rows
 
     def _earlier(self, line: str) -> Tensor:
-        """The two rows before this one; keeps the last for the next row."""
+        """Return the two rows before this one, and keep the last of them for the next row."""
         last = self.values[f"{line}_last"]
         rows = torch.cat((self.values[f"{line}_cache"], last), dim=-1)
         self.results[f"{line}_cache_next"] = rows[..., last.shape[-1] :]

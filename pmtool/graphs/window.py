@@ -1,4 +1,4 @@
-"""The window graph: everything that the two acquired slices alone determine."""
+"""The window graph: everything that depends on the two acquired slices alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pmtool.network.pixelminer import PixelMiner, Stack
 
 T = TypeVar("T")
 Outer = tuple[Tensor, Tensor]
-"""Features of above and below, ``(N, C, H, W)`` each."""
+"""Features of the slices above and below, ``(N, C, H, W)`` each."""
 
 
 class OuterStack:
@@ -27,11 +27,11 @@ class OuterStack:
     Attributes
     ----------
     x
-        The features so far.
+        Current features.
     shares
-        What the outer slices (and all biases) add to the target, ``(N, C, H, W)`` per level.
+        Shares of the outer slices and of all biases in the target, ``(N, C, H, W)``, per level.
     skips
-        Outputs that wait for the down pass.
+        Outputs that are kept for the down pass.
     """
 
     def __init__(self, stack: Stack, x: Tensor) -> None:
@@ -42,22 +42,22 @@ class OuterStack:
         self.skips = [self.x]
 
     def up(self, level: int, layer: int, shortcut: Outer | None) -> None:
-        """A gated layer of the up pass."""
+        """Apply a gated layer of the up pass."""
         self._gated(self.stack.up[level][layer], level, shortcut)
         self.skips.append(self.x)
 
     def down(self, step: int, layer: int, shortcut: Outer) -> None:
-        """A gated layer of the down pass."""
+        """Apply a gated layer of the down pass."""
         self._gated(self.stack.down[step][layer], LEVELS - 1 - step, shortcut)
 
     def strided(self, level: int) -> None:
-        """The block that leads to a level."""
+        """Apply the strided block that leads to a level."""
         self.x, share = _block(self.stack.strided[level - 1], self.x)
         self.shares[level].append(share)
         self.skips.append(self.x)
 
     def upsample(self, step: int) -> None:
-        """The transposed convolution before a step of the down pass."""
+        """Apply the transposed convolution before a step of the down pass."""
         layer = self.stack.upsample[step - 1]
         self.x = _both(layer, self.x)
 
@@ -147,7 +147,7 @@ def _gate(x: Tensor, outputs: Tensor) -> Tensor:
 
 
 def _block(block: Block, x: Outer) -> tuple[Outer, Tensor]:
-    """The block's outer outputs, and its target output for a target of zero."""
+    """Return a block's outputs for the outer slices, and that for the target if it is zero."""
     p = parts(block)
     upper = F.conv2d(F.pad(x[0], block.padding), p.pair_first, block.pair.bias)
     lower = F.conv2d(F.pad(x[1], block.padding), p.pair_second, block.pair.bias)

@@ -1,1 +1,1 @@
-"""What the sampler, the graphs, the engines and the kernels agree on; without PyTorch."""
+"""The interface that sampler, graphs, engines and kernels share; it does not need PyTorch."""

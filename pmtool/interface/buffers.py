@@ -8,7 +8,7 @@ from pmtool.interface.layout import COLUMNS, LEVELS, Layout, carries
 from pmtool.interface.protocol import Array, Memory
 
 LINE_MARGIN = 2
-"""Columns of zeros to the left of a line of the horizontal stack, seen by its first column."""
+"""Columns of zeros to the left of a line of the horizontal stack; its first columns read them."""
 
 
 class Buffers:
@@ -18,18 +18,28 @@ class Buffers:
 
     Parameters
     ----------
+    memory
+        Memory of the backend.
+    layout
+        Sizes for the network.
+    height, width
+        Size of the windows in pixels.
+    lanes
+        Number of windows, ``M``.
+    windows
+        Most windows in a call of the window graph.
     source
         Buffers of at least as many lanes whose memory to reuse; only one of the two can be in use.
 
     Attributes
     ----------
     above, below
-        The neighbours of ``windows`` lanes, which the window graph takes in one call,
+        Neighbours of the lanes that the window graph takes in one call,
         ``(windows, 1, H + 2 margin, W + 2 margin)``.
     pixels
-        ``(H, W, M)`` in [-1, 1], the generated pixels.
+        Generated pixels, ``(H, W, M)`` in [-1, 1].
     tails
-        ``(H, W, M)``: uniform numbers, see `nearer_tail`.
+        Uniform numbers ``(H, W, M)`` as tails, see `nearer_tail`.
     planes
         The window graph's outputs for all lanes, ``(M, H, W, channels)`` at their level.
     rows
@@ -109,12 +119,12 @@ class Buffers:
 
     @staticmethod
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
-        """Size of such buffers in bytes; three rows of every line stand for all rows."""
+        """Size of such buffers in bytes, with all arrays of rows counted as three rows per line."""
         lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
         return ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
 
     def reset(self) -> None:
-        """Forget the previous windows."""
+        """Clear the data of the previous windows."""
         for array in (self.residuals, self.history, *self.rows.values()):
             self.memory.clear(array)
 
@@ -128,7 +138,7 @@ class Buffers:
         self.memory.copy(self.row_tails, self.tails[row])
 
     def standardise(self, columns: int) -> None:
-        """Set the residuals of the loaded row's first pixels, which are known."""
+        """Set the residuals of the first ``columns`` pixels of the loaded row, which are known."""
         mixture = self.rows["mixture"][:columns]
         self.memory.standardise(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
 
@@ -143,7 +153,7 @@ class Buffers:
             self.memory.copy(target, source)
 
     def window(self, first: int) -> dict[str, Array]:
-        """Arrays of the window graph for as many lanes from ``first`` on as it takes."""
+        """Arrays of the window graph for the lanes from ``first`` on, as many as it takes."""
         last = min(first + len(self.above), self.lanes)
         planes = {name: plane[first:last] for name, plane in self.planes.items()}
         count = last - first
@@ -164,7 +174,7 @@ class Buffers:
         return arrays | self._carries("v", depth, 0, self.width)
 
     def known(self, depth: int, columns: int) -> dict[str, Array]:
-        """Arrays of the known graph for the first columns."""
+        """Arrays of the known graph for the first ``columns`` columns."""
         lasts = [f"{line.name}_last" for line in self.layout.lines("h", depth)]
         names = [*self._shares(depth), *lasts]
         arrays = {name: self._columns(name, 0, columns) for name in names}

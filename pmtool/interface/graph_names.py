@@ -9,14 +9,14 @@ from pmtool.errors import UsageError
 from pmtool.interface.layout import LEVELS
 
 CHOOSERS = ("quantile", "mean")
-"""Kinds that generate pixels: from a uniform number, or the mean."""
+"""Kinds of graphs that generate pixels: from a uniform number, or as the mean."""
 KINDS = ("row", "known", *CHOOSERS)
 DEPTHS = range(1, LEVELS + 1)
 GRAPHS = ("window", *(f"{kind}{depth}" for depth in DEPTHS for kind in KINDS))
 
 
 def kind_and_depth(graph: str) -> tuple[str, int]:
-    """The kind of a graph and its depth; all levels are the window graph's.
+    """Kind and depth of a graph; the window graph has all levels.
 
     Raises
     ------

@@ -44,4 +44,4 @@ class HostMemory:
         standardised.clip(-RESIDUAL_MAX, RESIDUAL_MAX, out=residuals)
 
     def wait(self) -> None:
-        """Nothing is left to wait for: all is done in the calls."""
+        """Return at once: every call has finished its work."""

@@ -1,8 +1,8 @@
-"""Names and sizes of what the graphs of the cached sampler hand to each other.
+"""Names and sizes of the arrays that the graphs of the cached sampler pass to each other.
 
-The driver allocates its buffers from these, the graphs are exported with these names.
+The sampler allocates its buffers from them, and the graphs are exported with these names.
 A *line* is the input of a convolution of the target, kept for the rows and columns that follow.
-A *carry* is the second of the two rows that a transposed convolution makes of one.
+A *carry* is the second of the two rows that a transposed convolution makes from one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ COLUMNS = 4
 
 
 def depth_of_row(row: int) -> int:
-    """Levels that a row touches: 3 for every fourth row, 2 for every other second, 1 else."""
+    """Number of levels that a row touches.
+
+    This is 3 for every fourth row, 2 for the other even rows, and 1 for odd rows.
+    """
     return 3 if row % 4 == 0 else 2 if row % 2 == 0 else 1
 
 
@@ -32,14 +35,15 @@ class Carries(NamedTuple):
 def carries(stack: str, depth: int) -> Carries:
     """Carries of a stack (``"v"`` or ``"h"``) in a row that touches ``depth`` levels.
 
-    The level below the deepest one is read, if there is one; those between levels are written.
+    The carry from the level below the deepest one is read, if there is such a level; the carries
+    between the touched levels are written.
     """
     names = [f"{stack}{level}_carry" for level in range(LEVELS - 1)]
     return Carries(names[depth - 1 : depth], names[: depth - 1])
 
 
 class Line(NamedTuple):
-    """A convolution's input: its name, level and channels."""
+    """Input of a convolution: its name, level and number of channels."""
 
     name: str
     level: int
@@ -48,12 +52,12 @@ class Line(NamedTuple):
 
 @dataclass(frozen=True)
 class Layout:
-    """Sizes for a network of given hyper-parameters."""
+    """Sizes of the arrays for a network of given hyper-parameters."""
 
     hyperparameters: Hyperparameters
 
     def gated(self, level: int) -> int:
-        """Gated layers of a level, up and down."""
+        """Number of gated layers of a level, in the up and the down pass together."""
         n = self.hyperparameters.blocks
         return 2 * n if level == LEVELS - 1 else 2 * n + 1
 
@@ -70,22 +74,22 @@ class Layout:
         return lines
 
     def shares(self, level: int) -> list[int]:
-        """Channels of one stack's shares: the first block's, then two for every gated layer."""
+        """Channels of one stack's shares: one for the first block, then two per gated layer."""
         c = self.hyperparameters.channels
         return [c] + [c, 2 * c] * self.gated(level)
 
     @property
     def mixture(self) -> int:
-        """Channels of the known part of the mixture.
+        """Number of channels of the known part of the mixture.
 
-        Logits, means and inverse scales of the outer components; mean and log-scale of the
-        midpoint.
+        They are logits, means and inverse scales of the outer components, and mean and log-scale of
+        the midpoint.
         """
         return 6 * self.hyperparameters.mixtures + 2
 
     @property
     def floats_per_pixel(self) -> float:
-        """Floats of the window graph's planes for every pixel of a window."""
+        """Number of floats in the window graph's planes per pixel of a window."""
         return self.mixture + sum(
             2 * sum(self.shares(level)) / 4.0**level for level in range(LEVELS)
         )

@@ -1,4 +1,4 @@
-"""What the sampler asks of an engine."""
+"""The protocol between the sampler and an engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pmtool.arrays import Float32s
 from pmtool.pixels.uniforms import Places
 
 Array = Any
-"""Float32, C-contiguous, on a backend's device: a NumPy array, a tensor, a device array.
+"""A C-contiguous float32 array on a backend's device: a NumPy array, a tensor or a device array.
 
 ``a[i]`` and ``a[i:j]`` along the first axis and ``a.reshape(shape)`` are views of it.
 """
@@ -19,47 +19,51 @@ Precision = Literal["float32", "float16", "bfloat16"]
 
 
 def address(array: Array) -> int:
-    """Where an array's first element lies, on the host or on a GPU."""
+    """Address of an array's first element, on the host or on a GPU."""
     interface = getattr(array, "__cuda_array_interface__", None) or array.__array_interface__
     return int(interface["data"][0])
 
 
 class Memory(Protocol):
-    """The memory of a backend's device, and the little that is done there outside of the graphs.
+    """The memory of a backend's device, and the few operations on it outside the graphs.
 
-    What is asked for is done in order, on a GPU later than the call; `wait` waits for it.
+    Operations are done in order; on a GPU they may be done after the call, and `wait` waits for
+    them.
     """
 
     def zeros(self, *shape: int) -> Array:
-        """A new array; raises `MemoryBudgetError` if there is no room for it."""
+        """Return a new array of zeros; raises `MemoryBudgetError` if memory is short."""
 
     def clear(self, array: Array) -> None:
-        """Set all of it to zero."""
+        """Set an array to zero."""
 
     def copy(self, target: Array, source: Array) -> None:
-        """Between two arrays of one shape that do not overlap."""
+        """Copy ``source`` to ``target``, which have the same shape and do not overlap."""
 
     def upload(self, target: Array, values: Float32s) -> None:
-        """From the host, from an array of the same shape."""
+        """Copy an array from the host to ``target``, which has the same shape."""
 
     def download(self, array: Array) -> Float32s:
-        """A copy on the host."""
+        """Return a copy of an array on the host."""
 
     def tails(self, target: Array, seed: int, places: Places) -> None:
-        """Uniform numbers by their nearer tail, ``(H, W, M)``, of windows at their places."""
+        """Draw the uniform numbers of windows at their places.
+
+        ``target`` ``(H, W, M)`` receives them as tails, see `pmtool.pixels.mixture.nearer_tail`.
+        """
 
     def load_row(self, plane: Array, row: int, target: Array) -> None:
-        """A row of planes ``(M, H, W, C)``, columns first: ``(W, M, C)``."""
+        """Copy a row of planes ``(M, H, W, C)`` to ``target`` ``(W, M, C)``."""
 
     def standardise(self, pixels: Array, mixture: Array, residuals: Array) -> None:
-        """Residuals ``(n, M)`` of known pixels ``(n, M)`` in [-1, 1].
+        """Compute the residuals ``(n, M)`` of known pixels ``(n, M)`` in [-1, 1].
 
-        The midpoint's mean and log-scale are the last two channels of ``mixture``,
-        ``(n, M, channels)``; residuals are limited by `RESIDUAL_MAX`.
+        The midpoint's mean and log-scale are the last two channels of ``mixture``
+        ``(n, M, channels)``. Residuals are limited to +/- `RESIDUAL_MAX`.
         """
 
     def wait(self) -> None:
-        """Until everything that was asked for is done."""
+        """Wait until all operations are done."""
 
 
 class Program(Protocol):
@@ -81,10 +85,10 @@ class Backend(Protocol):
     device
         ``cpu`` or ``cuda:N``.
     windows_per_call
-        Most windows that a call of the window graph takes.
+        Largest number of windows in a call of the window graph.
     keeps_programs
-        Whether programs are dear to make, and shall be kept; batches are then rounded up, see
-        `pmtool.sampling.lane_cache.kept_lanes`, so that there are few of them.
+        Whether programs are expensive to make and should be kept. Batch sizes are then rounded up,
+        see `pmtool.sampling.lane_cache.kept_lanes`, so that there are few of them.
     """
 
     name: str
@@ -100,6 +104,6 @@ class Backend(Protocol):
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """Bind a graph to arrays of `memory`, inputs and outputs by name.
 
-        An input and an output may share an array. The pixel graph is bound to
-        its columns, in groups of four: ``(groups, n, M, channels)``, see `PixelGraph`.
+        An input and an output may share an array. The pixel graph is bound to columns of features,
+        in groups of four pixels: ``(groups, n, M, channels)``, see `PixelGraph`.
         """

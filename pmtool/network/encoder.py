@@ -1,6 +1,6 @@
-"""The encoder: what the two acquired slices, seen together and from all sides, tell of the target.
+"""The encoder: predicts the target from both acquired slices, on all sides of a pixel.
 
-Not in the paper, whose network never looks at both neighbours on all sides of a pixel at once.
+It is not in the paper, whose network never sees both neighbours on all sides of a pixel at once.
 """
 
 from __future__ import annotations
@@ -26,14 +26,15 @@ DIFFERENCE_GAIN = 16.0
 
 
 class Midpoint(NamedTuple):
-    """What is known of the target before its first pixel: a logistic for every pixel, features.
+    """What is known of the target before its first pixel: a logistic per pixel, and features.
 
     Attributes
     ----------
     mean, log_scale
-        ``(N, 1, H, W)`` in units of the network's input, [-1, 1].
+        Mean and log-scale of the logistics, ``(N, 1, H, W)``, in units of the network's input,
+        [-1, 1].
     features
-        ``(N, C, H, W)``, or None without an encoder.
+        Features ``(N, C, H, W)``, or None without an encoder.
     """
 
     mean: Tensor
@@ -41,35 +42,38 @@ class Midpoint(NamedTuple):
     features: Tensor | None = None
 
     def cropped(self, margin: int) -> Midpoint:
-        """The midpoint without ``margin`` pixels on all sides."""
+        """Return the midpoint without ``margin`` pixels on all sides."""
         features = None if self.features is None else cropped(self.features, margin)
         return Midpoint(cropped(self.mean, margin), cropped(self.log_scale, margin), features)
 
     def residual(self, pixels: Tensor) -> Tensor:
-        """Pixels relative to the midpoint, in units of its scale, and limited."""
+        """Return pixels relative to the midpoint, in units of its scale and clamped."""
         standardised = (pixels - self.mean) * torch.exp(-self.log_scale)
         return standardised.clamp(-RESIDUAL_MAX, RESIDUAL_MAX)
 
     def components(self, means: Tensor, log_scales: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and log-scales in units of pixels, of those relative to the midpoint, limited."""
+        """Convert means and log-scales relative to the midpoint into units of pixels.
+
+        Both are clamped.
+        """
         means = means.clamp(-COMPONENT_MAX, COMPONENT_MAX)
         log_scales = self.log_scale + log_scales.clamp(max=COMPONENT_LOG_SCALE_MAX)
         return self.mean + torch.exp(self.log_scale) * means, log_scales.clamp(min=LOG_SCALE_MIN)
 
 
 def cropped(x: Tensor, margin: int) -> Tensor:
-    """``(..., H, W)`` without ``margin`` pixels on all sides."""
+    """Return a tensor ``(..., H, W)`` without ``margin`` pixels on all sides."""
     return x[..., margin:-margin, margin:-margin] if margin else x
 
 
 def no_midpoint(above: Tensor) -> Midpoint:
-    """Mean 0 and scale 1, for a network without an encoder: pixels are their own residuals."""
+    """Midpoint of mean 0 and scale 1, for a network without encoder: residuals are the pixels."""
     zero = torch.zeros_like(above)
     return Midpoint(zero, zero)
 
 
 class TwoConvolutions(nn.Sequential):
-    """3x3 convolutions with an ELU each: ``(N, c_in, H, W) -> (N, c_out, H, W)``."""
+    """Two 3x3 convolutions, each with an ELU: ``(N, c_in, H, W) -> (N, c_out, H, W)``."""
 
     def __init__(self, c_in: int, c_out: int) -> None:
         super().__init__(
@@ -83,8 +87,8 @@ class TwoConvolutions(nn.Sequential):
 class Encoder(nn.Module):
     """A U-Net of three resolutions (Ronneberger et al. 2015) on both neighbours.
 
-    Its midpoint is the linear interpolation plus what the network adds, within the range of pixels
-    whatever the slices are. As its last layer starts at zero, so does training at the linear
+    The mean of its midpoint is the linear interpolation plus the network's output, clamped to the
+    range of pixels. As the last layer starts at zero, training starts from the linear
     interpolation.
     """
 
@@ -102,7 +106,7 @@ class Encoder(nn.Module):
         nn.init.zeros_(cast(Tensor, self.output.bias))
 
     def forward(self, above: Tensor, below: Tensor) -> Midpoint:
-        """The midpoint of two slices ``(N, 1, H, W)`` in [-1, 1]."""
+        """Return the midpoint of two slices ``(N, 1, H, W)`` in [-1, 1]."""
         linear = (above + below) / 2
         x = torch.cat((linear, (above - below) * DIFFERENCE_GAIN), dim=1)
         skips: list[Tensor] = []

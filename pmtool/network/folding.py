@@ -1,4 +1,4 @@
-"""Plain weights instead of weight normalisation's magnitudes and directions."""
+"""Folding weight normalisation: plain weights instead of magnitudes and directions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmtool.network.pixelminer import PixelMiner
 
 
 def folded_state(network: PixelMiner) -> dict[str, Tensor]:
-    """Weights and biases by name, weight normalisation folded in."""
+    """Return weights and biases by name, with weight normalisation folded in."""
     return {
         f"{name}.{kind}": getattr(module, kind).detach().clone()
         for name, module in network.named_modules()
@@ -21,7 +21,7 @@ def folded_state(network: PixelMiner) -> dict[str, Tensor]:
 
 
 def folded_network(hyperparameters: Hyperparameters, state: dict[str, Tensor]) -> PixelMiner:
-    """A network for generation, from `folded_state`.
+    """Create a network for generation from a `folded_state`.
 
     Raises
     ------
@@ -38,11 +38,11 @@ def folded_network(hyperparameters: Hyperparameters, state: dict[str, Tensor]) -
 
 @torch.no_grad()
 def unfold(state: dict[str, Tensor], network: PixelMiner) -> None:
-    """Give a network in training the weights of a `folded_state` of its size."""
+    """Set the weights of a network in training from a `folded_state` of the same size."""
     for name, tensor in state.items():
         layer, _, kind = name.rpartition(".")
         module = network.get_submodule(layer)
         if parametrize.is_parametrized(module, kind):
-            setattr(module, kind, tensor)  # magnitude and direction are found
+            setattr(module, kind, tensor)  # PyTorch derives magnitude and direction
         else:
             getattr(module, kind).copy_(tensor)

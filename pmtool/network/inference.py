@@ -18,7 +18,7 @@ from pmtool.pixels import mixture
 
 @dataclass(frozen=True)
 class ArrayNetwork:
-    """The network that `pmtool.sampling.reference` asks for."""
+    """A network with the interface of `pmtool.sampling.reference.Network`."""
 
     network: PixelMiner
 
@@ -40,7 +40,7 @@ class ArrayNetwork:
 
 
 def load_network(bundle: Bundle) -> PixelMiner:
-    """The network whose weights a bundle carries, for generation.
+    """Load the network of a bundle for generation.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def load_network(bundle: Bundle) -> PixelMiner:
         tensors = load_file(bundle.weights)
         state = {n.removeprefix(NETWORK): t for n, t in tensors.items() if n.startswith(NETWORK)}
         return folded_network(bundle.hyperparameters, state)
-    except Exception as error:  # neither safetensors nor torch have one kind of error
+    except Exception as error:  # safetensors and torch raise errors of many kinds
         raise ModelError(
             f"{bundle.weights} does not hold the network's weights: export the model again"
         ) from error

@@ -2,7 +2,7 @@
 
 A tensor of features holds the three depths of a window as three groups of the batch, in the
 order *above*, *below*, *target*: shape ``(3 N, C, H, W)``. Layers that treat all depths alike
-need no further thought, and the outer slices are the first ``2 N`` entries. A 3-D convolution of
+apply to it unchanged, and the outer slices are the first ``2 N`` entries. A 3-D convolution of
 depth 2 is written as a 2-D convolution of the two depths' concatenated channels.
 """
 
@@ -20,7 +20,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Layers(nn.ModuleList, Generic[Layer]):
-    """`torch.nn.ModuleList` of layers of one kind, which type checkers then know."""
+    """`torch.nn.ModuleList` of layers of one type, which it makes known to type checkers."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__(layers)
@@ -46,7 +46,7 @@ def depths(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def conv(
     c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, padding: int = 0
 ) -> nn.Conv2d:
-    """A convolution with normalised weights."""
+    """Create a convolution with weight normalisation."""
     return cast(nn.Conv2d, weight_norm(nn.Conv2d(c_in, c_out, kernel, stride, padding)))
 
 
@@ -56,13 +56,14 @@ class Block(nn.Module):
     Parameters
     ----------
     c_in, c_out
-        Channels.
+        Number of input and of output channels.
     kernel
         Height and width of the causal convolutions.
     stride
         Stride of the outer and the merge convolution.
     causal_left
-        The horizontal stack pads its columns on the left alone, the vertical stack on both sides.
+        Whether columns are padded on the left only, as in the horizontal stack; the vertical stack
+        pads both sides.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Block(nn.Module):
         self.merge = conv(2 * c_out, c_out, kernel, stride)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(3 N, c_in, H, W) -> (3 N, c_out, H / stride, W / stride)``."""
+        """Apply the block: ``(3 N, c_in, H, W) -> (3 N, c_out, H / stride, W / stride)``."""
         above, below, target = depths(x)
         upper, lower = torch.cat((above, target), dim=1), torch.cat((target, below), dim=1)
         pairs = self.pair(F.pad(torch.cat((upper, lower)), self.padding))
@@ -104,7 +105,7 @@ class GatedLayer(nn.Module):
         self.second = Block(2 * channels, 2 * channels, kernel, causal_left=causal_left)
 
     def forward(self, x: Tensor, a: Tensor | None = None) -> Tensor:
-        """``(3 N, C, H, W) -> (3 N, C, H, W)``; ``a`` is the shortcut's input."""
+        """Apply the layer: ``(3 N, C, H, W) -> (3 N, C, H, W)``; ``a`` is the shortcut's input."""
         hidden = self.first(concat_elu(x))
         if self.shortcut is not None and a is not None:
             hidden = hidden + self.shortcut(concat_elu(a))
@@ -126,15 +127,15 @@ class Upsample(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(3 N, C, H, W) -> (3 N, C, 2 H, 2 W)``."""
+        """Upsample each depth: ``(3 N, C, H, W) -> (3 N, C, 2 H, 2 W)``."""
         return cast(Tensor, self.conv(x)[..., self.crop :])
 
 
 def shift_down(x: Tensor) -> Tensor:
-    """Move by one row, so that a pixel sees the rows above it alone."""
+    """Shift down by one row, so that a pixel sees only the rows above it."""
     return F.pad(x, (0, 0, 1, 0))[:, :, :-1]
 
 
 def shift_right(x: Tensor) -> Tensor:
-    """Move by one column, so that a pixel sees the columns to its left alone."""
+    """Shift right by one column, so that a pixel sees only the columns to its left."""
     return F.pad(x, (1, 0, 0, 0))[..., :-1]

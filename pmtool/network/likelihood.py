@@ -26,7 +26,8 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
     Returns
     -------
     Tensor
-        ``(N, H, W)``; see `pmtool.pixels.mixture.log_probability` for the form.
+        Log-probabilities ``(N, H, W)``; see `pmtool.pixels.mixture.log_probability` for the
+        formula.
     """
     half_bin = 1.0 / (2**bits - 1)
     inverse_scale = torch.exp(-mixture.log_scales)
@@ -40,7 +41,7 @@ def log_probability(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
 
 
 def bits_per_pixel(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
-    """Mean negative log2-likelihood of the pixels: a scalar."""
+    """Mean negative log2-likelihood of the pixels, a scalar."""
     return -log_probability(mixture, target, bits).mean() / math.log(2)
 
 

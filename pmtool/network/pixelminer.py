@@ -28,7 +28,7 @@ HORIZONTAL = (2, 2)
 class Mixture(NamedTuple):
     """A discretised logistic mixture for every pixel; each tensor is ``(N, 3 K, H, W)``.
 
-    The components are those of the above, the target and the below depth, in this order.
+    The components are those of the depths above, target and below, in this order.
     Means and scales are in units of the network's input, [-1, 1].
     """
 
@@ -45,11 +45,11 @@ class Stack(nn.Module):
     up
         Three lists of *n* gated layers, at full, half and quarter resolution.
     strided
-        The blocks that lead from one resolution to the next coarser.
+        The blocks that lead from one resolution to the next coarser one.
     down
         Three lists of *n*, *n + 1* and *n + 1* gated layers, from the coarsest to the finest.
     upsample
-        The transposed convolutions that lead back.
+        The transposed convolutions that lead back to finer resolutions.
     """
 
     def __init__(self, c: int, n: int, *, horizontal: bool, dropout: float) -> None:
@@ -73,9 +73,10 @@ class Stack(nn.Module):
 class PixelMiner(nn.Module):
     """Distribution of every pixel of a slice, given both neighbours and the pixels before it.
 
-    Before in raster order: row by row, from left to right. With an encoder the stacks see every
-    slice relative to the encoder's midpoint and in units of its scale, and their mixture is in
-    these terms too; its features enter both stacks. Without one, this is the paper's network.
+    The order of pixels is raster order: row by row, from left to right. With an encoder, the stacks
+    see every slice relative to the encoder's midpoint and in units of its scale, and their mixture
+    is in these terms too; the encoder's features enter both stacks. Without an encoder, this is the
+    paper's network.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, dropout: float = 0.0) -> None:
@@ -94,10 +95,10 @@ class PixelMiner(nn.Module):
         self.output = conv(c, 3 * hyperparameters.mixtures, (1, 1))
 
     def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        """Mixtures of all pixels of ``target``; each slice is ``(N, 1, H, W)`` in [-1, 1].
+        """Return the mixtures of all pixels of ``target``; slices are ``(N, 1, H, W)`` in [-1, 1].
 
         Height and width are multiples of 4. The neighbours may extend beyond the target by the
-        same number of pixels on all sides, for the encoder to see.
+        same number of pixels on all sides, which only the encoder sees.
         """
         margin = (above.shape[-1] - target.shape[-1]) // 2
         midpoint = self.midpoint(above, below, margin)
@@ -105,22 +106,22 @@ class PixelMiner(nn.Module):
         return self.mixture(midpoint, above, target, below)
 
     def midpoint(self, above: Tensor, below: Tensor, margin: int = 0) -> Midpoint:
-        """What both neighbours alone tell of the target, without a margin around it."""
+        """Return the midpoint of the target, given both neighbours, without the margin."""
         if not self.hyperparameters.encoder:
             return no_midpoint(cropped(above, margin))
         midpoint: Midpoint = self.encoder(above, below)
         return midpoint.cropped(margin)
 
     def mixture(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        """`forward`, given the midpoint, and neighbours without margins."""
+        """Compute `forward` from the midpoint and neighbours without margins."""
         x = midpoint.residual(torch.cat((above, below, target)).unflatten(0, (3, -1))).flatten(0, 1)
         v, h = self.entry(midpoint, x)
         return self.components(F.elu(self._stacks(v, h)), midpoint)
 
     def entry(self, midpoint: Midpoint, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """What enters the vertical and the horizontal stack: ``(3 N, 1, H, W) -> (3 N, C, H, W)``.
+        """Compute the inputs of both stacks: ``(3 N, 1, H, W) -> (3 N, C, H, W)`` each.
 
-        A channel of ones tells padding from a residual of 0.
+        A channel of ones distinguishes padding from a residual of 0.
         """
         x = torch.cat((residuals, torch.ones_like(residuals)), dim=1)
         v = shift_down(self.input_vertical(x))
@@ -156,7 +157,10 @@ class PixelMiner(nn.Module):
         return h
 
     def components(self, features: Tensor, midpoint: Midpoint) -> Mixture:
-        """Mixtures of the horizontal stack's last features, ``(3 N, C, H, W)`` after their ELU."""
+        """Compute mixtures from the horizontal stack's last features, after an ELU.
+
+        The features are ``(3 N, C, H, W)``.
+        """
         out_above, out_below, out_target = depths(self.output(features).float())
         outputs = (out.chunk(3, dim=1) for out in (out_above, out_target, out_below))
         logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))

@@ -16,7 +16,7 @@ from pmtool.sampling.pairs import Batch, PairGroup
 
 
 def kept_lanes(count: int, most: int) -> int:
-    """The next of 1, 1.25, 1.5 and 1.75 times the powers of two, up to ``most``.
+    """Round a count up to 1, 1.25, 1.5 or 1.75 times a power of two, but at most to ``most``.
 
     This way programs are made for few counts, and less than a fifth of a batch's lanes is spare.
     """
@@ -29,6 +29,10 @@ class LaneCache:
 
     Parameters
     ----------
+    backend
+        Engine with the model.
+    hyperparameters
+        Hyper-parameters of the network.
     size
         Size ``(H, W)`` of the windows.
     most
@@ -86,8 +90,14 @@ class LaneCache:
 
         Parameters
         ----------
+        group
+            Slice pairs.
         batch
             Windows of one size, with equal numbers of known rows and columns.
+        seed
+            Seed of the random numbers.
+        mode
+            How pixels are chosen.
         on_row
             Callback, see `Lanes.generate`.
         """
@@ -102,6 +112,6 @@ class LaneCache:
             target[:] = found[..., lane]
 
     def clear(self) -> None:
-        """Free the memory."""
+        """Discard all lanes and buffers to free their memory."""
         self._lanes.clear()
         self._buffers.clear()

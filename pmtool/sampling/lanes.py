@@ -48,7 +48,10 @@ class Lanes:
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
     def prepare(self, pairs: Sequence[tuple[Float32s, Float32s]]) -> None:
-        """Run the window graph on `PairGroup.neighbours` of all lanes or of the first ones."""
+        """Run the window graph on the neighbours of all lanes, or of the first ones.
+
+        ``pairs`` are the results of `PairGroup.neighbours`, one per lane.
+        """
         buffers, memory = self.buffers, self.buffers.memory
         for first, program in self.windows.items():
             outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))
@@ -58,7 +61,10 @@ class Lanes:
                 program.run()
 
     def draw(self, places: Places, seed: int, mode: Mode) -> None:
-        """Draw the lanes' uniform numbers; 1/2 everywhere gives the median."""
+        """Draw the lanes' uniform numbers, or, unless ``mode`` is "sample", set all to 1/2.
+
+        The quantile at 1/2 is the median.
+        """
         buffers = self.buffers
         if mode == "sample":
             filled = Places(*(self._filled(values) for values in places))
@@ -78,12 +84,12 @@ class Lanes:
         Parameters
         ----------
         known
-            ``(H, W, M)`` in [-1, 1], for as many lanes as wanted; only the known rows and columns
-            are read.
+            Known pixels ``(H, W, M)`` in [-1, 1], for as many lanes as wanted; only the known rows
+            and columns are read.
         known_rows
             Number of known rows of the windows.
         on_row
-            Called with every generated row.
+            Called with the index of every generated row.
 
         Returns
         -------
@@ -100,15 +106,15 @@ class Lanes:
         return buffers.memory.download(buffers.pixels)[..., : known.shape[-1]]
 
     def parameters(self) -> Float32s:
-        """Parameters of the mixtures in the new columns of the last row.
+        """Parameters of the mixtures in the new columns of the last row, ``(columns, M, 3 K)``.
 
-        ``(columns, M, 3 K)``: logits, means, log-scales.
+        They are logits, means and log-scales.
         """
         buffers = self.buffers
         return buffers.memory.download(buffers.rows["parameters"][self.known_columns :])
 
     def _filled(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Values with the last lane repeated for the lanes that exist but are not wanted."""
+        """Repeat the last lane's values for the lanes that exist but are not wanted."""
         lacking = self.buffers.lanes - values.shape[-1]
         return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)], mode="edge")
 

@@ -22,9 +22,10 @@ class SamplerOptions:
     seed
         Seed for the random numbers, in [0, 2**64).
     mode
-        ``sample`` draws pixels; ``median`` and ``mean`` take those of their distribution.
+        ``sample`` draws pixels from their distribution; ``median`` and ``mean`` take its median or
+        mean.
     device, backend, precision
-        Where to run and how; see `pmtool.backends.selection.working_engines`.
+        Device, engine and precision; see `pmtool.backends.selection.working_engines`.
     window
         Height and width of the windows, or ``full`` for the whole slice; None for the device's
         default.
@@ -33,7 +34,7 @@ class SamplerOptions:
     threads
         Number of CPU threads; None for all.
     memory
-        Memory budget of the whole process, bytes; None for half of the machine's memory. It never
+        Memory budget of the whole process in bytes; None for half of the machine's memory. It never
         exceeds free memory.
 
     Raises
@@ -54,7 +55,7 @@ class SamplerOptions:
 
     @property
     def thread_count(self) -> int:
-        """Number of threads to use: those asked for, as far as the machine has them."""
+        """Number of threads to use: the requested one, but at most that of the machine."""
         there = cpu_count()
         return min(self.threads or there, there)
 

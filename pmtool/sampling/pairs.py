@@ -15,7 +15,7 @@ from pmtool.pixels.uniforms import Places
 from pmtool.sampling.windows import Window
 
 Batch = Sequence[tuple[int, Window]]
-"""Windows of the pairs in a group, with the indices of the pairs."""
+"""Windows of slice pairs: the index of a pair in its group, and a window of it."""
 
 
 class SlicePair(NamedTuple):
@@ -24,9 +24,9 @@ class SlicePair(NamedTuple):
     Attributes
     ----------
     above, below
-        ``(H, W)`` HU, clipped to the model's window.
+        Slices ``(H, W)`` in HU, clipped to the model's window.
     number
-        Number that identifies the slice to the random numbers, under ``2**32``.
+        Number under ``2**32`` that identifies the slice in drawing random numbers.
     sample
         Index of the sample among several of the same slice.
     """
@@ -49,9 +49,10 @@ class PairGroup:
         self.targets: Float32s = np.zeros((len(pairs), *shape), np.float32)
 
     def neighbours(self, pair: int, window: Window) -> tuple[Float32s, Float32s]:
-        """The window's part of both neighbours in [-1, 1], with a margin on every side.
+        """Return a window of both neighbours in [-1, 1], with a margin on every side.
 
-        ``(H + 2 margin, W + 2 margin)``; beyond the slice, its border pixels are repeated.
+        Their shape is ``(H + 2 margin, W + 2 margin)``; beyond the slice, its border pixels are
+        repeated.
         """
         above, below = self.pairs[pair].above, self.pairs[pair].below
         return self._crop(above, window), self._crop(below, window)
@@ -64,13 +65,13 @@ class PairGroup:
         return from_hounsfield(values[inside], self.hyperparameters)
 
     def target(self, pair: int, window: Window) -> Float32s:
-        """A view of the window's part of the slice being generated, ``(H, W)`` in [-1, 1]."""
+        """Return a view of a window of the slice being generated, ``(H, W)`` in [-1, 1]."""
         rows = slice(window.top, window.top + window.height)
         columns = slice(window.left, window.left + window.width)
         return self.targets[pair, rows, columns]
 
     def places(self, batch: Batch) -> Places:
-        """Positions of windows, for their random numbers."""
+        """Return the places of windows, which determine their random numbers."""
         pairs = [self.pairs[pair] for pair, _ in batch]
         values = (
             [pair.number for pair in pairs],
@@ -81,6 +82,6 @@ class PairGroup:
         return Places(*(np.array(x, np.uint64) for x in values))
 
     def slices(self) -> list[NDArray[np.int16]]:
-        """The generated slices in HU, without padding."""
+        """Return the generated slices in HU, without padding."""
         height, width = self.size
         return [to_hounsfield(t[:height, :width], self.hyperparameters) for t in self.targets]

@@ -19,25 +19,27 @@ DEFAULT_WINDOW = 272
 """Four of these cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
 benchmarks/results/cpu-2-cores-avx2.json."""
 MOST_LANES = 8
-"""Lanes that the CPU's pixel loop takes together; more of them take more memory."""
+"""Number of lanes that the CPU's pixel loop takes together; more lanes need more memory."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
 GPU_SHARE = 0.6
 """Share of a GPU's free memory for the buffers; the engine computes in the rest."""
 SCRATCH = 5.0
-"""Memory that running the window graph takes, in units of its outputs."""
+"""Memory for running the window graph, in units of the buffers of one lane."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
-"""Operations of one forward pass, per pixel and squared channel of the stacks or the encoder."""
+"""Operations of one forward pass, per pixel and squared number of channels, of the stacks and of
+the encoder."""
 WITHOUT_LOOP = 2.4
-"""Times as long a slice takes where no compiled loop generates the pixels; from 1.9 to 3.2."""
+"""Factor by which a slice takes longer if no compiled loop generates the pixels; it ranges from 1.9
+to 3.2."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
-"""Speed that a core or a GPU reaches over a whole job; a guess used to estimate times only."""
+"""Speed that a core or a GPU reaches over a whole job; a guess, used only to estimate times."""
 
 
 class Plan(NamedTuple):
     """How a job runs. Only ``shape`` and ``window`` influence the result.
 
-    ``memory``, bytes, is that of the CPU or, if the model runs there, of a GPU;
+    ``memory``, in bytes, is that of the CPU or, if the model runs on GPUs, that of each GPU;
     ``seconds_per_slice`` is a guess.
     """
 
@@ -101,13 +103,13 @@ def make_gpu_plan(
 
 
 def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:
-    """Operations for a slice in windows."""
+    """Number of operations to generate a slice in windows."""
     windows = [window for front in wavefronts(shape, window) for window in front]
     return operations(layout.hyperparameters, sum(w.height * w.width for w in windows))
 
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
-    """Operations of one forward pass of the network on a number of pixels."""
+    """Number of operations of one forward pass of the network on a number of pixels."""
     stacks = OPERATIONS * hyperparameters.channels**2
     return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
 

@@ -1,7 +1,7 @@
 """The naive sampler: one forward pass of the whole network for every pixel.
 
-The permanent specification of the cached sampler (paper, section 2.3): same windows, same uniform
-numbers, nothing remembered from one pixel to the next.
+It is the permanent specification of the cached sampler (paper, section 2.3): it uses the same
+windows and the same uniform numbers, and keeps nothing from one pixel to the next.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ class Network(Protocol):
         """Hyper-parameters of the network."""
 
     def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
-        """Mixtures ``(H, W, 3 K)`` for all pixels of ``target``; slices are ``(H, W)`` in [-1, 1].
+        """Return the mixtures of all pixels of ``target``, arrays ``(H, W, 3 K)``.
 
-        The neighbours have the margin given by the hyper-parameters on every side.
+        Slices are ``(H, W)`` in [-1, 1]; the neighbours also have the margin given by the
+        hyper-parameters on every side.
         """
 
 
@@ -50,7 +51,7 @@ def generate_window(
     above, below
         The acquired neighbours in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
     known
-        ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
+        Known pixels ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
     uniforms
         Uniform numbers, ``(H, W)`` in (0, 1).
 
@@ -74,7 +75,7 @@ def generate_window(
 def generate_slice(
     network: Network, pair: SlicePair, window: int = 64, seed: int = 0, mode: Mode = "sample"
 ) -> NDArray[np.int16]:
-    """Generate the slice between a pair, ``(H, W)`` HU, in windows of ``window`` pixels."""
+    """Generate the slice between a pair, ``(H, W)`` in HU, in windows of ``window`` pixels."""
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
     group = PairGroup(network.hyperparameters, [pair], shape)

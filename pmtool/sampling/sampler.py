@@ -42,13 +42,17 @@ class Planner:
 
     Parameters
     ----------
+    bundle
+        The model.
+    options
+        Options of the sampler.
     engine
         Engine to plan for; the first one that passes its check if None.
 
     Attributes
     ----------
     backend, device, precision, pixels
-        Values chosen by the options; several devices are separated by commas.
+        Those of the engine; several devices are separated by commas.
 
     Raises
     ------
@@ -79,12 +83,15 @@ class Planner:
 
     @cached_property
     def _free_gpu_memory(self) -> int:
-        """Free memory of the fullest GPU, before the work: an engine may keep what it used."""
+        """Free memory of the fullest GPU in bytes, read once before the work.
+
+        An engine may keep memory that it has used.
+        """
         return min(map(free_gpu_memory, self.engine.devices))
 
 
 class Sampler(Planner):
-    """Generates slices with a model on a device; GPUs are started at once, see `start`.
+    """Generates slices with a model on a device; models on GPUs are loaded at once, see `start`.
 
     Raises
     ------
@@ -99,13 +106,16 @@ class Sampler(Planner):
         self._on_cpu: dict[int, Backend] = {}
 
     def in_mode(self, mode: Mode) -> Sampler:
-        """The same model where it is loaded, with another choice of pixels."""
+        """Return a sampler with another mode that shares the loaded model."""
         other = copy(self)
         other.options = replace(self.options, mode=mode)
         return other
 
     def load(self, device: str, threads: int) -> Backend:
-        """The model on a device, loaded once; on the CPU, for calls with ``threads`` threads."""
+        """Return the model on a device, loaded once.
+
+        On the CPU, it is loaded once for every number of threads that a call may use.
+        """
         if device != CPU:
             return self._on_gpus[device]
         if threads not in self._on_cpu:
@@ -122,12 +132,13 @@ class Sampler(Planner):
         pairs
             Slice pairs, all of one shape.
         progress
-            Called in the calling thread with the slices done so far, counted by pixels.
+            Called in the calling thread with the number of slices done so far, a fraction that
+            counts pixels.
 
         Yields
         ------
         tuple
-            The index of a pair and its slice, ``(H, W)`` HU, in order of completion.
+            The index of a pair and its slice, ``(H, W)`` in HU, in order of completion.
 
         Raises
         ------
@@ -153,7 +164,7 @@ class _Stopped(Exception):
 
 
 class _Run:
-    """One call of `Sampler.generate`: workers with a group of pairs each, and their results."""
+    """One call of `Sampler.generate`: workers that take one group of pairs at a time."""
 
     def __init__(self, sampler: Sampler, plan: Plan, pairs: Sequence[SlicePair]) -> None:
         self.sampler, self.plan, self.pairs = sampler, plan, pairs
@@ -201,7 +212,7 @@ class _Run:
                 pool.shutdown(cancel_futures=True)
 
     def _groups(self) -> list[range]:
-        """Pairs divided evenly among workers, at most a batch at once."""
+        """Divide the pairs evenly among workers, at most a batch at once."""
         count, workers = len(self.pairs), self.plan.workers
         rounds = -(-count // (self.plan.batch * workers))
         bounds = np.linspace(0, count, min(count, rounds * workers) + 1).round().astype(int)
@@ -224,7 +235,7 @@ class _Run:
             self.events.put(_Finished(index, values))
 
     def _lanes(self, cache: LaneCache, group: PairGroup, lanes: Batch) -> None:
-        """Windows of one kind in even batches, which get smaller when memory runs out."""
+        """Generate windows of one kind in even batches, which get smaller if memory runs out."""
         while lanes:
             size = -(-len(lanes) // -(-len(lanes) // cache.most))
             try:

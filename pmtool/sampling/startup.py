@@ -29,7 +29,7 @@ Loaded = dict[str, Backend]
 
 
 def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engine, Loaded]:
-    """The first engine that generates a window on all its GPUs, or that runs on the CPU.
+    """Return the first engine that generates a window on all its GPUs, or that runs on the CPU.
 
     Raises
     ------
@@ -43,7 +43,7 @@ def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engi
     Warns
     -----
     UserWarning
-        Once, about the engines before it and why they failed.
+        Once, if other engines were tried before, with the reasons why they failed.
     """
     failures: list[tuple[str, PmtoolError]] = []
     for engine in engines:
@@ -61,13 +61,13 @@ def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engi
 
 
 def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
-    """Load the model on a GPU and let it generate a window; raises one of our errors."""
+    """Load the model on a GPU and let it generate a window; raises `PmtoolError`."""
     try:
         backend = engine.load(bundle, device, threads)
         check_generates(backend, Layout(bundle.hyperparameters))
     except PmtoolError:
         raise
-    except Exception as error:  # of the libraries, which have no common base
+    except Exception as error:  # the libraries' errors have no common base
         if is_memory_shortage(error):
             raise MemoryBudgetError(
                 f"{device} has no memory for the model: end other programs there, or use "
@@ -82,7 +82,7 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
 
 
 def check_generates(backend: Backend, layout: Layout) -> None:
-    """Run every graph on a window of zeros, more than once because the repeat may be captured.
+    """Run every graph on a window of zeros, more than once because a repetition may be captured.
 
     Raises
     ------

@@ -18,7 +18,7 @@ MULTIPLE = 4
 
 
 class Window(NamedTuple):
-    """A window in pixels of the padded slice, whose first rows and columns may be known already."""
+    """A window in pixels of the padded slice; its first rows and columns may be known already."""
 
     top: int
     left: int

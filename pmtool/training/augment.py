@@ -1,7 +1,7 @@
 """Random changes of a triplet of slices, so that one model serves many scanners and kernels.
 
-All three slices are changed alike, the noise apart, which differs from slice to slice as a
-scanner's does. The network can thus read sharpness and noise only from the two neighbours.
+All three slices are changed alike, except that noise differs from slice to slice, as a scanner's
+does. The network can thus read sharpness and noise level only from the two neighbours.
 """
 
 from __future__ import annotations
@@ -18,26 +18,27 @@ from pmtool.arrays import Float32s
 Probability = Annotated[float, Field(ge=0, le=1)]
 _Factor = Annotated[float, Field(ge=1)]
 CROP_MARGIN = 8
-"""Pixels around a crop that filters and zoom may draw on."""
+"""Number of pixels on every side of a crop that filters and zoom may use."""
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Augmentation:
-    """How often each change is made, and within which limits.
+    """Probabilities of the changes, and their limits.
 
     Attributes
     ----------
     zoom
-        In plane, by a factor between 1 / ``zoom_range`` and ``zoom_range``, cubic.
+        Zoom in plane, by a factor between 1 / ``zoom_range`` and ``zoom_range``, with cubic
+        interpolation.
     kernel
-        The image plus a multiple in ``kernel_range`` of its difference from a Gaussian blur of
-        0.5 to 1.2 pixels: negative multiples are a smoother reconstruction kernel, positive ones a
-        sharper one.
+        Another reconstruction kernel: a multiple in ``kernel_range`` of the image's difference from
+        its Gaussian blur, of 0.5 to 1.2 pixels, is added. Negative multiples act like a smoother
+        kernel, positive ones like a sharper one.
     noise
-        Gaussian noise of up to ``noise_hu``, smoothed by 0.4 to 1.2 pixels.
+        Gaussian noise of up to ``noise_hu`` (standard deviation), smoothed by 0.4 to 1.2 pixels.
     contrast
-        What is denser than a random limit of 0 to 200 HU made denser by a factor of up to
-        ``contrast_range``: contrast agents, metal.
+        Higher contrast, as of contrast agents and metal: values above a random limit of 0 to 200 HU
+        have their distance from it multiplied by a factor of up to ``contrast_range``.
     """
 
     zoom: Probability = 0.25
@@ -50,7 +51,10 @@ class Augmentation:
     contrast_range: _Factor = 4.0
 
     def __call__(self, slices: Float32s, size: int, rng: np.random.Generator) -> Float32s:
-        """Change ``(3, H, W)`` HU, `CROP_MARGIN` larger on all sides, and cut out the crop."""
+        """Change slices ``(3, H, W)`` in HU and cut out the crop.
+
+        The slices are `CROP_MARGIN` pixels larger than the crop on all sides.
+        """
         if rng.random() < self.zoom:
             slices = _zoomed(slices, self.zoom_range ** rng.uniform(-1, 1))
         if rng.random() < self.kernel:
@@ -72,7 +76,7 @@ def _blurred(slices: Float32s, sigma: float) -> Float32s:
 
 
 def _zoomed(slices: Float32s, factor: float) -> Float32s:
-    """Zoomed about the middle; beyond the margin the slices are mirrored."""
+    """Zoom about the middle; beyond the margin, the slices are mirrored."""
     middle = (slices.shape[1] - 1) / 2
     step, offset = 1 / factor, middle - middle / factor
     planes = [

@@ -1,9 +1,9 @@
-"""Scans on disk as arrays that are mapped into memory, read and decoded once.
+"""Cache of scans, read and decoded once, as arrays on disk that are mapped into memory.
 
-Every source has one entry: a JSON file that says what the source looked like and what its arrays
-hold. It is written after the arrays, and every file appears whole or not at all: a cache can be
-left half-built, and be built and used by several processes at once. Arrays of a source as it was
-before stay, as another run may be using them.
+Every source has one entry: a JSON file that records the source's fingerprint and describes its
+arrays. It is written after the arrays, and every file appears whole or not at all. A cache can
+therefore be left half-built, and several processes can build and use it at once. Arrays of a
+source as it was before stay, as another run may be using them.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from pmtool.system.stages import Tell
 from pmtool.training.sources import BODY_HU, ReadScan, Source, read_source
 
 BLOCK = 16
-"""Rows and columns of a block whose share of body is known."""
+"""Height and width, in pixels, of the blocks for which the share of body is stored."""
 _LEFT_OVER_SECONDS = 86_400
-"""Age of a temporary that nobody writes any more."""
+"""Age from which on a temporary file is taken to be abandoned."""
 _VERSION = 3
 
 
@@ -40,13 +40,13 @@ class CachedScan:
     Attributes
     ----------
     file
-        File of the voxels, in the cache's folder; the body's share is beside it.
+        File of the voxels, in the cache's folder; the share of body is in a file beside it.
     name, patient
-        Where it comes from and whom it shows.
+        Name of the source, and patient shown.
     spacing, thickness
-        Spacing and thickness of the slices, mm.
+        Spacing and thickness of the slices in mm.
     shape
-        Slices, rows and columns.
+        Number of slices, rows and columns.
     sha256
         Hash of the voxels.
     series
@@ -64,12 +64,15 @@ class CachedScan:
 
     @property
     def voxels(self) -> NDArray[np.int16]:
-        """``(slices, H, W)`` HU, mapped anew: thousands of files cannot be open at once."""
+        """Voxels ``(slices, H, W)`` in HU.
+
+        They are mapped anew each time, because thousands of files cannot be open at once.
+        """
         return np.memmap(self.file, np.int16, "r", shape=self.shape)
 
     @property
     def body(self) -> NDArray[np.uint8]:
-        """Share of body in every block, in units of 1/255: ``(slices, rows, columns)``."""
+        """Share of body in every block, ``(slices, rows, columns)``, in units of 1/255."""
         slices, height, width = self.shape
         shape = (slices, -(-height // BLOCK), -(-width // BLOCK))
         return np.memmap(self.body_file, np.uint8, "r", shape=shape)
@@ -80,7 +83,7 @@ class CachedScan:
         return self.file.with_suffix(".body")
 
     def is_whole(self) -> bool:
-        """Whether both files are there with all their bytes."""
+        """Whether both files exist with all their bytes."""
         try:
             return len(self.voxels) == len(self.body)
         except (OSError, ValueError):
@@ -92,10 +95,14 @@ class Entry(NamedTuple):
 
     Attributes
     ----------
+    fingerprint
+        Fingerprint of the source when it was read.
+    scans
+        The CTs of the source.
     skipped
         Sentences on what cannot be used.
     short_of_memory
-        Whether some of it is skipped for want of memory alone, and worth another try.
+        Whether something was skipped only for lack of memory, so that another try is worthwhile.
     """
 
     fingerprint: str
@@ -105,20 +112,20 @@ class Entry(NamedTuple):
 
 
 class Cache:
-    """A folder of entries."""
+    """A folder with entries and their arrays."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def build(self, sources: Sequence[Source], tell: Tell) -> None:
-        """Read the sources that are new or have changed, or for which memory did not suffice.
+        """Read the sources that are new or have changed, or for which memory was too small.
 
         Raises
         ------
         ContentError
             If a source holds images of another modality.
         OutputError
-            If the folder cannot be written, as when the disk is full; what was built stays.
+            If the folder cannot be written, as when the disk is full; finished entries are kept.
         """
         self._remove_leftovers()
         entries = {source: self.entry(source) for source in sources}
@@ -128,7 +135,13 @@ class Cache:
             self._build(source)
 
     def load(self, sources: Sequence[Source]) -> tuple[list[CachedScan], list[str]]:
-        """The scans of sources that were built, and sentences on what was skipped."""
+        """Return the scans of sources that were built, and sentences on what was skipped.
+
+        Raises
+        ------
+        InputError
+            If a source has changed since.
+        """
         entries = [self.entry(source) for source in sources]
         if None in entries:
             changed = sources[entries.index(None)].path
@@ -138,7 +151,7 @@ class Cache:
         return scans, [reason for entry in found for reason in entry.skipped]
 
     def entry(self, source: Source) -> Entry | None:
-        """What is known of a source, or None where it is not in the cache as it is now."""
+        """Return the entry of a source; None if it is missing, outdated or incomplete."""
         entry = self._read(source)
         if entry is None or entry.fingerprint != _fingerprint(source):
             return None
@@ -158,7 +171,7 @@ class Cache:
         self._write(content, self._path(source))
 
     def _remove_leftovers(self) -> None:
-        """Remove what killed processes left; other runs may be writing to the same cache now."""
+        """Remove temporary files of killed processes, but not those of runs that write now."""
         for file in self.folder.glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime > _LEFT_OVER_SECONDS:
@@ -212,7 +225,7 @@ def _digest(text: str) -> str:
 
 
 def _body(voxels: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """See `CachedScan.body`."""
+    """Compute `CachedScan.body` from the voxels."""
     _, height, width = voxels.shape
     margin = ((0, -height % BLOCK), (0, -width % BLOCK))
     blocks = (-(-height // BLOCK), BLOCK, -(-width // BLOCK), BLOCK)

@@ -1,4 +1,4 @@
-"""Checkpoints: written atomically, so that a kill at any moment leaves the one before."""
+"""Checkpoints: written atomically, so that a kill at any moment leaves the previous one intact."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
         with temporary_beside(path) as temporary:
             torch.save(state, temporary)
             move_into_place(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch's own writer knows no OSError
+    except (OSError, RuntimeError) as error:  # torch's own writer raises no OSError
         kept = "; the last checkpoint is intact" if path.exists() else ""
         raise OutputError(
             f"{path} cannot be written, is the disk full? Make room and go on with --resume{kept}"
@@ -34,7 +34,7 @@ def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
 
 
 def load_state(folder: Path) -> dict[str, Any] | None:
-    """What `save_checkpoint` wrote, or None where there is nothing; raises `InputError`."""
+    """Load what `save_checkpoint` wrote; None if there is no file; raises `InputError`."""
     path = folder / CHECKPOINT
     if not path.exists():
         return None
@@ -45,17 +45,17 @@ def load_state(folder: Path) -> dict[str, Any] | None:
 
 
 def damaged(folder: Path) -> str:
-    """What to say of a run's checkpoint that is none."""
+    """Message for a damaged checkpoint of a run."""
     return f"{folder / CHECKPOINT} is damaged: restore it, or start another run"
 
 
 def load_checkpoint(path: Path) -> PixelMiner:
-    """The averaged network of a training checkpoint.
+    """Load the averaged network of a training checkpoint.
 
     Raises
     ------
     InputError
-        If the file is missing or is no checkpoint of ours.
+        If the file is missing or is not a checkpoint of pmtool.
     """
     other = f"{path} is not a checkpoint of pmtool's training: give the {CHECKPOINT} of a run"
     state = _load(path, other)
@@ -68,7 +68,13 @@ def load_checkpoint(path: Path) -> PixelMiner:
 
 
 def _load(path: Path, other: str) -> Any:
-    """Raises `InputError` for a file that cannot be read, and with its own words for others."""
+    """Load a file with PyTorch.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read; with the message ``other`` if its content is not as expected.
+    """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
@@ -78,7 +84,7 @@ def _load(path: Path, other: str) -> Any:
 
 
 def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]:
-    """The `folded_state` of a model's folder or of a checkpoint, to train it further.
+    """Return the `folded_state` of a model's folder or of a checkpoint, to train it further.
 
     Raises
     ------
@@ -87,7 +93,7 @@ def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]
     ModelError
         If the folder is not a complete and unaltered model.
     UsageError
-        If it is not of the size and meaning that are expected.
+        If its hyper-parameters differ from the expected ones.
     """
     network = load_network(Bundle.load(path)) if path.is_dir() else load_checkpoint(path)
     found, wanted = network.hyperparameters.to_json(), expected.to_json()

@@ -25,8 +25,8 @@ Bools = NDArray[np.bool_]
 class Crops(Dataset[Tensor]):
     """Triplets *above, target, below*: random, flipped and augmented, or fixed and as acquired.
 
-    A crop is a function of the seed, of its step and of its number in the step alone: whatever
-    process draws it, and whatever was drawn before.
+    A crop depends only on the seed, its step and its number in the step, not on the process that
+    draws it or on earlier crops.
 
     Parameters
     ----------
@@ -58,12 +58,12 @@ class Crops(Dataset[Tensor]):
         self.shares = triplets / triplets.sum()
 
     def __getitem__(self, step: int) -> Tensor:
-        """This process's crops of a step: ``(crops, 3, size, size)`` in [-1, 1]."""
+        """Return this process's crops of a step, ``(crops, 3, size, size)`` in [-1, 1]."""
         crops = np.stack([self.crop(step, number) for number in self.numbers])
         return torch.from_numpy(from_hounsfield(crops, self.settings.network))
 
     def crop(self, step: int, number: int) -> NDArray[np.int16]:
-        """One crop in HU, ``(3, size, size)``, within the network's window."""
+        """Return one crop ``(3, size, size)`` in HU, within the network's window."""
         rng = np.random.default_rng((self.settings.seed, int(self.fixed), step, number))
         scan = self.scans[rng.choice(len(self.scans), p=self.shares)]
         slices = self._triplet(scan, rng)
@@ -78,7 +78,7 @@ class Crops(Dataset[Tensor]):
         return self.settings.augmentation(slices, self.settings.crops.size, rng)
 
     def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> Float32s:
-        """A crop with `CROP_MARGIN` around it; beyond the border the last pixel is repeated."""
+        """Draw a crop with `CROP_MARGIN` around it; beyond the border, the last pixel repeats."""
         settings = self.settings.crops
         stride = 1 if self.fixed else _stride(scan, settings, rng)
         middle, top, left = draw_place(scan, stride, settings, rng)
@@ -93,10 +93,10 @@ class Crops(Dataset[Tensor]):
 def draw_place(
     scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
 ) -> tuple[int, int, int]:
-    """Slice, first row and first column of a target that shows enough of the body.
+    """Draw slice, first row and first column of a target that shows enough of the body.
 
-    All such places are equally likely, but for the body's share, which is known by blocks; in a
-    scan without any, all places are.
+    All such places are equally likely, except that the share of body is known only by blocks. In a
+    scan without any such place, all places are equally likely.
     """
     size, share = settings.size, settings.body_share
     ends = _places(scan, size, share)
@@ -114,13 +114,13 @@ def draw_place(
 
 @cache
 def _places(scan: CachedScan, size: int, share: float) -> NDArray[np.int64]:
-    """Number of places before every slice, and of all: ``(slices + 1,)``."""
+    """Number of places before every slice, and in all slices, ``(slices + 1,)``."""
     counts = [np.count_nonzero(_enough_body(blocks, size, share)) for blocks in scan.body]
     return np.cumsum([0, *counts])
 
 
 def _enough_body(blocks: NDArray[np.uint8], size: int, share: float) -> Bools:
-    """Whether a crop that starts with a block shows enough of the body."""
+    """Mask of the blocks for which a crop that starts there shows enough of the body."""
     width = max(size // BLOCK, 1)
     windows = np.lib.stride_tricks.sliding_window_view(blocks, (width, width))
     return np.asarray(windows.mean(axis=(2, 3)) >= 255 * share)

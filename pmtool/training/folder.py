@@ -1,4 +1,4 @@
-"""The folder of a run: what it was begun with, so that it goes on with the same."""
+"""The folder of a run: a record of its settings and scans, so that it continues with the same."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Contents = list[tuple[float, str]]
 
 
 def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> Settings:
-    """The settings of a run that is begun or taken up again.
+    """Return the settings of a run that is started or resumed.
 
     Parameters
     ----------
     folder
         Folder of the run; at its start, it is missing, empty or holds only a cache.
     wanted
-        Settings, or None for those that are there.
+        Wanted settings; None for those in the folder, or the defaults in a new one.
     resume
-        Whether to go on with what is there; an empty folder is begun all the same.
+        Whether to continue the run in the folder; in an empty folder, a new run is started anyway.
 
     Raises
     ------
     OutputError
-        If the folder holds a run that was not to be resumed, or something else.
+        If the folder holds a run that is not to be resumed, or something else.
     UsageError
-        If the run was begun with other settings.
+        If the run was started with other settings.
     """
     there = names_in(folder)
     if set(there) <= {CACHE}:
@@ -55,7 +55,7 @@ def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> S
 
 
 def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) -> None:
-    """Write down what a run is begun with, or check that it goes on with the same scans.
+    """Record the settings and scans of a new run, or check that a resumed run has the same scans.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as requests that are met between two steps."""
+"""Handling SIGINT and SIGTERM as requests to stop between two steps."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context in which the first signal is noted; the second one does what it did before."""
+    """A context in which the first signal is only noted, in ``wished``.
+
+    A second signal of the same kind has its previous effect.
+    """
 
     def __init__(self) -> None:
         self.wished = False
@@ -30,6 +33,6 @@ class Interruption:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Ignore Ctrl-C in a process that loads data: it arrives there too, but the parent ends it."""
+    """Ignore Ctrl-C in a process that loads data: the signal arrives, but the parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""The log of a run: a line of figures now and then, as CSV and for TensorBoard."""
+"""The log of a run: lines of figures, as CSV and for TensorBoard."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ COLUMNS = (
 
 
 class Log:
-    """The log, continued after ``step``; what a killed run wrote past its checkpoint is dropped.
+    """The log, continued after ``step``; lines that a killed run wrote after its checkpoint go.
 
-    Fabric's own CSV logger cannot go on with a file.
+    Fabric's own CSV logger cannot continue a file.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -45,7 +45,7 @@ class Log:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: dict[str, float]) -> None:
-        """Add figures by the names of `COLUMNS`; others stay empty. Raises `OutputError`."""
+        """Add a line of figures by `COLUMNS`, missing ones empty; raises `OutputError`."""
         try:
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_brief(row))
@@ -68,5 +68,5 @@ class Log:
 
 
 def _brief(row: dict[str, float]) -> dict[str, str]:
-    """Counts in full, figures with six digits."""
+    """Format integers in full and other figures with six significant digits."""
     return {name: str(x) if isinstance(x, int) else f"{x:.6g}" for name, x in row.items()}

@@ -1,4 +1,4 @@
-"""From the first step to the last: log, validation, pictures, checkpoints, interruption."""
+"""The loop over all steps, with log, validation, pictures, checkpoints and interruption."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _PICTURES = 4
 
 
 class Loop:
-    """A trainer's way through its run; only the first process writes to the run's folder.
+    """Runs a trainer to its last step; only the first process writes to the run's folder.
 
     Parameters
     ----------
@@ -62,7 +62,7 @@ class Loop:
         Raises
         ------
         KeyboardInterrupt
-            After SIGINT or SIGTERM; the step is finished and kept.
+            After SIGINT or SIGTERM; the current step is finished and saved.
         OutputError
             If the folder cannot be written.
         """
@@ -100,7 +100,7 @@ class Loop:
         return step % every == 0 or step == self.trainer.phase.last
 
     def _agreed(self, wished: bool) -> bool:
-        """Whether any process was asked to stop; several ask each other only now and then."""
+        """Whether any process was asked to stop; with several, this is exchanged only at times."""
         if self.fabric.world_size == 1:
             return wished
         if not self._is_due(self.settings.validation.log_every):
@@ -109,7 +109,7 @@ class Loop:
         return bool(self.fabric.all_reduce(count, reduce_op="sum"))
 
     def _report(self, judged: bool) -> None:
-        """A line of the log; where the weights are judged, a picture and a checkpoint too."""
+        """Write a line of the log and, if the weights are judged, a picture and a checkpoint."""
         figures = self.trainer.figures()
         step, patches, (before, first) = self.trainer.step, self.trainer.patches, self._lap
         rate = (patches - first) / (time.monotonic() - before)

@@ -1,4 +1,4 @@
-"""What training minimises: bits per pixel."""
+"""The objective of training: bits per pixel."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pmtool.network import Mixture, PixelMiner, bits_per_pixel, standard_deviati
 from pmtool.network.encoder import Midpoint
 
 ERROR_UNIT_HU = 50.0
-"""An absolute error that counts as one bit."""
+"""Absolute error in HU that counts as one bit."""
 
 
 class Losses(NamedTuple):
-    """Means over the pixels of a batch: scalars.
+    """Means over the pixels of a batch, as scalars.
 
     Attributes
     ----------
     total
         Value to minimise.
     bits
-        Bits per pixel of the network's mixture; of the midpoint's logistic as long as the encoder
-        is trained.
+        Bits per pixel of the network's mixture or, while the encoder is trained by itself, of the
+        midpoint's logistic.
     midpoint_bits
         Bits per pixel of the midpoint's logistic; 0 without an encoder.
     midpoint_mae
-        Mean absolute error of the midpoint, HU; 0 without an encoder.
+        Mean absolute error of the midpoint in HU; 0 without an encoder.
     """
 
     total: Tensor
@@ -39,15 +39,18 @@ class Losses(NamedTuple):
 class Objective(nn.Module):
     """The losses of a network, or of its encoder: the midpoint's bits and absolute error.
 
-    Bits alone would make little of the errors at edges, where the scale is large. Where both are
-    trained jointly, the total is the sum, so that the midpoint stays one.
+    Bits alone would give little weight to errors at edges, where the scale is large. If both are
+    trained jointly, the total is the sum of both losses, so that the midpoint stays
+    a midpoint.
 
     Parameters
     ----------
+    network
+        The network.
     encoder
         Whether to compute the losses of the encoder alone.
     joint
-        Whether to compute the losses of both.
+        Whether to add the losses of the encoder to those of the network.
     context_noise
         See `OptimiserSettings`; used only in training.
     """
@@ -65,7 +68,7 @@ class Objective(nn.Module):
         self.context_noise = context_noise
 
     def forward(self, triplets: Tensor) -> Losses:
-        """Losses of ``(N, 3, H, W)`` pixels in [-1, 1]."""
+        """Compute the losses of triplets ``(N, 3, H, W)`` in [-1, 1]."""
         above, target, below = triplets.split(1, dim=1)
         midpoint = self.network.midpoint(above, below)
         midpoint_bits, error = self._of_midpoint(midpoint, target)
@@ -80,7 +83,10 @@ class Objective(nn.Module):
         return Losses(total, *(x.detach() for x in (bits, midpoint_bits, error)))
 
     def _context(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Tensor:
-        """The pixels that the network sees before each one: of every crop with noise of its own."""
+        """Pixels that the network sees as those before: the target, with noise of varying strength.
+
+        Noise is added only in training, and its strength is drawn for every crop.
+        """
         if not self.training or not self.context_noise:
             return target
         with torch.no_grad():
@@ -89,7 +95,7 @@ class Objective(nn.Module):
         return target + strength * deviation * torch.randn_like(target)
 
     def _of_midpoint(self, midpoint: Midpoint, target: Tensor) -> tuple[Tensor, Tensor]:
-        """Bits per pixel and mean absolute error in HU."""
+        """Bits per pixel and mean absolute error, in HU, of the midpoint; 0 without an encoder."""
         hyperparameters = self.network.hyperparameters
         if not hyperparameters.encoder:
             zero = target.new_zeros(())

@@ -1,8 +1,9 @@
-"""The two phases of a run: the encoder by itself, then all else, with the encoder or without.
+"""The two phases of a run: the encoder by itself, then all else, with or without the encoder.
 
-The encoder's steps cost a tenth of the others, and its midpoint alone makes a good judge of it.
-Where it stays as it is then, what the stacks see and predict, relative to the midpoint, no longer
-moves while they learn; where it learns with them (``optimiser.joint``), it finds what they need.
+A step of the encoder costs a tenth of the other steps, and its midpoint alone suffices to judge it.
+If the encoder is then kept fixed, what the stacks see and predict, both relative to the midpoint,
+no longer moves while they learn. If it is trained with them (``optimiser.joint``), it learns what
+they need.
 """
 
 from __future__ import annotations
@@ -17,18 +18,18 @@ from pmtool.training.settings import PhaseSettings, Settings
 
 @dataclass(frozen=True)
 class Phase:
-    """A part of a run.
+    """A phase of a run.
 
     Attributes
     ----------
     encoder
         Whether the encoder is trained by itself, by its midpoint.
     settings
-        How the weights move.
+        Settings of the optimiser in this phase.
     first
         Number of the phase's first step in the run.
     joint
-        Whether the encoder is trained with all else.
+        Whether the encoder is trained together with all else.
     """
 
     encoder: bool
@@ -38,11 +39,11 @@ class Phase:
 
     @property
     def last(self) -> int:
-        """Steps of the run when the phase is over."""
+        """Number of steps that the run has done when the phase is over."""
         return self.first + self.settings.steps
 
     def parameters(self, network: PixelMiner) -> list[nn.Parameter]:
-        """Parameters that are trained."""
+        """Parameters of a network that are trained in this phase."""
         return [
             parameter
             for name, parameter in network.named_parameters()
@@ -51,7 +52,7 @@ class Phase:
 
 
 def phases(settings: Settings) -> list[Phase]:
-    """Phases of a run that have steps; a network without an encoder has no phase for one."""
+    """Phases of a run that have steps; a network without an encoder has no phase for it."""
     first = settings.encoder.steps if settings.network.encoder else 0
     encoder = [Phase(True, settings.encoder, 0)] if first else []
     rest = Phase(False, settings.optimiser, first, joint=settings.optimiser.joint)

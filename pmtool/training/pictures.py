@@ -1,4 +1,4 @@
-"""Pictures of what a network makes of crops whose truth is known."""
+"""Pictures of a network's results for crops whose truth is known."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ZOOM, _GAP = 3, 4
 
 
 def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
-    """One sample of the middle slice of every crop ``(N, 3, H, W)``: ``(N, H, W)`` HU."""
+    """Sample the middle slice of every crop ``(N, 3, H, W)``: ``(N, H, W)`` in HU."""
     count, _, height, width = crops.shape
     pairs = [SlicePair(above, below, number) for number, (above, _, below) in enumerate(crops)]
     group = PairGroup(network.hyperparameters, pairs, (height, width))
@@ -32,7 +32,10 @@ def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
 
 @torch.no_grad()
 def midpoints(network: PixelMiner, crops: Slices) -> Slices:
-    """What the encoder, or else linear interpolation, makes of the neighbours: ``(N, H, W)`` HU."""
+    """Predict the middle slices by the encoder, or else by linear interpolation.
+
+    The crops are ``(N, 3, H, W)``, the result is ``(N, H, W)``, both in HU.
+    """
     pixels = torch.from_numpy(from_hounsfield(crops, network.hyperparameters))
     above, below = pixels[:, :1], pixels[:, 2:]
     linear = (above + below) / 2
@@ -41,7 +44,7 @@ def midpoints(network: PixelMiner, crops: Slices) -> Slices:
 
 
 def picture(network: PixelMiner, crops: Slices) -> Image.Image:
-    """A row a crop: above, truth, sample, midpoint."""
+    """Picture with one row per crop: above, truth, sample, midpoint."""
     columns = [crops[:, 0], crops[:, 1], sample_crops(network, crops), midpoints(network, crops)]
     rows = [[_framed(grey(panel)) for panel in row] for row in zip(*columns, strict=True)]
     return Image.fromarray(np.block(rows))

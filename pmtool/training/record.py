@@ -11,14 +11,14 @@ SCANS, LOG = "scans.json", "log.csv"
 
 
 class Record(NamedTuple):
-    """What a run was trained on.
+    """Record of what a run was trained on.
 
     Attributes
     ----------
     scans
         Number of scans.
     spacing_mm
-        Least and largest distance of a target to its neighbours.
+        Smallest and largest distance of a target to its neighbours.
     log
         Path of the log, which may be missing.
     """
@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read the record from a run's folder; None if it is not one, or is from an earlier version."""
+    """Read the record in a folder; None if the folder is not a run's, or an earlier version's."""
     told = read_json(folder / SCANS)
     try:
         low, high = map(float, told["spacing_mm"])

@@ -38,16 +38,17 @@ _log = logging.getLogger("pmtool")
 
 @dataclass(frozen=True)
 class Data:
-    """Where the scans are.
+    """Folders of the scans.
 
     Attributes
     ----------
     training
-        Folders that are searched.
+        Folders that are searched for scans.
     validation
-        Folders of what is held back; without any, it is a share of the other folders' patients.
+        Folders of the scans held back; without any, a share of the other folders' patients is held
+        back.
     cache
-        A folder that several runs may share; by default it is in the run's own.
+        Folder of the cache, which several runs may share; by default a folder in that of the run.
     """
 
     training: Sequence[Path]
@@ -57,7 +58,7 @@ class Data:
 
 @dataclass(frozen=True)
 class Machine:
-    """What a run uses, in Fabric's terms; it affects only time and rounding.
+    """The machine that a run uses, in Fabric's terms; it affects only time and rounding.
 
     Attributes
     ----------
@@ -68,8 +69,8 @@ class Machine:
     nodes
         Number of machines.
     workers
-        Processes that draw the crops of a device; without any, they are drawn between the steps.
-        By default 4 for a GPU and none for a CPU.
+        Number of processes that draw crops for a device; with 0, crops are drawn between the steps.
+        By default 4 for a GPU and 0 for a CPU.
     """
 
     accelerator: str = "auto"
@@ -86,7 +87,7 @@ def train(
     tell: Tell,
     start: Path | None = None,
 ) -> None:
-    """Train a network, or go on with the run in ``out``.
+    """Train a network, or continue the run in ``out``.
 
     Parameters
     ----------
@@ -99,9 +100,10 @@ def train(
     machine
         Machine to run on.
     tell
-        Called with what is under way and the share of it that is done.
+        Called with the current stage and the share of it that is done.
     start
-        A model's folder or a checkpoint whose weights a new run begins with; random ones otherwise.
+        A model's folder or a checkpoint with the weights that a new run starts from; None for
+        random weights.
 
     Raises
     ------
@@ -112,20 +114,20 @@ def train(
     ContentError
         If there are images of another modality.
     UsageError
-        If the machine is not there, the patients cannot be divided, the run was begun with other
-        scans, or ``start`` is another network.
+        If the devices are not available, the patients cannot be divided, the run was started with
+        other scans, or ``start`` is another network.
     OutputError
         If the run or the cache cannot be written, as when the disk is full, or another process is
-        writing the run; what is there stays.
+        writing the run; existing files are kept.
     MemoryBudgetError
-        If a GPU's memory does not suffice.
+        If a GPU's memory is too small.
     KeyboardInterrupt
-        After SIGINT or SIGTERM; the step is finished and kept.
+        After SIGINT or SIGTERM; the current step is finished and saved.
 
     Warns
     -----
     UserWarning
-        About thick slices.
+        If slices are thick or far apart.
     """
     fabric = _launched(machine, settings)
     if not fabric.is_global_zero:
@@ -176,7 +178,7 @@ def _train(
 
 
 def _nothing(label: str, share: float) -> None:
-    """Only the first process tells."""
+    """Report nothing: only the first process reports progress."""
 
 
 def _launched(machine: Machine, settings: Settings) -> Fabric:
@@ -210,7 +212,7 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
 def _scans(
     fabric: Fabric, data: Data, out: Path, settings: Settings, tell: Tell
 ) -> tuple[Split, list[str]]:
-    """Read what is not in the cache, every process a part, and divide the patients."""
+    """Read scans that are not in the cache, each process a part, and divide the patients."""
     cache = Cache(data.cache or out / CACHE)
     make_folder(cache.folder)
     parts = [find_sources(folders) for folders in (data.training, data.validation)]
@@ -240,7 +242,7 @@ def _check_any(scans: Sequence[CachedScan], folders: Sequence[Path], skipped: li
 
 
 def _plan(trainer: Trainer, split: Split, skipped: list[str], out: Path) -> str:
-    """What will be trained, on what, and where it goes."""
+    """Sentence that says what will be trained, on which scans, and into which folder."""
     settings, fabric = trainer.settings, trainer.fabric
     wanted, size = settings.optimiser, settings.crops.size
     number = sum(p.numel() for p in trainer.network.parameters())

@@ -1,4 +1,4 @@
-"""Which scans are trained on, and which patients are held back."""
+"""Selecting the scans to train on and the patients to hold back."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _ROUNDING = 1.001
 
 
 class Split(NamedTuple):
-    """Scans of different patients."""
+    """Scans for training and for validation, of different patients."""
 
     training: list[CachedScan]
     validation: list[CachedScan]
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
-        """The scans of both sides, with all that decides what is learnt from them."""
+        """Describe the scans of both sides, with all that decides what is learnt from them."""
         return {
             side: [{"name": s.name, "spacing_mm": s.spacing, "sha256": s.sha256} for s in scans]
             for side, scans in self._asdict().items()
@@ -30,7 +30,7 @@ class Split(NamedTuple):
 
 
 def strides(scan: CachedScan, settings: CropSettings) -> list[int]:
-    """How many slices a scan's targets may lie from their neighbours."""
+    """Possible distances, in slices, of a scan's targets to their neighbours."""
     return [
         stride
         for stride, _ in enumerate(settings.strides, 1)
@@ -40,7 +40,7 @@ def strides(scan: CachedScan, settings: CropSettings) -> list[int]:
 
 
 def target_spacings(scans: Sequence[CachedScan], settings: CropSettings) -> tuple[float, float]:
-    """The least and the largest distance of a target to its neighbours, mm."""
+    """Smallest and largest distance of a target to its neighbours, in mm."""
     distances = [stride * scan.spacing for scan in scans for stride in strides(scan, settings)]
     return min(distances), max(distances)
 
@@ -48,7 +48,7 @@ def target_spacings(scans: Sequence[CachedScan], settings: CropSettings) -> tupl
 def usable(
     scans: Sequence[CachedScan], settings: CropSettings
 ) -> tuple[list[CachedScan], list[str]]:
-    """The scans that crops can be drawn from, and sentences on the others."""
+    """Return the scans from which crops can be drawn, and sentences on the others."""
     kept, skipped = [], []
     for scan in scans:
         _, height, width = scan.shape
@@ -65,7 +65,7 @@ def usable(
 
 
 def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]:
-    """The scans that are whole series, copies once, and sentences on parts of one."""
+    """Return the scans that are whole series, copies once, and sentences on parts of a series."""
     groups: dict[tuple[str, str], list[CachedScan]] = {}
     for scan in scans:
         groups.setdefault((scan.patient, scan.series or str(scan.file)), []).append(scan)
@@ -80,7 +80,7 @@ def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]
 
 
 def thickness_text(scans: Sequence[CachedScan], settings: CropSettings) -> str | None:
-    """A sentence on slices that are thick or far apart, if any."""
+    """Sentence on slices that are thick or far apart; None if there are none."""
     limit = settings.max_spacing_mm
     thick = [scan for scan in scans if max(scan.thickness, scan.spacing) > limit * _ROUNDING]
     if not thick:
@@ -95,7 +95,7 @@ def thickness_text(scans: Sequence[CachedScan], settings: CropSettings) -> str |
 def split_patients(scans: Sequence[CachedScan], share: float, seed: int) -> Split:
     """Hold back a share of the patients, at least one; raises `UsageError` for a single patient.
 
-    Who is held back depends on the patients' names and the seed alone.
+    Which patients are held back depends only on their names and the seed.
     """
     patients = sorted({scan.patient for scan in scans}, key=lambda name: _rank(name, seed))
     if len(patients) < 2:
@@ -109,7 +109,7 @@ def split_patients(scans: Sequence[CachedScan], share: float, seed: int) -> Spli
 
 
 def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> Split:
-    """Scans as the user divides them; raises `UsageError` where a patient is on both sides."""
+    """Split as the user divides the scans; raises `UsageError` if a patient is on both sides."""
     both = {scan.patient for scan in training} & {scan.patient for scan in validation}
     if both:
         raise UsageError(

@@ -1,6 +1,7 @@
-"""All settings of a training run, their presets, and the YAML that they are read from.
+"""All settings of a training run, their presets, and the YAML from which they are read.
 
-Every section checks itself; an unknown name or a bad value is a `UsageError` of one sentence.
+Every section checks itself; an unknown name or an invalid value raises a `UsageError` with one
+sentence.
 """
 
 from __future__ import annotations
@@ -37,18 +38,19 @@ _Decay = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, config=_STRICT)
 class CropSettings:
-    """Which triplets of slices the network sees.
+    """Settings of the triplets of slices that the network sees.
 
     Attributes
     ----------
     size
-        Height and width of a crop.
+        Height and width of a crop in pixels.
     strides
-        Probabilities of slices 1, 2, 3 ... apart; a scan takes the strides that it has room for.
+        Probabilities of targets that lie 1, 2, 3 ... slices from their neighbours; of these, a scan
+        uses the ones that are possible.
     max_spacing_mm
-        Largest distance between a target and its neighbours; thicker slices are warned of.
+        Largest distance between a target and its neighbours; a warning tells of thicker slices.
     body_share
-        Least share of a target's crop that is body; 0 draws crops evenly from the whole scan.
+        Smallest share of a target's crop that is body; 0 draws crops evenly from the whole scan.
     """
 
     size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
@@ -63,7 +65,7 @@ class CropSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class PhaseSettings:
-    """How the weights move: Adam, and an average of the weights that is the result.
+    """Settings of a phase: Adam, and an average of the weights, which is the result.
 
     Attributes
     ----------
@@ -78,9 +80,10 @@ class PhaseSettings:
     warmup
         Steps in which the learning rate rises from 0.
     decay
-        ``cosine`` to 0 at the last step, ``exponential`` by ``decay_rate`` per step, ``constant``.
+        Decay of the learning rate: ``cosine`` to 0 at the last step, ``exponential`` by
+        ``decay_rate`` per step, or ``constant``.
     clip_norm
-        Largest norm of the gradient, or null.
+        Largest norm of the gradient, or null for no limit.
     averaging
         Decay of the exponential average of the weights (Polyak).
     """
@@ -103,14 +106,15 @@ class OptimiserSettings(PhaseSettings):
     Attributes
     ----------
     joint
-        Whether to train the encoder too, on the bits of the whole network.
+        Whether to train the encoder too, on the sum of its own losses and the network's bits.
     dropout
         Dropout probability in the gated layers.
     context_noise
-        Most noise on the pixels that come before, in standard deviations of what the network
-        predicts for them, so that it copes with its own pixels, which are not the true ones.
+        Largest noise on the pixels before a pixel, in standard deviations of the network's
+        prediction for them. It teaches the network to cope with its own pixels, which are not the
+        true ones.
     precision
-        ``bf16-mixed`` or ``32-true``; validation is in float32 always.
+        ``bf16-mixed`` or ``32-true``; validation is always in float32.
     compile
         Whether to compile the network, on CUDA only.
     """
@@ -124,18 +128,18 @@ class OptimiserSettings(PhaseSettings):
 
 @dataclass(frozen=True, config=_STRICT)
 class ValidationSettings:
-    """What is held back, and how often the averaged weights are judged by it.
+    """Settings of the scans held back, and of the validation of the averaged weights on them.
 
     Attributes
     ----------
     share
         Share of the patients held back if no folder of validation scans is given.
     patches
-        Fixed crops, without augmentation.
+        Number of fixed crops, without augmentation.
     every
-        Steps between validations; each writes a picture of samples and a checkpoint.
+        Number of steps between validations; each writes a picture of samples and a checkpoint.
     log_every
-        Steps between lines of the log.
+        Number of steps between lines of the log.
     """
 
     share: _Fraction = 0.1
@@ -146,7 +150,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class Settings:
-    """Everything that decides the weights, the scans apart; the defaults are preset ``compact``.
+    """Everything but the scans that determines the weights; the defaults are preset ``compact``.
 
     ``encoder`` is the phase that trains the encoder, see `pmtool.training.phases`.
     """
@@ -166,14 +170,14 @@ class Settings:
             raise UsageError("nothing is trained: optimiser.steps or encoder.steps must be above 0")
 
     def to_yaml(self) -> str:
-        """What `load_settings` reads."""
+        """Return the settings as YAML, which `load_settings` reads."""
         values = TypeAdapter(Settings).dump_python(self, mode="json")
         return yaml.safe_dump(values, sort_keys=False, default_flow_style=None)
 
 
 PRESETS: dict[str, Settings] = {
     "compact": Settings(),
-    # Paper, section 2.4; what it does not say is that of PixelCNN++ (Salimans et al. 2017).
+    # Paper, section 2.4; what it does not state is taken from PixelCNN++ (Salimans et al. 2017).
     "paper": Settings(
         network=NETWORKS["paper"],
         crops=CropSettings(strides=(1.0,), body_share=0.0),
@@ -194,7 +198,7 @@ PRESETS: dict[str, Settings] = {
 
 
 def load_settings(preset: str, path: Path | None, changes: Iterable[str] = ()) -> Settings:
-    """Settings of a preset, changed by a YAML file and then by ``section.name=value``.
+    """Load a preset, changed by a YAML file and then by changes ``section.name=value``.
 
     Raises
     ------
@@ -219,17 +223,17 @@ def load_settings(preset: str, path: Path | None, changes: Iterable[str] = ()) -
         if first["type"] == "unexpected_keyword_argument":
             raise UsageError(f"{source}: there is no setting {name}") from error
         raise UsageError(f"{source}: {name}: {first['msg']}; found {first['input']}") from error
-    except PmtoolError as error:  # of the hyper-parameters
+    except PmtoolError as error:  # raised by the hyper-parameters
         raise UsageError(f"{source}: {error}") from error
 
 
 def save_settings(settings: Settings, path: Path) -> None:
-    """Write all of the YAML or nothing; raises `OutputError`."""
+    """Write settings as YAML, all or nothing; raises `OutputError`."""
     write_bytes(settings.to_yaml().encode(), path)
 
 
 def differences(one: Settings, other: Settings) -> list[str]:
-    """The names of the settings that are not the same."""
+    """Names of the settings that differ."""
 
     def flat(settings: Settings) -> dict[str, Any]:
         sections = dataclasses.asdict(settings)

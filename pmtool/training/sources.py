@@ -1,7 +1,7 @@
 """Finding scans below folders, and reading them: image files, and folders of DICOM files.
 
-A *source* is what is read, cached and looked at again for changes as a whole: one image file, or
-one folder of DICOM files with all its series.
+A *source* is read, cached and checked for changes as a whole: it is one image file, or one folder
+of DICOM files with all its series.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from pmtool.loading import load_volume
 from pmtool.system.files import walk
 
 BODY_HU = -950
-"""Lung is denser, the air around the body is not."""
+"""HU that separates the body from the air around it; lung is denser."""
 _RANGE = (-1024, 2**15 - 1)
 
 
@@ -39,39 +39,40 @@ class Source:
     path
         Path of the file or the folder.
     patient
-        The first folder below the one that was searched; where there is none, the file's name
-        without its suffix. DICOM files that name their patient are believed instead.
+        Name of the first folder below the one that was searched. Directly in that one, it is the
+        image file's name without its suffix, or the name of the folder of DICOM files. DICOM files
+        that name their patient take precedence.
     """
 
     path: Path
     patient: str
 
     def files(self) -> list[Path]:
-        """All files that belong to it; raises `InputError` if one cannot be opened."""
+        """All files that belong to the source; raises `InputError` if one cannot be opened."""
         if self.path.is_dir():
             return _dicom_in(self.path.iterdir())
         return [self.path, *voxel_files([self.path])]
 
     def fingerprint(self) -> list[list[str | int]]:
-        """Name, size and time of every file, which tell a source that has changed."""
+        """Name, size and modification time of every file, which show whether a source changed."""
         found = [(file.name, file.stat()) for file in self.files()]
         return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 
 
 @dataclass(frozen=True)
 class ReadScan:
-    """A CT.
+    """A CT that was read.
 
     Attributes
     ----------
     name
-        Name of its source.
+        Name of its source, with the series if there are several.
     patient
         Patient shown.
     spacing, thickness
-        Spacing and thickness of the slices, mm; an unknown thickness equals the spacing.
+        Spacing and thickness of the slices in mm; an unknown thickness is taken as the spacing.
     voxels
-        ``(slices, H, W)`` HU of -1024 and more: padding becomes air.
+        Voxels ``(slices, H, W)`` in HU, at least -1024: padding becomes air.
     series
         UID of the DICOM series, empty for an image file.
     """
@@ -85,12 +86,12 @@ class ReadScan:
 
 
 def find_sources(folders: Iterable[Path]) -> list[Source]:
-    """All sources below the folders, in order of their paths, each once.
+    """Find all sources below the folders, in order of their paths, each once.
 
     Raises
     ------
     InputError
-        If one is no folder, or a folder in one cannot be read.
+        If one of the paths is not a folder, or a folder below it cannot be read.
     """
     found: dict[Path, Source] = {}
     for folder in folders:
@@ -102,7 +103,7 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
 
 
 def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
-    """The CTs of a source, one by one; for what cannot be used, the error that says why.
+    """Yield the CTs of a source, one by one; for what cannot be used, the error that says why.
 
     Raises
     ------

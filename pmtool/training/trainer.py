@@ -1,4 +1,4 @@
-"""Network, optimiser and averaged weights on Lightning Fabric: a step, a judgement, a state."""
+"""Network, optimiser and averaged weights on Lightning Fabric: steps, validation and state."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ _BATCH = 8
 class Trainer:
     """Training on the device of this process, phase by phase.
 
-    What a step does depends on the settings, its crops and its number alone.
+    What a step does depends only on the settings, its crops and its number.
 
     Parameters
     ----------
     fabric
-        Fabric, launched.
+        Launched Fabric.
     settings
         Settings of the run.
     state
         State of a trainer with the same settings, to continue from.
     start
-        Weights to begin with instead of random ones, see `starting_weights`.
+        Weights to start from instead of random ones, see `starting_weights`.
     """
 
     def __init__(
@@ -56,13 +56,13 @@ class Trainer:
         self.averaged = AveragedModel(self.network)
         self.result = cast(PixelMiner, self.averaged.module)
         self._sums = torch.zeros(4, device=fabric.device)
-        """Steps, bits, the midpoint's bits and the gradient's norms since the last `figures`."""
+        """Sums since the last `figures`: steps, bits, midpoint's bits and norms of the gradient."""
         self._enter(phases(settings)[0])
         if state is not None:
             self._restore(state)
 
     def enter(self, phase: Phase) -> None:
-        """Begin a phase, or go on with it; an encoder that is trained becomes its average."""
+        """Start or continue a phase; after the encoder's phase, its averaged weights are used."""
         if phase != self.phase:
             if self.phase.encoder:
                 self.network.load_state_dict(self.result.state_dict())
@@ -88,7 +88,7 @@ class Trainer:
         self._objective, self._optimiser = self.fabric.setup(objective, self._adam)
 
     def train_step(self, crops: Tensor) -> None:
-        """One step on this process's crops, ``(N, 3, H, W)`` in [-1, 1]."""
+        """Do one step on this process's crops, ``(N, 3, H, W)`` in [-1, 1]."""
         wanted = self.phase.settings
         torch.manual_seed(self._step_seed())
         self._objective.train()
@@ -115,7 +115,7 @@ class Trainer:
         return float(self._adam.param_groups[0]["lr"])
 
     def figures(self) -> dict[str, float]:
-        """Means over the steps since the last call; raises `PmtoolError` if not finite."""
+        """Return means over the steps since the last call; raises `PmtoolError` if not finite."""
         sums = self.fabric.all_reduce(self._sums, reduce_op="sum")
         assert isinstance(sums, Tensor)
         count, bits, midpoint, norm = sums.tolist()
@@ -132,9 +132,10 @@ class Trainer:
 
     @torch.no_grad()
     def validate(self, crops: Crops) -> dict[str, float]:
-        """The averaged weights on fixed crops, shared out among the processes.
+        """Validate the averaged weights on fixed crops, which the processes share.
 
-        In float32 as the sampler runs; in bfloat16 the same weights look worse than they are.
+        This is in float32, as the sampler runs; in bfloat16 the same weights look worse than they
+        are.
         """
         objective = Objective(self.result, encoder=self.phase.encoder).eval()
         sums = torch.zeros(4, device=self.fabric.device)
@@ -152,7 +153,7 @@ class Trainer:
         return found
 
     def state(self) -> dict[str, Any]:
-        """Plain values and tensors: a checkpoint, which `pmtool export` reads too."""
+        """Return plain values and tensors for a checkpoint, which `pmtool export` reads too."""
         return {
             "hyperparameters": self.settings.network.to_json(),
             "step": self.step,
@@ -166,7 +167,13 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """Raise LookupError, TypeError, ValueError or RuntimeError for what `state` never gave."""
+        """Restore a state of `state`.
+
+        Raises
+        ------
+        LookupError, TypeError, ValueError, RuntimeError
+            If it is not such a state.
+        """
         self._enter({p.first: p for p in phases(self.settings)}[state["phase"]])
         self.network.load_state_dict(state["network"])
         self.result.load_state_dict(state["averaged"])

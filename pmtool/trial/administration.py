@@ -17,7 +17,7 @@ from pmtool.trial.security import form_token, posted
 
 
 class Administration:
-    """Serves the results to who has the token."""
+    """Serves progress and results to anyone who has the token."""
 
     def __init__(self, trial: Trial, database: Database, token: str) -> None:
         self.trial, self.database, self.token = trial, database, token
@@ -28,7 +28,7 @@ class Administration:
         ]
 
     def show(self, request: Request) -> Response:
-        """Progress and results, or the form that asks for the token."""
+        """Show progress and results, or the form that asks for the token."""
         if not request.session.get("administrator"):
             return page("login", form_token=form_token(request), wrong=False)
         report = report_of(self.trial, self.database)
@@ -46,7 +46,7 @@ class Administration:
         )
 
     async def log_in(self, request: Request) -> Response:
-        """Compare the token."""
+        """Log in if the token is right; else show the form again."""
         form = await posted(request)
         if not secrets.compare_digest(str(form.get("token", "")).encode(), self.token.encode()):
             return page("login", status=403, form_token=form_token(request), wrong=True)
@@ -55,7 +55,7 @@ class Administration:
         return RedirectResponse("/admin", 303)
 
     async def log_out(self, request: Request) -> Response:
-        """Close the session."""
+        """End the session."""
         await posted(request)
         request.session.clear()
         return RedirectResponse("/admin", 303)

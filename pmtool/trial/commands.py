@@ -1,4 +1,4 @@
-"""What `pmtool trial report` and `pmtool trial simulate` do, and the text that they print."""
+"""The work of `pmtool trial report` and `pmtool trial simulate`, and the text that they print."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from pmtool.trial.simulation import (
 )
 
 _METHODS = 4
-"""The paper's, beside PixelMiner: a participant answers three items against each."""
+"""Number of methods in the paper besides PixelMiner: a participant sees three items with each."""
 _TRIALS = 20_000
 
 
 def report(folder: Path, out: Path) -> str:
-    """Report the answers that stand and return the text; raises a `PmtoolError`."""
+    """Write a report on the answers that stand and return its text; raises `PmtoolError`."""
     trial = Trial.load(folder)
     with closing(Database(trial.database)) as database:
         found = report_of(trial, database)
@@ -52,16 +52,20 @@ def simulate(
     out
         Folder of the report on simulated answers.
     preference
-        Probability that PixelMiner is chosen, whatever the other method.
+        Probability that PixelMiner is chosen, for any other method.
     power
         Wanted probability of p < 0.05.
     correlation
         Correlation of two answers of one participant.
+    participants
+        Number of simulated participants.
+    seed
+        Seed of the random numbers.
 
     Raises
     ------
     UsageError
-        If only one of both folders is given.
+        If only one of the two folders is given.
     """
     if (folder is None) != (out is None):
         raise UsageError("a report on simulated answers needs both TRIAL and --out")
@@ -87,7 +91,7 @@ def _simulated_report(
 def power_text(
     preference: float, power: float, correlation: float, participants: int, seed: int
 ) -> str:
-    """Text on the number of participants needed, and on the power with a given number."""
+    """Text on the number of participants needed, and on the power of a given number."""
     overall, against = (
         needed_participants(preference, power, each) or f"more than {MOST_PARTICIPANTS}"
         for each in (ITEMS, ITEMS / _METHODS)

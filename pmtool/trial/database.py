@@ -1,4 +1,4 @@
-"""Participants and their answers, in SQLite: what was acknowledged survives a crash."""
+"""Participants and their answers in SQLite; acknowledged answers survive a crash."""
 
 from __future__ import annotations
 
@@ -53,18 +53,22 @@ _Execute = Callable[..., Any]
 
 
 class OutOfTurnError(Exception):
-    """An answer to another item than the next one, or the undoing of another than the last."""
+    """Raised by an answer to an item other than the next, or by undoing one other than the last."""
 
 
 class Participant(NamedTuple):
-    """Who takes part; numbered from 1, in the order of consent.
+    """A participant.
 
     Attributes
     ----------
+    id
+        Number of the participant, from 1 in the order of consent.
     link
-        The secret of the personal link.
+        Secret part of the personal link.
+    speciality, years
+        Speciality and years of experience.
     consented
-        UTC, ISO 8601.
+        Time of consent, in UTC, ISO 8601.
     """
 
     id: int
@@ -75,18 +79,20 @@ class Participant(NamedTuple):
 
 
 class Stored(NamedTuple):
-    """An answer.
+    """A stored answer.
 
     Attributes
     ----------
+    participant
+        Number of the participant.
     item
         Number of the item in the participant's plan, from 0.
     side
         Side that was chosen.
     milliseconds
-        From the display of the slices to the answer.
+        Time from the display of the slices to the answer.
     answered
-        UTC, ISO 8601.
+        Time of the answer, in UTC, ISO 8601.
     """
 
     participant: int
@@ -97,10 +103,18 @@ class Stored(NamedTuple):
 
 
 class Database:
-    """The file; every method is one transaction, on disk when it returns."""
+    """The database file; every method is one transaction, which is on disk when it returns."""
 
     def __init__(self, path: Path) -> None:
-        """Open a database, or make it, readable by its owner; raises `InputError`."""
+        """Open a database, or create one that only its owner can read.
+
+        Raises
+        ------
+        InputError
+            If it cannot be opened or is not a usable database.
+        OutputError
+            If there is no room to write.
+        """
         self._lock = Lock()
         try:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
@@ -118,26 +132,26 @@ class Database:
             raise InputError(f"{path} is no usable database: {error}") from error
 
     def close(self) -> None:
-        """Write all into one file."""
+        """Close the database; all data are then in one file."""
         self._connection.close()
 
     def enrol(self, speciality: str, years: int) -> Participant:
-        """A new participant."""
+        """Add and return a new participant."""
         insert = "INSERT INTO participants (link, speciality, years) VALUES (?, ?, ?)"
         with self._transaction() as execute:
             number = execute(insert, (secrets.token_urlsafe(16), speciality, years)).lastrowid
             return Participant(*execute(_BY_NUMBER, (number,)).fetchone())
 
     def by_link(self, link: str) -> Participant | None:
-        """Who has a personal link."""
+        """Return the participant with a personal link; None if there is none."""
         return self._participant("SELECT * FROM participants WHERE link = ?", link)
 
     def by_number(self, number: int) -> Participant | None:
-        """Who has a number."""
+        """Return the participant with a number; None if there is none."""
         return self._participant(_BY_NUMBER, number)
 
     def answered(self, participant: int) -> int:
-        """Number of a participant's answers, which is the next item."""
+        """Number of a participant's answers, which is also the number of the next item."""
         with self._transaction() as execute:
             return _answered(execute, participant)
 
@@ -161,19 +175,19 @@ class Database:
             execute(f"DELETE FROM answers {which}", (participant, item))
 
     def participants(self) -> list[Participant]:
-        """All, in order."""
+        """All participants in order of their numbers."""
         with self._transaction() as execute:
             rows = execute("SELECT * FROM participants ORDER BY id").fetchall()
         return [Participant(*row) for row in rows]
 
     def answers(self) -> list[Stored]:
-        """All that stand, by participant and item."""
+        """All answers that stand, in order of participants and items."""
         with self._transaction() as execute:
             rows = execute("SELECT * FROM answers ORDER BY participant, item").fetchall()
         return [Stored(*row) for row in rows]
 
     def undone(self) -> int:
-        """How many answers were taken back."""
+        """Number of answers that were taken back."""
         with self._transaction() as execute:
             return int(execute("SELECT count(*) FROM undone").fetchone()[0])
 
@@ -190,7 +204,7 @@ class Database:
                 yield self._connection.execute
                 self._connection.execute("COMMIT")
             except BaseException:
-                if self._connection.in_transaction:  # SQLite has rolled back some errors itself
+                if self._connection.in_transaction:  # SQLite itself rolls back after some errors
                     self._connection.execute("ROLLBACK")
                 raise
 

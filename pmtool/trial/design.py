@@ -1,4 +1,4 @@
-"""Who sees what: for every participant 12 items, balanced and reproducible by seed."""
+"""Design of a trial: 12 items for every participant, balanced and reproducible by seed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from pmtool.errors import UsageError
 
 ITEMS = 12
-"""Slices that a participant sees, as in the paper; even, so that sides can be balanced."""
+"""Number of slices that a participant sees, as in the paper; it is even to balance the sides."""
 
 Side = Literal["left", "right"]
 T = TypeVar("T")
@@ -36,29 +36,33 @@ class Item(NamedTuple):
 
 
 Plan = list[Item]
-"""What a participant sees, in order."""
+"""Items that a participant sees, in order."""
 
 
 def make_plans(slices: int, methods: Sequence[str], participants: int, seed: int) -> list[Plan]:
-    """Plans of all participants (paper, section 2.5.3).
+    """Make the plans of all participants (paper, section 2.5.3).
 
     Every plan has different slices, every method at least once, and PixelMiner on the left in half
-    of the items. Over any number of first participants, slices and methods are shown equally often
-    or once more or less; a method's left and right differ by little; and pairs of a slice and a
-    method are spread as far as this allows. The plans for fewer participants are the first ones of
+    of the items. Over the first participants, however many, slices and methods are shown equally
+    often, up to one; a method is on the left about as often as on the right; and pairs of a slice
+    and a method are spread as evenly as this allows. Plans for fewer participants are the first of
     those for more.
 
     Parameters
     ----------
     slices
-        Size of the pool.
+        Number of slices in the pool.
     methods
-        PixelMiner's opponents.
+        Names of the methods that are compared with PixelMiner.
+    participants
+        Number of plans.
+    seed
+        Seed of the random numbers.
 
     Raises
     ------
     UsageError
-        For fewer slices than items, or for more methods than items or none.
+        If there are fewer slices than items, more methods than items, or no methods.
     """
     if slices < ITEMS:
         raise UsageError(
@@ -72,14 +76,14 @@ def make_plans(slices: int, methods: Sequence[str], participants: int, seed: int
 
 
 class _Dealer:
-    """Deals what was dealt least, and draws among equals at random."""
+    """Deals what has been dealt least often, and draws at random among equals."""
 
     def __init__(self, slices: int, methods: Sequence[str], seed: int) -> None:
         self.slices, self.methods = slices, methods
         self.rng = np.random.default_rng(seed)
         self.shown: Counter[int] = Counter()
         self.paired: Counter[tuple[int, str]] = Counter()
-        self.lead: Counter[str] = Counter()  # by method, left less right
+        self.lead: Counter[str] = Counter()  # by method, left minus right
 
     def plan(self, number: int) -> Plan:
         hand = self._rarest_first(range(self.slices), self.shown)[:ITEMS]
@@ -96,13 +100,16 @@ class _Dealer:
         return self._shuffled(items)
 
     def _others(self, number: int) -> list[str]:
-        """Each method equally often; what is left goes around from participant to participant."""
+        """Other methods of a plan, each equally often; the rest rotates among participants."""
         each, extra = divmod(ITEMS, len(self.methods))
         turns = range(number * extra, (number + 1) * extra)
         return [*self.methods] * each + [self.methods[i % len(self.methods)] for i in turns]
 
     def _sides(self, counts: Counter[str]) -> dict[str, list[Side]]:
-        """Sides by method; if a number is odd, the method with the smaller lead gets the left."""
+        """Sides by method; of methods with odd counts, those with the smallest lead get the left.
+
+        The sides given are those of PixelMiner.
+        """
         odd = [method for method, count in counts.items() if count % 2]
         odd = self._rarest_first(odd, self.lead)
         left = set(odd[: len(odd) // 2])

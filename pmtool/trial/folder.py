@@ -25,18 +25,20 @@ TRIAL, IMAGES, SECRETS, DATABASE = "trial.json", "images", "secrets.json", "answ
 
 @dataclass(frozen=True)
 class Trial:
-    """What `pmtool trial prepare` has made.
+    """A trial made by `pmtool trial prepare`.
 
     Attributes
     ----------
+    folder
+        Folder of the trial.
     methods
-        PixelMiner's opponents.
+        Names of the methods that are compared with PixelMiner.
     slices
-        The pool that items refer to.
+        Pool of slices that items refer to.
     plans
-        Plans of the participants in order of arrival; after the last, the first again.
+        Plans of the participants in order of arrival; after the last plan, the first is used again.
     provenance
-        Scans, methods, seed and version; plain JSON values.
+        Scans, methods, seed and version, as plain JSON values.
     """
 
     folder: Path
@@ -65,7 +67,13 @@ class Trial:
             raise InputError(f"{folder / TRIAL} is damaged; prepare the trial anew") from error
 
     def save(self) -> None:
-        """Write all but the images, the plans last; raises `OutputError`."""
+        """Write everything but the images, the secrets first and the plans last.
+
+        Raises
+        ------
+        OutputError
+            If a file cannot be written.
+        """
         write_secrets(self.folder)
         content = {
             "pmtool": own_version(),
@@ -90,7 +98,13 @@ class Trial:
         return self.folder / IMAGES / f"{number:04d}-{method}.npy"
 
     def images(self, item: Item) -> Slice:
-        """Reference, left and right candidate of an item, ``(3, H, W)`` HU; raises `InputError`."""
+        """Load the reference, left and right slice of an item, ``(3, H, W)`` in HU.
+
+        Raises
+        ------
+        InputError
+            If an image is missing or damaged.
+        """
         pair = (PIXELMINER, item.other) if item.side == "left" else (item.other, PIXELMINER)
         try:
             return np.stack([np.load(self.image_path(item.slice, x)) for x in (REFERENCE, *pair)])
@@ -101,7 +115,15 @@ class Trial:
 
 
 class Secrets(NamedTuple):
-    """Who has these can sign cookies and see the results."""
+    """Secrets of a trial, which allow anyone to sign cookies and to see the results.
+
+    Attributes
+    ----------
+    session_key
+        Key that signs cookies.
+    administration
+        Token of the administrator.
+    """
 
     session_key: str
     administration: str
@@ -117,7 +139,7 @@ def load_secrets(folder: Path) -> Secrets:
 
 
 def write_secrets(folder: Path) -> None:
-    """Draw secrets and write them for the owner's eyes; raises `OutputError`."""
+    """Draw secrets and write them to a file that only its owner can read; raises `OutputError`."""
     drawn = Secrets(secrets.token_urlsafe(32), secrets.token_urlsafe(16))
     path = folder / SECRETS
     try:

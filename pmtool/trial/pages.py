@@ -1,4 +1,4 @@
-"""Responses with pages made of the templates."""
+"""Responses with pages rendered from the templates."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def page(name: str, status: int = 200, **values: Any) -> HTMLResponse:
-    """A response with a template's page."""
+    """Return a response with the page of a template."""
     from starlette.responses import HTMLResponse
 
     return HTMLResponse(template("pmtool.trial", name).render(**values), status)

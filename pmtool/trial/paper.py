@@ -1,11 +1,11 @@
-"""What the paper printed of its trial (section 3.4)."""
+"""The results that the paper prints of its trial (section 3.4)."""
 
 from __future__ import annotations
 
 PARTICIPANTS, ANSWERS = 16, 140
 OVERALL = "72"
 BY_METHOD = {"nearest": "68.2", "bspline": "70", "windowed_sinc": "75", "linear": "96.3"}
-"""Percent of the answers that chose PixelMiner, with the printed digits."""
+"""Percentages of answers that chose PixelMiner, by the other method, with the printed digits."""
 
 INCONSISTENT = (
     "The paper's figures do not fit together as counts of its 140 answers: 96.3 % needs 27 answers "

@@ -1,4 +1,4 @@
-"""The participant's pages: consent, twelve items, and the personal link to go on."""
+"""The participant's pages: consent, twelve items, and the personal link for resuming."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ SPECIALITIES = (
     "Other",
 )
 MOST_YEARS = 70
-_HOUR = 3_600_000  # milliseconds; longer is a pause and counts as that
+_HOUR = 3_600_000  # milliseconds; the page sends longer times, which are pauses, as this
 
 
 class Participation:
     """Serves a trial to its participants.
 
-    Who takes part is known by the session. The pages tell nothing but what the eye may see: an
+    The session identifies the participant. The pages reveal nothing but what is to be seen: an
     item's three images are one response of uncompressed voxels, in the order reference, left,
-    right, so that no name, size or time belongs to a candidate.
+    right, so that no name, size or time tells a candidate.
     """
 
     def __init__(self, trial: Trial, database: Database) -> None:
@@ -56,13 +56,13 @@ class Participation:
         ]
 
     def consent_form(self, request: Request) -> Response:
-        """The first page; who has given consent goes on."""
+        """Show the first page; redirect a participant who has given consent to the items."""
         if self._known(request) is not None:
             return RedirectResponse("/trial", 303)
         return self._consent_page(request)
 
     async def consent(self, request: Request) -> Response:
-        """A new participant begins."""
+        """Enrol a new participant who has given consent."""
         form = await posted(request)
         speciality, years = str(form.get("speciality", "")), _number(form, "years", MOST_YEARS)
         if form.get("consent") != "yes" or speciality not in SPECIALITIES or years is None:
@@ -72,7 +72,7 @@ class Participation:
         return RedirectResponse("/trial", 303)
 
     def resume(self, request: Request) -> Response:
-        """A participant goes on by the personal link."""
+        """Let a participant continue by the personal link."""
         participant = self.database.by_link(request.path_params["link"])
         if participant is None:
             raise HTTPException(
@@ -82,13 +82,13 @@ class Participation:
         return RedirectResponse("/trial", 303)
 
     async def leave(self, request: Request) -> Response:
-        """The next participant may use this browser."""
+        """End the session, so that another participant can use this browser."""
         await posted(request)
         request.session.clear()
         return RedirectResponse("/", 303)
 
     def items(self, request: Request) -> Response:
-        """The page with the slices."""
+        """Show the page with the slices."""
         participant = self._known(request)
         if participant is None:
             return RedirectResponse("/", 303)
@@ -96,12 +96,15 @@ class Participation:
         return page("trial", form_token=form_token(request), link=link, total=ITEMS)
 
     def state(self, request: Request) -> Response:
-        """How many items are answered."""
+        """Send the number of answered items and the number of all items."""
         answered = self.database.answered(_participant(request))
         return JSONResponse({"answered": answered, "total": ITEMS})
 
     def images(self, request: Request) -> Response:
-        """An item's three images, int16, little-endian; those up to the one after the next."""
+        """Send an item's three images as little-endian int16.
+
+        Items up to the one after the next unanswered one can be loaded.
+        """
         participant, number = _participant(request), request.path_params["item"]
         if number > min(self.database.answered(participant) + 1, ITEMS - 1):
             raise HTTPException(404, "It is not the turn of this item.")
@@ -112,7 +115,7 @@ class Participation:
         return Response(content, media_type="application/octet-stream", headers=headers)
 
     async def answer(self, request: Request) -> Response:
-        """One answer, on disk before it is acknowledged."""
+        """Store an answer, which is on disk before it is acknowledged."""
         form, participant = await posted(request), _participant(request)
         item, side = _number(form, "item", ITEMS - 1), form.get("side")
         milliseconds = _number(form, "milliseconds", _HOUR)
@@ -122,7 +125,7 @@ class Participation:
         return await _in_turn(self.database.answer, *arguments)
 
     async def undo(self, request: Request) -> Response:
-        """The last answer is taken back."""
+        """Take the last answer back."""
         form, participant = await posted(request), _participant(request)
         item = _number(form, "item", ITEMS - 1)
         if item is None:
@@ -146,13 +149,13 @@ class Participation:
 
 
 def _enter(request: Request, participant: Participant) -> None:
-    """A session of this participant alone."""
+    """Start a new session for a participant."""
     request.session.clear()
     request.session["participant"] = participant.id
 
 
 def _participant(request: Request) -> int:
-    """The session's; raises an `HTTPException` if it has none."""
+    """Number of the session's participant; raises `HTTPException` if it has none."""
     number: int | None = request.session.get("participant")
     if number is None:
         raise HTTPException(401, "Open your personal link, or begin at the first page.")
@@ -160,14 +163,14 @@ def _participant(request: Request) -> int:
 
 
 def _number(form: FormData, name: str, most: int) -> int | None:
-    """A whole number from 0, None where there is none."""
+    """Read a whole number from 0 to ``most`` from a form; None if there is none."""
     text = str(form.get(name, ""))
     short = text.isascii() and text.isdecimal() and len(text) < 10
     return int(text) if short and int(text) <= most else None
 
 
 async def _in_turn(change: Callable[..., None], *arguments: object) -> Response:
-    """Change the database; 409 if another page of the participant's has done so before."""
+    """Change the database; status 409 if another page of the participant did so before."""
     try:
         await run_in_threadpool(change, *arguments)
     except OutOfTurnError as error:

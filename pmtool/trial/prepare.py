@@ -1,4 +1,4 @@
-"""`pmtool trial prepare`: draws slices, makes them by every method, plans who sees what."""
+"""`pmtool trial prepare`: draws slices, makes them by every method, and plans who sees which."""
 
 from __future__ import annotations
 
@@ -49,12 +49,20 @@ def prepare(
     tell: Tell,
     cache: Path | None = None,
 ) -> str:
-    """Make a trial of thin scans in a folder and return what there is to say about it.
+    """Prepare a trial from thin scans in a folder and return a sentence about it.
 
     Parameters
     ----------
+    paths
+        Files or folders of the scans.
+    folder
+        Folder of the trial.
+    size
+        Number of participants and of slices.
     options
-        Methods, seed and means of PixelMiner, as for an evaluation.
+        Options of methods and of PixelMiner's sampler, as for an evaluation.
+    tell
+        Called with the current stage and its progress.
     cache
         Cache of an evaluation whose slices to reuse; None for one in the folder.
 
@@ -86,7 +94,7 @@ def prepare(
 
 
 def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[ScanSlice]:
-    """Slices that can be dropped, in equal parts of all scans as far as they have so many."""
+    """Draw slices that can be dropped, equally many from every scan as far as it has them."""
     share, left = divmod(slices, len(scans))
     parts = [share + (number < left) for number in range(len(scans))]
     chosen = zip(scans, parts, strict=True)
@@ -94,7 +102,7 @@ def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[ScanSli
 
 
 def check_folder(folder: Path) -> None:
-    """Raise `OutputError` for a folder with a trial, whose answers may not get lost, or others."""
+    """Raise `OutputError` if a folder holds a trial, whose answers must not get lost, or others."""
     others = [name for name in names_in(folder) if name not in (IMAGES, CACHE, SECRETS)]
     if TRIAL in others:
         raise OutputError(f"{folder} holds a trial: give another --out")
@@ -116,7 +124,7 @@ def _write_images(
 def _images(
     trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> Iterator[tuple[str, int, Slice]]:
-    """Method, number in the pool and values of every image."""
+    """Yield method, number in the pool and values in HU of every image."""
     for scan in scans:
         numbers = {x.number: i for i, x in enumerate(trial.slices) if x.scan == scan.name}
         makers: dict[str, Maker] = {REFERENCE: scan.truth}
@@ -124,7 +132,7 @@ def _images(
             progress = progress_of(tell, f"{scan.name}: {method.name}", len(numbers))
             makers[method.name] = method.maker(scan, list(numbers), progress)
         for index, number in numbers.items():
-            outside = padding(scan.truth(index), CT_RANGE[0])  # noise in it would tell the method
+            outside = padding(scan.truth(index), CT_RANGE[0])  # noise in it would reveal the method
             for name, make in makers.items():
                 values = make(index).clip(*CT_RANGE)
                 values[outside] = CT_RANGE[0]

@@ -1,4 +1,4 @@
-"""What a trial tells: text for a terminal, JSON, CSV, and one page that needs no other file."""
+"""The report of a trial: text for a terminal, JSON, CSV, and a self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ COLUMNS = ("", "chosen", "95 % interval", "p", "p, Holm", "paper")
 
 @dataclass(frozen=True)
 class Report:
-    """Results and where they come from.
+    """Results and their provenance.
 
     Attributes
     ----------
+    results
+        Results of the trial.
     undone
-        Answers that were taken back; they count nowhere.
+        Number of answers that were taken back; they count nowhere else.
     provenance
-        Plain JSON values.
+        Provenance of the trial, as plain JSON values.
     simulated
-        A sentence on the simulation, None for answers of people.
+        A sentence on the simulation; None for answers of people.
     """
 
     results: Results
@@ -48,7 +50,7 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """The result in a sentence."""
+        """The result in one sentence."""
         overall = self.results.overall
         if overall.share is None:
             return "There are no answers yet."
@@ -64,7 +66,7 @@ class Report:
         )
 
     def comparisons(self) -> list[tuple[str, ...]]:
-        """Rows of text, as `COLUMNS` says: PixelMiner against all and against each method."""
+        """Rows of text with `COLUMNS`: PixelMiner against all methods and against each."""
         results = self.results
         rows: list[tuple[str, Share, str, str | None]] = [
             ("all", results.overall, "", paper.OVERALL)
@@ -90,7 +92,7 @@ class Report:
         return [(name, chosen(x), _interval(x), _p_value(x.p)) for name, x in found.items()]
 
     def times(self) -> list[tuple[str, str]]:
-        """Rows of text: medians and quartiles, seconds."""
+        """Rows of text: medians and quartiles of the response times in seconds."""
         return [(label(name), _seconds(x)) for name, x in self.results.times.items()]
 
     def remarks(self) -> list[str]:
@@ -116,7 +118,7 @@ class Report:
         return [*told, paper.INCONSISTENT]
 
     def to_text(self) -> str:
-        """The verdict and the tables."""
+        """Return the verdict and the tables as text."""
         return "\n\n".join(
             [
                 *([self.simulated] if self.simulated else []),
@@ -129,7 +131,7 @@ class Report:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values."""
+        """Return the report as plain values."""
         results = self.results
         against = {
             method: {**_share_json(share), "p_holm": results.corrected[method]}
@@ -160,7 +162,7 @@ class Report:
         }
 
     def to_csv(self) -> str:
-        """A row for every answer."""
+        """Return a CSV with one row per answer."""
         buffer = StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow((*Answer._fields, "method"))
@@ -168,14 +170,14 @@ class Report:
         return buffer.getvalue()
 
     def to_html(self) -> str:
-        """The page."""
+        """Return the HTML page."""
         provenance = json.dumps(self.provenance, indent=1)
         page = template("pmtool.trial", "report")
         return page.render(report=self, columns=COLUMNS, provenance=provenance)
 
 
 def report_of(trial: Trial, database: Database) -> Report:
-    """Report of the answers that stand now."""
+    """Create the report of the answers that stand now."""
     results = Results(collect(trial, database), trial.methods)
     return Report(results, database.undone(), trial.provenance)
 
@@ -186,8 +188,8 @@ def write_report(report: Report, folder: Path) -> None:
     Raises
     ------
     OutputError
-        If they cannot be written, or the folder holds anything but an earlier report; and, for a
-        simulation, if that is of people.
+        If a file cannot be written, or the folder holds anything but an earlier report; for a
+        simulation, also if that report is on people's answers.
     """
     check_report(folder, FILES, ())
     earlier = read_json(folder / JSON)
@@ -203,7 +205,7 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def chosen(share: Share) -> str:
-    """Percent and counts, for people."""
+    """Format a share as percentage and counts."""
     if share.share is None:
         return "-"
     return f"{100 * share.share:.1f} % ({share.won} of {share.answers})"

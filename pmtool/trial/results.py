@@ -1,4 +1,4 @@
-"""The answers of a trial and everything that is counted of them."""
+"""The answers of a trial and everything that is computed from them."""
 
 from __future__ import annotations
 
@@ -16,22 +16,26 @@ from pmtool.trial.statistics import Agreement, Share, Times, agreement, signed_r
 
 
 class Answer(NamedTuple):
-    """One participant's choice.
+    """A participant's answer to one item.
 
     Attributes
     ----------
+    participant, speciality, years
+        Number, speciality and years of experience of the participant.
     item
         Number of the item in the participant's plan, from 1.
     scan, slice
-        Scan and slice that were shown.
+        Scan and index of the slice that was shown.
     other
-        The method beside PixelMiner.
+        Method that was compared with PixelMiner.
     pixelminer
-        Side of PixelMiner.
+        Side of PixelMiner's slice.
     chosen
-        The side that looked more like the truth.
+        Side that was chosen as more like the truth.
+    milliseconds
+        Time from the display of the slices to the answer.
     answered
-        UTC, ISO 8601; empty in a simulation.
+        Time of the answer, in UTC, ISO 8601; empty in a simulation.
     """
 
     participant: int
@@ -58,8 +62,8 @@ class Answer(NamedTuple):
 
 
 def collect(trial: Trial, database: Database) -> list[Answer]:
-    """All answers that stand."""
-    answers = database.answers()  # first: who answers meanwhile is left out whole
+    """Collect all answers that stand."""
+    answers = database.answers()  # first: people who enrol meanwhile are left out
     participants = {participant.id: participant for participant in database.participants()}
     found = []
     for stored in answers:
@@ -84,12 +88,14 @@ def collect(trial: Trial, database: Database) -> list[Answer]:
 
 @dataclass(frozen=True)
 class Results:
-    """Counted answers.
+    """Results of a trial.
 
     Attributes
     ----------
+    answers
+        All answers.
     methods
-        PixelMiner's opponents.
+        Names of the methods that are compared with PixelMiner.
     """
 
     answers: list[Answer]
@@ -97,33 +103,33 @@ class Results:
 
     @cached_property
     def overall(self) -> Share:
-        """PixelMiner's wins."""
+        """PixelMiner's share of all answers."""
         return _share(self.answers)
 
     @cached_property
     def by_method(self) -> dict[str, Share]:
-        """Against each method."""
+        """PixelMiner's share against each method."""
         return {m: _share([x for x in self.answers if x.other == m]) for m in self.methods}
 
     @cached_property
     def corrected(self) -> dict[str, float]:
-        """The p values against each method, by Holm over the methods."""
+        """P values against each method, corrected by Holm over the methods."""
         p_values = holm([share.p for share in self.by_method.values()])
         return dict(zip(self.by_method, p_values, strict=True))
 
     @cached_property
     def by_speciality(self) -> dict[str, Share]:
-        """In alphabetical order."""
+        """PixelMiner's share by the participants' speciality, in alphabetical order."""
         return _grouped(self.answers, lambda answer: answer.speciality)
 
     @cached_property
     def by_participant(self) -> dict[int, Share]:
-        """Shares by participant who answered."""
+        """PixelMiner's share by participant, for those who answered."""
         return _grouped(self.answers, lambda answer: answer.participant)
 
     @property
     def finished(self) -> int:
-        """How many participants answered all items."""
+        """Number of participants who answered all items."""
         return sum(share.answers == ITEMS for share in self.by_participant.values())
 
     @cached_property
@@ -133,7 +139,7 @@ class Results:
 
     @cached_property
     def left(self) -> Share:
-        """How often the left side was chosen: a habit if it is far from one half."""
+        """Share of answers that chose the left side; far from one half, it is a habit."""
         return Share(sum(x.chosen == "left" for x in self.answers), len(self.answers))
 
     @cached_property

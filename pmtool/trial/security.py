@@ -1,4 +1,4 @@
-"""What guards the web pages: headers, limits of rate and size, tokens of forms."""
+"""Protection of the web pages: headers, limits of rate and size, form tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 LARGEST_FORM = 4096
-"""Bytes."""
+"""Size in bytes of the largest form that is accepted."""
 _MOST_KEYS = 10_000
 
 
@@ -52,9 +52,13 @@ class Bucket:
     Attributes
     ----------
     rate
-        Requests a second that are allowed for ever.
+        Requests per second that are allowed permanently.
     burst
-        Requests at once.
+        Number of requests that are allowed at once.
+    clock
+        Returns the time in seconds.
+    levels
+        Level of the bucket and time of the last request, by key.
     """
 
     rate: float
@@ -63,22 +67,22 @@ class Bucket:
     levels: dict[Any, tuple[float, float]] = field(default_factory=dict)
 
     def allows(self, key: Any) -> bool:
-        """Whether one more request is within the limit; it counts if so."""
+        """Whether one more request is within the limit; if so, it is counted."""
         now = self.clock()
         level, before = self.levels.get(key, (self.burst, now))
         level = min(level + (now - before) * self.rate, self.burst)
         self.levels.pop(key, None)
         self.levels[key] = (level - 1 if level >= 1 else level, now)
         if len(self.levels) > _MOST_KEYS:
-            del self.levels[next(iter(self.levels))]  # that asked longest ago
+            del self.levels[next(iter(self.levels))]  # the one that asked longest ago
         return level >= 1
 
 
 class RateLimit:
-    """Refuses too many requests of a participant, or of an address that is none's.
+    """Refuses too many requests of a participant, or of an address without participant.
 
     Attempts to log in as administrator, to enrol and to resume have limits of their own, by
-    address. Needs the session in the scope.
+    address. The scope must contain the session.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -116,12 +120,13 @@ def form_token(request: Request) -> str:
 
 
 async def posted(request: Request) -> FormData:
-    """A form that was sent from a page of ours.
+    """Read a form and check that it was sent from a page of this application.
 
     Raises
     ------
     HTTPException
-        413 if it is too large or of unknown length, 403 unless the token is the session's.
+        Status 413 if the form is too large or of unknown length, 400 if it was not sent whole, 403
+        unless the token is the session's.
     """
     length = request.headers.get("content-length", "")
     if not length.isdecimal() or len(length) > 9 or int(length) > LARGEST_FORM:

@@ -33,20 +33,26 @@ LOOPBACK = ("127.0.0.1", "localhost")
 WILDCARD = "0.0.0.0"
 SESSION_SECONDS = 14 * 24 * 3600
 _GRACE = 5
-"""Seconds that an open request has to end after the server was told to."""
+"""Seconds that open requests have to finish after the server was told to stop."""
 
 
 def make_app(
     trial: Trial, database: Database, secrets: Secrets, names: Sequence[str], https: bool = False
 ) -> Starlette:
-    """The application.
+    """Create the web application.
 
     Parameters
     ----------
+    trial
+        The trial.
+    database
+        Database of participants and answers.
+    secrets
+        Secrets of the trial.
     names
-        Names of the host; requests to others are refused.
+        Names of the host; requests to other names are refused.
     https
-        Whether browsers reach it by HTTPS only, through a proxy.
+        Whether browsers reach the application only by HTTPS, through a proxy.
     """
     parts = (
         Participation(trial, database),
@@ -83,6 +89,19 @@ def serve(
 ) -> None:
     """Serve a trial until the process is interrupted.
 
+    Parameters
+    ----------
+    folder
+        Folder of the trial.
+    host, port
+        Address to listen on.
+    names
+        Further names of the host that browsers use.
+    https
+        Whether browsers reach the application only by HTTPS, through a proxy.
+    tell
+        Called with lines of text on where the pages are.
+
     Raises
     ------
     InputError
@@ -105,7 +124,7 @@ def serve(
         place = f"https://{names[0]}" if https and names else f"http://{host}:{number}"
         tell(f"participants: {place}/")
         tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
-        # No access log: personal links would stand in it.
+        # No access log, because it would contain personal links.
         config = uvicorn.Config(
             app,
             access_log=False,
@@ -117,16 +136,17 @@ def serve(
 
 
 def _is_wildcard(host: str) -> bool:
-    """Whether a host is every address of the machine, as ``0`` is too."""
+    """Whether a host, such as ``0``, stands for every address of the machine."""
     try:
         found = socket.getaddrinfo(host or WILDCARD, None, socket.AF_INET)
     except OSError:
-        return False  # `_listen` tells it
+        return False  # `_listen` reports it
     return any(place[0] == WILDCARD for *_, place in found)
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    # Of a socket that is not known as TCP's, asyncio delays every response's end by 40 ms.
+    # Without IPPROTO_TCP, asyncio does not know that this is TCP and delays every response's end
+    # by 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -141,14 +161,14 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _tell_failure(request: Request, error: Exception) -> Response:
-    """What was asked for is not stored, as on a full disk; the page can be sent again."""
+    """Report that the database failed, as on a full disk; the page can be sent again."""
     _log.error("the trial's database failed: %s", error)
     detail = "This could not be stored. Please tell the organiser, and try again later."
     return _tell(request, HTTPException(503, detail))
 
 
 def _tell(request: Request, error: Exception) -> Response:
-    """An error as a page where a page was asked for."""
+    """Return an error, as a page if a page was asked for."""
     assert isinstance(error, HTTPException)
     if "text/html" in request.headers.get("accept", ""):
         return page("error", status=error.status_code, message=error.detail)

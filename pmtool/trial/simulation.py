@@ -1,4 +1,4 @@
-"""Participants who choose PixelMiner with a stated probability: for tests, and to plan a trial."""
+"""Simulated participants who choose PixelMiner with a given probability, to plan and to test."""
 
 from __future__ import annotations
 
@@ -13,18 +13,24 @@ from pmtool.trial.results import Answer
 from pmtool.trial.statistics import SIGNIFICANT
 
 MOST_PARTICIPANTS = 500
-"""More are not looked for."""
+"""Largest number of participants that is considered."""
 
 
 def simulate_answers(
     trial: Trial, preferences: Mapping[str, float], participants: int, seed: int
 ) -> list[Answer]:
-    """Answers to a trial's items.
+    """Simulate answers to a trial's items.
 
     Parameters
     ----------
+    trial
+        The trial.
     preferences
         Probability that PixelMiner is chosen, by the other method.
+    participants
+        Number of participants.
+    seed
+        Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     return [
@@ -50,6 +56,8 @@ def exact_power(answers: int, preference: float) -> float:
 
     Parameters
     ----------
+    answers
+        Number of answers.
     preference
         Probability that PixelMiner is chosen.
     """
@@ -62,7 +70,7 @@ def exact_power(answers: int, preference: float) -> float:
 
 
 def critical_wins(answers: int) -> int:
-    """Fewest wins, more than half, with p < 0.05; one more than the answers if there is none."""
+    """Smallest number of wins above one half with p < 0.05; ``answers + 1`` if there is none."""
     from scipy.stats import binom
 
     wins = np.arange(answers // 2 + 1, answers + 1)
@@ -71,14 +79,18 @@ def critical_wins(answers: int) -> int:
 
 
 def needed_participants(preference: float, power: float, each: float = ITEMS) -> int | None:
-    """Fewest participants from which on the exact test has the power, whatever more come.
+    """Smallest number of participants from which on the exact test always has the power.
 
-    None if `MOST_PARTICIPANTS` are too few.
+    It is None if `MOST_PARTICIPANTS` are too few.
 
     Parameters
     ----------
+    preference
+        Probability that PixelMiner is chosen.
+    power
+        Wanted probability of p < 0.05.
     each
-        Answers of a participant; all together they are rounded down.
+        Number of answers per participant; the total is rounded down.
     """
     enough = [
         exact_power(int(participants * each), preference) >= power
@@ -96,11 +108,17 @@ def simulated_power(
 
     Parameters
     ----------
+    participants
+        Number of participants.
     preference
-        Probability that PixelMiner is chosen, the mean of the participants'.
+        Mean of the participants' probabilities to choose PixelMiner.
     correlation
         Correlation of two answers of one participant: the participants' own probabilities have a
-        beta distribution; with 0 they are equal.
+        beta distribution; with a correlation of 0, they are equal.
+    trials
+        Number of simulated trials.
+    seed
+        Seed of the random numbers.
     """
     rng = np.random.default_rng(seed)
     own: NDArray[np.float64] = np.full((trials, participants), preference)

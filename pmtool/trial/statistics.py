@@ -1,4 +1,4 @@
-"""How often PixelMiner was chosen, how certain that is, and how far participants agree."""
+"""Statistics on how often PixelMiner was chosen, and on how far participants agree."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIGNIFICANT = 0.05
 
 @dataclass(frozen=True)
 class Share:
-    """Wins among answers; answers are taken for independent."""
+    """Number of wins among answers, which are assumed to be independent."""
 
     won: int
     answers: int
 
     @property
     def share(self) -> float | None:
-        """Share of the wins; None without answers."""
+        """Share of wins; None without answers."""
         return self.won / self.answers if self.answers else None
 
     @cached_property
@@ -34,7 +34,7 @@ class Share:
 
     @cached_property
     def interval(self) -> tuple[float, float]:
-        """Clopper and Pearson's exact interval of 95 %."""
+        """Exact 95 % interval of the share by Clopper and Pearson; (0, 1) without answers."""
         from scipy.stats import binomtest
 
         if not self.answers:
@@ -51,11 +51,12 @@ class Agreement(NamedTuple):
     pairs
         Number of pairs that two or more participants saw.
     answers
-        To these.
+        Number of answers to these pairs.
     observed
         Probability that two participants agree on a pair; None without such pairs.
     kappa
-        Fleiss' kappa: 0 is chance, 1 full agreement; None where all answers are the same.
+        Fleiss' kappa: 0 is chance, 1 full agreement; None without such pairs, or if all answers are
+        the same.
     """
 
     pairs: int
@@ -65,9 +66,9 @@ class Agreement(NamedTuple):
 
 
 def agreement(answers: Iterable[tuple[Hashable, bool]]) -> Agreement:
-    """Fleiss' kappa of pairs and answers, for any number of participants a pair [1]_.
+    """Fleiss' kappa of answers to pairs, for any number of participants per pair [1]_.
 
-    For the same number on every pair it is Fleiss' of 1971 [2]_.
+    If that number is the same for every pair, it equals Fleiss' kappa of 1971 [2]_.
 
     References
     ----------
@@ -91,9 +92,9 @@ def agreement(answers: Iterable[tuple[Hashable, bool]]) -> Agreement:
 
 
 def signed_rank(shares: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's test of participants' shares against one half.
+    """Two-sided p value of Wilcoxon's test of the participants' shares against one half.
 
-    Unlike the binomial test it allows answers of one participant to depend on each other.
+    Unlike the binomial test, it allows the answers of one participant to depend on each other.
     """
     from scipy.stats import wilcoxon
 
@@ -102,7 +103,7 @@ def signed_rank(shares: Sequence[float]) -> float:
 
 
 class Times(NamedTuple):
-    """Quartiles, seconds."""
+    """Quartiles of response times in seconds, and the number of answers."""
 
     answers: int
     lower: float
@@ -111,7 +112,7 @@ class Times(NamedTuple):
 
 
 def times(milliseconds: Sequence[int]) -> Times | None:
-    """Quartiles of response times; None without any."""
+    """Compute the quartiles of response times; None if there are none."""
     if not milliseconds:
         return None
     lower, median, upper = np.percentile(np.asarray(milliseconds) / 1000, (25, 50, 75))
