@@ -47,7 +47,7 @@ def check_format(path: Path) -> None:
 
 
 def plain_name(path: Path) -> str:
-    """The path with its suffix in lower case."""
+    """A file's name with its suffix in lower case."""
     return image_stem(path) + (image_suffix(path) or "")
 
 
