@@ -7,7 +7,6 @@ built anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import threading
@@ -27,7 +26,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.devices import Gpu
 from pmtool.system.files import alone_in, write_bytes
-from pmtool.system.hashes import json_hash
+from pmtool.system.hashes import bytes_hash, json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
 RECIPE = 1
@@ -110,7 +109,7 @@ class Engines:
         """
         with _ALONE:
             content = self._kept(graph) or self._built(graph)
-            self.loaded[graph] = _digest(content)
+            self.loaded[graph] = bytes_hash(content)
         return content
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]]) -> None:
@@ -141,7 +140,7 @@ class Engines:
         """Return the stored engine of a graph; empty if it is missing or altered."""
         path = self._path(graph)
         content = path.read_bytes() if path.is_file() else b""
-        return content if self.manifest()["engines"].get(graph) == _digest(content) else b""
+        return content if self.manifest()["engines"].get(graph) == bytes_hash(content) else b""
 
     def _built(self, graph: str) -> bytes:
         """Build the engine of a graph, unless another process has built it during the wait."""
@@ -150,7 +149,7 @@ class Engines:
             if not content:
                 content = self._build(graph)
                 write_bytes(content, self._path(graph))
-                self._write(self.manifest()["engines"] | {graph: _digest(content)}, {})
+                self._write(self.manifest()["engines"] | {graph: bytes_hash(content)}, {})
         return content
 
     def _write(self, engines: Mapping[str, str], errors: Mapping[str, Any]) -> None:
@@ -186,7 +185,3 @@ def engine_graph(bundle: Bundle, graph: str, precision: Precision) -> onnx.Model
     The graph's types have the precision, and a pixel graph is one step of four columns.
     """
     return in_precision(step_graph(onnx.load(bundle.graph(graph))), precision)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -217,7 +217,8 @@ class EngineContext:
         self._check(self.context.set_optimization_profile_async(number, self.stream))
         for name, shape in shapes.items():
             self._check(self.context.set_input_shape(name, shape))
-        engine.scratch.reserve(max(1, self.context.update_device_memory_size_for_shapes()))
+        self._needed = max(1, self.context.update_device_memory_size_for_shapes())
+        engine.scratch.reserve(self._needed)
         self._user: EngineProgram | None = None
         self._scratch = (0, 0)
 
@@ -231,6 +232,7 @@ class EngineContext:
             for name, array in program.placed.items():
                 self._check(self.context.set_tensor_address(name, address(array)))
             self._user = program
+        self.engine.scratch.reserve(self._needed)  # again, if memory ran out for a larger one
         scratch = self.engine.scratch.place()
         if self._scratch != scratch:
             self._scratch = scratch

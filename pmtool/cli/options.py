@@ -35,6 +35,9 @@ series_option = click.option(
 hu_option = click.option(
     "--assume-hu", is_flag=True, help="Accept voxels as HU even if they do not look like it."
 )
+large_option = click.option(
+    "--allow-large", is_flag=True, help="Accept inputs of more than 8 GiB of voxels."
+)
 external_option = click.option(
     "--external",
     "externals",
@@ -101,7 +104,7 @@ _RESAMPLING = (
     ),
     *_SAMPLER,
     hu_option,
-    click.option("--allow-large", is_flag=True, help="Accept inputs of more than 8 GiB of voxels."),
+    large_option,
     click.option(
         "--allow-uneven",
         is_flag=True,
@@ -118,7 +121,7 @@ def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
 
 def method_options(function: Function) -> Function:
     """Add the options for regenerating slices of thin scans by PixelMiner and other tools."""
-    return _with((external_option, *_SAMPLER, series_option, hu_option), function)
+    return _with((external_option, *_SAMPLER, series_option, hu_option, large_option), function)
 
 
 def resampling_options(function: Function) -> Function:

@@ -94,8 +94,8 @@ def run_cohort(
                 _report(result, progress)
                 watch(progress)
         finally:
-            remove_empty({request.folder / case.name for case in cases}, request.folder)
             write_summary(list(results.values()), _plain(request), request.folder)
+    remove_empty({request.folder / case.name for case in cases}, request.folder)
     return list(results.values())
 
 

@@ -9,7 +9,7 @@ import click
 
 from pmtool.cli import types
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, hu_option, method_options, taken
+from pmtool.cli.options import debug_option, hu_option, large_option, method_options, taken
 from pmtool.cli.types import PATH
 
 
@@ -84,6 +84,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
     help="Processes to use for scoring.  [default: one per CPU]",
 )
 @hu_option
+@large_option
 @click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
 @debug_option
 def compare(
@@ -99,7 +100,9 @@ def compare(
     out.
     """
     from pmtool.evaluation.compare import compare as run
+    from pmtool.images.reading import ReadingOptions
 
+    reading = taken(ReadingOptions, options)
     with narration(quiet, False), stages(quiet) as tell:
-        told = run(volumes, reference, folder, tell, **options)
+        told = run(volumes, reference, folder, tell, reading=reading, **options)
     click.echo(told)

@@ -20,7 +20,7 @@ from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.images.names import image_stem
-from pmtool.images.reading import ReadingOptions
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.system.extras import require
 from pmtool.system.limits import cpu_count
@@ -36,7 +36,7 @@ def compare(
     *,
     mask: Path | None = None,
     workers: int | None = None,
-    assume_hu: bool = False,
+    reading: ReadingOptions = DEFAULT,
 ) -> str:
     """Score volumes against a reference, write a report if a folder is given, and return its text.
 
@@ -53,7 +53,7 @@ def compare(
     if folder is not None:
         check_folder(folder)
     tell("reading", 0)
-    scan = load_scan(reference, mask, ReadingOptions(assume_hu=assume_hu))
+    scan = load_scan(reference, mask, reading)
     methods = [
         External(name, {scan.name: load_external(path, scan.volume)})
         for name, path in zip(_names(paths), paths, strict=True)

@@ -57,7 +57,7 @@ class MethodOptions(ReadingOptions):
         for name in self.methods:
             check_choice("method", name, METHODS)
         if PIXELMINER not in self.methods and self.modes != ("sample",):
-            raise UsageError(f"a mode is one of {PIXELMINER}; name it as a method too, or no mode")
+            raise UsageError(f"--mode is for {PIXELMINER}; add it to --methods or leave --mode out")
 
 
 def check_distinct(scans: Sequence[ThinScan]) -> None:
@@ -68,7 +68,7 @@ def check_distinct(scans: Sequence[ThinScan]) -> None:
         if other is not scan:
             raise UsageError(
                 f"{other.volume.name} and {scan.volume.name} have the same file name; give each "
-                "scan once, and rename one of two"
+                "scan once, or rename one"
             )
 
 

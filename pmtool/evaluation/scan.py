@@ -116,7 +116,7 @@ def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DE
         If slices depend on their neighbours, as in a scan that was already interpolated.
     """
     volume = load_thin(path, reading)
-    scan = ThinScan(volume, None if mask is None else load_mask(mask, volume, reading))
+    scan = ThinScan(volume, None if mask is None else load_mask(mask, volume, reading.allow_large))
     scan.check_region()
     return scan
 
@@ -124,7 +124,7 @@ def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DE
 def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     """Load a volume of which every second slice can be dropped; raises and warns as `load_scan`."""
     if reading.allow_uneven:
-        raise UsageError("every second slice is dropped from even slices only, not uneven ones")
+        raise UsageError(f"{path} is evaluated by even slices only; leave --allow-uneven out")
     volume = load_ct(path, reading)
     if len(volume.slices) < 3:
         raise GeometryError(

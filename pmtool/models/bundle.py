@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
@@ -12,7 +11,7 @@ from typing import Any
 
 from pmtool.errors import ModelError
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.system.hashes import file_hash
+from pmtool.system.hashes import bytes_hash, file_hash
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
@@ -133,7 +132,7 @@ class Bundle:
         for name, expected in manifest.files.items():
             _check(folder, name, expected)
         tensor_places(folder / WEIGHTS)
-        return cls(folder, manifest, hashlib.sha256(content).hexdigest())
+        return cls(folder, manifest, bytes_hash(content))
 
 
 def tensor_places(path: Path) -> dict[str, tuple[int, int]]:

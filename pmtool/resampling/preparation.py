@@ -110,7 +110,7 @@ def prepare(
     grid = target_grid(volume, spacing, options)
     mask = None
     if outputs is not None and outputs.segmentation is not None:
-        mask = load_mask(outputs.segmentation, volume, options)
+        mask = load_mask(outputs.segmentation, volume, options.allow_large)
     check_memory_for(volume, grid, options.memory, journal=outputs is not None)
     sampler = load_sampler(options) if sampler is None else sampler
     for text in (

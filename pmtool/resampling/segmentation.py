@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
-from pmtool.images.reading import DEFAULT, LENIENT, ReadingOptions
+from pmtool.images.reading import LENIENT
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling.options import MaskInterpolation
@@ -22,8 +22,8 @@ from pmtool.resampling.shapes import labels_between
 _HALF = 1e-6
 
 
-def load_mask(path: Path, volume: Volume, reading: ReadingOptions = DEFAULT) -> Volume:
-    """Load the mask of a volume, with exactly its geometry, if the volume's size is accepted.
+def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
+    """Load the mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
 
     Slices of an uneven volume correspond one to one, whatever spacing the mask's file gives.
 
@@ -34,7 +34,7 @@ def load_mask(path: Path, volume: Volume, reading: ReadingOptions = DEFAULT) -> 
     GeometryError
         If it lies on another grid than the volume.
     """
-    image = load_volume(path, replace(LENIENT, allow_large=reading.allow_large)).image
+    image = load_volume(path, replace(LENIENT, allow_large=allow_large)).image
     if image.GetSize() != volume.image.GetSize() or not volume.has_axes_of(image):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
     image.CopyInformation(volume.image)

@@ -1,4 +1,4 @@
-"""SHA-256 of files and of plain values, as hexadecimal digits."""
+"""SHA-256 of files, bytes and plain values, as hexadecimal digits."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def bytes_hash(content: bytes) -> str:
+    """Hash of bytes."""
+    return hashlib.sha256(content).hexdigest()
+
+
 def json_hash(value: Any) -> str:
     """Hash of plain JSON values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return bytes_hash(json.dumps(value, sort_keys=True).encode())

@@ -26,12 +26,15 @@ def names_in(folder: Path) -> list[str]:
     OutputError
         If it is a file, or the folder, or the one that it is to be made in, cannot be written to.
     """
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is a file, not a folder: name another folder")
     try:
+        is_file = folder.exists() and not folder.is_dir()
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    except OSError as error:  # of a working folder that is gone
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+    except OSError as error:  # a working folder that is gone, or one that may not be searched
+        raise OutputError(
+            f"{folder} cannot be made: {error.strerror}; choose another folder"
+        ) from error
+    if is_file:
+        raise OutputError(f"{folder} is a file, not a folder: name another folder")
     if not os.access(there, os.W_OK):
         raise OutputError(f"{there} is not writable; choose another folder")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []

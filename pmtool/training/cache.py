@@ -8,7 +8,6 @@ source as it was before stay, as another run may be using them.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from pydantic import TypeAdapter
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.files import write_bytes
-from pmtool.system.hashes import json_hash
+from pmtool.system.hashes import bytes_hash, json_hash
 from pmtool.system.stages import Tell
 from pmtool.training.sources import BODY_HU, ReadScan, Source, read_source
 
@@ -186,7 +185,7 @@ class Cache:
             spacing=scan.spacing,
             thickness=scan.thickness,
             shape=scan.voxels.shape,
-            sha256=hashlib.sha256(content).hexdigest(),
+            sha256=bytes_hash(content),
             series=scan.series,
         )
         self._write(content, kept.file)
@@ -221,7 +220,7 @@ def _fingerprint(source: Source) -> str:
 
 
 def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return bytes_hash(text.encode())[:16]
 
 
 def _body(voxels: NDArray[np.int16]) -> NDArray[np.uint8]:

@@ -48,9 +48,9 @@ class Source:
     patient: str
 
     def files(self) -> list[Path]:
-        """All files that belong to the source; raises `InputError` if one cannot be opened."""
+        """All files that may belong to the source, in order."""
         if self.path.is_dir():
-            return _dicom_in(self.path.iterdir())
+            return sorted(filter(_may_be_dicom, self.path.iterdir()))
         return [self.path, *voxel_files([self.path])]
 
     def fingerprint(self) -> list[list[str | int]]:
@@ -115,7 +115,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     if not source.path.is_dir():
         yield _read(partial(load_volume, source.path), source.patient)
         return
-    found = find_series(source.files())
+    found = find_series(filter(is_dicom, source.files()))
     if found.others:
         modality, file = next(iter(found.others.items()))
         raise ContentError(f"{file} is of modality {modality}, not CT: move it out of the data")
@@ -148,11 +148,10 @@ def _below(folder: Path) -> Iterator[Source]:
         for path in files:
             if image_suffix(path) and path.is_file() and not path.name.startswith("."):
                 yield Source(path, below[0] if below else image_stem(path))
-        if _dicom_in(files):
+        if any(map(is_dicom, filter(_may_be_dicom, files))):
             yield Source(place, below[0] if below else place.name)
 
 
-def _dicom_in(files: Iterable[Path]) -> list[Path]:
-    """The DICOM files among files, in order."""
-    others = (path for path in files if path.is_file() and not image_suffix(path))
-    return sorted(filter(is_dicom, others))
+def _may_be_dicom(path: Path) -> bool:
+    """Whether a file is neither an image by its name nor hidden, as those of file managers are."""
+    return path.is_file() and not image_suffix(path) and not path.name.startswith(".")

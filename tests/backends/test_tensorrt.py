@@ -267,6 +267,25 @@ def test_programs_share_scratch_that_grows(backend: TensorRTBackend) -> None:
     assert found == 2 * [backend.scratch.place()[0]]
 
 
+def test_scratch_is_there_again_after_memory_ran_out(
+    backend: TensorRTBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory that a larger batch asked for in vain had been given back before."""
+    small = backend.bind("row1", Buffers(backend.memory, LAYOUT, 64, 64, 1).row(1))
+    small.run()
+    with monkeypatch.context() as full:
+
+        def fail(*shape: int) -> Float32s:
+            raise MemoryBudgetError("the GPU is out of memory")
+
+        full.setattr(backend.memory, "zeros", fail)
+        with pytest.raises(MemoryBudgetError):
+            backend.scratch.reserve(2**30)
+    small.run()
+    assert isinstance(small, EngineProgram)
+    assert small.context.context.scratch == backend.scratch.place()[0]
+
+
 def test_scratch_that_was_too_small_is_released_first() -> None:
     """Even by a program that ran on it."""
 

@@ -53,7 +53,7 @@ def test_bad_input(phantom: sitk.Image, tmp_path: Path) -> None:
     solid = write(sitk.Maximum(phantom, -200), tmp_path / "solid.nrrd")
     with pytest.raises(ContentError, match=r"no lung .* --mask"):
         load_scan(solid, reading=ReadingOptions(assume_hu=True))
-    with pytest.raises(UsageError, match="from even slices only"):
+    with pytest.raises(UsageError, match="by even slices only"):
         load_scan(solid, reading=ReadingOptions(allow_uneven=True))
 
 

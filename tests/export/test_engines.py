@@ -14,12 +14,13 @@ import pytest
 
 from pmtool.errors import UsageError
 from pmtool.export import engines as caching
-from pmtool.export.engines import LOCK, MANIFEST, Engines, _digest
+from pmtool.export.engines import LOCK, MANIFEST, Engines
 from pmtool.export.profiles import MAX_WINDOWS
 from pmtool.export.tensorrt import Build
 from pmtool.models.bundle import Bundle
 from pmtool.system.devices import Gpu
 from pmtool.system.files import alone_in, write_bytes
+from pmtool.system.hashes import bytes_hash
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
 
@@ -150,7 +151,7 @@ def test_an_engine_that_another_process_builds_is_waited_for(builds: list[Any]) 
             engine = pool.submit(ours.engine, "row1")
             with pytest.raises(TimeoutError):
                 engine.result(timeout=0.2)
-            theirs._write({"row1": _digest(b"theirs")}, {})
+            theirs._write({"row1": bytes_hash(b"theirs")}, {})
             write_bytes(b"theirs", ours.folder / "row1.engine")
         assert engine.result(timeout=30) == b"theirs"
     assert ours.engine("row2") == b"row2 1"

@@ -195,7 +195,6 @@ BAD = {
         4,
         "gives lengths in",
     ),
-    "meta text": Bad(replaced("a.mha", "BinaryData = True", "BinaryData = False"), 3, "as text"),
     "meta words": Bad(mhd("LOCAL", "hello"), 3, "no MetaImage file"),
     "meta long": Bad(mhd("LOCAL", "Comment = " + "a" * 9999), 3, "no MetaImage file"),
     "nifti cut": Bad(written("a.nii", half), 3, SHORT),

@@ -190,6 +190,15 @@ def test_suffixes_in_letters_of_both_cases(ct: sitk.Image, tmp_path: Path) -> No
             read_image(tmp_path / name)
 
 
+def test_voxels_as_text(tmp_path: Path) -> None:
+    path = tmp_path / "a.mha"
+    voxels = np.arange(-30, 30, dtype=np.int16).reshape(3, 4, 5)
+    header = ("NDims = 3", "DimSize = 5 4 3", "ElementSpacing = 1 1 2.5", "BinaryData = False")
+    last = ("ElementType = MET_SHORT", "ElementDataFile = LOCAL")
+    path.write_text("\n".join([*header, *last, " ".join(map(str, voxels.ravel())), ""]))
+    assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), voxels)
+
+
 @pytest.mark.parametrize("name", ["50%.mhd", "LIST of slices.mhd", " a.mhd", "a\nb.mhd"])
 def test_names_that_a_header_cannot_give_its_voxels(name: str) -> None:
     with pytest.raises(UsageError, match="cannot name its voxels in its header; leave out"):

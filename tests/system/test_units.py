@@ -12,7 +12,8 @@ from pmtool.system.units import amount, duration
     [
         (10 * 2**20, "10 MiB"),
         (389_000_000, "371 MiB"),
-        (1000 * 2**20, "0.977 GiB"),
+        (int(999.4 * 2**20), "999 MiB"),
+        (int(999.9 * 2**20), "0.976 GiB"),
         (8 * 2**30, "8 GiB"),
     ],
 )

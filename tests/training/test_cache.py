@@ -73,6 +73,9 @@ class TestCache:
         cache.build(sources, nothing)
         assert reads == ["0.nrrd", "1.nrrd", "2.nrrd", "bad.nrrd", "dicom"]
         reads.clear()
+        (data / "dicom" / ".DS_Store").touch()
+        cache.build(sources, nothing)
+        assert not reads
         kept = {file for file in cache.folder.iterdir() if file.suffix != ".json"}
         write(noise(8), data / "1.nrrd")
         os.utime(next((data / "dicom").iterdir()), ns=(1, 1))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pmtool.errors import InputError
 from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged, units_fault
 from pmtool.images.headers.text import beside, header_lines, whole_numbers
 
@@ -37,11 +36,6 @@ def declared_meta(path: Path) -> Declared:
         data, start = beside(path, name), 0
     packed = _true(fields.get("CompressedData", "False"))
     textual = not _true(fields.get("BinaryData", "True"))
-    if textual and data == path:
-        raise InputError(
-            f"{path} holds its voxels as text, which ITK does not read; write it with BinaryData = "
-            "True"
-        )
     encoding: Encoding = "deflate" if packed else "text" if textual else "raw"
     skipped = None if skip == -1 else start + skip
     spaced = "ElementSpacing" in fields or "ElementSize" in fields
