@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,7 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.reading import ReadingOptions
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
+from pmtool.resampling.report import spacing_text, thickness_text
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.checks import check_choice
@@ -95,11 +97,21 @@ def chosen_methods(
     ------
     PmtoolError
         If no method is chosen, or one cannot be loaded.
+
+    Warns
+    -----
+    UserWarning
+        If the model was not trained for the distance or the thickness of the slices.
     """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
     methods += _externals(scans, options.externals)
     if PIXELMINER in options.methods:
         sampler = sampler or Sampler(Bundle.load(options.model), options.sampler)
+        trained = sampler.bundle.manifest.spacing_mm
+        for scan in scans:
+            texts = spacing_text(scan.grid, trained), thickness_text(scan.volume, trained)
+            for text in filter(None, texts):
+                warnings.warn(f"{scan.name}: {text}", stacklevel=2)
         for mode in dict.fromkeys(options.modes):
             methods.append(Sampled(_mode_name(mode), sampler.in_mode(mode), cache))
     if not methods:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
-from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.reading import LENIENT
 from pmtool.images.volume import Volume
@@ -166,7 +165,7 @@ class Sampled:
         name = json_hash(key)[:16]
         journal = Journal.open(self.folder / f"slices-{name}", key, resume=True, discard=False)
         hu_window = self.sampler.bundle.hyperparameters.hu_window
-        stack = DyadicStack(scan.kept, _grid(scan), journal, hu_window)
+        stack = DyadicStack(scan.kept, scan.grid, journal, hu_window)
         jobs = [Job(i, 0) for i in indices if stack.key(i, 0) not in journal]
         generate(stack, self.sampler, jobs, progress)
 
@@ -175,9 +174,3 @@ class Sampled:
             return np.asarray(to_voxels(made, np.dtype(np.int16)))
 
         return make
-
-
-def _grid(scan: ThinScan) -> Grid:
-    """Grid of the scan: node ``i`` between kept slices is the scan's slice ``i``."""
-    kept = scan.kept
-    return make_grid(len(kept.slices), kept.spacing, kept.spacing / 2)

@@ -13,8 +13,11 @@ from pmtool.evaluation.results import Results
 from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, plain, summary
 from pmtool.evaluation.tables import Table, label, tables, text
 from pmtool.evaluation.verdict import verdict
-from pmtool.system.tables import aligned
+from pmtool.system.tables import aligned, listed
 from pmtool.system.versions import own_version
+
+FEW_SLICES = 8
+"""Fewer slices tell whether everything works, but not which method is better."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,8 @@ class Report:
         results = self.results
         names = list(dict.fromkeys(results.scans))
         compared = "scan by scan" if results.by_scan else "slice by slice"
-        return f"{len(results.units)} slices of {', '.join(names)}, compared {compared}."
+        few = "; too few for conclusions" if len(results.units) < FEW_SLICES else ""
+        return f"{len(results.units)} slices of {', '.join(names)}, compared {compared}{few}."
 
     def _noise(self) -> dict[str, Any]:
         return {name: self.results.truth[name] for name in ("noise_hu", "odd_even_noise")}
@@ -137,7 +141,7 @@ def left_out_lines(results: Results) -> list[str]:
     }
     lines = [f"{what}: {found[key]}" for key, what in told.items() if found[key]]
     if constant:
-        lines.append(f"constant features, which have no concordance: {', '.join(constant)}")
+        lines.append(f"constant features, which have no concordance: {listed(constant)}")
     return lines
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pmtool.arrays import Slice
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.evaluation.lungs import Region, air_in_lungs, lung_region
+from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
@@ -62,6 +63,11 @@ class ThinScan:
         where: list[slice] = [slice(None)] * 3
         where[self.volume.axis] = slice(None, None, 2)
         return Volume(self.volume.image[tuple(where)], self.volume.axis, self.volume.name)
+
+    @cached_property
+    def grid(self) -> Grid:
+        """Grid on which node ``i`` between kept slices is the scan's slice ``i``."""
+        return make_grid(len(self.kept.slices), self.kept.spacing, self.kept.spacing / 2)
 
     @property
     def pixel(self) -> tuple[float, float]:

@@ -48,7 +48,7 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
     """
     dtype = volume.dtype
     if dtype.kind not in "iuf" or dtype.itemsize < 2:
-        raise ContentError(f"{volume.name} has {dtype} voxels, which cannot hold HU")
+        raise ContentError(f"{volume.name} has {dtype} voxels, which cannot hold HU; is it a mask?")
     if dtype.kind == "f" and not all(np.isfinite(s).all() for s in volume.slices):
         raise ContentError(f"{volume.name} has NaN or infinite voxels; replace them by -1024")
     if not assume_hu:

@@ -43,7 +43,9 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
     """
     if not path.is_file():
         problem = "is a folder, not an image file" if path.is_dir() else "does not exist"
-        raise InputError(f"{path} {problem}; give a NRRD, NIfTI or MetaImage file")
+        raise InputError(
+            f"{path} {problem}; give a NRRD, NIfTI or MetaImage file, or a DICOM folder"
+        )
     if mixed := mixed_case(path):
         raise InputError(mixed)
     with quiet_itk():

@@ -92,6 +92,30 @@ def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     )
 
 
+def thickness_text(volume: Volume, trained: tuple[float, float]) -> str | None:
+    """A sentence on slices thicker than any distance that the model was trained to bridge, if any.
+
+    Only DICOM says how thick slices are.
+    """
+    known = (header.get("SliceThickness") for header in volume.headers or ())
+    thickest = max((float(x) for x in known if isinstance(x, float)), default=0.0)
+    if thickest <= trained[1] * 1.01:
+        return None
+    return (
+        f"the slices of {volume.name} are {thickest:g} mm thick; the model was trained on thinner "
+        f"ones, with new slices up to {trained[1]:g} mm from their neighbours; check the result"
+    )
+
+
+def copy_text(grid: Grid) -> str | None:
+    """A sentence on an output that has only slices of the input, if it is so."""
+    if not all(output.is_copy for output in grid.slices):
+        return None
+    return (
+        f"slices {grid.spacing:g} mm apart are there already; the output is a copy of the input's"
+    )
+
+
 def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
     """Mean, deviation and noise of every slice and of every kind of slice, HU.
 

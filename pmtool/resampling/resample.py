@@ -102,6 +102,8 @@ def _generate(run: Run, progress: ProgressOf | None) -> sitk.Image:
     """Fill the stack and assemble the output."""
     missing = sum(map(len, missing_jobs(run.stack, run.options.samples)))
     _log.info(report.plan_text(run, missing))
+    if text := report.copy_text(run.stack.grid):
+        _log.warning(text)
     _log.debug("the model was trained on %s", run.sampler.bundle.manifest.trained_on)
     synthesise(run.stack, run.sampler, run.options.samples, progress)
     return assemble(run.stack)

@@ -53,8 +53,10 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
             for path in outputs.files():
                 outputs.check(path, outputs.overwrite or path.resolve() in journal.outputs)
             yield journal
-        except BaseException:
+        except BaseException as error:
             if journal.is_empty:
+                if isinstance(error, KeyboardInterrupt):
+                    _log.warning("no slice was finished yet, so that nothing is kept")
                 with suppress(OutputError):
                     journal.remove()
             else:

@@ -1,0 +1,41 @@
+"""What a run is warned of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import SimpleITK as sitk
+from pydicom import Dataset
+
+from pmtool.geometry.grid import make_grid
+from pmtool.images.volume import Volume
+from pmtool.resampling.report import copy_text, thickness_text
+
+
+def volume(*thicknesses: Any) -> Volume:
+    headers = []
+    for thickness in thicknesses:
+        headers.append(Dataset())
+        if thickness is not None:
+            headers[-1].SliceThickness = thickness
+    return Volume(sitk.Image([4, 4, 3], sitk.sitkInt16), 2, "ct", None, tuple(headers) or None)
+
+
+@pytest.mark.parametrize("thicknesses", [(), (None, None), (1.25, 3.75), (3.78, None)])
+def test_thin_slices_and_those_of_unknown_thickness(thicknesses: tuple[Any, ...]) -> None:
+    assert thickness_text(volume(*thicknesses), (1.0, 3.75)) is None
+
+
+def test_thick_slices() -> None:
+    text = thickness_text(volume(1.25, 5, None), (1.0, 3.75))
+    assert text is not None
+    assert "5 mm thick" in text
+    assert "up to 3.75 mm" in text
+
+
+def test_copies() -> None:
+    text = copy_text(make_grid(5, 2.5, 2.5))
+    assert text == "slices 2.5 mm apart are there already; the output is a copy of the input's"
+    assert copy_text(make_grid(5, 2.5, 1.25)) is None
+    assert copy_text(make_grid(5, 2.5, 2.0)) is None
