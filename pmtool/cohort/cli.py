@@ -43,7 +43,11 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
     show_default=True,
     help="Interpolation of the table's masks, as in pmtool resample.",
 )
-@click.option("--preview", is_flag=True, help="Write a before-and-after PNG of every case.")
+@click.option(
+    "--preview",
+    is_flag=True,
+    help="Write a PNG with planes before, after and linear of every case.",
+)
 @click.option(
     "--statistics", is_flag=True, help="Write the mean and noise of every slice of a case as JSON."
 )

@@ -61,7 +61,9 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
     help="Interpolation of the segmentation; linear uses a threshold of 0.5, shape interpolates "
     "between outlines.",
 )
-@click.option("--preview", type=PATH, help="Write a before-and-after PNG to this file.")
+@click.option(
+    "--preview", type=PATH, help="Write a PNG with planes before, after and linear to this file."
+)
 @click.option(
     "--statistics", type=PATH, help="Write the mean and noise of every slice to this file as JSON."
 )

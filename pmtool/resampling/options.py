@@ -94,7 +94,7 @@ class Outputs:
     segmentation_interpolation
         ``nearest``, ``linear`` with threshold 0.5, or ``shape``.
     preview
-        PNG of the volume before and after.
+        PNG of planes before and after, and linearly interpolated.
     statistics
         JSON with the mean, deviation and noise of every slice.
     overwrite

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.geometry.grid import Grid
 from pmtool.images.display import grey, png
 from pmtool.images.volume import Volume, plane_name
 
@@ -16,44 +18,91 @@ if TYPE_CHECKING:
 
 _MARGIN = 8
 _CAPTION = 16
+_WIDTH = 400
+"""Least width of a plane in the picture, in pixels."""
+
+Plane = NDArray[Any]
 
 
-def preview_png(before: Volume, after: sitk.Image) -> bytes:
-    """The two middle planes across the slices, before and after side by side, as a PNG.
+def preview_png(before: Volume, after: sitk.Image, grid: Grid) -> bytes:
+    """Planes before and after, and as linear interpolation would make them, as a PNG.
 
-    Pixels are square in mm, and planes are magnified without smoothing so that slices stay
-    distinguishable.
+    These are the middle planes across the slices and, if any slice is new, the new one in the
+    middle beside the acquired slice before it. Pixels are square in mm, and planes are magnified
+    without smoothing so that slices stay distinguishable.
     """
     later = Volume(after, before.axis, before.name)
-    rows = [
-        [_panel(volume, axis, title) for volume, title in ((before, "before"), (later, "after"))]
-        for axis in (0, 1, 2)
-        if axis != before.axis
+    across = [axis for axis in (0, 1, 2) if axis != before.axis]
+    rows = [_across(before, later, grid, axis) for axis in across]
+    return png(_tiled([*rows, *_new_slice(before, later, grid)]))
+
+
+def _across(before: Volume, later: Volume, grid: Grid, axis: int) -> list[Image.Image]:
+    """Panels of the plane in the middle of an axis."""
+    acquired = _middle_plane(before, axis)
+    blended = np.stack([_linear(acquired, output.position) for output in grid.slices])
+    if before.positions is not None:
+        acquired = acquired[_nearest_slices(before.positions, before.spacing)]
+    planes = {
+        f"before, {before.spacing:g} mm": (before, acquired),
+        f"after, {later.spacing:g} mm": (later, _middle_plane(later, axis)),
+        f"linear, {later.spacing:g} mm": (later, blended),
+    }
+    name = plane_name(before, axis)
+    return [
+        _panel(_head_up(plane, volume), f"{name}, {title}", _pixel(volume, axis))
+        for title, (volume, plane) in planes.items()
     ]
-    return png(_tiled(rows))
 
 
-def _panel(volume: Volume, axis: int, title: str) -> Image.Image:
+def _new_slice(before: Volume, later: Volume, grid: Grid) -> list[list[Image.Image]]:
+    """One row of panels of the new slice that is nearest to the middle; none if all are copies."""
+    new = [index for index, output in enumerate(grid.slices) if not output.is_copy]
+    if not new:
+        return []
+    index = min(new, key=lambda x: abs(x - len(grid.slices) / 2))
+    output = grid.slices[index]
+    planes = {
+        "acquired slice before": before.slices[output.gap[0]],
+        "new slice": later.slices[index],
+        "linear": _linear(before.slices, output.position),
+    }
+    name, pixel = plane_name(before, before.axis), _pixel(before, before.axis)
+    return [[_panel(plane, f"{name}, {title}", pixel) for title, plane in planes.items()]]
+
+
+def _linear(slices: Plane, position: float) -> Plane:
+    """What linear interpolation makes at a position, in slices after the first."""
+    position = min(max(position, 0.0), len(slices) - 1.0)
+    lower = min(math.floor(position), len(slices) - 2)
+    share = position - lower
+    return np.asarray((1 - share) * slices[lower] + share * slices[lower + 1])
+
+
+def _panel(plane: Plane, caption: str, pixel: tuple[float, float]) -> Image.Image:
+    """A plane whose pixels have a height and a width in mm, with a caption above it."""
     from PIL import Image, ImageDraw
 
-    plane = _middle_plane(volume, axis)
-    size = _size_in_pixels(volume, axis, plane.shape[1])
+    height, width = plane.shape
+    zoom = max(1, round(_WIDTH / width))
+    size = width * zoom, max(round(height * zoom * pixel[0] / pixel[1]), 1)
     picture = Image.fromarray(grey(plane)).resize(size, Image.Resampling.NEAREST)
     panel = Image.new("L", (size[0], size[1] + _CAPTION), 255)
     panel.paste(picture, (0, _CAPTION))
-    caption = f"{plane_name(volume, axis)}, {title}, {volume.spacing:g} mm"
     ImageDraw.Draw(panel).text((2, 2), caption, fill=0)
     return panel
 
 
-def _middle_plane(volume: Volume, axis: int) -> NDArray[Any]:
-    """The plane ``(slices, width)`` in the middle of an axis, with the head upwards."""
+def _middle_plane(volume: Volume, axis: int) -> Plane:
+    """The plane ``(slices, width)`` in the middle of an axis."""
     in_plane = [a for a in (2, 1, 0) if a != volume.axis]
     middle = volume.image.GetSize()[axis] // 2
     is_row = in_plane.index(axis) == 0
-    plane = volume.slices[:, middle, :] if is_row else volume.slices[:, :, middle]
-    if volume.positions is not None:
-        plane = plane[_nearest_slices(volume.positions, volume.spacing)]
+    return volume.slices[:, middle, :] if is_row else volume.slices[:, :, middle]
+
+
+def _head_up(plane: Plane, volume: Volume) -> Plane:
+    """A plane ``(slices, width)`` with the head upwards."""
     upwards = volume.direction[2, volume.axis] > 0
     return plane[::-1] if upwards else plane
 
@@ -64,13 +113,15 @@ def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.
     return np.searchsorted(np.convolve(positions, (0.5, 0.5), "valid"), places)
 
 
-def _size_in_pixels(volume: Volume, axis: int, width: int) -> tuple[int, int]:
+def _pixel(volume: Volume, axis: int) -> tuple[float, float]:
+    """Height and width in mm of the pixels of a plane perpendicular to an axis."""
+    spacing = volume.image.GetSpacing()
+    if axis == volume.axis:
+        rows, columns = (a for a in (2, 1, 0) if a != axis)
+        return spacing[rows], spacing[columns]
     (across,) = (a for a in (0, 1, 2) if a not in (axis, volume.axis))
-    pixel = volume.image.GetSpacing()[across]
-    zoom = max(1, round(400 / width))
-    last = volume.positions[-1] if volume.positions else (len(volume.slices) - 1) * volume.spacing
-    height = (last + volume.spacing) / pixel
-    return width * zoom, max(round(height * zoom), 1)
+    height = volume.spacing / 8 if volume.positions is not None else volume.spacing
+    return height, spacing[across]
 
 
 def _tiled(rows: list[list[Image.Image]]) -> Image.Image:

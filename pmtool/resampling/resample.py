@@ -125,7 +125,7 @@ def write(
     if outputs.uncertainty in wanted:
         write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
     if outputs.preview in wanted:
-        write_bytes(preview_png(stack.volume, image), outputs.preview)
+        write_bytes(preview_png(stack.volume, image, stack.grid), outputs.preview)
     if outputs.statistics in wanted:
         write_json(report.statistics(stack.volume, stack.grid, image), outputs.statistics)
     content = sidecar.content(run)
