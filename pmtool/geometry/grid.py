@@ -149,7 +149,9 @@ def check_spacing(spacing: Sequence[float]) -> None:
     """Raise `UsageError` unless it is one number, or three, that ask for a spacing."""
     possible = len(spacing) in (1, 3) and all(0 <= x < math.inf for x in spacing)
     if not possible or not any(spacing):
-        raise UsageError("a spacing is one positive number, or three (x y z) of which 0 keeps")
+        raise UsageError(
+            "a spacing is one positive number, as 1.25, or three (x y z) of which 0 keeps"
+        )
 
 
 def spacing_along(axis: int, spacing: Sequence[float], present: float) -> float:
