@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from pmtool.cohort.cases import Case
@@ -109,17 +110,24 @@ def room(
     return max(1, min(cores, int(_USED * free) // needed))
 
 
-def plan_text(sizes: Sequence[Size | None], cores: int) -> str:
-    """Summary of all cases as text, with the time that they take on ``cores`` cores."""
+def plan_text(
+    cases: Sequence[Case], sizes: Sequence[Size | None], request: Request, cores: int
+) -> str:
+    """Summary of all cases as text, with the time that they take on ``cores`` cores.
+
+    Outputs that exist may be outdated, and count as if they were to be made.
+    """
     known = [size for size in sizes if size is not None]
     generated = sum(size.generated for size in known)
     unknown = len(sizes) - len(known)
     left_out = f" ({unknown} left out, whose headers do not tell or do not fit)" if unknown else ""
+    there = sum(_is_there(case, request) for case in cases) if request.skip_existing else 0
+    kept = f" Outputs of {there} cases exist and are kept if they are up to date." if there else ""
     return (
         f"cases: {len(sizes)}{left_out}; slices: {sum(size.slices for size in known)}, "
         f"{generated} of them to generate; {amount(sum(size.output_bytes for size in known))} "
         f"before compression; about {duration(sum(size.seconds for size in known) / cores)} on "
-        f"{cores} {'core' if cores == 1 else 'cores'} like these."
+        f"{cores} {'core' if cores == 1 else 'cores'} like these.{kept}"
     )
 
 
@@ -131,11 +139,18 @@ def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Req
     """
     rows = [("case", "scan", "output", "to generate", "core hours", "there")]
     for case, size in zip(cases, sizes, strict=True):
-        extent, outputs = case.extent, request.planned(case)
-        there = outputs is not None and outputs.sidecar.exists()
+        extent = case.extent
         scan = f"{extent.slices}x{extent.height}x{extent.width}" if extent else "?"
         work = ("?", "?", "?")
         if size is not None:
             work = str(size.slices), str(size.generated), f"{size.seconds / 3600:.2f}"
-        rows.append((case.name, scan, *work, "yes" if there else "no"))
+        rows.append((case.name, scan, *work, "yes" if _is_there(case, request) else "no"))
     return "\n".join(aligned(rows))
+
+
+def _is_there(case: Case, request: Request) -> bool:
+    """Whether the output of a case exists."""
+    outputs = request.planned(case)
+    with suppress(OSError):  # a name that is too long
+        return outputs is not None and outputs.sidecar.exists()
+    return False

@@ -106,7 +106,7 @@ def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> s
     planner = _estimator(request, workers)
     sizes = [size_of(case, request, planner) for case in cases]
     cores = workers.processes or (1 if workers.processes == 0 or workers.scheduler else cpu_count())
-    return f"{plan_table(cases, sizes, request)}\n\n{plan_text(sizes, cores)}"
+    return f"{plan_table(cases, sizes, request)}\n\n{plan_text(cases, sizes, request, cores)}"
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _finished(
 ) -> Iterator[Iterator[Result]]:
     """Start the workers and provide the results of the cases as they come."""
     if workers.processes == 0:
-        _log.info(plan_text(list(sizes.values()), 1))
+        _log.info(plan_text(cases, list(sizes.values()), request, 1))
         yield (resample_case(case, request, tell=tell) for case in cases)
         return
     from pmtool.cohort.cluster import joined_cluster, local_cluster
@@ -145,7 +145,8 @@ def _finished(
         )
         cluster = local_cluster(processes, memory, seen)
     with cluster as client:
-        _log.info(plan_text(list(sizes.values()), max(1, len(client.nthreads()))))
+        cores = max(1, len(client.nthreads()))
+        _log.info(plan_text(cases, list(sizes.values()), request, cores))
         _log.info("dashboard: %s", client.dashboard_link)
         yield dispatch(client, cases, request, sizes, tell)
 

@@ -160,6 +160,12 @@ def test_dry_run(
     assert lines[-1].endswith("about 1 s on 2 cores like these.")
     assert not out.exists()
     assert fake_sampler.calls == []
+    assert cohort(scans, out) == 8
+    assert cohort(scans, out, "--dry-run", workers=2) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.endswith(
+        "like these. Outputs of 3 cases exist and are kept if they are up to date."
+    )
 
 
 def test_log_in_json(cohort: Cohort, scans: Path, out: Path, tmp_path: Path) -> None:
