@@ -76,6 +76,7 @@ def test_names_that_are_too_long(cohort: Cohort, ct_path: Path, out: Path) -> No
     found = json.loads((out / JSON).read_text())["cases"]
     assert [case["exit_code"] for case in found] == [3, 0]
     assert "File name too long" in found[0]["error"]
+    assert cohort(table, out, "--dry-run") == 0
 
 
 def test_cases_that_fail_leave_no_folders(cohort: Cohort, ct_path: Path, out: Path) -> None:
