@@ -21,7 +21,10 @@ import pmtool
 from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
 
-pytestmark = pytest.mark.usefixtures("fake_sampler")
+pytestmark = [
+    pytest.mark.usefixtures("fake_sampler"),
+    pytest.mark.filterwarnings("ignore:the slices of .* are 5 mm thick"),
+]
 MIDDLE, LAST = slice(240, 272), "027.dcm"
 
 
