@@ -10,6 +10,7 @@ import SimpleITK as sitk
 
 import pmtool
 from pmtool.errors import GeometryError
+from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import (
     CLASSICAL,
     Classical,
@@ -91,3 +92,15 @@ def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:
     told.clear()
     assert np.array_equal(method.maker(scan, [3], told.append)(3), fine[3])  # kept, not made again
     assert not told
+
+
+def test_distances_that_the_model_does_not_know_are_told(
+    thin: sitk.Image, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    pytest.importorskip("onnxruntime")
+    options = MethodOptions(methods=("pixelminer",))
+    chosen_methods([scan_of(thin)], tmp_path, options)
+    assert not recwarn.list
+    thin.SetSpacing((0.7, 0.7, 5.0))
+    with pytest.warns(UserWarning, match="generated at 5 mm, outside the 1 to 3.75 mm"):
+        chosen_methods([scan_of(thin)], tmp_path, options)
