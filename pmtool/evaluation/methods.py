@@ -16,7 +16,7 @@ from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
 from pmtool.images.hounsfield import to_voxels
-from pmtool.images.reading import LENIENT
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling.assembly import DyadicStack
@@ -124,7 +124,9 @@ def load_external(path: Path, reference: Volume) -> Volume:
     GeometryError
         If the volume lies on another grid.
     """
-    volume = Volume(load_volume(path, LENIENT).image, reference.axis, str(path))
+    volume = Volume(
+        load_volume(path, ReadingOptions(allow_large=True)).image, reference.axis, str(path)
+    )
     lacks = len(reference.slices) - len(volume.slices)
     even = len(reference.slices) % 2 == 0
     if (

@@ -29,4 +29,4 @@ class ReadingOptions:
 
 DEFAULT = ReadingOptions()
 LENIENT = ReadingOptions(allow_uneven=True, allow_large=True)
-"""For what belongs to a volume that was accepted, such as its mask or its output."""
+"""For the output of a volume that was accepted."""

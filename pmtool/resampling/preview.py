@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
+from pmtool.geometry.interpolation import weights
 from pmtool.images.display import grey, png
 from pmtool.images.volume import Volume, plane_name
 
@@ -73,10 +73,9 @@ def _new_slice(before: Volume, later: Volume, grid: Grid) -> list[list[Image.Ima
 
 def _linear(slices: Plane, position: float) -> Plane:
     """What linear interpolation makes at a position, in slices after the first."""
-    position = min(max(position, 0.0), len(slices) - 1.0)
-    lower = min(math.floor(position), len(slices) - 2)
-    share = position - lower
-    return np.asarray((1 - share) * slices[lower] + share * slices[lower + 1])
+    inside = min(max(position, 0.0), len(slices) - 1.0)
+    one, other = weights(inside, len(slices), "linear")
+    return np.asarray(one.share * slices[one.node] + other.share * slices[other.node])
 
 
 def _panel(plane: Plane, caption: str, pixel: tuple[float, float]) -> Image.Image:

@@ -72,8 +72,8 @@ def resample(
     -----
     UserWarning
         For repaired directions, uneven gaps, interpolated slices, slices made earlier by pmtool,
-        spacings the model was not trained on, engines that failed, and a pixel loop that is not
-        compiled.
+        spacings and slice thicknesses the model was not trained on, engines that failed, and a
+        pixel loop that is not compiled.
     """
     chosen, outputs = split_options(output, options)
     if outputs is None:

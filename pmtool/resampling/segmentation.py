@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from numpy.typing import NDArray
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
-from pmtool.images.reading import LENIENT
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling.options import MaskInterpolation
@@ -34,7 +33,7 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
     GeometryError
         If it lies on another grid than the volume.
     """
-    image = load_volume(path, replace(LENIENT, allow_large=allow_large)).image
+    image = load_volume(path, ReadingOptions(allow_uneven=True, allow_large=allow_large)).image
     if image.GetSize() != volume.image.GetSize() or not volume.has_axes_of(image):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
     image.CopyInformation(volume.image)
