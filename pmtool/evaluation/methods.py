@@ -124,9 +124,8 @@ def load_external(path: Path, reference: Volume) -> Volume:
     GeometryError
         If the volume lies on another grid.
     """
-    volume = Volume(
-        load_volume(path, ReadingOptions(allow_large=True)).image, reference.axis, str(path)
-    )
+    image = load_volume(path, ReadingOptions(allow_large=True)).image
+    volume = Volume(image, reference.axis, str(path))
     lacks = len(reference.slices) - len(volume.slices)
     even = len(reference.slices) % 2 == 0
     if (
