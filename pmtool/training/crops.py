@@ -81,28 +81,34 @@ class Crops(Dataset[Tensor]):
         """Draw a crop with `CROP_MARGIN` around it; beyond the border, the last pixel repeats."""
         settings = self.settings.crops
         stride = 1 if self.fixed else _stride(scan, settings, rng)
-        middle, top, left = draw_place(scan, stride, settings, rng)
+        thickness = 1 if self.fixed else _thickness(scan, stride, settings, rng)
+        middle, top, left = draw_place(scan, stride, thickness, settings, rng)
         _, height, width = scan.shape
         around = np.arange(-CROP_MARGIN, settings.size + CROP_MARGIN)
         rows = (top + around).clip(0, height - 1)
         columns = (left + around).clip(0, width - 1)
-        numbers = middle + stride * np.arange(-1, 2)
-        return np.asarray(scan.voxels[np.ix_(numbers, rows, columns)], np.float32)
+        numbers = middle + stride * np.arange(-1, 2)[:, None] + np.arange(thickness)
+        thin = scan.voxels[np.ix_(numbers.ravel(), rows, columns)]
+        return thin.reshape(3, thickness, len(rows), len(columns)).mean(axis=1, dtype=np.float32)
 
 
 def draw_place(
-    scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
+    scan: CachedScan,
+    stride: int,
+    thickness: int,
+    settings: CropSettings,
+    rng: np.random.Generator,
 ) -> tuple[int, int, int]:
-    """Draw slice, first row and first column of a target that shows enough of the body.
+    """Draw first slice, row and column of a target that shows enough of the body.
 
     All such places are equally likely, except that the share of body is known only by blocks. In a
     scan without any such place, all places are equally likely.
     """
     size, share = settings.size, settings.body_share
     ends = _places(scan, size, share)
-    first, last = stride, scan.shape[0] - stride
+    first, last = stride, scan.shape[0] - stride - (thickness - 1)
     if ends[first] == ends[last]:
-        return draw_place(scan, stride, replace(settings, body_share=0), rng)
+        return draw_place(scan, stride, thickness, replace(settings, body_share=0), rng)
     number = int(rng.integers(ends[first], ends[last]))
     middle = int(np.searchsorted(ends, number, side="right")) - 1
     rows, columns = np.nonzero(_enough_body(scan.body[middle], size, share))
@@ -130,3 +136,12 @@ def _stride(scan: CachedScan, settings: CropSettings, rng: np.random.Generator) 
     possible = strides(scan, settings)
     shares = np.array([settings.strides[stride - 1] for stride in possible])
     return int(rng.choice(possible, p=shares / shares.sum()))
+
+
+def _thickness(
+    scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
+) -> int:
+    """Draw how many adjacent slices are averaged to one."""
+    most = min(2 * stride, scan.shape[0] - 2 * stride)
+    thick = rng.random() < settings.thick and most > 1
+    return int(rng.integers(2, most, endpoint=True)) if thick else 1

@@ -47,6 +47,9 @@ class CropSettings:
     strides
         Probabilities of targets that lie 1, 2, 3 ... slices from their neighbours; of these, a scan
         uses the ones that are possible.
+    thick
+        Probability of a triplet of thick slices: each is the mean of several adjacent slices, two
+        at least and at most as many as lie between the neighbours, which then touch.
     max_spacing_mm
         Largest distance between a target and its neighbours; a warning tells of thicker slices.
     body_share
@@ -55,6 +58,7 @@ class CropSettings:
 
     size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
     strides: Annotated[tuple[Probability, ...], Field(min_length=1)] = (0.6, 0.25, 0.15)
+    thick: Probability = 0.0
     max_spacing_mm: PositiveFloat = 3.0
     body_share: Probability = 0.25
 

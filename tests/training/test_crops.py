@@ -116,8 +116,33 @@ class TestCrops:
         steps = {int(np.diff(crops.crop(step, 0)[:, 0, 0])[0]) for step in range(50)}
         assert steps == {-100, 100}
 
+    def doubling(self, folder: Path, slices: int) -> set[tuple[int, ...]]:
+        """Triplets of thick slices from slices of 1, 2, 4, 8 ... HU."""
+        voxels = np.tile(2 ** np.arange(slices)[:, None, None], (1, 20, 20)).astype(np.int16)
+        voxels[:, 0] = -500
+        settings = replace(SETTINGS, crops=CropSettings(16, (0.5, 0.5), thick=1, body_share=0))
+        crops = Crops(cached(folder, voxels), settings, 1)
+        drawn = [np.median(crops.crop(step, 0), axis=(1, 2)).astype(int) for step in range(300)]
+        return {tuple(sorted(hu.tolist())) for hu in drawn}
+
+    @pytest.mark.parametrize("slices", [12, 7])
+    def test_thick_slices_are_means_that_touch_at_most(self, slices: int, tmp_path: Path) -> None:
+        hu = 2.0 ** np.arange(slices)
+        possible = {
+            tuple(round(hu[z : z + thickness].mean()) for z in (first, first + stride, end))
+            for stride in (1, 2)
+            for thickness in range(2, 2 * stride + 1)
+            for first in range(slices)
+            if (end := first + 2 * stride) + thickness <= slices
+        }
+        assert self.doubling(tmp_path, slices) == possible
+
+    def test_too_few_slices_stay_thin(self, tmp_path: Path) -> None:
+        assert self.doubling(tmp_path, 3) == {(1, 2, 4)}
+
     def test_validation_is_fixed_and_as_acquired(self, ramp: list[CachedScan]) -> None:
-        crops = Crops(ramp, replace(SETTINGS, augmentation=Augmentation()), COUNT, fixed=True)
+        settings = replace(SETTINGS, crops=replace(SETTINGS.crops, thick=1))
+        crops = Crops(ramp, replace(settings, augmentation=Augmentation()), COUNT, fixed=True)
         found = np.stack([crops.crop(0, number) for number in crops.numbers])
         assert (np.diff(found, axis=1) == 100).all()
         assert (np.diff(found, axis=2) == 1).all()
@@ -154,7 +179,7 @@ class TestBody:
 
     def places(self, scan: CachedScan, share: float, stride: int = 1) -> list[tuple[int, ...]]:
         settings, rng = CropSettings(size=32, body_share=share), np.random.default_rng(0)
-        return [draw_place(scan, stride, settings, rng) for _ in range(400)]
+        return [draw_place(scan, stride, 1, settings, rng) for _ in range(400)]
 
     def test_crops_show_the_body(self, half: CachedScan) -> None:
         found = self.places(half, share=0.5)
@@ -176,14 +201,16 @@ class TestBody:
         other = replace(half, name="no body at all")
         assert {middle for middle, _, _ in self.places(other, share=0.5, stride=5)} == {5, 6}
 
-    @given(st.integers(16, 40).map(lambda n: 4 * (n // 4)), st.integers(0, 2**32))
-    def test_places_lie_inside(self, size: int, seed: int) -> None:
+    @given(
+        st.integers(16, 40).map(lambda n: 4 * (n // 4)), st.integers(1, 3), st.integers(0, 2**32)
+    )
+    def test_places_lie_inside(self, size: int, thickness: int, seed: int) -> None:
         body = np.random.default_rng(seed).integers(0, 256, (7, 3, 4)).astype(np.uint8)
         scan = _Fake(Path(f"{size}-{seed}"), "", "", 1.0, 1.0, (7, 45, 61), "")
         object.__setattr__(scan, "blocks", body)
         rng = np.random.default_rng(seed)
-        middle, top, left = draw_place(scan, 2, CropSettings(size=size), rng)
-        assert 2 <= middle < 5
+        middle, top, left = draw_place(scan, 2, thickness, CropSettings(size=size), rng)
+        assert 2 <= middle <= 5 - thickness
         assert 0 <= top <= 45 - size
         assert 0 <= left <= 61 - size
 
