@@ -89,7 +89,8 @@ class Crops(Dataset[Tensor]):
         columns = (left + around).clip(0, width - 1)
         numbers = middle + stride * np.arange(-1, 2)[:, None] + np.arange(thickness)
         thin = scan.voxels[np.ix_(numbers.ravel(), rows, columns)]
-        return thin.reshape(3, thickness, len(rows), len(columns)).mean(axis=1, dtype=np.float32)
+        parts = thin.reshape(3, thickness, len(rows), len(columns))
+        return np.asarray(parts.mean(axis=1), np.float32)
 
 
 def draw_place(

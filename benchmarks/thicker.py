@@ -1,0 +1,50 @@
+"""Make a scan of thick slices from one of thin slices: means of adjacent slices, as of a scanner.
+
+    python benchmarks/thicker.py thin.nrrd thick.nrrd --slices 4 --every 2
+
+Of a scan with slices 1.25 mm apart this makes one with slices 5 mm thick and 2.5 mm apart. `pmtool
+evaluate` drops every second of them, and what is left touches: 5 mm thick and apart, as is usual.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.cli.console import run_command
+from pmtool.errors import GeometryError
+from pmtool.loading import load_ct
+
+_FILE = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("thin", type=_FILE)
+@click.argument("out", type=_FILE)
+@click.option("--slices", type=click.IntRange(1), required=True, help="Slices in a thick one.")
+@click.option("--every", type=click.IntRange(1), required=True, help="Distance of thick slices.")
+def main(thin: Path, out: Path, slices: int, every: int) -> None:
+    """Write the scan THIN with thick slices to OUT."""
+    volume = load_ct(thin)
+    if volume.axis != 2:
+        raise GeometryError(f"{thin} has slices along axis {volume.axis}, not the last: turn it")
+    sitk.WriteImage(thicker(volume.image, slices, every), str(out), useCompression=True)
+
+
+def thicker(image: sitk.Image, slices: int, every: int) -> sitk.Image:
+    """Average ``slices`` adjacent slices, along the last axis, around every ``every``-th place."""
+    count = image.GetSize()[2] - slices + 1
+    shifted = [image[:, :, first : first + count : every] for first in range(slices)]
+    mean = np.mean([sitk.GetArrayViewFromImage(part) for part in shifted], axis=0)
+    thick = sitk.GetImageFromArray(np.rint(mean).astype(np.int16))
+    thick.CopyInformation(shifted[0])
+    thick.SetOrigin(image.TransformContinuousIndexToPhysicalPoint((0, 0, (slices - 1) / 2)))
+    return thick
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
