@@ -40,6 +40,7 @@ class Description:
     trained_on: str = "unknown data"
     licence: str = "unknown"
     spacing_mm: tuple[float, float] = (1.0, 1.25)
+    thickness_mm: float = 1.25
     log: Path | None = None
 
 
@@ -84,6 +85,7 @@ def export_bundle(
         trained_on=description.trained_on,
         licence=description.licence,
         spacing_mm=description.spacing_mm,
+        thickness_mm=description.thickness_mm,
         hyperparameters=network.hyperparameters,
         files={name: file_hash(folder / name) for name in written},
         errors={},

@@ -32,6 +32,12 @@ from pmtool.export.profiles import LEAST_WINDOWS
     "training.  [default: those of the run]",
 )
 @click.option(
+    "--thickness",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MM",
+    help="Largest thickness of a slice in training.  [default: that of the run]",
+)
+@click.option(
     "--tensorrt", is_flag=True, help="Build TensorRT engines for the GPU of this machine."
 )
 @click.option(

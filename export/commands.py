@@ -19,7 +19,7 @@ PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
 EXTRAS = "pmtool[cpu,torch]"
 EXPORT_OPTIONS = {
     "tensorrt": ("precision", "max-windows"),
-    "checkpoint": ("name", "trained-on", "licence", "spacing", "overwrite"),
+    "checkpoint": ("name", "trained-on", "licence", "spacing", "thickness", "overwrite"),
 }
 """Options that have a meaning only together with another one, by that one."""
 
@@ -34,6 +34,7 @@ def export(
     trained_on: str | None,
     licence: str,
     spacing: tuple[float, float] | None,
+    thickness: float | None,
 ) -> str:
     """Export a checkpoint and return the table of its graphs' errors.
 
@@ -55,6 +56,7 @@ def export(
         trained_on or (f"{run.scans} scans" if run else Description.trained_on),
         licence,
         spacing or (run.spacing_mm if run else Description.spacing_mm),
+        thickness or (run.thickness_mm if run else Description.thickness_mm),
         run.log if run else None,
     )
     try:

@@ -76,7 +76,9 @@ def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     class Fresh(AveragingSampler):
         calls: ClassVar[list[int]] = []
 
-    manifest = SimpleNamespace(name="fake", trained_on="nothing", spacing_mm=(0.5, 3.0))
+    manifest = SimpleNamespace(
+        name="fake", trained_on="nothing", spacing_mm=(0.5, 3.0), thickness_mm=6.0
+    )
     bundle = SimpleNamespace(
         hyperparameters=Hyperparameters(channels=1), hash="0" * 64, manifest=manifest
     )

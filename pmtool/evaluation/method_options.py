@@ -107,9 +107,12 @@ def chosen_methods(
     methods += _externals(scans, options.externals)
     if PIXELMINER in options.methods:
         sampler = sampler or Sampler(Bundle.load(options.model), options.sampler)
-        trained = sampler.bundle.manifest.spacing_mm
+        manifest = sampler.bundle.manifest
         for scan in scans:
-            texts = spacing_text(scan.grid, trained), thickness_text(scan.volume, trained)
+            texts = (
+                spacing_text(scan.grid, manifest.spacing_mm),
+                thickness_text(scan.volume, manifest.thickness_mm),
+            )
             for text in filter(None, texts):
                 warnings.warn(f"{scan.name}: {text}", stacklevel=2)
         for mode in dict.fromkeys(options.modes):

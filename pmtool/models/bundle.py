@@ -42,6 +42,8 @@ class Manifest:
     ----------
     spacing_mm
         Shortest and longest distance from a new slice to its neighbours in training.
+    thickness_mm
+        Largest thickness of a slice in training.
     files
         SHA-256 of every other file of the bundle, by name.
     errors
@@ -52,6 +54,7 @@ class Manifest:
     trained_on: str
     licence: str
     spacing_mm: tuple[float, float]
+    thickness_mm: float
     hyperparameters: Hyperparameters
     files: dict[str, str]
     errors: dict[str, float]
@@ -70,6 +73,9 @@ class Manifest:
         low, high = (float(x) for x in values["spacing_mm"])
         if not 0 < low <= high < math.inf:
             raise ModelError(f"the spacings {low:g} to {high:g} mm are no range")
+        thickness = float(values["thickness_mm"])
+        if not 0 < thickness < math.inf:
+            raise ModelError(f"{thickness:g} mm is no thickness of a slice")
         texts = {name: str(values[name]) for name in ("name", "trained_on", "licence")}
         if not all(text.isprintable() for text in texts.values()):
             raise ModelError("the manifest's texts hold control characters")
@@ -78,6 +84,7 @@ class Manifest:
             raise ModelError("the manifest names no weights")
         typed = {
             "spacing_mm": (low, high),
+            "thickness_mm": thickness,
             "hyperparameters": Hyperparameters.from_json(values["hyperparameters"]),
             "files": files,
             "errors": {str(name): float(error) for name, error in values["errors"].items()},

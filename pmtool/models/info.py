@@ -38,6 +38,7 @@ def _facts(bundle: Bundle) -> str:
         "licence": manifest.licence,
         "trained on": manifest.trained_on,
         "distance of slices": f"{low:g} to {high:g} mm, from a new slice to its neighbours",
+        "thickness of slices": f"up to {manifest.thickness_mm:g} mm",
         **{name.replace("_", " "): value for name, value in sizes.items()},
         "parameters": f"{_parameters(bundle):,}, weight normalisation folded in",
         "graphs against PyTorch": ", ".join(f"{g} {e:.1e}" for g, e in manifest.errors.items()),

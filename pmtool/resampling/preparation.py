@@ -117,7 +117,7 @@ def prepare(
         report.made_text(volume),
         report.uneven_text(grid),
         report.interpolation_text(grid),
-        report.thickness_text(volume, sampler.bundle.manifest.spacing_mm),
+        report.thickness_text(volume, sampler.bundle.manifest.thickness_mm),
         report.spacing_text(grid, sampler.bundle.manifest.spacing_mm),
     ):
         if text is not None:

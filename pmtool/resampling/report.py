@@ -92,18 +92,18 @@ def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     )
 
 
-def thickness_text(volume: Volume, trained: tuple[float, float]) -> str | None:
-    """A sentence on slices thicker than any distance that the model was trained to bridge, if any.
+def thickness_text(volume: Volume, trained: float) -> str | None:
+    """A sentence on slices thicker than those that the model was trained on, if any.
 
     Only DICOM says how thick slices are.
     """
     known = (header.get("SliceThickness") for header in volume.headers or ())
     thickest = max((float(x) for x in known if isinstance(x, float)), default=0.0)
-    if thickest <= trained[1] * 1.01:
+    if thickest <= trained * 1.01:
         return None
     return (
-        f"the slices of {volume.name} are {thickest:g} mm thick; the model was trained on thinner "
-        f"ones, with new slices up to {trained[1]:g} mm from their neighbours; check the result"
+        f"the slices of {volume.name} are {thickest:g} mm thick; the model was trained on slices "
+        f"of up to {trained:g} mm; check the result"
     )
 
 

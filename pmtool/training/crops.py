@@ -16,7 +16,7 @@ from pmtool.arrays import Float32s
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.training.augment import CROP_MARGIN
 from pmtool.training.cache import BLOCK, CachedScan
-from pmtool.training.selection import strides
+from pmtool.training.selection import most_averaged, strides
 from pmtool.training.settings import CropSettings, Settings
 
 Bools = NDArray[np.bool_]
@@ -143,6 +143,6 @@ def _thickness(
     scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
 ) -> int:
     """Draw how many adjacent slices are averaged to one."""
-    most = min(2 * stride, scan.shape[0] - 2 * stride)
+    most = most_averaged(scan, stride)
     thick = rng.random() < settings.thick and most > 1
     return int(rng.integers(2, most, endpoint=True)) if thick else 1

@@ -10,7 +10,7 @@ from pmtool.errors import InputError, OutputError, UsageError
 from pmtool.system.files import write_json
 from pmtool.system.outputs import names_in
 from pmtool.training.record import SCANS
-from pmtool.training.selection import Split, target_spacings
+from pmtool.training.selection import Split, largest_thickness, target_spacings
 from pmtool.training.settings import Settings, differences, load_settings, save_settings
 
 CACHE, SETTINGS = "cache", "settings.yaml"
@@ -76,8 +76,11 @@ def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) ->
             )
         return
     save_settings(settings, folder / SETTINGS)
-    spacings = target_spacings(split.training, settings.crops)
-    write_json({**scans, "spacing_mm": spacings, "skipped": skipped}, folder / SCANS)
+    known = {
+        "spacing_mm": target_spacings(split.training, settings.crops),
+        "thickness_mm": largest_thickness(split.training, settings.crops),
+    }
+    write_json({**scans, **known, "skipped": skipped}, folder / SCANS)
 
 
 def _read(path: Path) -> dict[str, Contents]:

@@ -19,12 +19,15 @@ class Record(NamedTuple):
         Number of scans.
     spacing_mm
         Smallest and largest distance of a target to its neighbours.
+    thickness_mm
+        Largest thickness of a slice.
     log
         Path of the log, which may be missing.
     """
 
     scans: int
     spacing_mm: tuple[float, float]
+    thickness_mm: float
     log: Path
 
 
@@ -33,6 +36,7 @@ def read_record(folder: Path) -> Record | None:
     told = read_json(folder / SCANS)
     try:
         low, high = map(float, told["spacing_mm"])
-        return Record(len(told["training"]), (low, high), folder / LOG)
+        thickness = float(told["thickness_mm"])
+        return Record(len(told["training"]), (low, high), thickness, folder / LOG)
     except (KeyError, TypeError, ValueError):
         return None

@@ -45,6 +45,21 @@ def target_spacings(scans: Sequence[CachedScan], settings: CropSettings) -> tupl
     return min(distances), max(distances)
 
 
+def most_averaged(scan: CachedScan, stride: int) -> int:
+    """Largest number of adjacent slices that are averaged to a thick one."""
+    return min(2 * stride, scan.shape[0] - 2 * stride)
+
+
+def largest_thickness(scans: Sequence[CachedScan], settings: CropSettings) -> float:
+    """Largest thickness of a slice in training, in mm."""
+    return max(
+        scan.thickness + (averaged - 1) * scan.spacing
+        for scan in scans
+        for stride in strides(scan, settings)
+        for averaged in (1, most_averaged(scan, stride) if settings.thick else 1)
+    )
+
+
 def usable(
     scans: Sequence[CachedScan], settings: CropSettings
 ) -> tuple[list[CachedScan], list[str]]:

@@ -73,12 +73,15 @@ def test_export_spacing(checkpoint: Path, tmp_path: Path, spacing: tuple[object,
     assert run("export", "--checkpoint", checkpoint, "--out", out, "--spacing", *spacing) == 2
 
 
-@pytest.mark.parametrize("given", [(), ("--spacing", 2, 4, "--trained-on", "mine")])
+@pytest.mark.parametrize(
+    "given", [(), ("--spacing", 2, 4, "--thickness", 5, "--trained-on", "mine")]
+)
 def test_the_description_is_the_runs_unless_it_is_given(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[object, ...]
 ) -> None:
     network = object()
-    run_told = {"training": {"a.hu": "a.nrrd", "b.hu": "b.nrrd"}, "spacing_mm": [0.8, 2.5]}
+    scans = {"a.hu": "a.nrrd", "b.hu": "b.nrrd"}
+    run_told = {"training": scans, "spacing_mm": [0.8, 2.5], "thickness_mm": 3}
     (tmp_path / "scans.json").write_text(json.dumps(run_told))
     described: list[Description] = []
 
@@ -90,9 +93,9 @@ def test_the_description_is_the_runs_unless_it_is_given(
     monkeypatch.setattr("pmtool.export.bundle.export_bundle", keep)
     checkpoint = tmp_path / "checkpoint.pt"
     assert run("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", *given) == 0
-    trained_on, spacing = ("mine", (2, 4)) if given else ("2 scans", (0.8, 2.5))
+    trained_on, spacing, thickness = ("mine", (2, 4), 5) if given else ("2 scans", (0.8, 2.5), 3)
     log = tmp_path / "log.csv"
-    assert described == [Description("out", trained_on, "unknown", spacing, log)]
+    assert described == [Description("out", trained_on, "unknown", spacing, thickness, log)]
 
 
 def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:

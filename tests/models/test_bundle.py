@@ -29,6 +29,7 @@ def write_manifest(folder: Path, **changes: Any) -> None:
         trained_on="nothing",
         licence="none",
         spacing_mm=(1.0, 1.25),
+        thickness_mm=2.5,
         hyperparameters=Hyperparameters(channels=4, hu_window=(-1000, 1000)),
         files={name: file_hash(folder / name) for name in names},
         errors={"window": 1e-6},
@@ -60,6 +61,7 @@ def test_manifest_is_kept(folder: Path) -> None:
     assert Manifest.from_json(json.loads(json.dumps(bundle.manifest.to_json()))) == bundle.manifest
     assert bundle.hyperparameters == Hyperparameters(channels=4, hu_window=(-1000, 1000))
     assert bundle.manifest.spacing_mm == (1.0, 1.25)
+    assert bundle.manifest.thickness_mm == 2.5
     assert bundle.weights == folder / WEIGHTS
     assert bundle.hash == file_hash(folder / MANIFEST)
 
@@ -121,6 +123,9 @@ def _with(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         _with(spacing_mm=[-1, 1]),
         _with(spacing_mm=[1, float("inf")]),
         _with(spacing_mm=[float("nan"), 1]),
+        _with(thickness_mm=0),
+        _with(thickness_mm=float("nan")),
+        _with(thickness_mm="thin"),
         _with(name="\x1b[2J"),
         _with(trained_on="two\nlines"),
         _with(errors={"window": "small"}),

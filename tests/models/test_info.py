@@ -34,6 +34,7 @@ def model(tmp_path: Path) -> Path:
         trained_on="two phantoms",
         licence="CC BY 3.0",
         spacing_mm=(1.0, 1.25),
+        thickness_mm=2.5,
         hyperparameters=Hyperparameters(channels=7, hu_window=(-1000, 1000)),
         files={WEIGHTS: file_hash(folder / WEIGHTS)},
         errors={"window": 7.2e-6, "row1": 2e-7},

@@ -22,16 +22,16 @@ def volume(*thicknesses: Any) -> Volume:
     return Volume(sitk.Image([4, 4, 3], sitk.sitkInt16), 2, "ct", None, tuple(headers) or None)
 
 
-@pytest.mark.parametrize("thicknesses", [(), (None, None), (1.25, 3.75), (3.78, None)])
+@pytest.mark.parametrize("thicknesses", [(), (None, None), (1.25, 6), (6.05, None)])
 def test_thin_slices_and_those_of_unknown_thickness(thicknesses: tuple[Any, ...]) -> None:
-    assert thickness_text(volume(*thicknesses), (1.0, 3.75)) is None
+    assert thickness_text(volume(*thicknesses), 6.0) is None
 
 
 def test_thick_slices() -> None:
-    text = thickness_text(volume(1.25, 5, None), (1.0, 3.75))
+    text = thickness_text(volume(1.25, 8, None), 6.0)
     assert text is not None
-    assert "5 mm thick" in text
-    assert "up to 3.75 mm" in text
+    assert "8 mm thick" in text
+    assert "up to 6 mm" in text
 
 
 def test_copies() -> None:

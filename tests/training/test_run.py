@@ -47,8 +47,8 @@ def test_what_a_run_leaves(whole: Path, scans: Path, rows: Rows) -> None:
 
 
 def test_what_a_run_tells_of_itself(whole: Path, tmp_path: Path) -> None:
-    """Its scans have slices 1.25 mm apart, of which targets lie up to 2 from their neighbours."""
-    assert read_record(whole) == (2, (1.25, 2.5), whole / LOG)
+    """Its slices are 1.25 mm apart and thick, and targets lie up to 2 from their neighbours."""
+    assert read_record(whole) == (2, (1.25, 2.5), 1.25, whole / LOG)
     assert read_record(tmp_path) is None
 
 

@@ -14,6 +14,7 @@ from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.selection import (
     Split,
     explicit_split,
+    largest_thickness,
     split_patients,
     strides,
     thickness_text,
@@ -98,6 +99,18 @@ class TestSelection:
     )
     def test_strides(self, spacing: float, slices: int, expected: list[int]) -> None:
         assert strides(cached("a", spacing, (slices, 64, 64)), CropSettings()) == expected
+
+    @pytest.mark.parametrize(
+        ("thick", "spacings", "expected"),
+        [(0, (1.0, 3.0), 3), (1, (1.0,), 6), (1, (1.0, 1.25), 6), (1, (1.25,), 5), (1, (3.0,), 6)],
+    )
+    def test_thickness(self, thick: float, spacings: tuple[float, ...], expected: float) -> None:
+        scans = [cached("a", spacing, (40, 64, 64)) for spacing in spacings]
+        assert largest_thickness(scans, CropSettings(thick=thick)) == expected
+
+    def test_thickness_of_few_slices(self) -> None:
+        scans = [cached("a", 1.0, (5, 64, 64))]
+        assert largest_thickness(scans, CropSettings(thick=1)) == 2
 
     def test_what_cannot_be_used(self) -> None:
         good = cached("good", shape=(5, 64, 64))
