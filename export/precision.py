@@ -19,7 +19,7 @@ from pmtool.interface.protocol import Precision
 HEAVY = ("Conv", "MatMul", "Gemm")
 EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)")
 """Names of the weights whose products stay in float32: those of the encoder and the last layer."""
-OPSET = 22
+BFLOAT16_OPSET = 22
 """The first opset in which Conv takes bfloat16. For the operators in these graphs, opsets 21 and 22
 add types and nothing else."""
 _HALF = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
@@ -48,8 +48,10 @@ def in_precision(model: ModelProto, precision: Precision, *, emulated: bool = Fa
     """
     converted = ModelProto()
     converted.CopyFrom(model)
+    if precision == "bfloat16":
+        opset = converted.opset_import[0]
+        opset.version = max(BFLOAT16_OPSET, opset.version)
     if precision != "float32":
-        converted.opset_import[0].version = max(OPSET, converted.opset_import[0].version)
         _Casts(converted.graph, _HALF[precision], emulated).insert()
     checker.check_model(converted, full_check=True)
     return converted

@@ -125,7 +125,7 @@ def build_engine(
     network = builder.create_network(_strongly_typed(trt))
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
-        raise _unsupported(trt, name, _parser_error(parser))
+        raise _unsupported(trt, name, [_parser_error(parser)])
     config = builder.create_builder_config()
     for sizes in profiles:
         config.add_optimization_profile(_profile(builder, model, sizes))
@@ -136,7 +136,7 @@ def build_engine(
         config.set_timing_cache(cache, False)
     engine = builder.build_serialized_network(network, config)
     if engine is None:
-        raise _unsupported(trt, name, log.errors[-1] if log.errors else "the build failed")
+        raise _unsupported(trt, name, log.errors or ["the build failed"])
     return Build(bytes(engine), b"" if cache is None else bytes(cache.serialize()))
 
 
@@ -177,12 +177,12 @@ def _parser_error(parser: Any) -> str:
     return f"node {error.node_name()} ({error.node_operator()}): {error.desc()}"
 
 
-def _unsupported(trt: ModuleType, name: str, reason: str) -> Exception:
-    reason = " ".join(reason.split())
-    if is_memory_shortage(RuntimeError(reason)):
+def _unsupported(trt: ModuleType, name: str, errors: Sequence[str]) -> Exception:
+    if any(is_memory_shortage(RuntimeError(error)) for error in errors):
         return MemoryBudgetError(
             f"there is no memory to build the engine {name}: end other programs"
         )
+    reason = " ".join(errors[-1].split())
     return UsageError(
         f"{trt.__name__} {trt.__version__} cannot build the graph {name}, {reason}; "
         "use --backend onnxruntime-cuda"

@@ -63,9 +63,11 @@ _SHORTAGE = (
     "bad_alloc",
     "bad allocation",
     "alloc_failed",
+    "allocation_failed",
     " allocate ",
     "map segment",
     "out of memory",
+    "outofmemory",
     "start new thread",
 )
 

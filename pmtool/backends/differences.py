@@ -69,9 +69,17 @@ def _difference(
 def _run(
     graph: str, layout: Layout, backend: Backend, sizes: tuple[int, int]
 ) -> dict[str, Float32s]:
-    """Run a graph on random arrays, the same for every backend, and return all its arrays."""
-    arrays = graph_arrays(graph, layout, backend.memory, *sizes)
-    backend.bind(graph, arrays).run()
+    """Run a graph on random arrays, the same for every backend, and return all its arrays.
+
+    It runs twice, because a program has to read what its arrays hold when it runs, not when it was
+    bound or recorded.
+    """
+    buffers = Buffers(backend.memory, layout, SIZE, *sizes, WINDOWS)
+    arrays = _arrays(graph, buffers)
+    program = backend.bind(graph, arrays)
+    for seed in (1, 0):
+        _fill(buffers, seed)
+        program.run()
     return {name: backend.memory.download(array) for name, array in arrays.items()}
 
 
@@ -79,22 +87,31 @@ def graph_arrays(
     graph: str, layout: Layout, memory: Memory, width: int = SIZE, lanes: int = LANES
 ) -> dict[str, Array]:
     """Arrays of a graph: random inputs, the same in every call, and space for the outputs."""
-    rng = np.random.default_rng(0)
     buffers = Buffers(memory, layout, SIZE, width, lanes, WINDOWS)
+    _fill(buffers, seed=0)
+    return _arrays(graph, buffers)
+
+
+def _fill(buffers: Buffers, seed: int) -> None:
+    rng, memory = np.random.default_rng(seed), buffers.memory
     rows = buffers.rows | {"residuals": buffers.residuals, "history": buffers.history}
     for name, array in rows.items():
         values = rng.normal(0, 0.3, array.shape).astype(np.float32)
         memory.upload(array, np.abs(values) if name == "mixture" else values)
-    memory.upload(buffers.row_tails, rng.uniform(0.01, 0.5, (width, lanes)).astype(np.float32))
+    tails = rng.uniform(0.01, 0.5, buffers.row_tails.shape)
+    memory.upload(buffers.row_tails, tails.astype(np.float32))
     between = rng.uniform(-0.8, 0.8, buffers.above.shape)
     for slices in (buffers.above, buffers.below):
         memory.upload(slices, (between + rng.normal(0, 0.03, between.shape)).astype(np.float32))
+
+
+def _arrays(graph: str, buffers: Buffers) -> dict[str, Array]:
     kind, depth = kind_and_depth(graph)
     if kind == "window":
         return buffers.window(0)
     if kind == "row":
         return buffers.row(depth)
-    known = width - GENERATED
+    known = len(buffers.row_tails) - GENERATED
     return buffers.known(depth, known) if kind == "known" else buffers.pixel(depth, known)
 
 

@@ -204,45 +204,49 @@ class GraphEngine:
 
 
 class EngineContext:
-    """An engine prepared for inputs of certain shapes; programs use it in turn."""
+    """An engine prepared for inputs of certain shapes; programs use it in turn.
+
+    It outlives the programs, and keeps none of their arrays in memory.
+    """
 
     def __init__(self, engine: GraphEngine, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.engine, self.stream = engine, engine.memory.device.stream.handle
-        engine.engines.log.errors.clear()
+        self.graph, self.engines, self.scratch = engine.graph, engine.engines, engine.scratch
+        self.stream = engine.memory.device.stream.handle
+        self.engines.log.errors.clear()
         number = engine.profile(shapes)
-        strategy = engine.engines.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        strategy = self.engines.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self.context = engine.engine.create_execution_context(strategy)
         if self.context is None:
-            raise failure(engine.engines, f"the engine {engine.graph} cannot be started")
+            raise failure(self.engines, f"the engine {self.graph} cannot be started")
         self._check(self.context.set_optimization_profile_async(number, self.stream))
         for name, shape in shapes.items():
             self._check(self.context.set_input_shape(name, shape))
         self._needed = max(1, self.context.update_device_memory_size_for_shapes())
-        engine.scratch.reserve(self._needed)
-        self._user: EngineProgram | None = None
+        self.scratch.reserve(self._needed)
+        self._places: Mapping[str, int] = {}
         self._scratch = (0, 0)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Shape of an output."""
         return tuple(self.context.get_tensor_shape(name))
 
-    def run(self, program: EngineProgram) -> None:
-        """Start the engine on a program's arrays."""
-        if self._user is not program:
-            for name, array in program.placed.items():
-                self._check(self.context.set_tensor_address(name, address(array)))
-            self._user = program
-        self.engine.scratch.reserve(self._needed)  # again, if memory ran out for a larger one
-        scratch = self.engine.scratch.place()
+    def run(self, places: Mapping[str, int]) -> None:
+        """Start the engine on arrays at these addresses."""
+        if self._places != places:
+            for name, place in places.items():
+                self._check(self.context.set_tensor_address(name, place))
+            self._places = places
+        self.scratch.reserve(self._needed)  # again, if memory ran out for a larger one
+        scratch = self.scratch.place()
         if self._scratch != scratch:
             self._scratch = scratch
             self.context.set_device_memory(*scratch)
-        self.engine.engines.log.errors.clear()
+        self.engines.log.errors.clear()
         self._check(self.context.execute_async_v3(self.stream))
 
     def _check(self, done: bool) -> None:
         if not done:
-            raise failure(self.engine.engines, f"the engine {self.engine.graph} failed")
+            raise failure(self.engines, f"the engine {self.graph} failed")
 
 
 class EngineProgram:
@@ -277,13 +281,14 @@ class EngineProgram:
         read = {address(arrays[name]) for name in engine.inputs}
         for name in engine.outputs:
             self._place_output(name, arrays.get(name), read)
+        self._places = {name: address(array) for name, array in self.placed.items()}
 
     def run(self) -> None:
         """See `Program.run`; raises `MemoryBudgetError` and `UsageError`."""
         for target, source in self.before:
             self.memory.copy(target, source)
         with self.memory.device.active():
-            self.context.run(self)
+            self.context.run(self._places)
         for target, source in self.after:
             self.memory.copy(target, source)
 
@@ -305,9 +310,10 @@ class EngineProgram:
 
 def failure(engines: Any, what: str) -> Exception:
     """Error with the reason that TensorRT has logged."""
-    reason = " ".join(engines.log.errors[-1].split()) if engines.log.errors else "no reason given"
-    if is_memory_shortage(RuntimeError(reason)):
+    errors = engines.log.errors
+    if any(is_memory_shortage(RuntimeError(error)) for error in errors):
         return MemoryBudgetError(f"the GPU is out of memory: {what}; give a smaller --batch")
+    reason = " ".join(errors[-1].split()) if errors else "no reason given"
     return UsageError(f"{what} ({reason}); use another --backend")
 
 

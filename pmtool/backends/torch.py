@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pmtool.arrays import Float32s
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
-from pmtool.errors import MemoryBudgetError, UsageError, is_memory_shortage
+from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
@@ -113,7 +113,8 @@ class TorchMemory:
 
     def standardise(self, pixels: Tensor, mixture: Tensor, residuals: Tensor) -> None:
         midpoint = Midpoint(mixture[..., -2], mixture[..., -1])
-        residuals.copy_(midpoint.residual(pixels))
+        with _shortages():
+            residuals.copy_(midpoint.residual(pixels))
 
     def wait(self) -> None:
         if self.device.type == "cuda":
@@ -222,11 +223,13 @@ class CapturedProgram:
 
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
-    """Raise `UsageError` unless PyTorch can compute on the devices."""
+    """Raise `UsageError` or `MemoryBudgetError` unless PyTorch can compute on the devices."""
     for device in devices:
         try:
             (torch.ones(1, device=device) + 1).item()
         except (RuntimeError, AssertionError) as error:
+            if is_memory_shortage(error):
+                raise MemoryBudgetError(OUT_OF_GPU_MEMORY) from error
             raise UsageError(
                 f"PyTorch cannot use {device}: install a build of PyTorch for CUDA and this GPU, "
                 "and a driver that is recent enough for it, or use --device cpu"

@@ -18,7 +18,7 @@ from pmtool.export import precision
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.graph_names import GRAPHS
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Backend, Precision
+from pmtool.interface.protocol import Arrays, Backend, Precision, Program
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import ENCODER_MARGIN
 from pmtool.phantom.chest import chest_phantom
@@ -54,6 +54,17 @@ def test_why_the_encoder_stays_in_float32(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(precision, "EXACT", re.compile(r"(network\.)?output\.(weight|matrix)"))
     low, high = bundle.hyperparameters.hu_window
     assert np.abs(midpoint() - exact).max() * (high - low) / 2 > 2
+
+
+def test_what_an_engine_read_when_it_was_bound_does_not_count() -> None:
+    class Hasty(OnnxRuntimeBackend):
+        def bind(self, graph: str, arrays: Arrays) -> Program:
+            return super().bind(graph, {**arrays, "residuals": arrays["residuals"].copy()})
+
+    bundle = Bundle.load()
+    layout, expected = Layout(bundle.hyperparameters), OnnxRuntimeBackend(bundle)
+    assert differences(["row1"], layout, expected, OnnxRuntimeBackend(bundle)) == {"row1": 0}
+    assert differences(["row1"], layout, expected, Hasty(bundle))["row1"] > 0.1
 
 
 @pytest.fixture(scope="module", params=["tensorrt", "onnxruntime-cuda"])

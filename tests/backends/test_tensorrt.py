@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import pickle
 import weakref
@@ -69,6 +70,7 @@ class FakeContext:
     """
 
     fails: ClassVar[bool] = False
+    says: ClassVar[list[str]] = []
     wrong_profile: ClassVar[int | None] = None
 
     def __init__(self, engine: FakeEngine) -> None:
@@ -106,7 +108,7 @@ class FakeContext:
         assert stream == STREAM
         assert self.scratch
         if self.fails:
-            self.engine.trt.log.errors.append("Cuda Runtime (out of memory)")
+            self.engine.trt.log.errors += self.says
             return False
         outputs = self.engine.output_shapes(self.shapes)
         targets = {name: self._array(name, shape) for name, shape in outputs.items()}
@@ -325,6 +327,24 @@ def test_programs_of_the_same_shapes_share_what_is_dear_to_make(backend: TensorR
         np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
+def test_what_is_dropped_is_freed(backend: TensorRTBackend) -> None:
+    """At once, without the garbage collector: a smaller batch needs the memory of a larger one."""
+    buffers = Buffers(backend.memory, LAYOUT, 64, 64, 3)
+    program = backend.bind("row1", buffers.row(1))
+    assert isinstance(program, EngineProgram)
+    program.run()
+    arrays = [weakref.ref(array) for array in program.placed.values()]
+    engine = weakref.ref(backend._engine("row1"))
+    gc.disable()
+    try:
+        del buffers, program
+        assert not any(array() is not None for array in arrays)
+        del backend._loaded["row1"]
+        assert engine() is None
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(("width", "lanes"), [(64, 21), (256, 6), (516, 1)])
 def test_more_than_the_engine_takes(width: int, lanes: int, backend: TensorRTBackend) -> None:
     buffers = Buffers(backend.memory, LAYOUT, 64, width, lanes)
@@ -346,8 +366,10 @@ def test_the_gpu_runs_out_of_memory(
 ) -> None:
     program = backend.bind("row1", Buffers(backend.memory, LAYOUT, 64, 64, 1).row(1))
     monkeypatch.setattr(FakeContext, "fails", True)
-    with pytest.raises(MemoryBudgetError, match="the GPU is out of memory: the engine row1 failed"):
-        program.run()
+    for said in (["Cuda Runtime (out of memory)"], ["Error Code 2: OutOfMemory", "and so it ends"]):
+        monkeypatch.setattr(FakeContext, "says", said)
+        with pytest.raises(MemoryBudgetError, match="out of memory: the engine row1 failed"):
+            program.run()
 
 
 def test_an_engine_that_cannot_be_loaded(
