@@ -1,6 +1,6 @@
 """Compiling the kernels to machine code for a GPU, once, and keeping it in a cache.
 
-The compiler is nvcc or, if that is missing, NVRTC from the wheel nvidia-cuda-nvrtc.
+The compiler is nvcc or, if that is missing or fails, NVRTC from the wheel nvidia-cuda-nvrtc.
 """
 
 from __future__ import annotations
@@ -83,16 +83,26 @@ def cache_key(source: str, architecture: str, compiler: str) -> str:
 def find_compiler() -> Compiler:
     """Find nvcc, or NVRTC where that is not installed; raises `UsageError` if neither is."""
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+    library = nvrtc.find_library()
     if nvcc is not None:
         told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
-        return Compiler(told.stdout, partial(compile_with_nvcc, nvcc))
-    library = nvrtc.find_library()
+        return Compiler(told.stdout, partial(_with_either, nvcc, library))
     if library is not None:
         return Compiler(nvrtc.version(library), partial(_with_nvrtc, library))
     raise UsageError(
         "no CUDA compiler is installed: pip install nvidia-cuda-nvrtc, or put nvcc of the CUDA "
         "toolkit on the PATH"
     )
+
+
+def _with_either(nvcc: str, library: str | None, path: Path, architecture: str) -> bytes:
+    """By nvcc or, where it is too old for the GPU or lacks a C++ compiler, by NVRTC."""
+    try:
+        return compile_with_nvcc(nvcc, path, architecture)
+    except UsageError:
+        if library is None:
+            raise
+        return _with_nvrtc(library, path, architecture)
 
 
 def _with_nvrtc(library: str, path: Path, architecture: str) -> bytes:

@@ -116,7 +116,7 @@ class CudaDevice:
     def _loaded(self, code: bytes) -> Any:
         try:
             return self.driver.module_from_buffer(code)
-        except self.driver.LogicError as error:
+        except (self.driver.LogicError, self.driver.RuntimeError) as error:
             raise UsageError(
                 f"the NVIDIA driver cannot load the kernels ({error}): install one that is as "
                 "recent as the CUDA compiler, or use --device cpu"
@@ -125,15 +125,16 @@ class CudaDevice:
     @contextmanager
     def active(self) -> Iterator[None]:
         """Make the device's context current in this thread, and convert errors of pycuda."""
-        self.context.push()
         try:
-            yield
+            self.context.push()
+            try:
+                yield
+            finally:
+                self.context.pop()
         except self.driver.MemoryError as error:
             raise MemoryBudgetError(OUT_OF_GPU_MEMORY) from error
         except self.driver.Error as error:
             raise UsageError(f"the GPU failed ({error}): use --device cpu") from error
-        finally:
-            self.context.pop()
 
     def launch(
         self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]

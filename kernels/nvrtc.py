@@ -62,11 +62,19 @@ def compilation_error(path: Path, architecture: str, log: str) -> UsageError:
     )
 
 
+def _builtins(library: str) -> list[Path]:
+    """The other half of a library from a wheel; that of CUDA 13.0 does not find it itself."""
+    path = Path(library)
+    return list(path.parent.glob("libnvrtc-builtins.so.*")) if path.is_absolute() else []
+
+
 class _Nvrtc:
     """Functions of the library; raises `UsageError` if it cannot be loaded or used."""
 
     def __init__(self, library: str) -> None:
         try:
+            for part in _builtins(library):
+                ctypes.CDLL(str(part))
             self.library = ctypes.CDLL(library)
         except OSError as error:
             raise UsageError(

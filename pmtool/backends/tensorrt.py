@@ -45,7 +45,8 @@ class TensorRTBackend:
     ) -> None:
         self.engines, self.memory, self.device, self.pixels = engines, memory, device, pixels
         self.precision: Precision = engines.target.precision
-        self.runtime = engines.trt.Runtime(engines.log)
+        with memory.device.active():
+            self.runtime = engines.trt.Runtime(engines.log)
         self.scratch = Scratch(memory)
         self._loaded: dict[str, GraphEngine] = {}
 

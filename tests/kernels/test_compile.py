@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import re
 import shutil
 import subprocess
@@ -129,6 +130,40 @@ def test_nvrtc(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         pytest.skip("nvidia-cuda-nvrtc is not installed")
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     assert compile.machine_code("rows.cu", "sm_90a").startswith(b"\x7fELF")
+
+
+def test_nvcc_that_fails(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is too old, or without a C++ compiler: NVRTC takes its place, if there is one."""
+    nvcc = tmp_path / "nvcc"
+    nvcc.write_text("#!/bin/sh\necho 'nvcc fatal: Value sm_90a is not defined' >&2; exit 1\n")
+    nvcc.chmod(0o755)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: str(nvcc))
+    monkeypatch.setattr(nvrtc, "find_library", lambda: None)
+    with pytest.raises(UsageError, match="for sm_90a: nvcc fatal: Value sm_90a is not defined"):
+        compile.machine_code("rows.cu", "sm_90a")
+    monkeypatch.setattr(nvrtc, "find_library", lambda: "libnvrtc.so")
+    monkeypatch.setattr(nvrtc, "compile_file", lambda library, *_: library.encode())
+    assert compile.machine_code("rows.cu", "sm_90a") == b"libnvrtc.so"
+
+
+def test_nvrtc_of_a_wheel_is_loaded_with_its_other_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+
+    def load(library: str) -> None:
+        loaded.append(library)
+        raise OSError
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    library, builtins = tmp_path / "libnvrtc.so.13", tmp_path / "libnvrtc-builtins.so.13.0"
+    for there in (False, True):
+        if there:
+            builtins.touch()
+        for name in (str(library), "libnvrtc.so"):
+            with pytest.raises(UsageError, match="cannot be loaded"):
+                nvrtc.version(name)
+    assert loaded == [str(library), "libnvrtc.so", str(builtins), "libnvrtc.so"]
 
 
 def wrong_source(folder: Path) -> Path:

@@ -38,6 +38,9 @@ class FakeDriver:
     class LogicError(Error):
         """A request that cannot be met."""
 
+    class RuntimeError(Error):
+        """A fault of the device, or code that it cannot run."""
+
     class device_attribute:
         """Names of `Device.get_attribute`."""
 
@@ -364,11 +367,12 @@ def test_a_driver_that_fails(fake_driver: FakeDriver, monkeypatch: pytest.Monkey
         CudaDevice()
 
 
+@pytest.mark.parametrize("kind", ["LogicError", "RuntimeError"])
 def test_a_driver_that_is_too_old(
-    fake_driver: FakeDriver, memory: CudaMemory, monkeypatch: pytest.MonkeyPatch
+    kind: str, fake_driver: FakeDriver, memory: CudaMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(code: bytes) -> None:
-        raise fake_driver.LogicError("cuModuleLoadDataEx failed: device kernel image is invalid")
+        raise getattr(fake_driver, kind)("cuModuleLoadDataEx failed: no kernel image")
 
     monkeypatch.setattr(fake_driver, "module_from_buffer", fail)
     with pytest.raises(UsageError, match="the NVIDIA driver cannot load the kernels"):
@@ -380,6 +384,7 @@ def test_a_gpu_that_fails(memory: CudaMemory, monkeypatch: pytest.MonkeyPatch) -
     def fail(*_: object) -> None:
         raise memory.driver.LogicError("cuMemsetD32Async failed: an illegal address")
 
-    monkeypatch.setattr(memory.driver, "memset_d32_async", fail)
-    with pytest.raises(UsageError, match=r"the GPU failed .*illegal address.*: use --device cpu"):
-        memory.zeros(4)
+    for owner, name in ((memory.driver, "memset_d32_async"), (Context, "pop"), (Context, "push")):
+        monkeypatch.setattr(owner, name, fail)
+        with pytest.raises(UsageError, match=r"the GPU failed .*illegal address.*: use --device"):
+            memory.zeros(4)
