@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.interface.protocol import Precision
-from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest
 from pmtool.system.devices import find_devices
 from pmtool.system.extras import require
 from pmtool.system.outputs import names_in
@@ -64,7 +64,19 @@ def export(
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     rows = [(graph, f"{error:.1e}") for graph, error in bundle.manifest.errors.items()]
-    return "\n".join(aligned([("graph", "largest difference from PyTorch"), *rows]))
+    lines = aligned([("graph", "largest difference from PyTorch"), *rows])
+    if run is None and (spacing is None or thickness is None):
+        lines.append(_unknown(bundle.manifest))
+    return "\n".join(lines)
+
+
+def _unknown(manifest: Manifest) -> str:
+    low, high = manifest.spacing_mm
+    return (
+        "no record of a run lies beside the checkpoint: the model says that it was trained for "
+        f"{low:g} to {high:g} mm and slices of up to {manifest.thickness_mm:g} mm; give --spacing "
+        "and --thickness if that is wrong"
+    )
 
 
 def check_export(given: Collection[str]) -> None:

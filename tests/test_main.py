@@ -138,8 +138,12 @@ def test_unexpected_errors_are_sentences_too(
     monkeypatch.setattr("pmtool.resampling.preparation.load_ct", fail)
     assert run("resample", "--spacing", 1.25, ct_path, out) == 1
     assert capsys.readouterr().err == "pmtool: RuntimeError: two lines (--debug shows where)\n"
-    with pytest.raises(RuntimeError):
-        run("resample", "--spacing", 1.25, ct_path, out, "--debug")
+    assert run("resample", "--spacing", 1.25, ct_path, out, "--debug") == 1
+    told = capsys.readouterr().err
+    assert told.startswith("Traceback (most recent call last):")
+    assert told.endswith("pmtool: RuntimeError: two lines (--debug shows where)\n")
+    elsewhere = out.with_name("none") / "out.nrrd"
+    assert run("resample", "--spacing", 1.25, ct_path, elsewhere, "--debug") == 6
 
 
 def test_phantom(out: Path) -> None:

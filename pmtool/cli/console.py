@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -44,7 +45,7 @@ def run_command(command: click.Command, arguments: list[str] | None = None) -> i
         return INTERRUPTED
     except Exception as error:
         if "--debug" in arguments:
-            raise
+            say(traceback.format_exc(), nl=False)
         say(f"pmtool: {sentence(error)}")
         return exit_code(error)
 

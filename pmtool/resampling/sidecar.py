@@ -5,7 +5,6 @@ It is written last. Files whose digests it holds are as they were made; see `unc
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Container
 from pathlib import Path
@@ -17,7 +16,7 @@ from pmtool.images.headers import voxel_files
 from pmtool.resampling.options import Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text, made_before
 from pmtool.system.files import read_json
-from pmtool.system.hashes import file_hash
+from pmtool.system.hashes import bytes_hash, file_hash
 from pmtool.system.versions import own_version, package_version
 
 if TYPE_CHECKING:
@@ -110,10 +109,10 @@ def unchanged(outputs: Outputs, content: dict[str, Any], *, earlier: bool = Fals
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file together with its voxel file, or of all files in a folder."""
+    """SHA-256 of a file; of several, as with its voxel file or in a folder, of theirs in lines."""
     files = sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]
     parts = [file_hash(file) if file.is_file() else ascii(file.name) for file in files]
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+    return parts[0] if len(parts) == 1 else bytes_hash("\n".join(parts).encode())
 
 
 def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
