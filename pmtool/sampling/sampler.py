@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
+from functools import cached_property
 from itertools import cycle, groupby, islice, pairwise
 from typing import NamedTuple
 
@@ -68,9 +69,6 @@ class Planner:
         self.pixels = self.engine.pixels
         self.device = ",".join(self.engine.devices)
         self.layout = Layout(bundle.hyperparameters)
-        gpus = [device for device in self.engine.devices if device != CPU]
-        # Of the fullest GPU, in bytes; read before the work, as an engine may keep what it has used
-        self._free_gpu_memory = min(map(free_gpu_memory, gpus), default=0)
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
@@ -82,6 +80,14 @@ class Planner:
         return make_gpu_plan(
             self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
         )
+
+    @cached_property
+    def _free_gpu_memory(self) -> int:
+        """Free memory of the fullest GPU in bytes, read once before the work.
+
+        An engine may keep memory that it has used.
+        """
+        return min(map(free_gpu_memory, self.engine.devices))
 
 
 class Sampler(Planner):
@@ -97,6 +103,8 @@ class Sampler(Planner):
         engines = working_engines(options.backend, options.device, options.precision)
         engine, self._on_gpus = start(engines, bundle, options.thread_count)
         super().__init__(bundle, options, engine)
+        if self.device != CPU:
+            _ = self._free_gpu_memory  # now, for all modes, as engines keep memory that they used
         self._on_cpu: dict[int, Backend] = {}
 
     def in_mode(self, mode: Mode) -> Sampler:

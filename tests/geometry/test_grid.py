@@ -44,7 +44,7 @@ def test_what_readme_says_of_spacings(
 
 
 def test_the_table_of_readme_is_found() -> None:
-    assert len(readme_rows()) == 8
+    assert len(readme_rows()) == 9
 
 
 def positions(grid: Grid) -> list[float]:

@@ -6,7 +6,7 @@ import ctypes
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ class EmulatedLauncher:
         arguments = (ctypes.c_uint64 * len(words))(*words)
         function = self.library[f"launch_{kernel}"]
         function(blocks, threads, ctypes.c_uint64(shared), arguments)
+
+    def active(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def allocate(self, *shape: int) -> Float32s:
         return np.full(shape, np.nan, np.float32)
