@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
-from pmtool.errors import GeometryError
+from pmtool.errors import GeometryError, UsageError
 from pmtool.loading import load_ct
 
 _FILE = click.Path(path_type=Path)
@@ -32,6 +32,8 @@ def main(thin: Path, out: Path, slices: int, every: int) -> None:
     volume = load_ct(thin)
     if volume.axis != 2:
         raise GeometryError(f"{thin} has slices along axis {volume.axis}, not the last: turn it")
+    if slices > len(volume.slices):
+        raise UsageError(f"{thin} has only {len(volume.slices)} slices: give fewer --slices")
     sitk.WriteImage(thicker(volume.image, slices, every), str(out), useCompression=True)
 
 

@@ -144,5 +144,6 @@ def _thickness(
 ) -> int:
     """Draw how many adjacent slices are averaged to one."""
     most = most_averaged(scan, stride)
-    thick = rng.random() < settings.thick and most > 1
-    return int(rng.integers(2, most, endpoint=True)) if thick else 1
+    if not settings.thick or most == 1 or rng.random() >= settings.thick:
+        return 1
+    return int(rng.integers(2, most, endpoint=True))

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from pmtool.errors import UsageError
+
 
 @pytest.mark.parametrize(
     ("slices", "every", "expected"), [(1, 1, 13), (1, 2, 7), (4, 2, 5), (3, 3, 4), (13, 5, 1)]
@@ -42,3 +44,5 @@ def test_command(tmp_path: Path, script: Callable[[str], Any]) -> None:
     found = sitk.GetArrayFromImage(sitk.ReadImage(files[1]))
     expected = [np.rint(hu[z : z + 2].mean(axis=0)) for z in (0, 3, 6)]
     np.testing.assert_array_equal(found, expected)
+    with pytest.raises(UsageError, match="has only 9 slices"):
+        script("thicker").main([*files, "--slices", "10", "--every", "1"], standalone_mode=False)
