@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from yardsticks import BATCH, load, prepared, tiles
+from yardsticks import BATCH, load, prepared, thickness, tiles
 
 from pmtool.cli.console import run_command
 from pmtool.loading import load_volume
@@ -53,7 +53,7 @@ def main(model: Path, scans: tuple[Path, ...], amounts: tuple[float, ...], count
 @torch.inference_mode()
 def predicted(network: PixelMiner, crops: Tensor) -> Mixture:
     """Predict the distributions of the targets of crops ``(N, 3, H, W)``."""
-    batches = [network(*batch.split(1, dim=1)) for batch in crops.split(BATCH)]
+    batches = [network(*batch.split(1, dim=1), thickness(batch)) for batch in crops.split(BATCH)]
     return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
 
 

@@ -23,7 +23,6 @@ import SimpleITK as sitk
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
-from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
@@ -39,7 +38,7 @@ from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.system.files import write_bytes
 from pmtool.system.outputs import check_output
 from pmtool.training.cache import Cache
-from pmtool.training.crops import Crops
+from pmtool.training.crops import Crops, Triplets
 from pmtool.training.selection import usable
 from pmtool.training.settings import PRESETS
 from pmtool.training.sources import find_sources
@@ -98,8 +97,8 @@ def training_crops(data: Path, folder: Path, seed: int) -> Crops:
     return Crops(scans, settings, BATCH)
 
 
-def trained(crops: Dataset[Tensor], steps: int, seed: int) -> tuple[Encoder, list[float]]:
-    """Train a network on crops ``(N, 3, H, W)``.
+def trained(crops: Dataset[Triplets], steps: int, seed: int) -> tuple[Encoder, list[float]]:
+    """Train a network on crops.
 
     Returns
     -------
@@ -113,9 +112,10 @@ def trained(crops: Dataset[Tensor], steps: int, seed: int) -> tuple[Encoder, lis
     low, high = COMPACT.hu_window
     with click.progressbar(range(steps), label="training", file=sys.stderr) as bar:
         for step in bar:
-            above, target, below = crops[step].split(1, dim=1)
+            slices, thickness = crops[step]
+            above, target, below = slices.split(1, dim=1)
             with torch.autocast("cpu", torch.bfloat16):
-                mean = network(above, below).mean
+                mean = network(above, below, thickness).mean
             loss = F.l1_loss(mean.float(), target)
             optimiser.zero_grad()
             loss.backward()
@@ -142,9 +142,10 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
     """
     volume = load_volume(source)
     result = sitk.Image(volume.image)
+    thickness = volume.thickness / (2 * volume.spacing)
     for index in range(1, len(volume.slices) - 1, 2):
         above, below = volume.slices[index - 1], volume.slices[index + 1]
-        made = midpoint(network, above, below).astype(np.float32)
+        made = midpoint(network, above, below, thickness).astype(np.float32)
         restore_padding(made, above, below, COMPACT.hu_window[0])
         volume.put_slice(result, index, to_voxels(made, volume.dtype))
     return result
@@ -152,15 +153,18 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
 
 @torch.inference_mode()
 def midpoint(
-    network: Encoder, above: NDArray[np.int16], below: NDArray[np.int16]
+    network: Encoder, above: NDArray[np.int16], below: NDArray[np.int16], thickness: float
 ) -> NDArray[np.int16]:
-    """Predict the slice between two others ``(H, W)`` in HU, padded to multiples of 4 pixels."""
+    """Predict the slice between two others ``(H, W)`` in HU, padded to multiples of 4 pixels.
+
+    The thickness is that of `pmtool.sampling.pairs.SlicePair`.
+    """
     height, width = above.shape
     pixels = [from_hounsfield(for_network(x, COMPACT.hu_window), COMPACT) for x in (above, below)]
     padding = (0, -width % 4, 0, -height % 4)
     slices = [F.pad(torch.from_numpy(x)[None, None], padding, "replicate") for x in pixels]
-    mean = network(*slices).mean[0, 0, :height, :width].clamp(-1, 1)
-    return to_hounsfield(mean.numpy(), COMPACT)
+    mean = network(*slices, torch.full((1, 1, 1, 1), thickness)).mean[0, 0, :height, :width]
+    return to_hounsfield(mean.clamp(-1, 1).numpy(), COMPACT)
 
 
 if __name__ == "__main__":

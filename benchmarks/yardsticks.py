@@ -115,14 +115,23 @@ def load(path: Path) -> tuple[PixelMiner, str]:
 def network_models(network: PixelMiner) -> dict[str, Predictor]:
     """Predictors by name: the network and, if it has an encoder, the encoder's midpoint alone."""
 
+    def model(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+        mixture: Mixture = network(above, target, below, thickness(above))
+        return mixture
+
     def midpoint(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        found = network.midpoint(above, below)
+        found = network.midpoint(above, below, thickness(above))
         return Mixture(torch.zeros_like(found.mean), found.mean, found.log_scale)
 
-    models: dict[str, Predictor] = {"midpoint": midpoint, "model": network}
+    models: dict[str, Predictor] = {"midpoint": midpoint, "model": model}
     if not network.hyperparameters.encoder:
         del models["midpoint"]
     return models
+
+
+def thickness(above: Tensor) -> Tensor:
+    """Thickness, for the network, of slices that touch, of which every second one is dropped."""
+    return torch.full((len(above), 1, 1, 1), 0.5)
 
 
 def volumes(folder: Path) -> Iterator[Volume]:

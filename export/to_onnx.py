@@ -96,7 +96,9 @@ def _example(graph: Graph, hyperparameters: Hyperparameters) -> tuple[list[Float
         plane = np.random.default_rng(0).random((LANES, 1, size, size + 4), np.float32)
         # If sizes are known to exceed the margins, symbolic expressions stay simple.
         rows, groups = (Dim(name, min=size // COLUMNS) for name in ("rows", "groups"))
-        return [plane, plane], [{0: lanes, 2: COLUMNS * rows, 3: COLUMNS * groups}] * 2
+        slices: Shape = {0: lanes, 2: COLUMNS * rows, 3: COLUMNS * groups}
+        thickness = np.full((LANES, 1, 1, 1), 0.5, np.float32)
+        return [plane, plane, thickness], [slices, slices, {0: lanes}]
     buffers = Buffers(HostMemory(), Layout(hyperparameters), SIZE, SIZE, LANES)
     arrays = _arrays(graph, buffers)
     inputs = [arrays[name] for name in graph.inputs]

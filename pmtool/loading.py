@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -38,12 +39,12 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     source
         What to load; see docs/formats.md.
     reading
-        Options, of which the series, unevenness and size matter.
+        Options, of which the series, unevenness, size and thickness matter.
 
     Raises
     ------
     UsageError
-        If there is no such series, or pydicom is missing.
+        If there is no such series, pydicom is missing, or the thickness is no positive number.
     InputError
         If a file cannot be read.
     MemoryBudgetError
@@ -56,6 +57,8 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     """
     if not isinstance(source, str | Path | sitk.Image):
         raise UsageError(f"{type(source).__name__} is no input; give a path or a SimpleITK image")
+    if reading.thickness is not None and not 0 < reading.thickness < math.inf:
+        raise UsageError(f"{reading.thickness} is no thickness of a slice; give a number of mm")
     if source == "":
         raise UsageError("the path of the input is empty; give a file, a folder or a zip")
     if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):
@@ -73,7 +76,8 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     axis = through_plane_axis(image.GetSpacing())
     if not reading.allow_uneven:
         _check_even(image, axis, name)
-    return Volume(_with_right_angles(image, name), axis, name)
+    image = _with_right_angles(image, name)
+    return Volume(image, axis, name, known_thickness=reading.thickness)
 
 
 def _is_dicom(path: Path) -> bool:

@@ -56,7 +56,7 @@ class AveragingSampler:
     ) -> Iterator[tuple[int, NDArray[np.int16]]]:
         low, high = self.window
         for index in reversed(range(len(pairs))):
-            above, below, number, sample = pairs[index]
+            above, below, _, number, sample = pairs[index]
             assert above.dtype == below.dtype == np.int16
             assert above.min() >= low
             assert below.max() <= high

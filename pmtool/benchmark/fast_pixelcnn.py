@@ -185,12 +185,12 @@ class FastPixelCNN:
     def _keep(self, features: Tensor) -> None:
         self.features = features.clone()
 
-    def prefill(self, above: Tensor, known: Tensor, below: Tensor) -> None:
+    def prefill(self, above: Tensor, known: Tensor, below: Tensor, thickness: Tensor) -> None:
         """Fill the caches by one forward pass, see `PixelMiner.forward`; unknown rows are zero."""
-        self.network(above, known, below)
+        self.network(above, known, below, thickness)
         self.recorder.stop()
         margin = (above.shape[-1] - known.shape[-1]) // 2
-        self.midpoint = self.network.midpoint(above, below, margin)
+        self.midpoint = self.network.midpoint(above, below, thickness, margin)
         self.residuals = self.midpoint.residual(known)
         self.entered = torch.zeros_like(self.features.chunk(3)[2])
         if self.midpoint.features is not None:

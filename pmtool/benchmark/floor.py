@@ -114,7 +114,7 @@ def _encoder(work: Work, e: int) -> None:
     It has pairs of 3x3 convolutions going down and up, transposed convolutions and the output.
     """
     widths = [e, 2 * e, 4 * e]
-    for level, (c, c_in) in enumerate(zip(widths, [2, *widths], strict=False)):
+    for level, (c, c_in) in enumerate(zip(widths, [3, *widths], strict=False)):
         work.window += 0.25**level * 9 * (c_in * c + c * c)
     for level, (c, coarse) in enumerate(pairwise(widths)):
         work.window += 0.25**level * (coarse * c + 9 * (2 * c * c + c * c))

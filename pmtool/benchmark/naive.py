@@ -14,6 +14,7 @@ from pmtool.benchmark.timing import full_float32, repeat, torch_threads
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture
+from pmtool.sampling.pairs import Neighbours
 
 WINDOW = 64
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
@@ -23,10 +24,10 @@ BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
 class PlainNetwork(ArrayNetwork):
     """The network in float32, on every device."""
 
-    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
+    def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
         """See `ArrayNetwork`."""
         with full_float32():
-            return super().__call__(above, target, below)
+            return super().__call__(neighbours, target)
 
 
 class TimedNetwork(PlainNetwork):
@@ -45,10 +46,10 @@ class TimedNetwork(PlainNetwork):
         self.seconds: list[float] = []
         self.tell = tell
 
-    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
+    def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
         """See `ArrayNetwork`."""
         start = time.perf_counter()
-        found = super().__call__(above, target, below)
+        found = super().__call__(neighbours, target)
         self.seconds.append(time.perf_counter() - start)
         if self.tell is not None:
             self.tell(len(self.seconds))
@@ -97,7 +98,8 @@ def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
     device = str(next(network.parameters()).device)
     slices = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
+    thickness = torch.full((batch, 1, 1, 1), 0.5, device=device)
     with torch.inference_mode(), torch_threads(threads), full_float32():
-        network(*slices)
-        seconds = repeat(lambda: network(*slices), device)
+        network(*slices, thickness)
+        seconds = repeat(lambda: network(*slices, thickness), device)
     return PassCost(threads, batch, statistics.median(seconds) / batch, batch * len(seconds))

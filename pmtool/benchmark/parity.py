@@ -57,8 +57,7 @@ def largest_difference(
     for front in wavefronts(shape, size):
         for place in front:
             target, found = generate_cached(cache, group, place, seed)
-            above, below = group.neighbours(0, place)
-            mixture = network(above, target, below)
+            mixture = network(group.neighbours(0, place), target)
             expected = np.concatenate([values[..., k : 2 * k] for values in mixture], axis=-1)
             new = expected[place.known_rows :, place.known_columns :]
             worst = max(worst, float(np.abs(new - found).max()))
@@ -103,9 +102,9 @@ def generate_strip(
     """Generate the last ``rows`` rows of one window, below the true slice's pixels."""
     group, window = strip_group(network.hyperparameters, [pair], truth, rows)
     target = group.target(0, window)
-    above, below = group.neighbours(0, window)
+    neighbours = group.neighbours(0, window)
     uniforms = window_uniforms(seed, group.places([(0, window)]), *window[2:4])[..., 0]
-    naive = generate_window(network, above, below, target, window, uniforms)
+    naive = generate_window(network, neighbours, target, window, uniforms)
     cache = LaneCache(backend, network.hyperparameters, (window.height, window.width))
     cached, _ = generate_cached(cache, group, window, seed)
     naive_hu, cached_hu = (to_hounsfield(x, network.hyperparameters) for x in (naive, cached))

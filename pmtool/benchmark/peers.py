@@ -17,7 +17,7 @@ from pmtool.benchmark.fast_pixelcnn import FastPixelCNN
 from pmtool.benchmark.timing import seconds_of
 from pmtool.network.pixelminer import Mixture, PixelMiner
 
-Forward = Callable[[Tensor, Tensor, Tensor], Mixture]
+Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Mixture]
 
 
 class Windows(NamedTuple):
@@ -29,6 +29,8 @@ class Windows(NamedTuple):
         Index of the first row to generate.
     above, below
         Neighbours ``(N, 1, H + 2 margin, W + 2 margin)`` in [-1, 1].
+    thickness
+        See `Encoder.forward`, ``(N, 1, 1, 1)``.
     known
         Known pixels ``(N, 1, H, W)`` in [-1, 1], zero where unknown.
     uniforms
@@ -38,6 +40,7 @@ class Windows(NamedTuple):
     first: int
     above: Tensor
     below: Tensor
+    thickness: Tensor
     known: Tensor
     uniforms: Tensor
 
@@ -68,12 +71,14 @@ def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> 
     """
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]
-    start = seconds_of(lambda: forward(windows.above, target, windows.below), device)
+    start = seconds_of(
+        lambda: forward(windows.above, target, windows.below, windows.thickness), device
+    )
 
     def generate() -> None:
         for row in range(windows.first, windows.first + rows):
             for column in range(columns):
-                mixture = forward(windows.above, target, windows.below)
+                mixture = forward(windows.above, target, windows.below, windows.thickness)
                 pixel = Mixture(*(x[:, :, row, column] for x in mixture))
                 target[:, 0, row, column] = draw(pixel, windows.uniforms[:, row, column], bits)
 
@@ -86,7 +91,9 @@ def generate_with_caches(network: PixelMiner, windows: Windows, rows: int, bits:
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]
     sampler = FastPixelCNN(network)
-    start = seconds_of(lambda: sampler.prefill(windows.above, target, windows.below), device)
+    start = seconds_of(
+        lambda: sampler.prefill(windows.above, target, windows.below, windows.thickness), device
+    )
 
     def generate() -> None:
         for row in range(windows.first, windows.first + rows):

@@ -16,6 +16,15 @@ SPACING_MM = 1.25
 FIELD_MM = 0.7 * 512
 
 
+class _Source(NamedTuple):
+    """Slices of a scan: its name, the slices, spacing of pixels, thickness as in `SlicePair`."""
+
+    name: str
+    slices: Slice
+    pixel: tuple[float, float]
+    thickness: float
+
+
 class Scene(NamedTuple):
     """Slice pairs and the true slices between them, all ``(H, W)`` in HU.
 
@@ -58,25 +67,27 @@ def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
     UsageError
         If the scan has fewer than three slices.
     """
-    name, slices, pixel = _phantom(pairs, size) if source is None else _scan(source, pairs)
+    name, slices, pixel, thickness = (
+        _phantom(pairs, size) if source is None else _scan(source, pairs)
+    )
     outer = [np.ascontiguousarray(values) for values in slices[::2]]
     between = pairwise(outer)
-    numbered = [SlicePair(above, below, i) for i, (above, below) in enumerate(between)]
+    numbered = [SlicePair(above, below, thickness, i) for i, (above, below) in enumerate(between)]
     truths = [np.ascontiguousarray(values) for values in slices[1::2]]
     return Scene(name, numbered, truths, pixel, source is not None)
 
 
-def _phantom(pairs: int, size: int) -> tuple[str, Slice, tuple[float, float]]:
+def _phantom(pairs: int, size: int) -> _Source:
     import SimpleITK
 
     from pmtool.phantom.chest import chest_phantom
 
     pixel = FIELD_MM / size
     image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
-    return "chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel)
+    return _Source("chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel), 0.5)
 
 
-def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
+def _scan(source: Path, pairs: int) -> _Source:
     from pmtool.evaluation.scan import ThinScan, load_thin
 
     scan = ThinScan(load_thin(source))
@@ -84,4 +95,4 @@ def _scan(source: Path, pairs: int) -> tuple[str, Slice, tuple[float, float]]:
     pairs = min(pairs, (count - 1) // 2)
     first = (count - (2 * pairs + 1)) // 2
     slices = np.stack([scan.truth(first + i) for i in range(2 * pairs + 1)])
-    return source.name, slices, scan.pixel
+    return _Source(source.name, slices, scan.pixel, scan.volume.thickness / scan.kept.spacing)

@@ -32,6 +32,12 @@ window_option = click.option(
 series_option = click.option(
     "--series-uid", metavar="UID", help="DICOM series to read if there are several."
 )
+thickness_option = click.option(
+    "--thickness",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MM",
+    help="Thickness of a slice.  [default: that in DICOM headers, else the slices' distance]",
+)
 hu_option = click.option(
     "--assume-hu", is_flag=True, help="Accept voxels as HU even if they do not look like it."
 )
@@ -73,6 +79,7 @@ _SAMPLER = (  # the fields of `SamplerOptions` except its mode, and the model
         help="Memory budget of the whole process, such as 4G; excludes GPU memory.",
     ),
 )
+_READING = (series_option, thickness_option, hu_option, large_option)
 _RESAMPLING = (
     click.option(
         "--spacing",
@@ -103,6 +110,7 @@ _RESAMPLING = (
         help="Draw each pixel, or take the median or mean of its distribution.",
     ),
     *_SAMPLER,
+    thickness_option,
     hu_option,
     large_option,
     click.option(
@@ -121,7 +129,7 @@ def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
 
 def method_options(function: Function) -> Function:
     """Add the options for regenerating slices of thin scans by PixelMiner and other tools."""
-    return _with((external_option, *_SAMPLER, series_option, hu_option, large_option), function)
+    return _with((external_option, *_SAMPLER, *_READING), function)
 
 
 def resampling_options(function: Function) -> Function:

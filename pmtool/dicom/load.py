@@ -32,8 +32,8 @@ def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     source
         Folder, which is searched with all its subfolders, zip file or file.
     reading
-        Options, of which the series, unevenness and size matter. Without a series, only one may be
-        a stack.
+        Options, of which the series, unevenness, size and thickness matter. Without a series, only
+        one may be a stack.
 
     Raises
     ------
@@ -69,7 +69,8 @@ def read_series(series: Series, name: str, reading: ReadingOptions = DEFAULT) ->
     image.SetSpacing((*stack.planes.pixel, stack.distance))
     image.SetOrigin(stack.planes.places[0].tolist())
     image.SetDirection(stack.planes.direction.ravel().tolist())
-    return Volume(image, 2, name, stack.positions, headers)
+    thickness = reading.thickness or series.thickness
+    return Volume(image, 2, name, stack.positions, headers, thickness)
 
 
 @contextmanager

@@ -87,8 +87,9 @@ class Series:
 
     @property
     def thickness(self) -> float | None:
-        """Thickness of a slice, mm."""
-        return number(self.images[0].header, "SliceThickness") or None
+        """Thickness of a slice, mm; None if the first image does not tell it."""
+        thickness = number(self.images[0].header, "SliceThickness") or 0.0
+        return thickness if thickness > 0 else None
 
     @property
     def spacing(self) -> float | None:

@@ -153,6 +153,7 @@ class Sampled:
             "pmtool": own_version(),
             "model": sampler.bundle.hash,
             "model_name": sampler.bundle.manifest.name,
+            "thickness": scan.volume.thickness,
             "backend": sampler.backend,
             "precision": sampler.precision,
             "pixels": sampler.pixels,

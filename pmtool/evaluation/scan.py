@@ -62,7 +62,8 @@ class ThinScan:
         """The scan without its second, fourth, ... slice, even if one of these is the last."""
         where: list[slice] = [slice(None)] * 3
         where[self.volume.axis] = slice(None, None, 2)
-        return Volume(self.volume.image[tuple(where)], self.volume.axis, self.volume.name)
+        image, thickness = self.volume.image[tuple(where)], self.volume.thickness
+        return Volume(image, self.volume.axis, self.volume.name, known_thickness=thickness)
 
     @cached_property
     def grid(self) -> Grid:

@@ -116,12 +116,12 @@ class Grid:
 
     def generated_spacings(self) -> set[float]:
         """Distances, mm, from generated slices to the two slices that each is made from."""
-        nodes = self.nodes
-        return {
-            nodes.lengths[nodes.slice_before(node)] * self.source_spacing / 2 ** (number + 1)
-            for number, generated in enumerate(self.generated_rounds())
-            for node in generated
-        }
+        return {self.distance(node) for nodes in self.generated_rounds() for node in nodes}
+
+    def distance(self, node: int) -> float:
+        """Distance, mm, from a generated slice to the two slices that it is made from."""
+        gap = self.nodes.lengths[self.nodes.slice_before(node)] * self.source_spacing
+        return gap * ((node & -node) / (1 << self.rounds))
 
     def odd_gaps(self) -> list[int]:
         """Gaps between acquired slices other than one slice distance, by their first slice."""

@@ -77,12 +77,13 @@ class WindowGraph(nn.Module):
     """Shares of all blocks and the known part of the mixture.
 
     Input: ``above`` and ``below`` of ``N`` windows, ``(N, 1, H + 2 margin, W + 2 margin)`` in
-    [-1, 1], with the margin of `Hyperparameters`. Outputs, channels last:
+    [-1, 1], with the margin of `Hyperparameters`, and ``thickness`` ``(N, 1, 1, 1)``, see
+    `Encoder.forward`. Outputs, channels last:
     ``shares0 .. shares2`` ``(N, H / 2^l, W / 2^l, S)``, the vertical stack's shares before the
     horizontal one's; ``mixture`` ``(N, H, W, 6 K + 2)``, see `Layout.mixture`.
     """
 
-    inputs = ("above", "below")
+    inputs = ("above", "below", "thickness")
     outputs = ("shares0", "shares1", "shares2", "mixture")
 
     def __init__(self, network: PixelMiner) -> None:
@@ -91,9 +92,9 @@ class WindowGraph(nn.Module):
         self.layout = Layout(network.hyperparameters)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        above, below = tensors
+        above, below, thickness = tensors
         margin = self.layout.hyperparameters.margin
-        midpoint = self.network.midpoint(above, below, margin)
+        midpoint = self.network.midpoint(above, below, thickness, margin)
         above, below = cropped(above, margin), cropped(below, margin)
         v, h = self._entry(midpoint, above, below)
         for level in range(LEVELS):

@@ -19,12 +19,15 @@ class ReadingOptions:
         Accept more than `pmtool.system.limits.MAX_INPUT` of voxels.
     assume_hu
         Accept voxels as HU even if their range suggests otherwise.
+    thickness
+        Thickness of the slices, mm; None for what DICOM says, or else their distance.
     """
 
     series_uid: str | None = None
     allow_uneven: bool = False
     allow_large: bool = False
     assume_hu: bool = False
+    thickness: float | None = None
 
 
 DEFAULT = ReadingOptions()

@@ -46,6 +46,8 @@ class Volume:
         then their median distance. None if the slices are even.
     headers
         Headers of the slices, as pydicom data sets without pixels, if they come from DICOM.
+    known_thickness
+        Thickness of a slice, mm; None if unknown.
     """
 
     image: sitk.Image
@@ -53,6 +55,7 @@ class Volume:
     name: str
     positions: tuple[float, ...] | None = None
     headers: tuple[Any, ...] | None = None
+    known_thickness: float | None = None
 
     @cached_property
     def slices(self) -> NDArray[Any]:
@@ -74,6 +77,11 @@ class Volume:
     def spacing(self) -> float:
         """Slice spacing, mm; the median if slices are uneven."""
         return float(self.image.GetSpacing()[self.axis])
+
+    @property
+    def thickness(self) -> float:
+        """Thickness of a slice, mm; if unknown, slices are taken to touch."""
+        return self.known_thickness or self.spacing
 
     @property
     def direction(self) -> NDArray[np.float64]:

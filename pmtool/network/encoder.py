@@ -89,7 +89,8 @@ class Encoder(nn.Module):
 
     The mean of its midpoint is the linear interpolation plus the network's output, clamped to the
     range of pixels. As the last layer starts at zero, training starts from the linear
-    interpolation.
+    interpolation. It is told the slices' thickness, as two slices do not show it: of thin
+    slices that are far apart, less is known between them than of thick ones that touch.
     """
 
     def __init__(self, channels: int) -> None:
@@ -97,7 +98,7 @@ class Encoder(nn.Module):
         widths = [channels, 2 * channels, 4 * channels]
         steps = list(pairwise(widths))
         self.down = Layers(
-            TwoConvolutions(fine, coarse) for fine, coarse in [(2, widths[0]), *steps]
+            TwoConvolutions(fine, coarse) for fine, coarse in [(3, widths[0]), *steps]
         )
         self.up = Layers(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps)
         self.join = Layers(TwoConvolutions(2 * fine, fine) for fine, _ in steps)
@@ -105,10 +106,15 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(cast(Tensor, self.output.bias))
 
-    def forward(self, above: Tensor, below: Tensor) -> Midpoint:
-        """Return the midpoint of two slices ``(N, 1, H, W)`` in [-1, 1]."""
+    def forward(self, above: Tensor, below: Tensor, thickness: Tensor) -> Midpoint:
+        """Return the midpoint of two slices ``(N, 1, H, W)`` in [-1, 1].
+
+        The thickness of a slice ``(N, 1, 1, 1)`` is a share of the distance between the two;
+        slices that overlap count as touching.
+        """
         linear = (above + below) / 2
-        x = torch.cat((linear, (above - below) * DIFFERENCE_GAIN), dim=1)
+        thick = (2 * thickness.clamp(max=1) - 1).expand_as(linear)
+        x = torch.cat((linear, (above - below) * DIFFERENCE_GAIN, thick), dim=1)
         skips: list[Tensor] = []
         for layer in self.down:
             x = layer(nn.functional.avg_pool2d(x, 2) if skips else x)

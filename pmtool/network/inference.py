@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,9 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.folding import folded_network
 from pmtool.network.pixelminer import PixelMiner
 from pmtool.pixels import mixture
+
+if TYPE_CHECKING:
+    from pmtool.sampling.pairs import Neighbours
 
 
 @dataclass(frozen=True)
@@ -28,14 +32,14 @@ class ArrayNetwork:
         return self.network.hyperparameters
 
     @torch.inference_mode()
-    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> mixture.Mixture:
+    def __call__(self, neighbours: Neighbours, target: Float32s) -> mixture.Mixture:
         """See `pmtool.sampling.reference.Network`."""
         device = next(self.network.parameters()).device
-        slices = (
+        above, below, thickness, known = (
             torch.from_numpy(np.ascontiguousarray(x)).to(device)[None, None]
-            for x in (above, target, below)
+            for x in (*neighbours, target)
         )
-        found = self.network(*slices)
+        found = self.network(above, known, below, thickness)
         return mixture.Mixture(*(part[0].permute(1, 2, 0).cpu().numpy() for part in found))
 
 

@@ -94,22 +94,25 @@ class PixelMiner(nn.Module):
         self.horizontal = Stack(c, n, horizontal=True, dropout=dropout)
         self.output = conv(c, 3 * hyperparameters.mixtures, (1, 1))
 
-    def forward(self, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
+    def forward(self, above: Tensor, target: Tensor, below: Tensor, thickness: Tensor) -> Mixture:
         """Return the mixtures of all pixels of ``target``; slices are ``(N, 1, H, W)`` in [-1, 1].
 
         Height and width are multiples of 4. The neighbours may extend beyond the target by the
-        same number of pixels on all sides, which only the encoder sees.
+        same number of pixels on all sides, which only the encoder sees. So does it alone see the
+        thickness of the slices, see `Encoder.forward`.
         """
         margin = (above.shape[-1] - target.shape[-1]) // 2
-        midpoint = self.midpoint(above, below, margin)
+        midpoint = self.midpoint(above, below, thickness, margin)
         above, below = (cropped(outer, margin) for outer in (above, below))
         return self.mixture(midpoint, above, target, below)
 
-    def midpoint(self, above: Tensor, below: Tensor, margin: int = 0) -> Midpoint:
+    def midpoint(
+        self, above: Tensor, below: Tensor, thickness: Tensor, margin: int = 0
+    ) -> Midpoint:
         """Return the midpoint of the target, given both neighbours, without the margin."""
         if not self.hyperparameters.encoder:
             return no_midpoint(cropped(above, margin))
-        midpoint: Midpoint = self.encoder(above, below)
+        midpoint: Midpoint = self.encoder(above, below, thickness)
         return midpoint.cropped(margin)
 
     def mixture(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Mixture:

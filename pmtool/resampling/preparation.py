@@ -164,6 +164,7 @@ def _key(
     return {
         "version": own_version(),
         "input": volume.digest(),
+        "thickness": volume.thickness,
         "model": sampler.bundle.hash,
         "backend": sampler.backend,
         "precision": sampler.precision,

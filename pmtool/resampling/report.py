@@ -93,16 +93,12 @@ def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
 
 
 def thickness_text(volume: Volume, trained: float) -> str | None:
-    """A sentence on slices thicker than those that the model was trained on, if any.
-
-    Only DICOM says how thick slices are.
-    """
-    known = (header.get("SliceThickness") for header in volume.headers or ())
-    thickest = max((float(x) for x in known if isinstance(x, float)), default=0.0)
-    if thickest <= trained * 1.01:
+    """A sentence on slices that are known to be thicker than those of the model's training."""
+    thickness = volume.known_thickness
+    if thickness is None or thickness <= trained * 1.01:
         return None
     return (
-        f"the slices of {volume.name} are {thickest:g} mm thick; the model was trained on slices "
+        f"the slices of {volume.name} are {thickness:g} mm thick; the model was trained on slices "
         f"of up to {trained:g} mm; check the result"
     )
 

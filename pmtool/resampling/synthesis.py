@@ -48,7 +48,8 @@ class Pairs(Sequence[SlicePair]):
             return Pairs(self.stack, self.jobs[index])
         node, sample = self.jobs[index]
         above, below = (self.stack.node(parent, sample) for parent in parents(node))
-        return SlicePair(above, below, self.stack.grid.number(node), sample)
+        thickness = self.stack.volume.thickness / (2 * self.stack.grid.distance(node))
+        return SlicePair(above, below, thickness, self.stack.grid.number(node), sample)
 
 
 def missing_jobs(stack: DyadicStack, samples: int = 1) -> list[list[Job]]:

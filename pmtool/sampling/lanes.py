@@ -19,6 +19,7 @@ from pmtool.interface.layout import depth_of_row
 from pmtool.interface.protocol import Backend, Program
 from pmtool.pixels.mixture import Mode, nearer_tail
 from pmtool.pixels.uniforms import Places
+from pmtool.sampling.pairs import Neighbours
 
 
 class Lanes:
@@ -47,16 +48,14 @@ class Lanes:
             return {}
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
-    def prepare(self, pairs: Sequence[tuple[Float32s, Float32s]]) -> None:
-        """Run the window graph on the neighbours of all lanes, or of the first ones.
-
-        ``pairs`` are the results of `PairGroup.neighbours`, one per lane.
-        """
+    def prepare(self, pairs: Sequence[Neighbours]) -> None:
+        """Run the window graph on the neighbours of all lanes, or of the first ones."""
         buffers, memory = self.buffers, self.buffers.memory
+        targets = buffers.above, buffers.below, buffers.thickness
         for first, program in self.windows.items():
             outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))
-            for target, slices in zip((buffers.above, buffers.below), outer, strict=False):
-                memory.upload(target[: len(slices)], np.stack(slices)[:, None])
+            for target, values in zip(targets, outer, strict=False):
+                memory.upload(target[: len(values)], np.stack(values)[:, None])
             if outer:
                 program.run()
 

@@ -25,6 +25,8 @@ class SlicePair(NamedTuple):
     ----------
     above, below
         Slices ``(H, W)`` in HU, clipped to the model's window.
+    thickness
+        Thickness of a slice, as a share of the distance between the two.
     number
         Number under ``2**32`` that identifies the slice in drawing random numbers.
     sample
@@ -33,8 +35,25 @@ class SlicePair(NamedTuple):
 
     above: NDArray[np.int16]
     below: NDArray[np.int16]
+    thickness: float
     number: int
     sample: int = 0
+
+
+class Neighbours(NamedTuple):
+    """A window of the two neighbours, as the network takes it.
+
+    Attributes
+    ----------
+    above, below
+        Pixels in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
+    thickness
+        That of `SlicePair`, ``(1, 1)``.
+    """
+
+    above: Float32s
+    below: Float32s
+    thickness: Float32s
 
 
 class PairGroup:
@@ -48,14 +67,17 @@ class PairGroup:
         self.height, self.width = shape
         self.targets: Float32s = np.zeros((len(pairs), *shape), np.float32)
 
-    def neighbours(self, pair: int, window: Window) -> tuple[Float32s, Float32s]:
-        """Return a window of both neighbours in [-1, 1], with a margin on every side.
+    def neighbours(self, pair: int, window: Window) -> Neighbours:
+        """Return a window of both neighbours, with a margin on every side.
 
-        Their shape is ``(H + 2 margin, W + 2 margin)``; beyond the slice, its border pixels are
-        repeated.
+        Beyond the slice, its border pixels are repeated.
         """
-        above, below = self.pairs[pair].above, self.pairs[pair].below
-        return self._crop(above, window), self._crop(below, window)
+        above, below, thickness, *_ = self.pairs[pair]
+        return Neighbours(
+            self._crop(above, window),
+            self._crop(below, window),
+            np.full((1, 1), thickness, np.float32),
+        )
 
     def _crop(self, values: NDArray[np.int16], window: Window) -> Float32s:
         margin = self.hyperparameters.margin

@@ -16,7 +16,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import Mixture, Mode, choose
 from pmtool.pixels.uniforms import window_uniforms
-from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
 from pmtool.sampling.windows import Window, padded_size, wavefronts
 
 
@@ -27,18 +27,13 @@ class Network(Protocol):
     def hyperparameters(self) -> Hyperparameters:
         """Hyper-parameters of the network."""
 
-    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
-        """Return the mixtures of all pixels of ``target``, arrays ``(H, W, 3 K)``.
-
-        Slices are ``(H, W)`` in [-1, 1]; the neighbours also have the margin given by the
-        hyper-parameters on every side.
-        """
+    def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
+        """Return the mixtures of all pixels of ``target`` ``(H, W)``: arrays ``(H, W, 3 K)``."""
 
 
 def generate_window(
     network: Network,
-    above: Float32s,
-    below: Float32s,
+    neighbours: Neighbours,
     known: Float32s,
     window: Window,
     uniforms: Float32s,
@@ -48,8 +43,8 @@ def generate_window(
 
     Parameters
     ----------
-    above, below
-        The acquired neighbours in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
+    neighbours
+        The window of the acquired neighbours.
     known
         Known pixels ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
     uniforms
@@ -66,7 +61,7 @@ def generate_window(
     target[:, : window.known_columns] = known[:, : window.known_columns]
     for row in range(window.known_rows, window.height):
         for column in range(window.known_columns, window.width):
-            mixtures = network(above, target, below)
+            mixtures = network(neighbours, target)
             pixel = Mixture(*(values[row, column] for values in mixtures))
             target[row, column] = to_pixels(choose(pixel, uniforms[row, column], bits, mode), bits)
     return target
@@ -81,8 +76,8 @@ def generate_slice(
     group = PairGroup(network.hyperparameters, [pair], shape)
     for front in wavefronts(shape, (min(window, shape[0]), min(window, shape[1]))):
         for place in front:
-            above, below = group.neighbours(0, place)
             target = group.target(0, place)
             uniforms = window_uniforms(seed, group.places([(0, place)]), *place[2:4])[..., 0]
-            target[:] = generate_window(network, above, below, target, place, uniforms, mode)
+            neighbours = group.neighbours(0, place)
+            target[:] = generate_window(network, neighbours, target, place, uniforms, mode)
     return group.slices()[0]

@@ -21,6 +21,7 @@ from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.pairs import Neighbours
 from pmtool.sampling.windows import SMALLEST, SUB_PATCH
 from pmtool.system.devices import CPU
 
@@ -92,7 +93,7 @@ def check_generates(backend: Backend, layout: Layout) -> None:
     buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows_per_call)
     lanes = Lanes(backend, buffers, SUB_PATCH, "quantile")
     outer = np.zeros(buffers.above.shape[2:], np.float32)
-    lanes.prepare([(outer, outer)])
+    lanes.prepare([Neighbours(outer, outer, np.ones((1, 1), np.float32))])
     lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, "sample")
     lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
     if not np.isfinite(lanes.parameters()).all():

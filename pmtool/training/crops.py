@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pmtool.arrays import Float32s
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.training.augment import CROP_MARGIN
 from pmtool.training.cache import BLOCK, CachedScan
@@ -22,7 +24,29 @@ from pmtool.training.settings import CropSettings, Settings
 Bools = NDArray[np.bool_]
 
 
-class Crops(Dataset[Tensor]):
+class Crop(NamedTuple):
+    """A crop of three slices *above, target, below*.
+
+    Attributes
+    ----------
+    slices
+        Pixels ``(3, size, size)`` in HU, within the network's window.
+    thickness
+        Thickness of a slice, as a share of the distance between above and below.
+    """
+
+    slices: NDArray[np.int16]
+    thickness: float
+
+
+class Triplets(NamedTuple):
+    """Crops as the network takes them: ``(N, 3, size, size)`` in [-1, 1], and ``(N, 1, 1, 1)``."""
+
+    slices: Tensor
+    thickness: Tensor
+
+
+class Crops(Dataset[Triplets]):
     """Triplets *above, target, below*: random, flipped and augmented, or fixed and as acquired.
 
     A crop depends only on the seed, its step and its number in the step, not on the process that
@@ -57,59 +81,73 @@ class Crops(Dataset[Tensor]):
         triplets = np.array([scan.shape[0] - 2 for scan in scans], dtype=float)
         self.shares = triplets / triplets.sum()
 
-    def __getitem__(self, step: int) -> Tensor:
-        """Return this process's crops of a step, ``(crops, 3, size, size)`` in [-1, 1]."""
-        crops = np.stack([self.crop(step, number) for number in self.numbers])
-        return torch.from_numpy(from_hounsfield(crops, self.settings.network))
+    def __getitem__(self, step: int) -> Triplets:
+        """Return this process's crops of a step."""
+        crops = [self.crop(step, number) for number in self.numbers]
+        return triplets(crops, self.settings.network)
 
-    def crop(self, step: int, number: int) -> NDArray[np.int16]:
-        """Return one crop ``(3, size, size)`` in HU, within the network's window."""
+    def crop(self, step: int, number: int) -> Crop:
+        """Return one crop."""
         rng = np.random.default_rng((self.settings.seed, int(self.fixed), step, number))
         scan = self.scans[rng.choice(len(self.scans), p=self.shares)]
-        slices = self._triplet(scan, rng)
+        slices, thickness = self._triplet(scan, rng)
         low, high = self.settings.network.hu_window
         slices = slices.clip(low, high)
         if not self.fixed:
             slices = np.flip(slices, tuple(axis for axis in range(3) if rng.random() < 0.5))
-            return np.rint(self._augmented(slices, rng)).clip(low, high).astype(np.int16)
-        return slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN].astype(np.int16)
+            slices = np.rint(self._augmented(slices, rng)).clip(low, high)
+        else:
+            slices = slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN]
+        return Crop(slices.astype(np.int16), thickness)
 
     def _augmented(self, slices: Float32s, rng: np.random.Generator) -> Float32s:
         return self.settings.augmentation(slices, self.settings.crops.size, rng)
 
-    def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> Float32s:
-        """Draw a crop with `CROP_MARGIN` around it; beyond the border, the last pixel repeats."""
+    def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> tuple[Float32s, float]:
+        """Draw a crop with `CROP_MARGIN` around it; beyond the border, the last pixel repeats.
+
+        The second result is the thickness, see `Crop`.
+        """
         settings = self.settings.crops
         stride = 1 if self.fixed else _stride(scan, settings, rng)
-        thickness = 1 if self.fixed else _thickness(scan, stride, settings, rng)
-        middle, top, left = draw_place(scan, stride, thickness, settings, rng)
+        averaged = 1 if self.fixed else _averaged(scan, stride, settings, rng)
+        middle, top, left = draw_place(scan, stride, averaged, settings, rng)
         _, height, width = scan.shape
         around = np.arange(-CROP_MARGIN, settings.size + CROP_MARGIN)
         rows = (top + around).clip(0, height - 1)
         columns = (left + around).clip(0, width - 1)
-        numbers = middle + stride * np.arange(-1, 2)[:, None] + np.arange(thickness)
+        numbers = middle + stride * np.arange(-1, 2)[:, None] + np.arange(averaged)
         thin = scan.voxels[np.ix_(numbers.ravel(), rows, columns)]
-        parts = thin.reshape(3, thickness, len(rows), len(columns))
-        return np.asarray(parts.mean(axis=1), np.float32)
+        parts = thin.reshape(3, averaged, len(rows), len(columns))
+        thickness = scan.thickness + (averaged - 1) * scan.spacing
+        return np.asarray(parts.mean(axis=1), np.float32), thickness / (2 * stride * scan.spacing)
+
+
+def triplets(crops: Sequence[Crop], hyperparameters: Hyperparameters) -> Triplets:
+    """Convert crops to what a network takes."""
+    slices = from_hounsfield(np.stack([crop.slices for crop in crops]), hyperparameters)
+    thickness = torch.tensor([crop.thickness for crop in crops])
+    return Triplets(torch.from_numpy(slices), thickness.view(-1, 1, 1, 1))
 
 
 def draw_place(
     scan: CachedScan,
     stride: int,
-    thickness: int,
+    averaged: int,
     settings: CropSettings,
     rng: np.random.Generator,
 ) -> tuple[int, int, int]:
     """Draw first slice, row and column of a target that shows enough of the body.
 
-    All such places are equally likely, except that the share of body is known only by blocks. In a
-    scan without any such place, all places are equally likely.
+    Every slice is the first of ``averaged`` ones. All such places are equally likely, except that
+    the share of body is known only by blocks. In a scan without any such place, all places are
+    equally likely.
     """
     size, share = settings.size, settings.body_share
     ends = _places(scan, size, share)
-    first, last = stride, scan.shape[0] - stride - (thickness - 1)
+    first, last = stride, scan.shape[0] - stride - (averaged - 1)
     if ends[first] == ends[last]:
-        return draw_place(scan, stride, thickness, replace(settings, body_share=0), rng)
+        return draw_place(scan, stride, averaged, replace(settings, body_share=0), rng)
     number = int(rng.integers(ends[first], ends[last]))
     middle = int(np.searchsorted(ends, number, side="right")) - 1
     rows, columns = np.nonzero(_enough_body(scan.body[middle], size, share))
@@ -139,7 +177,7 @@ def _stride(scan: CachedScan, settings: CropSettings, rng: np.random.Generator) 
     return int(rng.choice(possible, p=shares / shares.sum()))
 
 
-def _thickness(
+def _averaged(
     scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
 ) -> int:
     """Draw how many adjacent slices are averaged to one."""

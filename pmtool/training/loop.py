@@ -6,16 +6,14 @@ import logging
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from pmtool.network import PixelMiner
 from pmtool.system.stages import Tell
 from pmtool.system.units import duration
 from pmtool.training.checkpoint import save_checkpoint
-from pmtool.training.crops import Crops
+from pmtool.training.crops import Crops, Triplets
 from pmtool.training.interruption import Interruption, leave_to_parent
 from pmtool.training.log import Log
 from pmtool.training.phases import Phase, phases
@@ -85,7 +83,7 @@ class Loop:
                 _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
                 raise KeyboardInterrupt
 
-    def _loader(self, phase: Phase, workers: int) -> DataLoader[Tensor]:
+    def _loader(self, phase: Phase, workers: int) -> DataLoader[Triplets]:
         return DataLoader(
             Crops(self.scans, self.settings, phase.settings.patches, self.part),
             batch_size=None,
@@ -132,7 +130,7 @@ class Loop:
 
     def _draw(self, log: Log) -> None:
         count = min(_PICTURES, len(self.validation.numbers))
-        crops = np.stack([self.validation.crop(0, number) for number in range(count)])
+        crops = [self.validation.crop(0, number) for number in range(count)]
         network = PixelMiner(self.settings.network)  # on the CPU, as the sampler's graphs are
         network.load_state_dict(self.trainer.result.state_dict())
         log.add_picture(picture(network.eval(), crops), self.trainer.step)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, standard_deviation
 from pmtool.network.encoder import Midpoint
+from pmtool.training.crops import Triplets
 
 ERROR_UNIT_HU = 50.0
 """Absolute error in HU that counts as one bit."""
@@ -67,10 +68,10 @@ class Objective(nn.Module):
         self.network, self.encoder, self.joint = network, encoder, joint
         self.context_noise = context_noise
 
-    def forward(self, triplets: Tensor) -> Losses:
-        """Compute the losses of triplets ``(N, 3, H, W)`` in [-1, 1]."""
-        above, target, below = triplets.split(1, dim=1)
-        midpoint = self.network.midpoint(above, below)
+    def forward(self, triplets: Triplets) -> Losses:
+        """Compute the losses of triplets."""
+        above, target, below = triplets.slices.split(1, dim=1)
+        midpoint = self.network.midpoint(above, below, triplets.thickness)
         midpoint_bits, error = self._of_midpoint(midpoint, target)
         of_midpoint = midpoint_bits + error / ERROR_UNIT_HU
         if self.encoder:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -10,19 +12,23 @@ from PIL import Image
 from pmtool.backends.torch import TorchBackend
 from pmtool.images.display import grey
 from pmtool.network import PixelMiner
-from pmtool.pixels.levels import from_hounsfield, to_hounsfield
+from pmtool.pixels.levels import to_hounsfield
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import Window
+from pmtool.training.crops import Crop, triplets
 
 Slices = NDArray[np.int16]
 _ZOOM, _GAP = 3, 4
 
 
-def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
-    """Sample the middle slice of every crop ``(N, 3, H, W)``: ``(N, H, W)`` in HU."""
-    count, _, height, width = crops.shape
-    pairs = [SlicePair(above, below, number) for number, (above, _, below) in enumerate(crops)]
+def sample_crops(network: PixelMiner, crops: Sequence[Crop]) -> Slices:
+    """Sample the middle slice of every crop: ``(N, H, W)`` in HU."""
+    count, (height, width) = len(crops), crops[0].slices.shape[1:]
+    pairs = [
+        SlicePair(above, below, thickness, number)
+        for number, ((above, _, below), thickness) in enumerate(crops)
+    ]
     group = PairGroup(network.hyperparameters, pairs, (height, width))
     window = Window(0, 0, height, width, 0, 0)
     cache = LaneCache(TorchBackend(network), network.hyperparameters, (height, width), count)
@@ -31,21 +37,23 @@ def sample_crops(network: PixelMiner, crops: Slices) -> Slices:
 
 
 @torch.no_grad()
-def midpoints(network: PixelMiner, crops: Slices) -> Slices:
-    """Predict the middle slices by the encoder, or else by linear interpolation.
+def midpoints(network: PixelMiner, crops: Sequence[Crop]) -> Slices:
+    """Predict the middle slice of every crop by the encoder, or else by linear interpolation.
 
-    The crops are ``(N, 3, H, W)``, the result is ``(N, H, W)``, both in HU.
+    The result is ``(N, H, W)`` in HU.
     """
-    pixels = torch.from_numpy(from_hounsfield(crops, network.hyperparameters))
-    above, below = pixels[:, :1], pixels[:, 2:]
-    linear = (above + below) / 2
-    mean = network.midpoint(above, below).mean if network.hyperparameters.encoder else linear
+    slices, thickness = triplets(crops, network.hyperparameters)
+    above, _, below = slices.split(1, dim=1)
+    mean = (above + below) / 2
+    if network.hyperparameters.encoder:
+        mean = network.midpoint(above, below, thickness).mean
     return to_hounsfield(mean[:, 0].numpy(), network.hyperparameters)
 
 
-def picture(network: PixelMiner, crops: Slices) -> Image.Image:
+def picture(network: PixelMiner, crops: Sequence[Crop]) -> Image.Image:
     """Picture with one row per crop: above, truth, sample, midpoint."""
-    columns = [crops[:, 0], crops[:, 1], sample_crops(network, crops), midpoints(network, crops)]
+    given = ([crop.slices[depth] for crop in crops] for depth in (0, 1))
+    columns = [*given, sample_crops(network, crops), midpoints(network, crops)]
     rows = [[_framed(grey(panel)) for panel in row] for row in zip(*columns, strict=True)]
     return Image.fromarray(np.block(rows))
 

@@ -14,7 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pmtool.errors import PmtoolError
 from pmtool.network import PixelMiner
 from pmtool.network.folding import unfold
-from pmtool.training.crops import Crops
+from pmtool.training.crops import Crops, Triplets
 from pmtool.training.objective import Losses, Objective
 from pmtool.training.phases import Phase, phases
 from pmtool.training.schedule import learning_rate
@@ -87,8 +87,8 @@ class Trainer:
             objective.compile()
         self._objective, self._optimiser = self.fabric.setup(objective, self._adam)
 
-    def train_step(self, crops: Tensor) -> None:
-        """Do one step on this process's crops, ``(N, 3, H, W)`` in [-1, 1]."""
+    def train_step(self, crops: Triplets) -> None:
+        """Do one step on this process's crops."""
         wanted = self.phase.settings
         torch.manual_seed(self._step_seed())
         self._objective.train()
@@ -140,9 +140,10 @@ class Trainer:
         objective = Objective(self.result, encoder=self.phase.encoder).eval()
         sums = torch.zeros(4, device=self.fabric.device)
         with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-            for batch in crops[0].to(self.fabric.device).split(_BATCH):
+            parts = (part.to(self.fabric.device).split(_BATCH) for part in crops[0])
+            for batch in map(Triplets._make, zip(*parts, strict=True)):
                 losses = torch.stack(objective(batch)[1:])
-                sums += len(batch) * torch.cat((torch.ones_like(losses[:1]), losses))
+                sums += len(batch.slices) * torch.cat((torch.ones_like(losses[:1]), losses))
         reduced = self.fabric.all_reduce(sums, reduce_op="sum")
         assert isinstance(reduced, Tensor)
         count, bits, midpoint, mae = reduced.tolist()

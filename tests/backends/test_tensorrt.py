@@ -25,6 +25,7 @@ from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.pairs import Neighbours
 
 LAYOUT = Layout(Bundle.load().hyperparameters)
 Load = Callable[[int], TensorRTBackend]
@@ -73,7 +74,9 @@ def test_a_window_as_by_onnx_runtime(backend: TensorRTBackend) -> None:
     """All graphs together, with rows and columns that are known."""
     rng = np.random.default_rng(0)
     size = 64 + 2 * LAYOUT.hyperparameters.margin
-    pairs = [tuple(rng.uniform(-0.1, 0.1, (2, size, size)).astype(np.float32)) for _ in range(2)]
+    between = rng.uniform(-0.1, 0.1, (2, 2, size, size)).astype(np.float32)
+    thickness = np.array([[[0.3]], [[1]]], np.float32)
+    pairs = list(map(Neighbours, *between, thickness))
     known = rng.uniform(-0.1, 0.1, (64, 64, 2)).astype(np.float32)
     slices = []
     for engine in (OnnxRuntimeBackend(backend.engines.bundle), backend):

@@ -44,7 +44,7 @@ def pair() -> SlicePair:
     import SimpleITK as sitk
 
     above, _, below = sitk.GetArrayFromImage(chest_phantom(64, 3, (5.6, 5.6, 1.25))).clip(-1024)
-    return SlicePair(above, below, 0)
+    return SlicePair(above, below, 0.5, 0)
 
 
 def generate(bundle: Bundle, pair: SlicePair, **options: Any) -> np.ndarray[Any, Any]:

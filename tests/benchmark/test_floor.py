@@ -25,7 +25,7 @@ def test_multiplications_of_the_window_graph() -> None:
     graph = graph_suite(PixelMiner(COMPACT))["window"]
     slices = torch.zeros(2, 1, 1, size, size)
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        graph(*(F.pad(x, (margin,) * 4) for x in slices))
+        graph(*(F.pad(x, (margin,) * 4) for x in slices), torch.ones(1, 1, 1, 1))
     encoder = multiplications(COMPACT).window - multiplications(replace(COMPACT, encoder=0)).window
     around = ((size + 2 * margin) ** 2 - size**2) * encoder  # the margin, left out of the floor
     found = counter.get_total_flops() / 2 - around

@@ -39,7 +39,10 @@ def random_windows(first: int, margin: int) -> Windows:
     above, below = torch.rand(2, 2, 1, *size, generator=generator, dtype=torch.float64) * 2 - 1
     known = torch.rand(2, 1, 8, 8, generator=generator, dtype=torch.float64) * 2 - 1
     known[:, :, first:] = 0
-    return Windows(first, above, below, known, torch.rand(2, 8, 8, generator=generator))
+    thickness, uniforms = (
+        torch.rand(2, *shape, generator=generator) for shape in [(1, 1, 1), (8, 8)]
+    )
+    return Windows(first, above, below, thickness.double(), known, uniforms)
 
 
 @pytest.mark.parametrize("first", [0, 3, 5])

@@ -52,9 +52,9 @@ def test_blend(blending: Any, script: Callable[[str], Any], tmp_path: Path) -> N
         if name != "output.bias":
             torch.testing.assert_close(tensor, 0.75 * first[name] + 0.25 * second[name])
     plain = blending.blend(*networks, 0.25, 1.0).eval()
-    crops = torch.rand((3, 1, 1, 8, 8)) - 0.5
+    crops, thickness = torch.rand((3, 1, 1, 8, 8)) - 0.5, torch.rand((1, 1, 1, 1))
     with torch.inference_mode():
-        one, other = plain(*crops), found(*crops)
+        one, other = plain(*crops, thickness), found(*crops, thickness)
     torch.testing.assert_close(other.logits, one.logits)
     torch.testing.assert_close(other.means, one.means)
     torch.testing.assert_close(other.log_scales, one.log_scales + math.log(1.5))

@@ -11,13 +11,13 @@ import pytest
 import SimpleITK as sitk
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from pmtool.cli.console import run_command
 from pmtool.loading import load_volume
 from pmtool.network.encoder import Encoder
 from pmtool.phantom.chest import chest_phantom
+from pmtool.training.crops import Triplets
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -27,13 +27,14 @@ def peer(script: Callable[[str], Any]) -> Any:
     return script("deep_peer")
 
 
-class EdgeCrops(Dataset[Tensor]):
+class EdgeCrops(Dataset[Triplets]):
     """Targets 41 HU above the mean of their neighbours, which a network that adds none misses."""
 
-    def __getitem__(self, step: int) -> Tensor:
+    def __getitem__(self, step: int) -> Triplets:
         generator = torch.Generator().manual_seed(step)
         above, below = torch.rand((2, 4, 16, 16), generator=generator) * 0.1 - 0.5
-        return torch.stack((above, (above + below) / 2 + 0.02, below), dim=1)
+        slices = torch.stack((above, (above + below) / 2 + 0.02, below), dim=1)
+        return Triplets(slices, torch.full((4, 1, 1, 1), 0.5))
 
 
 def test_learns(peer: Any) -> None:

@@ -23,6 +23,7 @@ from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels import mixture
 from pmtool.pixels.levels import from_hounsfield, to_levels
+from pmtool.sampling.pairs import Neighbours
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -184,10 +185,10 @@ def test_script(
     assert load_volume(written).image.GetOrigin() == source.image.GetOrigin()
 
     crops = yardsticks.tiles(source.slices, 300, TINY).numpy()
-    bits = [
-        -mixture.log_probability(ArrayNetwork(network)(*crop), to_levels(crop[1], 12), 12).mean()
-        for crop in crops
-    ]
+    half, bits = np.full((1, 1), 0.5, np.float32), []
+    for above, target, below in crops:
+        found = ArrayNetwork(network)(Neighbours(above, below, half), target)
+        bits.append(-mixture.log_probability(found, to_levels(target, 12), 12).mean())
     assert plain["bits_per_pixel"]["model"] == pytest.approx(np.mean(bits) / math.log(2), abs=1e-3)
 
 

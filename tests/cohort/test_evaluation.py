@@ -69,7 +69,9 @@ def test_an_evaluation_uses_the_sampler_of_the_cohort(
         asked.append((options, sampler))
 
     monkeypatch.setattr(commands, "evaluate", evaluate)
-    options = Options(window="full", batch=3, threads=2, memory=2**32, allow_large=True)
+    options = Options(
+        window="full", batch=3, threads=2, memory=2**32, allow_large=True, thickness=3
+    )
     request = Request(tmp_path, (1.25,), options)
     loaded = load_sampler(options)
     evaluate_case(Case(tmp_path / "ct.nrrd", name="ct"), request, loaded)
@@ -77,6 +79,7 @@ def test_an_evaluation_uses_the_sampler_of_the_cohort(
     assert sampler is loaded
     assert told.sampler == options
     assert told.allow_large
+    assert told.thickness == 3
     both = replace(told, methods=(PIXELMINER,), modes=("sample", "median"))
     sample, median = chosen_methods([], tmp_path, both, sampler)
     assert isinstance(sample, Sampled)

@@ -148,6 +148,21 @@ class TestSources:
         np.testing.assert_array_equal(sitk.GetArrayFromImage(volume.image), voxels)
         assert not recwarn.list
 
+    @pytest.mark.parametrize(
+        ("told", "thickness"), [({"SliceThickness": 5}, 5), ({"SliceThickness": 0}, 2.5), ({}, 2.5)]
+    )
+    def test_thickness(
+        self,
+        told: dict[str, Any],
+        thickness: float,
+        voxels: Any,
+        tmp_path: Path,
+        write_dicom: Writer,
+    ) -> None:
+        write_dicom(tmp_path, voxels, **told)
+        assert load_volume(tmp_path).thickness == thickness
+        assert load_volume(tmp_path, ReadingOptions(thickness=1.25)).thickness == 1.25
+
 
 class TestSeries:
     def test_several_are_listed(self, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:

@@ -78,7 +78,8 @@ def test_network_is_in_the_weights(bundle: Bundle, network: PixelMiner) -> None:
     for name, tensor in folded_state(network).items():
         np.testing.assert_array_equal(arrays[NETWORK + name], tensor.numpy())
     slices = torch.rand((3, 1, 1, 16, 16), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    for found, expected in zip(load_network(bundle)(*slices), network(*slices), strict=True):
+    given = *slices, torch.full((1, 1, 1, 1), 0.7)
+    for found, expected in zip(load_network(bundle)(*given), network(*given), strict=True):
         torch.testing.assert_close(found, expected)
 
 
@@ -97,7 +98,9 @@ def test_graphs_carry_no_weights_and_no_origins(bundle: Bundle) -> None:
 @pytest.mark.slow
 def test_bundle_generates(bundle: Bundle) -> None:
     above, below = np.random.default_rng(0).integers(-1024, 3072, (2, 30, 70)).astype(np.int16)
-    ((index, values),) = Sampler(bundle, SamplerOptions()).generate([SlicePair(above, below, 0)])
+    ((index, values),) = Sampler(bundle, SamplerOptions()).generate(
+        [SlicePair(above, below, 0.5, 0)]
+    )
     assert index == 0
     assert values.shape == (30, 70)
     assert values.std() > 1

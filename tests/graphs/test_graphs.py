@@ -25,6 +25,7 @@ from pmtool.network.pixelminer import Mixture
 from pmtool.pixels import mixture
 from pmtool.pixels.levels import to_levels, to_pixels
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.pairs import Neighbours
 from pmtool.sampling.windows import Window
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -62,6 +63,7 @@ class Generated:
         margin = network.hyperparameters.margin
         around = window.height + 2 * margin, window.width + 2 * margin
         self.above, self.below = random_slices(2 * LANES, around).reshape(2, LANES, *around)
+        self.thickness = np.linspace(0.2, 1, LANES, dtype=np.float32)[:, None, None]
         self.known = np.ascontiguousarray(random_slices(LANES, shape).transpose(1, 2, 0))
         rng = np.random.default_rng(1)
         self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
@@ -70,7 +72,7 @@ class Generated:
         buffers = Buffers(backend.memory, Layout(network.hyperparameters), *shape, LANES, 2)
         lanes = Lanes(backend, buffers, window.known_columns, chooser)
         for _ in range(2):  # the second time nothing of the first may be left
-            lanes.prepare(list(zip(self.above, self.below, strict=True)))
+            lanes.prepare(list(map(Neighbours, self.above, self.below, self.thickness)))
             lanes.take(self.uniforms)
             self.pixels = lanes.generate(
                 self.known, window.known_rows, lambda row: self.record(row, lanes.parameters())
@@ -93,8 +95,8 @@ class Generated:
     def teacher_forced(self, network: PixelMiner) -> Mixture:
         """The whole network on the generated windows."""
         target = self.pixels.transpose(2, 0, 1)
-        slices = (torch.tensor(s)[:, None] for s in (self.above, target, self.below))
-        found: Mixture = network(*slices)
+        given = self.above, target, self.below, self.thickness
+        found: Mixture = network(*(torch.tensor(x)[:, None] for x in given))
         return found
 
     def check(self, network: PixelMiner) -> None:

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.errors import ContentError, GeometryError
+from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.geometry.grid import make_grid
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import plane_name, through_plane_axis
 from pmtool.loading import load_volume
 
@@ -67,6 +68,14 @@ def test_digest_tells_volumes_apart(ct: sitk.Image) -> None:
     assert digest == load_volume(sitk.Image(ct)).digest()
     ct[0, 0, 0] += 1
     assert digest != load_volume(ct).digest()
+
+
+def test_thickness(ct: sitk.Image) -> None:
+    assert load_volume(ct).thickness == load_volume(ct).spacing == 2.5
+    assert load_volume(ct, ReadingOptions(thickness=5)).thickness == 5
+    for wrong in (0, -1, np.inf, np.nan):
+        with pytest.raises(UsageError, match="is no thickness of a slice"):
+            load_volume(ct, ReadingOptions(thickness=wrong))
 
 
 def test_what_is_no_volume() -> None:

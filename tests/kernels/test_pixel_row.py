@@ -23,6 +23,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.pixels.levels import to_pixels
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.pairs import Neighbours
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -233,7 +234,8 @@ def test_windows(
     for backend in TorchBackend(row.network), KernelBackend(launcher, row.network, packed):
         buffers = Buffers(backend.memory, Layout(SMALL), height, width, lanes)
         batch = Lanes(backend, buffers, known[1], chooser)
-        batch.prepare([(above, below) for above, below in slices])
+        thickness = np.ones((1, 1), np.float32)
+        batch.prepare([Neighbours(above, below, thickness) for above, below in slices])
         batch.take(uniforms)
         generated.append(batch.generate(given, known[0]))
     difference = np.abs(np.rint((generated[0] - generated[1]) * 2047.5))

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 SIZE = 16
 TINY = Hyperparameters(channels=4, mixtures=2)
 CHANGED, SAME = 1e-9, 1e-12  # of float64 outputs of order 1
+THICKNESS = torch.full((1, 1, 1, 1), 0.5, dtype=torch.float64)
 
 
 def random(*shape: int) -> Tensor:
@@ -76,12 +77,14 @@ def test_a_target_pixel_changes_only_what_comes_after_it(
 ) -> None:
     size = 12
     above, target, below = (s[..., :size, :size] for s in slices)
-    before = outputs(network(above, target, below))
+    before = outputs(network(above, target, below, THICKNESS))
     columns = torch.arange(size)
     for row in range(size):
         changed = target.repeat(size, 1, 1, 1)
         changed[columns, 0, row, columns] += 0.5  # image x of the batch differs at (row, x)
-        after = outputs(network(above.expand_as(changed), changed, below.expand_as(changed)))
+        after = outputs(
+            network(above.expand_as(changed), changed, below.expand_as(changed), THICKNESS)
+        )
         change = (after - before).abs().amax(dim=-1)
         assert change[:, [0, 2]].max() < SAME
         raster = change[:, 1].flatten(1)
@@ -97,7 +100,7 @@ def test_a_pixel_sees_its_row_and_the_rows_above(
     """Far to the left in its own row, and on both sides in the rows above."""
     target = slices[1].clone().requires_grad_()
     row, column = 8, 12
-    outputs(network(slices[0], target, slices[2]))[0, 1, row, column].sum().backward()
+    outputs(network(slices[0], target, slices[2], THICKNESS))[0, 1, row, column].sum().backward()
     assert target.grad is not None
     seen = target.grad[0, 0].abs() > CHANGED
     assert seen[row, column - 8 : column].all()
@@ -111,7 +114,7 @@ def test_outer_pixels_influence_outputs_before_and_after_them(
     network: PixelMiner, slices: tuple[Tensor, Tensor, Tensor], outer: int
 ) -> None:
     stack = [s.clone().requires_grad_() for s in slices]
-    result = outputs(network(*stack))
+    result = outputs(network(*stack, THICKNESS))
     for depth in (outer, 1):  # its own depth, and the target's
         (gradient,) = torch.autograd.grad(
             result[0, depth, 8, 8].sum(), stack[outer], retain_graph=True
@@ -174,8 +177,8 @@ def test_components_are_relative_to_the_midpoint(
     network.output.parametrizations.weight.original0.zero_()  # type: ignore[union-attr, operator]
     network.output.bias.copy_(torch.arange(1 - 3 * k, 1) / 10)
     above, target, below = slices
-    mixture = network(above, target, below)
-    midpoint = network.midpoint(above, below)
+    mixture = network(above, target, below, THICKNESS)
+    midpoint = network.midpoint(above, below, THICKNESS)
     bias = network.output.bias.float()
     logits, means, log_scales = (b.reshape(1, k, 1, 1).repeat(1, 3, 1, 1) for b in bias.chunk(3))
     expected = Mixture(
@@ -190,7 +193,7 @@ def test_components_are_relative_to_the_midpoint(
 def test_without_an_encoder_pixels_are_their_own_residuals(
     slices: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    midpoint = PixelMiner(TINY).midpoint(slices[0], slices[2])
+    midpoint = PixelMiner(TINY).midpoint(slices[0], slices[2], THICKNESS)
     assert torch.equal(midpoint.residual(slices[1]), slices[1])
 
 
@@ -199,7 +202,7 @@ def test_the_encoder_starts_at_the_linear_interpolation(
     slices: tuple[Tensor, Tensor, Tensor],
 ) -> None:
     above, target, below = slices
-    midpoint = Encoder(4).double()(above, below)
+    midpoint = Encoder(4).double()(above, below, THICKNESS)
     linear = (above + below) / 2
     torch.testing.assert_close(midpoint.mean, linear)
     residual = midpoint.residual(target)
@@ -210,13 +213,29 @@ def test_the_encoder_starts_at_the_linear_interpolation(
 
 
 @torch.no_grad()
+def test_the_encoder_sees_the_thickness_up_to_touching_slices() -> None:
+    """Of every pair for itself."""
+    torch.manual_seed(0)
+    encoder = Encoder(4).double()
+    torch.nn.init.normal_(encoder.output.weight)
+    above, below = random(2, 1, 1, SIZE, SIZE).expand(-1, 4, -1, -1, -1)
+    thickness = torch.tensor([0.5, 0.8, 1.0, 1.7], dtype=torch.float64)[:, None, None, None]
+    thin, thicker, touching, overlapping = encoder(above, below, thickness).mean
+    assert (thin != thicker).all()
+    assert (thicker != touching).all()
+    assert torch.equal(touching, overlapping)
+    alone = encoder(above[1:2], below[1:2], thickness[1:2]).mean[0]
+    torch.testing.assert_close(thicker, alone)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_the_midpoint_stays_within_pixels(slices: tuple[Tensor, Tensor, Tensor], sign: int) -> None:
     """Whatever an encoder makes of slices unlike those it has seen."""
     encoder = Encoder(4).double()
     assert encoder.output.bias is not None
     encoder.output.bias.fill_(sign * 1000)
-    midpoint = encoder(slices[0], slices[2])
+    midpoint = encoder(slices[0], slices[2], THICKNESS)
     assert midpoint.mean.unique().tolist() == [sign]
     assert midpoint.log_scale.unique().tolist() == [LOG_SCALE_MAX if sign > 0 else LOG_SCALE_MIN]
 
@@ -229,9 +248,9 @@ def test_components_stay_near_the_midpoint(
     network = copy.deepcopy(network)
     assert network.output.bias is not None
     network.output.bias += sign * 100
-    midpoint = network.midpoint(slices[0], slices[2])
+    midpoint = network.midpoint(slices[0], slices[2], THICKNESS)
     expected = midpoint.mean + sign * COMPONENT_MAX * midpoint.log_scale.exp()
-    means = network(*slices).means
+    means = network(*slices, THICKNESS).means
     torch.testing.assert_close(means, expected.expand_as(means), check_dtype=False)
 
 
@@ -241,17 +260,17 @@ def test_log_scales_are_clamped(network: PixelMiner, slices: tuple[Tensor, Tenso
     assert bias is not None
     kept = bias.clone()
     bias -= 100
-    assert (network(*slices).log_scales == LOG_SCALE_MIN).all()
+    assert (network(*slices, THICKNESS).log_scales == LOG_SCALE_MIN).all()
     bias += 200
-    widest = network.midpoint(slices[0], slices[2]).log_scale + COMPONENT_LOG_SCALE_MAX
-    log_scales = network(*slices).log_scales
+    widest = network.midpoint(slices[0], slices[2], THICKNESS).log_scale + COMPONENT_LOG_SCALE_MAX
+    log_scales = network(*slices, THICKNESS).log_scales
     torch.testing.assert_close(log_scales, widest.expand_as(log_scales), check_dtype=False)
     bias.copy_(kept)
 
 
 @torch.no_grad()
 def test_works_on_any_size_that_is_a_multiple_of_four(network: PixelMiner) -> None:
-    mixture = network(*random(3, 2, 1, 8, 20))
+    mixture = network(*random(3, 2, 1, 8, 20), THICKNESS)
     assert {p.shape for p in mixture} == {(2, 3 * TINY.mixtures, 8, 20)}
 
 

@@ -33,6 +33,7 @@ BAD = {
     "threads": Bad(2, "is not in the range", "--spacing 1.25 --threads 0"),
     "seed": Bad(2, "the seed must lie in", "--spacing 1.25 --seed -1"),
     "window": Bad(2, "is neither pixels nor", "--spacing 1.25 --window small"),
+    "thickness": Bad(2, "is not in the range", "--spacing 1.25 --thickness 0"),
     "mode": Bad(2, "is not one of", "--spacing 1.25 --mode guess"),
     "grid": Bad(2, "is not one of", "--spacing 1.25 --grid mine"),
     "option": Bad(2, "No such option", "--spacing 1.25 --sharpen"),

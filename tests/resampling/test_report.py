@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import SimpleITK as sitk
-from pydicom import Dataset
 
 from pmtool.geometry.grid import make_grid
 from pmtool.images.volume import Volume
 from pmtool.resampling.report import copy_text, thickness_text
 
 
-def volume(*thicknesses: Any) -> Volume:
-    headers = []
-    for thickness in thicknesses:
-        headers.append(Dataset())
-        if thickness is not None:
-            headers[-1].SliceThickness = thickness
-    return Volume(sitk.Image([4, 4, 3], sitk.sitkInt16), 2, "ct", None, tuple(headers) or None)
+def volume(thickness: float | None) -> Volume:
+    return Volume(sitk.Image([4, 4, 3], sitk.sitkInt16), 2, "ct", known_thickness=thickness)
 
 
-@pytest.mark.parametrize("thicknesses", [(), (None, None), (1.25, 6), (6.05, None)])
-def test_thin_slices_and_those_of_unknown_thickness(thicknesses: tuple[Any, ...]) -> None:
-    assert thickness_text(volume(*thicknesses), 6.0) is None
+@pytest.mark.parametrize("thickness", [None, 1.25, 6, 6.05])
+def test_thin_slices_and_those_of_unknown_thickness(thickness: float | None) -> None:
+    assert thickness_text(volume(thickness), 6.0) is None
 
 
 def test_thick_slices() -> None:
-    text = thickness_text(volume(1.25, 8, None), 6.0)
+    text = thickness_text(volume(8), 6.0)
     assert text is not None
     assert "8 mm thick" in text
     assert "up to 6 mm" in text

@@ -1,5 +1,6 @@
 """Which pairs the sampler is given, and when."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,16 @@ def test_pairs_are_fetched_when_asked_for(stack: DyadicStack, ct: sitk.Image) ->
     assert len(pairs) == 3
     assert np.array_equal(pairs[1].above, voxels[1])
     assert np.array_equal(pairs[1].below, voxels[2])
-    assert pairs[1][2:] == ((1 << 16) + (1 << 15), 1)
+    assert pairs[1][2:] == (1.0, (1 << 16) + (1 << 15), 1)
     assert pairs[1:][0].number == pairs[1].number
     with pytest.raises(KeyError):
         pairs[2]
     made = np.ones(voxels.shape[1:], np.int16)
     stack.generated[SliceKey(1 << 15, 1)] = made
     assert pairs[2].below is made
+    assert pairs[2].thickness == 2.0
+    thin = replace(stack, volume=replace(stack.volume, known_thickness=1.0))
+    assert [pair.thickness for pair in Pairs(thin, pairs.jobs)] == [0.4, 0.4, 0.8]
 
 
 def test_what_is_in_the_store_is_not_made_again(stack: DyadicStack) -> None:

@@ -16,7 +16,7 @@ from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import Mixture, Mode
 from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.lane_cache import LaneCache
-from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
 from pmtool.sampling.reference import generate_slice, generate_window
 from pmtool.sampling.windows import Window
 
@@ -28,17 +28,17 @@ class Neighbour:
 
     hyperparameters = Hyperparameters(channels=1, mixtures=1)
 
-    def __call__(self, above: Float32s, target: Float32s, below: Float32s) -> Mixture:
+    def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
         unit = to_pixels(1, 12) - to_pixels(0, 12)
         means = np.roll(target, 1, axis=1) + unit
-        means[:, 0] = above[:, 0]
+        means[:, 0] = neighbours.above[:, 0]
         return Mixture(np.zeros((64, 64, 1)), means[..., None], np.full((64, 64, 1), -7.0))
 
 
 def pair(height: int = 64, width: int = 64) -> SlicePair:
     rng = np.random.default_rng(3)
     above, below = rng.integers(-1000, 400, (2, height, width)).astype(np.int16)
-    return SlicePair(above, below, 7)
+    return SlicePair(above, below, 0.5, 7)
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,8 @@ def test_window_in_raster_order(mode: Mode) -> None:
     window = Window(0, 0, 64, 64, 62, 60)
     known = to_pixels(np.full((64, 64), 7), 12)
     half = np.full((64, 64), 0.5, np.float32)
-    found = generate_window(Neighbour(), above, above, known, window, half, mode)
+    outer = Neighbours(above, above, np.ones((1, 1), np.float32))
+    found = generate_window(Neighbour(), outer, known, window, half, mode)
     assert np.array_equal(found[:62], known[:62])
     assert np.array_equal(found[:, :60], known[:, :60])
     expected = to_pixels(np.tile([8, 9, 10, 11], (2, 1)), 12)
@@ -65,12 +66,10 @@ def test_window_in_raster_order(mode: Mode) -> None:
 def test_slice_is_padded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Window] = []
 
-    def record(
-        network: object, above: Float32s, below: Float32s, known: Float32s, *rest: object
-    ) -> Float32s:
+    def record(network: object, neighbours: Neighbours, known: Float32s, *rest: object) -> Float32s:
         assert isinstance(rest[0], Window)
         seen.append(rest[0])
-        return above
+        return neighbours.above
 
     monkeypatch.setattr("pmtool.sampling.reference.generate_window", record)
     given = pair(70, 61)
@@ -86,14 +85,14 @@ def test_equals_the_cached_sampler(network: PixelMiner, mode: Mode, known: tuple
     window = Window(0, 0, 64, 64, *known)
     group = PairGroup(SMALL, [pair()], (64, 64))
     group.target(0, window)[:] = to_pixels(np.random.default_rng(4).integers(0, 1500, (64, 64)), 12)
-    above, below = group.neighbours(0, window)
+    neighbours = group.neighbours(0, window)
     target = group.target(0, window)
     places = group.places([(0, window)])
     uniforms = window_uniforms(5, places, 64, 64)[..., 0]
-    slow = generate_window(ArrayNetwork(network), above, below, target, window, uniforms, mode)
+    slow = generate_window(ArrayNetwork(network), neighbours, target, window, uniforms, mode)
     chooser = "mean" if mode == "mean" else "quantile"
     lanes = LaneCache(TorchBackend(network), SMALL, (64, 64)).lanes(1, known[1], chooser)
-    lanes.prepare([(above, below)])
+    lanes.prepare([neighbours])
     lanes.draw(places, 5, mode)
     fast = lanes.generate(target[..., None], known[0])[..., 0]
     levels = np.rint((fast - slow) * 4095 / 2)

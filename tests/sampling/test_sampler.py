@@ -52,7 +52,7 @@ def make_pairs(shape: tuple[int, int], count: int) -> list[SlicePair]:
         coarse = rng.normal(-300, 500, (2, shape[0] // 4 + 1, shape[1] // 4 + 1))
         fine = coarse.repeat(4, axis=1).repeat(4, axis=2)[:, : shape[0], : shape[1]]
         above, below = (fine + rng.normal(0, 40, fine.shape)).clip(-1100, 3200).astype(np.int16)
-        pairs.append(SlicePair(above, below, number + 5))
+        pairs.append(SlicePair(above, below, 0.3 + 0.2 * number, number + 5))
     return pairs
 
 
@@ -79,7 +79,7 @@ def test_the_phantoms_missing_slice(bundle: Bundle) -> None:
     """Nearer to the truth than a neighbour is, and as noisy as the truth."""
     phantom = sitk.GetArrayFromImage(chest_phantom(132, 3, (2.7, 2.7, 1.25))).clip(-1024)
     above, truth, below = phantom
-    values = generate(bundle, [SlicePair(above, below, 0)], window=64)[0]
+    values = generate(bundle, [SlicePair(above, below, 0.5, 0)], window=64)[0]
     assert values.dtype == np.int16
     assert values.shape == truth.shape
     assert np.corrcoef(values.ravel(), truth.ravel())[0, 1] > 0.995
@@ -161,9 +161,10 @@ def test_teacher_forced_logits(bundle: Bundle, known: tuple[int, int]) -> None:
     batch.take(uniforms)
     pixels = batch.generate(given, window.known_rows, lambda row: rows.append(batch.parameters()))
     found = torch.from_numpy(np.stack(rows)).permute(2, 3, 0, 1)
-    above, below = (torch.from_numpy(np.stack(x))[:, None] for x in zip(*neighbours, strict=True))
+    outer = (torch.from_numpy(np.stack(x))[:, None] for x in zip(*neighbours, strict=True))
+    above, below, thickness = outer
     target = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[:, None]
-    forced = load_network(bundle)(above, target, below)
+    forced = load_network(bundle)(above, target, below, thickness)
     parts = [part[:, k : 2 * k, known[0] :, known[1] :] for part in forced]
     torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=0, atol=1e-4)
 

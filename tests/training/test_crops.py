@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader
 
 from pmtool.training.augment import CROP_MARGIN, Augmentation
 from pmtool.training.cache import Cache, CachedScan
-from pmtool.training.crops import Crops, draw_place
+from pmtool.training.crops import Crops, Triplets, draw_place
 from pmtool.training.settings import (
     CropSettings,
     Settings,
@@ -69,18 +69,20 @@ class TestCrops:
         one[6]
         torch.testing.assert_close(one[5], batch, rtol=0, atol=0)
         torch.testing.assert_close(other[5], batch, rtol=0, atol=0)
-        assert (one[6] != batch).any()
-        assert (Crops(noisy, replace(settings, seed=1), COUNT)[5] != batch).any()
-        assert batch.shape == (8, 3, 16, 16)
-        assert batch.dtype == torch.float32
-        assert batch.abs().max() <= 1
+        assert (one[6].slices != batch.slices).any()
+        assert (Crops(noisy, replace(settings, seed=1), COUNT)[5].slices != batch.slices).any()
+        assert batch.slices.shape == (8, 3, 16, 16)
+        assert batch.slices.dtype == batch.thickness.dtype == torch.float32
+        assert batch.slices.abs().max() <= 1
+        assert batch.thickness.shape == (8, 1, 1, 1)
 
     @pytest.mark.parametrize("fixed", [False, True])
     def test_processes_share_a_step(self, noisy: list[CachedScan], fixed: bool) -> None:
         whole = Crops(noisy, SETTINGS, COUNT, fixed=fixed)[3]
         parts = [Crops(noisy, SETTINGS, COUNT, (rank, 3), fixed=fixed)[3] for rank in range(3)]
         for rank, part in enumerate(parts):
-            torch.testing.assert_close(part, whole[rank::3], rtol=0, atol=0)
+            expected = Triplets(*(x[rank::3] for x in whole))
+            torch.testing.assert_close(part, expected, rtol=0, atol=0)
 
     def test_workers_change_nothing(self, noisy: list[CachedScan]) -> None:
         crops = Crops(noisy, replace(SETTINGS, augmentation=Augmentation()), COUNT)
@@ -92,7 +94,7 @@ class TestCrops:
         settings = replace(SETTINGS, crops=replace(SETTINGS.crops, strides=(1, 1, 1)))
         seen = set()
         for step in range(200):
-            crop = Crops(ramp, settings, COUNT).crop(step, 0)
+            crop = Crops(ramp, settings, COUNT).crop(step, 0).slices
             along_z, along_y = np.diff(crop, axis=0), np.diff(crop, axis=1)
             assert (along_z == along_z.flat[0]).all()
             assert (along_y == along_y.flat[0]).all()
@@ -103,7 +105,8 @@ class TestCrops:
         settings = replace(SETTINGS, crops=replace(SETTINGS.crops, strides=(0.6, 0.0, 0.4)))
         crops = Crops(ramp, settings, COUNT)
         found = [
-            abs(int(crops.crop(step, 0)[1, 0, 0]) - crops.crop(step, 0)[0, 0, 0]) // 100
+            abs(int(crops.crop(step, 0).slices[1, 0, 0]) - crops.crop(step, 0).slices[0, 0, 0])
+            // 100
             for step in range(300)
         ]
         assert set(found) == {1, 3}
@@ -113,23 +116,27 @@ class TestCrops:
         z, _, _ = np.indices((12, 20, 20))
         scans = cached(tmp_path, (100 * z - 900).astype(np.int16), spacing=1.6)
         crops = Crops(scans, SETTINGS, COUNT)
-        steps = {int(np.diff(crops.crop(step, 0)[:, 0, 0])[0]) for step in range(50)}
+        steps = {int(np.diff(crops.crop(step, 0).slices[:, 0, 0])[0]) for step in range(50)}
         assert steps == {-100, 100}
 
-    def doubling(self, folder: Path, slices: int) -> set[tuple[int, ...]]:
-        """Triplets of thick slices from slices of 1, 2, 4, 8 ... HU."""
+    def doubling(self, folder: Path, slices: int) -> set[tuple[tuple[int, ...], float]]:
+        """Triplets of thick slices from slices of 1, 2, 4, 8 ... HU, and their thickness."""
         voxels = np.tile(2 ** np.arange(slices)[:, None, None], (1, 20, 20)).astype(np.int16)
         voxels[:, 0] = -500
         settings = replace(SETTINGS, crops=CropSettings(16, (0.5, 0.5), thick=1, body_share=0))
         crops = Crops(cached(folder, voxels), settings, 1)
-        drawn = [np.median(crops.crop(step, 0), axis=(1, 2)).astype(int) for step in range(300)]
-        return {tuple(sorted(hu.tolist())) for hu in drawn}
+        drawn = [crops.crop(step, 0) for step in range(300)]
+        hu = [np.median(crop.slices, axis=(1, 2)).astype(int).tolist() for crop in drawn]
+        return {(tuple(sorted(x)), crop.thickness) for x, crop in zip(hu, drawn, strict=True)}
 
     @pytest.mark.parametrize("slices", [12, 7])
     def test_thick_slices_are_means_that_touch_at_most(self, slices: int, tmp_path: Path) -> None:
         hu = 2.0 ** np.arange(slices)
         possible = {
-            tuple(round(hu[z : z + thickness].mean()) for z in (first, first + stride, end))
+            (
+                tuple(round(hu[z : z + thickness].mean()) for z in (first, first + stride, end)),
+                thickness / (2 * stride),
+            )
             for stride in (1, 2)
             for thickness in range(2, 2 * stride + 1)
             for first in range(slices)
@@ -138,12 +145,12 @@ class TestCrops:
         assert self.doubling(tmp_path, slices) == possible
 
     def test_too_few_slices_stay_thin(self, tmp_path: Path) -> None:
-        assert self.doubling(tmp_path, 3) == {(1, 2, 4)}
+        assert self.doubling(tmp_path, 3) == {((1, 2, 4), 0.5)}
 
     def test_validation_is_fixed_and_as_acquired(self, ramp: list[CachedScan]) -> None:
         settings = replace(SETTINGS, crops=replace(SETTINGS.crops, thick=1))
         crops = Crops(ramp, replace(settings, augmentation=Augmentation()), COUNT, fixed=True)
-        found = np.stack([crops.crop(0, number) for number in crops.numbers])
+        found = np.stack([crops.crop(0, number).slices for number in crops.numbers])
         assert (np.diff(found, axis=1) == 100).all()
         assert (np.diff(found, axis=2) == 1).all()
         assert len({crop.tobytes() for crop in found}) > 1
@@ -152,19 +159,19 @@ class TestCrops:
         short, long = (np.full((n, 20, 20), hu, np.int16) for n, hu in ((4, -100), (10, 100)))
         short[:, 0], long[:, 0] = -500, -500
         crops = Crops(cached(tmp_path, short, long), SETTINGS, 1)
-        share = np.mean([np.median(crops.crop(step, 0)) == 100 for step in range(500)])
+        share = np.mean([np.median(crops.crop(step, 0).slices) == 100 for step in range(500)])
         assert share == pytest.approx(8 / 10, abs=0.06)
 
     def test_a_scan_as_small_as_a_crop(self, tmp_path: Path) -> None:
         voxels = np.random.default_rng(0).integers(-1000, 1000, (3, 16, 16)).astype(np.int16)
         crops = Crops(cached(tmp_path, voxels), SETTINGS, 1, fixed=True)
-        np.testing.assert_array_equal(crops.crop(0, 0), voxels)
+        np.testing.assert_array_equal(crops.crop(0, 0).slices, voxels)
 
     def test_values_beyond_the_window_are_cut(self, tmp_path: Path) -> None:
         voxels = np.random.default_rng(0).integers(-3000, 9000, (3, 30, 30)).astype(np.int16)
         scans = cached(tmp_path, voxels)
         for augmentation in (NO_CHANGE, Augmentation(kernel=1, contrast=1, noise=1, zoom=1)):
-            crop = Crops(scans, replace(SETTINGS, augmentation=augmentation), 1).crop(0, 0)
+            crop = Crops(scans, replace(SETTINGS, augmentation=augmentation), 1).crop(0, 0).slices
             assert -1024 <= crop.min() < crop.max() <= 3071
 
 

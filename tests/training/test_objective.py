@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from pmtool.errors import PmtoolError
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel, standard_deviation
+from pmtool.training.crops import Triplets
 from pmtool.training.objective import Objective
 from pmtool.training.settings import load_settings
 from pmtool.training.trainer import Trainer
@@ -21,10 +22,10 @@ def test_losses(encoder: int) -> None:
     torch.manual_seed(0)
     hyperparameters = Hyperparameters(channels=2, mixtures=1, bits=8, encoder=encoder)
     network = PixelMiner(hyperparameters)
-    triplets = torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1
+    triplets = Triplets(torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1, torch.rand(2, 1, 1, 1))
     losses = Objective(network, encoder=False)(triplets)
-    above, target, below = triplets.split(1, dim=1)
-    bits = bits_per_pixel(network(above, target, below), target, 8)
+    above, target, below = triplets.slices.split(1, dim=1)
+    bits = bits_per_pixel(network(above, target, below, triplets.thickness), target, 8)
     torch.testing.assert_close(losses.total, bits)
     torch.testing.assert_close(losses.bits, bits.detach())
     assert not losses.bits.requires_grad
@@ -47,15 +48,17 @@ def test_losses(encoder: int) -> None:
 def test_noise_on_the_pixels_before() -> None:
     """The network sees other pixels than it is to predict, in training alone."""
     network = PixelMiner(Hyperparameters(channels=2, mixtures=1, encoder=4))
-    triplets = torch.randint(0, 4096, (2, 3, 16, 16)) / 4095 * 2 - 1
-    above, target, below = triplets.split(1, dim=1)
+    triplets = Triplets(
+        torch.randint(0, 4096, (2, 3, 16, 16)) / 4095 * 2 - 1, torch.rand(2, 1, 1, 1)
+    )
+    above, target, below = triplets.slices.split(1, dim=1)
     objective = Objective(network, encoder=False, context_noise=0.3)
     torch.manual_seed(1)
     found = objective(triplets)
     torch.manual_seed(1)
     strength, noise = torch.rand(2, 1, 1, 1), torch.randn(2, 1, 16, 16)
-    deviation = standard_deviation(network(*triplets.split(1, dim=1)))
-    mixture = network(above, target + 0.3 * strength * noise * deviation, below)
+    deviation = standard_deviation(network(above, target, below, triplets.thickness))
+    mixture = network(above, target + 0.3 * strength * noise * deviation, below, triplets.thickness)
     torch.testing.assert_close(found.bits, bits_per_pixel(mixture, target, 12).detach())
     plain = Objective(network, encoder=False)(triplets)
     assert found.bits != plain.bits
@@ -69,6 +72,6 @@ def test_a_loss_that_is_not_finite() -> None:
     trainer = Trainer(fabric, settings)
     with torch.no_grad():
         next(trainer.network.output.parameters()).fill_(float("nan"))
-    trainer.train_step(torch.zeros(1, 3, 16, 16))
+    trainer.train_step(Triplets(torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 1, 1)))
     with pytest.raises(PmtoolError, match="is not finite at step 1"):
         trainer.figures()

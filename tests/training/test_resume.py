@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from pmtool.cli.console import INTERRUPTED
 from pmtool.errors import OutputError
 from pmtool.training.checkpoint import CHECKPOINT, load_state, save_checkpoint
+from pmtool.training.crops import Triplets
 from pmtool.training.record import LOG
 from pmtool.training.trainer import Trainer
 
@@ -86,7 +86,7 @@ def test_interrupted(
 ) -> None:
     step = Trainer.train_step
 
-    def interrupted(trainer: Trainer, crops: Tensor) -> None:
+    def interrupted(trainer: Trainer, crops: Triplets) -> None:
         if trainer.step == 1:
             os.kill(os.getpid(), number)
         step(trainer, crops)
