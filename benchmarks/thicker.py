@@ -3,7 +3,8 @@
     python benchmarks/thicker.py thin.nrrd thick.nrrd --slices 4 --every 2
 
 Of a scan with slices 1.25 mm apart this makes one with slices 5 mm thick and 2.5 mm apart. `pmtool
-evaluate` drops every second of them, and what is left touches: 5 mm thick and apart, as is usual.
+evaluate --thickness 5` drops every second of them, and what is left touches: 5 mm thick and apart,
+as is usual.
 """
 
 from __future__ import annotations

@@ -129,9 +129,9 @@ def network_models(network: PixelMiner) -> dict[str, Predictor]:
     return models
 
 
-def thickness(above: Tensor) -> Tensor:
+def thickness(crops: Tensor) -> Tensor:
     """Thickness, for the network, of slices that touch, of which every second one is dropped."""
-    return torch.full((len(above), 1, 1, 1), 0.5)
+    return torch.full((len(crops), 1, 1, 1), 0.5)
 
 
 def volumes(folder: Path) -> Iterator[Volume]:

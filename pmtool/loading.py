@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -57,8 +58,7 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     """
     if not isinstance(source, str | Path | sitk.Image):
         raise UsageError(f"{type(source).__name__} is no input; give a path or a SimpleITK image")
-    if reading.thickness is not None and not 0 < reading.thickness < math.inf:
-        raise UsageError(f"{reading.thickness} is no thickness of a slice; give a number of mm")
+    _check_thickness(reading.thickness)
     if source == "":
         raise UsageError("the path of the input is empty; give a file, a folder or a zip")
     if not isinstance(source, sitk.Image) and _is_dicom(Path(source)):
@@ -78,6 +78,12 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
         _check_even(image, axis, name)
     image = _with_right_angles(image, name)
     return Volume(image, axis, name, known_thickness=reading.thickness)
+
+
+def _check_thickness(thickness: float | None) -> None:
+    if thickness is None or (isinstance(thickness, Real) and 0 < thickness < math.inf):
+        return
+    raise UsageError(f"{thickness!r} is no thickness of a slice; give a number of mm")
 
 
 def _is_dicom(path: Path) -> bool:

@@ -34,7 +34,7 @@ series_option = click.option(
 )
 thickness_option = click.option(
     "--thickness",
-    type=click.FloatRange(0, min_open=True),
+    type=types.FiniteRange(0, min_open=True),
     metavar="MM",
     help="Thickness of a slice.  [default: that in DICOM headers, else the slices' distance]",
 )

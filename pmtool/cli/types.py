@@ -20,12 +20,12 @@ class _Path(click.Path):
 
 
 class FiniteRange(click.FloatRange):
-    """A range of numbers, to which NaN, as click compares it, does not belong."""
+    """A range of finite numbers: click lets NaN pass, and infinity if there is no upper limit."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         number = super().convert(value, param, ctx)
-        if math.isnan(number):
-            self.fail(f"{value} is not a number", param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number", param, ctx)
         return number
 
 

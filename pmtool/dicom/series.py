@@ -87,9 +87,10 @@ class Series:
 
     @property
     def thickness(self) -> float | None:
-        """Thickness of a slice, mm; None if the first image does not tell it."""
-        thickness = number(self.images[0].header, "SliceThickness") or 0.0
-        return thickness if thickness > 0 else None
+        """Median thickness of the slices, mm; None if no image tells it."""
+        told = (number(image.header, "SliceThickness") or 0.0 for image in self.images)
+        positive = [thickness for thickness in told if thickness > 0]
+        return float(np.median(positive)) if positive else None
 
     @property
     def spacing(self) -> float | None:

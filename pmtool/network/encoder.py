@@ -89,8 +89,8 @@ class Encoder(nn.Module):
 
     The mean of its midpoint is the linear interpolation plus the network's output, clamped to the
     range of pixels. As the last layer starts at zero, training starts from the linear
-    interpolation. It is told the slices' thickness, as two slices do not show it: of thin
-    slices that are far apart, less is known between them than of thick ones that touch.
+    interpolation. The encoder is told the thickness of the slices, which two slices do not show:
+    less is known of what lies between thin slices than between thick ones that touch.
     """
 
     def __init__(self, channels: int) -> None:

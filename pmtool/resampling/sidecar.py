@@ -52,6 +52,8 @@ def content(run: Run) -> dict[str, Any]:
         "input": {
             "name": Path(volume.name).name,
             "sha256_of_voxels_and_geometry": run.key["input"],
+            "thickness_mm": volume.thickness,
+            "thickness_is_known": volume.known_thickness is not None,
             "slices": grid.count,
             "spacing_mm": list(volume.image.GetSpacing()),
             "uneven_positions_mm": volume.positions,

@@ -72,12 +72,9 @@ class PairGroup:
 
         Beyond the slice, its border pixels are repeated.
         """
-        above, below, thickness, *_ = self.pairs[pair]
-        return Neighbours(
-            self._crop(above, window),
-            self._crop(below, window),
-            np.full((1, 1), thickness, np.float32),
-        )
+        given = self.pairs[pair]
+        above, below = (self._crop(values, window) for values in (given.above, given.below))
+        return Neighbours(above, below, np.full((1, 1), given.thickness, np.float32))
 
     def _crop(self, values: NDArray[np.int16], window: Window) -> Float32s:
         margin = self.hyperparameters.margin

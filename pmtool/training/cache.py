@@ -29,7 +29,7 @@ BLOCK = 16
 """Height and width, in pixels, of the blocks for which the share of body is stored."""
 _LEFT_OVER_SECONDS = 86_400
 """Age from which on a temporary file is taken to be abandoned."""
-_VERSION = 3
+_VERSION = 4
 
 
 @dataclass(frozen=True)

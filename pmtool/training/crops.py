@@ -93,11 +93,11 @@ class Crops(Dataset[Triplets]):
         slices, thickness = self._triplet(scan, rng)
         low, high = self.settings.network.hu_window
         slices = slices.clip(low, high)
-        if not self.fixed:
+        if self.fixed:
+            slices = slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN]
+        else:
             slices = np.flip(slices, tuple(axis for axis in range(3) if rng.random() < 0.5))
             slices = np.rint(self._augmented(slices, rng)).clip(low, high)
-        else:
-            slices = slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN]
         return Crop(slices.astype(np.int16), thickness)
 
     def _augmented(self, slices: Float32s, rng: np.random.Generator) -> Float32s:
@@ -126,7 +126,7 @@ class Crops(Dataset[Triplets]):
 def triplets(crops: Sequence[Crop], hyperparameters: Hyperparameters) -> Triplets:
     """Convert crops to what a network takes."""
     slices = from_hounsfield(np.stack([crop.slices for crop in crops]), hyperparameters)
-    thickness = torch.tensor([crop.thickness for crop in crops])
+    thickness = torch.tensor([crop.thickness for crop in crops], dtype=torch.float32)
     return Triplets(torch.from_numpy(slices), thickness.view(-1, 1, 1, 1))
 
 

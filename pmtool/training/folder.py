@@ -14,8 +14,8 @@ from pmtool.training.selection import Split, largest_thickness, target_spacings
 from pmtool.training.settings import Settings, differences, load_settings, save_settings
 
 CACHE, SETTINGS = "cache", "settings.yaml"
-Contents = list[tuple[float, str]]
-"""Spacing and hash of scans, in their order, wherever they lie."""
+Contents = list[tuple[float, float, str]]
+"""Spacing, thickness and hash of scans, in their order, wherever they lie."""
 
 
 def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> Settings:
@@ -92,4 +92,4 @@ def _read(path: Path) -> dict[str, Contents]:
 
 
 def _contents(scans: list[dict[str, Any]]) -> Contents:
-    return [(scan["spacing_mm"], scan["sha256"]) for scan in scans]
+    return [(scan["spacing_mm"], scan["thickness_mm"], scan["sha256"]) for scan in scans]

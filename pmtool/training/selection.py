@@ -24,7 +24,15 @@ class Split(NamedTuple):
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
         """Describe the scans of both sides, with all that decides what is learnt from them."""
         return {
-            side: [{"name": s.name, "spacing_mm": s.spacing, "sha256": s.sha256} for s in scans]
+            side: [
+                {
+                    "name": scan.name,
+                    "spacing_mm": scan.spacing,
+                    "thickness_mm": scan.thickness,
+                    "sha256": scan.sha256,
+                }
+                for scan in scans
+            ]
             for side, scans in self._asdict().items()
         }
 

@@ -58,7 +58,7 @@ class CropSettings:
 
     size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
     strides: Annotated[tuple[Probability, ...], Field(min_length=1)] = (0.6, 0.25, 0.15)
-    thick: Probability = 0.0
+    thick: Probability = 0.35
     max_spacing_mm: PositiveFloat = 3.0
     body_share: Probability = 0.25
 
@@ -184,7 +184,7 @@ PRESETS: dict[str, Settings] = {
     # Paper, section 2.4; what it does not state is taken from PixelCNN++ (Salimans et al. 2017).
     "paper": Settings(
         network=NETWORKS["paper"],
-        crops=CropSettings(strides=(1.0,), body_share=0.0),
+        crops=CropSettings(strides=(1.0,), thick=0.0, body_share=0.0),
         augmentation=Augmentation(zoom=0, kernel=0, noise=0, contrast=0),
         optimiser=OptimiserSettings(
             steps=200_000,

@@ -149,17 +149,29 @@ class TestSources:
         assert not recwarn.list
 
     @pytest.mark.parametrize(
-        ("told", "thickness"), [({"SliceThickness": 5}, 5), ({"SliceThickness": 0}, 2.5), ({}, 2.5)]
+        ("told", "thickness"),
+        [
+            ([5] * 5, 5),
+            ([1.25, 5, None, 5, 5], 5),
+            ([0, -5, None, None, None], 2.5),
+            ([None] * 5, 2.5),
+        ],
     )
     def test_thickness(
         self,
-        told: dict[str, Any],
+        told: list[float | None],
         thickness: float,
         voxels: Any,
         tmp_path: Path,
         write_dicom: Writer,
     ) -> None:
-        write_dicom(tmp_path, voxels, **told)
+        """That of most slices, whatever the files' names, else as thick as they are apart."""
+
+        def tell(number: int, slice_: Any) -> None:
+            if told[number] is not None:
+                slice_.SliceThickness = told[number]
+
+        write_dicom(tmp_path, voxels, change=tell)
         assert load_volume(tmp_path).thickness == thickness
         assert load_volume(tmp_path, ReadingOptions(thickness=1.25)).thickness == 1.25
 

@@ -1,3 +1,5 @@
+from typing import cast
+
 import numpy as np
 import pytest
 import SimpleITK as sitk
@@ -73,9 +75,9 @@ def test_digest_tells_volumes_apart(ct: sitk.Image) -> None:
 def test_thickness(ct: sitk.Image) -> None:
     assert load_volume(ct).thickness == load_volume(ct).spacing == 2.5
     assert load_volume(ct, ReadingOptions(thickness=5)).thickness == 5
-    for wrong in (0, -1, np.inf, np.nan):
+    for wrong in (0, -1, np.inf, np.nan, "5"):
         with pytest.raises(UsageError, match="is no thickness of a slice"):
-            load_volume(ct, ReadingOptions(thickness=wrong))
+            load_volume(ct, ReadingOptions(thickness=cast(float, wrong)))
 
 
 def test_what_is_no_volume() -> None:

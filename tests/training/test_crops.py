@@ -27,7 +27,7 @@ from pmtool.training.sources import find_sources
 
 NO_CHANGE = Augmentation(zoom=0, kernel=0, noise=0, contrast=0)
 SETTINGS = Settings(
-    crops=CropSettings(size=16, body_share=0),
+    crops=CropSettings(size=16, thick=0, body_share=0),
     augmentation=NO_CHANGE,
 )
 COUNT = 8
@@ -143,6 +143,20 @@ class TestCrops:
             if (end := first + 2 * stride) + thickness <= slices
         }
         assert self.doubling(tmp_path, slices) == possible
+
+    @pytest.mark.parametrize(
+        ("thickness", "stride", "expected"), [(1.6, 1, 0.5), (3.2, 1, 1.0), (1.6, 2, 0.25)]
+    )
+    def test_thickness_as_a_share_of_the_distance(
+        self, thickness: float, stride: int, expected: float, tmp_path: Path
+    ) -> None:
+        (scan,) = cached(tmp_path, np.zeros((12, 20, 20), np.int16), spacing=1.6)
+        strides = (1e-9, 1.0)[2 - stride :]
+        settings = replace(
+            SETTINGS, crops=replace(SETTINGS.crops, strides=strides, max_spacing_mm=5)
+        )
+        crops = Crops([replace(scan, thickness=thickness)], settings, COUNT)
+        assert crops[0].thickness.unique().tolist() == pytest.approx([expected])
 
     def test_too_few_slices_stay_thin(self, tmp_path: Path) -> None:
         assert self.doubling(tmp_path, 3) == {((1, 2, 4), 0.5)}

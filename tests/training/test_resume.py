@@ -166,11 +166,15 @@ def test_refusals(
     torch.save({"step": 1}, other / CHECKPOINT)
     listed = shutil.copytree(whole, tmp_path / "damaged" / "listed")
     (listed / "scans.json").write_text("5")
+    thicker = shutil.copytree(whole, tmp_path / "damaged" / "thicker")
+    scans = (thicker / "scans.json").read_text()
+    (thicker / "scans.json").write_text(scans.replace('"thickness_mm": 1.25', '"thickness_mm": 5'))
     for code, part, arguments in (
         (6, f"{out} holds a run: go on with --resume", ()),
         (2, "begun with another optimiser.steps:", ("--resume", "--set", "optimiser.steps=9")),
         (2, "begun with another network.channels", ("--resume", "--set", "network.channels=8")),
         (2, "the scans are not those that", ("--resume", "--data", others)),
+        (2, "the scans are not those that", ("--resume", "--out", thicker)),
         (3, f"{damaged / CHECKPOINT} is damaged", ("--resume", "--out", damaged)),
         (3, f"{other / CHECKPOINT} is damaged", ("--resume", "--out", other)),
         (3, f"{listed / 'scans.json'} is damaged", ("--resume", "--out", listed)),
