@@ -24,7 +24,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.pairs import Neighbours, SlicePair
 from pmtool.sampling.sampler import Sampler
 
 
@@ -87,7 +87,8 @@ def test_reference_is_not_in_tf32(network: PixelMiner) -> None:
 
     before = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
     hook = network.register_forward_pre_hook(look)
-    PlainNetwork(network)(*np.zeros((3, 64, 64), np.float32))
+    above, target, below = np.zeros((3, 64, 64), np.float32)
+    PlainNetwork(network)(Neighbours(above, below, np.ones((1, 1), np.float32)), target)
     pass_costs(network, 1)
     hook.remove()
     assert set(seen) == {(True, False)}

@@ -150,7 +150,8 @@ class TestCrops:
     def test_thickness_as_a_share_of_the_distance(
         self, thickness: float, stride: int, expected: float, tmp_path: Path
     ) -> None:
-        (scan,) = cached(tmp_path, np.zeros((12, 20, 20), np.int16), spacing=1.6)
+        voxels = np.random.default_rng(0).integers(-1000, 1000, (12, 20, 20)).astype(np.int16)
+        (scan,) = cached(tmp_path, voxels, spacing=1.6)
         strides = (1e-9, 1.0)[2 - stride :]
         settings = replace(
             SETTINGS, crops=replace(SETTINGS.crops, strides=strides, max_spacing_mm=5)

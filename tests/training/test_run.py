@@ -47,8 +47,8 @@ def test_what_a_run_leaves(whole: Path, scans: Path, rows: Rows) -> None:
 
 
 def test_what_a_run_tells_of_itself(whole: Path, tmp_path: Path) -> None:
-    """Its slices are 1.25 mm apart and thick, and targets lie up to 2 from their neighbours."""
-    assert read_record(whole) == (2, (1.25, 2.5), 1.25, whole / LOG)
+    """Of slices 1.25 mm apart and thick, two may be averaged; targets lie up to 2 of them away."""
+    assert read_record(whole) == (2, (1.25, 2.5), 2.5, whole / LOG)
     assert read_record(tmp_path) is None
 
 

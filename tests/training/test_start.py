@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
 
 from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.network.inference import load_network
 from pmtool.training.checkpoint import CHECKPOINT, load_checkpoint
+from pmtool.training.crops import Triplets
 from pmtool.training.trainer import Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -42,7 +42,7 @@ def test_killed_before_the_first_step(
     assert train(given, out, *start) == 0
     other = out.with_name("other")
 
-    def killed(trainer: Trainer, crops: Tensor) -> None:
+    def killed(trainer: Trainer, crops: Triplets) -> None:
         raise SystemError
 
     with pytest.MonkeyPatch.context() as patch:
@@ -58,10 +58,10 @@ def test_the_model_that_ships(given: list[str], out: Path, train: Train) -> None
     same = [part for n, v in network.items() for part in ("--set", f"network.{n}={v}")]
     still = ("--set", "encoder.learning_rate=1e-12", "--set", "optimiser.learning_rate=1e-12")
     assert train(given, out, "--start", DEFAULT, *same, *still, *steps(1)) == 0
-    slices = torch.rand(3, 1, 1, 16, 16) - 0.5
+    given_to_both = *(torch.rand(3, 1, 1, 16, 16) - 0.5), torch.rand(1, 1, 1, 1)
     found, expected = load_checkpoint(out / CHECKPOINT), load_network(Bundle.load())
     with torch.no_grad():
-        for one, other in zip(found(*slices), expected(*slices), strict=True):
+        for one, other in zip(found(*given_to_both), expected(*given_to_both), strict=True):
             torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)
 
 
