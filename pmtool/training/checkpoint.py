@@ -57,7 +57,7 @@ def load_checkpoint(path: Path) -> PixelMiner:
     InputError
         If the file is missing or is not a checkpoint of pmtool.
     """
-    other = f"{path} is not a checkpoint of pmtool's training: give the {CHECKPOINT} of a run"
+    other = f"{path} is not a checkpoint of this version's training: give the {CHECKPOINT} of a run"
     state = _load(path, other)
     try:
         network = PixelMiner(Hyperparameters.from_json(state["hyperparameters"]))
