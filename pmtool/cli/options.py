@@ -79,7 +79,7 @@ _SAMPLER = (  # the fields of `SamplerOptions` except its mode, and the model
         help="Memory budget of the whole process, such as 4G; excludes GPU memory.",
     ),
 )
-_READING = (series_option, thickness_option, hu_option, large_option)
+_READING = (thickness_option, hu_option, large_option)
 _RESAMPLING = (
     click.option(
         "--spacing",
@@ -110,9 +110,7 @@ _RESAMPLING = (
         help="Draw each pixel, or take the median or mean of its distribution.",
     ),
     *_SAMPLER,
-    thickness_option,
-    hu_option,
-    large_option,
+    *_READING,
     click.option(
         "--allow-uneven",
         is_flag=True,
@@ -129,7 +127,7 @@ def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
 
 def method_options(function: Function) -> Function:
     """Add the options for regenerating slices of thin scans by PixelMiner and other tools."""
-    return _with((external_option, *_SAMPLER, *_READING), function)
+    return _with((external_option, *_SAMPLER, series_option, *_READING), function)
 
 
 def resampling_options(function: Function) -> Function:
