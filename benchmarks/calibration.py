@@ -6,7 +6,7 @@ If the model is right, the place of a pixel's value in its distribution, given t
 (the probability integral transform, Dawid 1984), is uniformly distributed. The output has the share
 of pixels in every tenth, and the change of bits per pixel if all scales, all spreads of the
 components' means, or all logits are multiplied by a factor; negative changes are gains. Tiles are
-those of yardsticks.py.
+those of yardsticks.py, and so is ``--thickness MM``.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from yardsticks import BATCH, load, prepared, thickness, tiles
+from yardsticks import BATCH, load, prepared, tiles, told
 
 from pmtool.cli.console import run_command
+from pmtool.cli.options import thickness_option
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 
@@ -35,14 +37,22 @@ _FILE = click.Path(path_type=Path)
 @click.option("--model", type=_FILE, required=True, help="A bundle or a training checkpoint.")
 @click.option("--scan", "scans", type=_FILE, multiple=True, required=True, help="A scan.")
 @click.option("--filter", "amounts", multiple=True, default=(0.0,), help="Amount of sharpening.")
+@thickness_option
 @click.option("--crops", "count", default=40, show_default=True, help="Of a scan, at most.")
-def main(model: Path, scans: tuple[Path, ...], amounts: tuple[float, ...], count: int) -> None:
+def main(
+    model: Path,
+    scans: tuple[Path, ...],
+    amounts: tuple[float, ...],
+    thickness: float | None,
+    count: int,
+) -> None:
     """Calibration of a model; --scan and --filter may be repeated."""
     network, _ = load(model)
-    sizes = network.hyperparameters
+    sizes, reading = network.hyperparameters, ReadingOptions(thickness=thickness)
     for path, amount in product(scans, amounts):
-        crops = tiles(prepared(load_volume(path), amount, sizes), count, sizes)
-        mixture, target = predicted(network, crops), crops[:, 1:2]
+        volume = load_volume(path, reading)
+        crops = tiles(prepared(volume, amount, sizes), count, sizes)
+        mixture, target = predicted(network, crops, told(volume)), crops[:, 1:2]
         shares = np.histogram(places(mixture, target, sizes.bits), TENTHS, (0, 1))[0]
         click.echo(f"{path.name}, filter {amount:g}, {target.numel():,} pixels")
         click.echo(f"tenths: {' '.join(f'{x:.3f}' for x in shares / shares.sum())}")
@@ -51,9 +61,12 @@ def main(model: Path, scans: tuple[Path, ...], amounts: tuple[float, ...], count
 
 
 @torch.inference_mode()
-def predicted(network: PixelMiner, crops: Tensor) -> Mixture:
-    """Predict the distributions of the targets of crops ``(N, 3, H, W)``."""
-    batches = [network(*batch.split(1, dim=1), thickness(batch)) for batch in crops.split(BATCH)]
+def predicted(network: PixelMiner, crops: Tensor, thickness: Tensor) -> Mixture:
+    """Predict the distributions of the targets of crops ``(N, 3, H, W)``.
+
+    The thickness ``(1, 1, 1, 1)`` is that of all crops.
+    """
+    batches = [network(*batch.split(1, dim=1), thickness) for batch in crops.split(BATCH)]
     return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
 
 

@@ -6,7 +6,8 @@ All models predict a slice from its neighbours in 64x64 crops: the tiles of ever
 thinned evenly to ``--crops`` per scan. The simple models (simple_models.py) are fitted to such
 crops of the training scans, never to the scan that is judged; ``midpoint`` is the prediction of the
 model's encoder alone. ``--filter A`` judges the scan as a sharper (A > 0) or softer kernel would
-have made it, and ``--filtered FOLDER`` writes the filtered scans for `pmtool evaluate`.
+have made it, and ``--filtered FOLDER`` writes the filtered scans for `pmtool evaluate`. Only the
+model is told the thickness of the slices, which ``--thickness MM`` corrects.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from torch import Tensor
 
 from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
+from pmtool.cli.options import thickness_option
 from pmtool.errors import InputError
 from pmtool.images.image_file import write_image
 from pmtool.images.names import image_suffix
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
@@ -58,6 +61,7 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 @click.option("--validation", "scans", type=_FILE, multiple=True, required=True, help="A scan.")
 @click.option("--model", type=_FILE, required=True, help="A bundle or a training checkpoint.")
 @click.option("--filter", "amounts", multiple=True, default=(0.0,), help="Amount of sharpening.")
+@thickness_option
 @click.option("--filtered", type=_FOLDER, help="Folder for the filtered scans.")
 @click.option("--crops", "count", default=300, show_default=True, help="Of a scan, at most.")
 @click.option("--steps", default=2000, show_default=True, help="Of fitting a simple model.")
@@ -67,6 +71,7 @@ def main(
     scans: tuple[Path, ...],
     model: Path,
     amounts: tuple[float, ...],
+    thickness: float | None,
     filtered: Path | None,
     count: int,
     steps: int,
@@ -78,8 +83,11 @@ def main(
     network, digest = load(model)
     sizes, runs = network.hyperparameters, []
     training = torch.cat([tiles(prepared(v, 0, sizes), count, sizes) for v in volumes(data)])
-    models = {**fitted_models(training, sizes.bits, steps), **network_models(network)}
-    for volume, amount in product(map(load_volume, scans), amounts):
+    simple = fitted_models(training, sizes.bits, steps)
+    reading = ReadingOptions(thickness=thickness)
+    for path, amount in product(scans, amounts):
+        volume = load_volume(path, reading)
+        models = {**simple, **network_models(network, told(volume))}
         slices = prepared(volume, amount, sizes)
         if filtered is not None:
             write_image(image_like(volume, slices), filtered / filtered_name(volume, amount))
@@ -87,6 +95,7 @@ def main(
         run = {
             "scan": Path(volume.name).name,
             "filter": amount,
+            "thickness_mm": volume.thickness,
             "pixels": crops[:, 1].numel(),
             "bits_per_pixel": {n: mean_bits(m, crops, sizes.bits) for n, m in models.items()},
         }
@@ -112,15 +121,18 @@ def load(path: Path) -> tuple[PixelMiner, str]:
     return load_checkpoint(path), file_hash(path)
 
 
-def network_models(network: PixelMiner) -> dict[str, Predictor]:
-    """Predictors by name: the network and, if it has an encoder, the encoder's midpoint alone."""
+def network_models(network: PixelMiner, thickness: Tensor) -> dict[str, Predictor]:
+    """Predictors by name: the network and, if it has an encoder, the encoder's midpoint alone.
+
+    Both are told the thickness ``(1, 1, 1, 1)``.
+    """
 
     def model(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        mixture: Mixture = network(above, target, below, thickness(above))
+        mixture: Mixture = network(above, target, below, thickness)
         return mixture
 
     def midpoint(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        found = network.midpoint(above, below, thickness(above))
+        found = network.midpoint(above, below, thickness)
         return Mixture(torch.zeros_like(found.mean), found.mean, found.log_scale)
 
     models: dict[str, Predictor] = {"midpoint": midpoint, "model": model}
@@ -129,9 +141,12 @@ def network_models(network: PixelMiner) -> dict[str, Predictor]:
     return models
 
 
-def thickness(crops: Tensor) -> Tensor:
-    """Thickness, for the network, of slices that touch, of which every second one is dropped."""
-    return torch.full((len(crops), 1, 1, 1), 0.5)
+def told(volume: Volume) -> Tensor:
+    """What the network is told of the thickness if every second slice is left out: a scalar.
+
+    See `pmtool.sampling.pairs.SlicePair`; the shape is ``(1, 1, 1, 1)``.
+    """
+    return torch.full((1, 1, 1, 1), volume.thickness / (2 * volume.spacing))
 
 
 def volumes(folder: Path) -> Iterator[Volume]:

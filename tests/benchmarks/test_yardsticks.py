@@ -165,6 +165,7 @@ def test_script(
     torch.save({"hyperparameters": TINY.to_json(), "averaged": network.state_dict()}, checkpoint)
     arguments = ["--data", scan.parent, "--validation", scan, "--model", checkpoint, "--steps", 5]
     arguments += ["--json", result, "--filter", 0, "--filter", -0.6, "--filtered", tmp_path]
+    arguments += ["--thickness", 2]
     assert run_command(yardsticks.main, [str(a) for a in arguments]) == 0
     content = json.loads(result.read_text())
     plain, soft = content["runs"]
@@ -172,6 +173,7 @@ def test_script(
         ("scan.nii.gz", 0.0, 2 * 64 * 64),
         ("scan.nii.gz", -0.6, 2 * 64 * 64),
     ]
+    assert plain["thickness_mm"] == soft["thickness_mm"] == 2
     names = [*yardsticks.fitted_models(torch.zeros(1, 3, 8, 8), 12, 1), "midpoint", "model"]
     assert list(plain["bits_per_pixel"]) == names
     told = capsys.readouterr().out
@@ -185,9 +187,9 @@ def test_script(
     assert load_volume(written).image.GetOrigin() == source.image.GetOrigin()
 
     crops = yardsticks.tiles(source.slices, 300, TINY).numpy()
-    half, bits = np.full((1, 1), 0.5, np.float32), []
+    thickness, bits = np.full((1, 1), 2 / (2 * 1.25), np.float32), []
     for above, target, below in crops:
-        found = ArrayNetwork(network)(Neighbours(above, below, half), target)
+        found = ArrayNetwork(network)(Neighbours(above, below, thickness), target)
         bits.append(-mixture.log_probability(found, to_levels(target, 12), 12).mean())
     assert plain["bits_per_pixel"]["model"] == pytest.approx(np.mean(bits) / math.log(2), abs=1e-3)
 
