@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
-from pmtool.images.hounsfield import to_voxels
+from pmtool.images.hounsfield import check_finite, to_voxels
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
@@ -123,9 +123,12 @@ def load_external(path: Path, reference: Volume) -> Volume:
         If the file cannot be read.
     GeometryError
         If the volume lies on another grid.
+    ContentError
+        If voxels are NaN or infinite.
     """
     image = load_volume(path, ReadingOptions(allow_large=True)).image
     volume = Volume(image, reference.axis, str(path))
+    check_finite(volume)
     lacks = len(reference.slices) - len(volume.slices)
     even = len(reference.slices) % 2 == 0
     if (

@@ -138,6 +138,7 @@ def left_out_lines(results: Results) -> list[str]:
         "unknown_texture_values": "texture values that are NaN",
         "slices_without_region": "slices without lung or region, hence without texture",
         "slices_without_homogeneous_piece": "slices without homogeneous piece, hence without noise",
+        "slices_without_error": "slices of a method that equal the truth, hence without PSNR",
     }
     lines = [f"{what}: {found[key]}" for key, what in told.items() if found[key]]
     if constant:

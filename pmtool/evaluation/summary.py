@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float64s
+from pmtool.evaluation import texture
 from pmtool.evaluation.agreement import REPRODUCIBLE, concordance, is_constant
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import bootstrap_interval
@@ -65,17 +66,21 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
 
 
 def left_out(results: Results) -> dict[str, Any]:
-    """Counts of the unknown values that no figure includes, and the names of constant features."""
+    """Counts of the values that no figure includes, which are unknown or infinite.
+
+    Constant features are named.
+    """
     constant = is_constant(results.texture_truth)
     values = np.concatenate([results.texture, results.texture_truth[None]])
     spectra = np.isnan(results.truth["noise_hu"])
-    no_region = np.isnan(results.texture_truth).all(axis=1) & bool(results.features)
+    no_region = np.isnan(results.texture_truth).all(axis=1) & texture.is_available()
     names = [x for x, is_one in zip(results.features, constant, strict=True) if is_one]
     return {
         "constant_features": names,
         "unknown_texture_values": int(np.isnan(values[:, ~no_region]).sum()),
         "slices_without_region": int(no_region.sum()),
         "slices_without_homogeneous_piece": int(spectra.sum()),
+        "slices_without_error": int(np.isinf(results.values["psnr"]).sum()),
     }
 
 

@@ -71,18 +71,21 @@ def simulate(
         raise UsageError("a report on simulated answers needs both TRIAL and --out")
     parts = []
     if folder is not None and out is not None:
-        parts.append(_simulated_report(folder, out, preference, participants, seed))
+        parts.append(_simulated_report(folder, out, preference, correlation, participants, seed))
     parts.append(power_text(preference, power, correlation, participants, seed))
     return "\n\n".join(parts)
 
 
 def _simulated_report(
-    folder: Path, out: Path, preference: float, participants: int, seed: int
+    folder: Path, out: Path, preference: float, correlation: float, participants: int, seed: int
 ) -> str:
     trial = Trial.load(folder)
     preferences = dict.fromkeys(trial.methods, preference)
-    answers = simulate_answers(trial, preferences, participants, seed)
-    told = f"SIMULATED: nobody was asked; PixelMiner is chosen with probability {preference:g}."
+    answers = simulate_answers(trial, preferences, participants, seed, correlation)
+    told = (
+        f"SIMULATED: nobody was asked; PixelMiner is chosen with probability {preference:g}, and "
+        f"answers of a participant have a correlation of {correlation:g}."
+    )
     found = Report(Results(answers, trial.methods), 0, trial.provenance, told)
     write_report(found, out)
     return found.to_text()

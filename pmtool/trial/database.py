@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS undone (
     undone TEXT NOT NULL DEFAULT (strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
 );
 """
-_BY_NUMBER = "SELECT * FROM participants WHERE id = ?"
+_BY_LINK = "SELECT * FROM participants WHERE link = ?"
 _NO_ROOM = sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR
 _PATIENCE = 30.0  # seconds for another process to finish its transaction
 
@@ -138,17 +138,16 @@ class Database:
     def enrol(self, speciality: str, years: int) -> Participant:
         """Add and return a new participant."""
         insert = "INSERT INTO participants (link, speciality, years) VALUES (?, ?, ?)"
+        link = secrets.token_urlsafe(16)
         with self._transaction() as execute:
-            number = execute(insert, (secrets.token_urlsafe(16), speciality, years)).lastrowid
-            return Participant(*execute(_BY_NUMBER, (number,)).fetchone())
+            execute(insert, (link, speciality, years))
+            return Participant(*execute(_BY_LINK, (link,)).fetchone())
 
     def by_link(self, link: str) -> Participant | None:
         """Return the participant with a personal link; None if there is none."""
-        return self._participant("SELECT * FROM participants WHERE link = ?", link)
-
-    def by_number(self, number: int) -> Participant | None:
-        """Return the participant with a number; None if there is none."""
-        return self._participant(_BY_NUMBER, number)
+        with self._transaction() as execute:
+            found = execute(_BY_LINK, (link,)).fetchone()
+        return None if found is None else Participant(*found)
 
     def answered(self, participant: int) -> int:
         """Number of a participant's answers, which is also the number of the next item."""
@@ -190,11 +189,6 @@ class Database:
         """Number of answers that were taken back."""
         with self._transaction() as execute:
             return int(execute("SELECT count(*) FROM undone").fetchone()[0])
-
-    def _participant(self, query: str, value: str | int) -> Participant | None:
-        with self._transaction() as execute:
-            found = execute(query, (value,)).fetchone()
-        return None if found is None else Participant(*found)
 
     @contextmanager
     def _transaction(self) -> Iterator[_Execute]:

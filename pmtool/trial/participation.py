@@ -16,7 +16,7 @@ from pmtool.trial.database import Database, OutOfTurnError, Participant
 from pmtool.trial.design import ITEMS, Side
 from pmtool.trial.folder import Trial
 from pmtool.trial.pages import page
-from pmtool.trial.security import form_token, posted
+from pmtool.trial.security import PARTICIPANT, form_token, posted
 
 SPECIALITIES = (
     "Radiology",
@@ -36,13 +36,14 @@ _HOUR = 3_600_000  # milliseconds; the page sends longer times, which are pauses
 class Participation:
     """Serves a trial to its participants.
 
-    The session identifies the participant. The pages reveal nothing but what is to be seen: an
+    The session holds the secret of the personal link, not the participant's number, from which
+    the plan could be computed. The pages reveal nothing but what is to be seen: an
     item's three images are one response of uncompressed voxels, in the order reference, left,
     right, so that no name, size or time tells a candidate.
     """
 
-    def __init__(self, trial: Trial, database: Database) -> None:
-        self.trial, self.database = trial, database
+    def __init__(self, trial: Trial, database: Database, https: bool) -> None:
+        self.trial, self.database, self.https = trial, database, https
         self.routes = [
             Route("/", self.consent_form, methods=["GET"]),
             Route("/", self.consent, methods=["POST"]),
@@ -93,11 +94,13 @@ class Participation:
         if participant is None:
             return RedirectResponse("/", 303)
         link = request.url_for("resume", link=participant.link)
+        if self.https:  # a proxy need not pass on the scheme
+            link = link.replace(scheme="https")
         return page("trial", form_token=form_token(request), link=link, total=ITEMS)
 
     def state(self, request: Request) -> Response:
         """Send the number of answered items and the number of all items."""
-        answered = self.database.answered(_participant(request))
+        answered = self.database.answered(self._participant(request))
         return JSONResponse({"answered": answered, "total": ITEMS})
 
     def images(self, request: Request) -> Response:
@@ -105,7 +108,7 @@ class Participation:
 
         Items up to the one after the next unanswered one can be loaded.
         """
-        participant, number = _participant(request), request.path_params["item"]
+        participant, number = self._participant(request), request.path_params["item"]
         if number > min(self.database.answered(participant) + 1, ITEMS - 1):
             raise HTTPException(404, "It is not the turn of this item.")
         images = self.trial.images(self.trial.plan(participant)[number])
@@ -116,7 +119,7 @@ class Participation:
 
     async def answer(self, request: Request) -> Response:
         """Store an answer, which is on disk before it is acknowledged."""
-        form, participant = await posted(request), _participant(request)
+        form, participant = await posted(request), await self._sender(request)
         item, side = _number(form, "item", ITEMS - 1), form.get("side")
         milliseconds = _number(form, "milliseconds", _HOUR)
         if item is None or side not in get_args(Side) or milliseconds is None:
@@ -126,15 +129,26 @@ class Participation:
 
     async def undo(self, request: Request) -> Response:
         """Take the last answer back."""
-        form, participant = await posted(request), _participant(request)
+        form, participant = await posted(request), await self._sender(request)
         item = _number(form, "item", ITEMS - 1)
         if item is None:
             raise HTTPException(400, "This is no item.")
         return await _in_turn(self.database.undo, participant, item)
 
     def _known(self, request: Request) -> Participant | None:
-        number = request.session.get("participant")
-        return None if number is None else self.database.by_number(number)
+        link = request.session.get(PARTICIPANT)
+        return None if link is None else self.database.by_link(link)
+
+    def _participant(self, request: Request) -> int:
+        """Number of the session's participant; raises `HTTPException` if it has none."""
+        participant = self._known(request)
+        if participant is None:
+            raise HTTPException(401, "Open your personal link, or begin at the first page.")
+        return participant.id
+
+    async def _sender(self, request: Request) -> int:
+        """See `_participant`."""
+        return await run_in_threadpool(self._participant, request)
 
     def _consent_page(self, request: Request, incomplete: bool = False) -> Response:
         return page(
@@ -151,15 +165,7 @@ class Participation:
 def _enter(request: Request, participant: Participant) -> None:
     """Start a new session for a participant."""
     request.session.clear()
-    request.session["participant"] = participant.id
-
-
-def _participant(request: Request) -> int:
-    """Number of the session's participant; raises `HTTPException` if it has none."""
-    number: int | None = request.session.get("participant")
-    if number is None:
-        raise HTTPException(401, "Open your personal link, or begin at the first page.")
-    return number
+    request.session[PARTICIPANT] = participant.link
 
 
 def _number(form: FormData, name: str, most: int) -> int | None:

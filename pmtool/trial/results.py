@@ -135,7 +135,7 @@ class Results:
     @cached_property
     def participants_p(self) -> float:
         """P value of the test of the participants' shares."""
-        return signed_rank([x.won / x.answers for x in self.by_participant.values()])
+        return signed_rank(self.by_participant.values())
 
     @cached_property
     def left(self) -> Share:

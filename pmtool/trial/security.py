@@ -25,6 +25,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+PARTICIPANT = "participant"
+"""Key of a session for the secret part of the participant's personal link."""
 LARGEST_FORM = 4096
 """Size in bytes of the largest form that is accepted."""
 _MOST_KEYS = 10_000
@@ -107,7 +109,7 @@ class RateLimit:
             return self.login.allows(address)
         if (posts and path == "/") or path.startswith("/resume/"):
             return self.entry.allows(address)
-        participant = scope["session"].get("participant")
+        participant = scope["session"].get(PARTICIPANT)
         if participant is not None:
             return self.participant.allows(participant)
         return self.address.allows(address)

@@ -55,7 +55,7 @@ def make_app(
         Whether browsers reach the application only by HTTPS, through a proxy.
     """
     parts = (
-        Participation(trial, database),
+        Participation(trial, database, https),
         Administration(trial, database, secrets.administration),
     )
     return Starlette(

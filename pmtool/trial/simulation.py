@@ -17,7 +17,11 @@ MOST_PARTICIPANTS = 500
 
 
 def simulate_answers(
-    trial: Trial, preferences: Mapping[str, float], participants: int, seed: int
+    trial: Trial,
+    preferences: Mapping[str, float],
+    participants: int,
+    seed: int,
+    correlation: float = 0.0,
 ) -> list[Answer]:
     """Simulate answers to a trial's items.
 
@@ -31,13 +35,33 @@ def simulate_answers(
         Number of participants.
     seed
         Seed of the random numbers.
+    correlation
+        Correlation of two answers of one participant, see `simulated_power`.
     """
     rng = np.random.default_rng(seed)
     return [
         answer
         for number in range(1, participants + 1)
-        for answer in _participant(trial, number, preferences, rng)
+        for answer in _participant(trial, number, _own(preferences, correlation, rng), rng)
     ]
+
+
+def _own(
+    preferences: Mapping[str, float], correlation: float, rng: np.random.Generator
+) -> Mapping[str, float]:
+    """Draw a participant's own preferences, which are as far above or below the mean for all."""
+    from scipy.stats import beta
+
+    if not correlation:
+        return preferences
+    place = rng.random()
+    return {x: float(beta.ppf(place, *_beta(p, correlation))) for x, p in preferences.items()}
+
+
+def _beta(preference: float, correlation: float) -> tuple[float, float]:
+    """Parameters of the distribution of the participants' own preferences."""
+    scale = (1 - correlation) / correlation
+    return preference * scale, (1 - preference) * scale
 
 
 def _participant(
@@ -123,8 +147,7 @@ def simulated_power(
     rng = np.random.default_rng(seed)
     own: NDArray[np.float64] = np.full((trials, participants), preference)
     if correlation:
-        scale = (1 - correlation) / correlation
-        own = rng.beta(preference * scale, (1 - preference) * scale, own.shape)
+        own = rng.beta(*_beta(preference, correlation), own.shape)
     wins = rng.binomial(ITEMS, own).sum(axis=1)
     least = critical_wins(answers := participants * ITEMS)
     return float(np.mean((wins >= least) | (wins <= answers - least)))

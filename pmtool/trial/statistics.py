@@ -91,15 +91,16 @@ def agreement(answers: Iterable[tuple[Hashable, bool]]) -> Agreement:
     return Agreement(len(n), int(total), float(observed), None if kappa is None else float(kappa))
 
 
-def signed_rank(shares: Sequence[float]) -> float:
+def signed_rank(shares: Iterable[Share]) -> float:
     """Two-sided p value of Wilcoxon's test of the participants' shares against one half.
 
     Unlike the binomial test, it allows the answers of one participant to depend on each other.
     """
     from scipy.stats import wilcoxon
 
-    differences = np.asarray(shares) - 0.5
-    return float(wilcoxon(differences).pvalue) if differences.any() else 1.0
+    # Wins minus losses, per answer: equal shares are equal numbers, and 7/12 is as far as 5/12.
+    leads = np.array([(2 * x.won - x.answers) / x.answers for x in shares])
+    return float(wilcoxon(leads).pvalue) if leads.any() else 1.0
 
 
 class Times(NamedTuple):

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool.errors import GeometryError
+from pmtool.errors import ContentError, GeometryError
 from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import (
     CLASSICAL,
@@ -76,6 +76,15 @@ def test_external_volumes(thin: sitk.Image, tmp_path: Path) -> None:
     for name in ("other", "coarse"):
         with pytest.raises(GeometryError, match="another grid"):
             load_external(tmp_path / f"{name}.nrrd", scan.volume)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_external_voxels_that_are_no_number(value: float, thin: sitk.Image, tmp_path: Path) -> None:
+    scan, image = scan_of(thin), sitk.Cast(thin, sitk.sitkFloat32)
+    image[3, 4, 5] = value
+    sitk.WriteImage(image, str(tmp_path / "other.nrrd"))
+    with pytest.raises(ContentError, match=r"other\.nrrd has NaN or infinite voxels"):
+        load_external(tmp_path / "other.nrrd", scan.volume)
 
 
 def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:

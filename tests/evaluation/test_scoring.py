@@ -99,6 +99,9 @@ def test_summary_by_hand() -> None:
     assert figures["far"]["msmfe"] == pytest.approx(np.mean((np.sqrt(4.0 + np.arange(6)) - 1) / 2))
     assert left_out(results)["constant_features"] == ["b"]
     assert left_out(results)["unknown_texture_values"] == 3
+    assert left_out(results)["slices_without_error"] == 0
+    results.values["psnr"][1, 2:4] = math.inf
+    assert left_out(results)["slices_without_error"] == 2
     low, high = intervals(results)["far"]["texture_nrmse"] or (0, 0)
     assert low <= 12 / 17 <= high
 

@@ -198,6 +198,17 @@ class TestReport:
                 found += "others are preferred" in report.verdict
             assert low <= found <= high
 
+    def test_answers_of_a_participant_can_depend_on_each_other(self, trial_folder: Path) -> None:
+        """With a correlation of r, the variance of the wins is 1 + (n - 1) r times as large."""
+        trial = Trial.load(trial_folder)
+        each = dict.fromkeys(trial.methods, 0.7)
+        for correlation in (0.0, 0.4):
+            answers = simulate_answers(trial, each, 3000, 1, correlation)
+            wins = [x.won for x in Results(answers, trial.methods).by_participant.values()]
+            expected = 12 * 0.7 * 0.3 * (1 + 11 * correlation)
+            assert np.var(wins) == pytest.approx(expected, rel=0.1)
+            assert np.mean(wins) == pytest.approx(12 * 0.7, rel=0.02)
+
     def test_simulate(
         self, trial_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

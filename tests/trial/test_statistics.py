@@ -131,8 +131,11 @@ class TestAgreement:
 
 
 def test_participants_and_times() -> None:
-    assert signed_rank([0.5, 0.5]) == 1
-    assert signed_rank([0.6, 0.65, 0.7, 0.75, 0.8, 0.9]) == pytest.approx(2 / 2**6)
+    assert signed_rank([Share(6, 12), Share(1, 2)]) == 1
+    preferred = [Share(won, 20) for won in (12, 13, 14, 15, 16, 18)]
+    assert signed_rank(preferred) == pytest.approx(2 / 2**6)
+    symmetric = [Share(7, 12), Share(5, 12), Share(14, 24), Share(10, 24)]
+    assert signed_rank(symmetric) == 1
     assert times([]) is None
     assert times([1000, 2000, 3000, 4000, 5000]) == (5, 2, 3, 4)
 

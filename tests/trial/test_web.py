@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import socket
 import sqlite3
 import subprocess
 import time
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -24,6 +26,7 @@ from pmtool.main import cli
 from pmtool.trial.database import Database
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial, load_secrets
+from pmtool.trial.participation import Participation
 from pmtool.trial.security import Bucket, posted
 from pmtool.trial.server import make_app
 
@@ -90,23 +93,51 @@ def test_it_ends_though_a_form_is_not_sent_whole(trial_folder: Path, serve_trial
         server.wait(30)
 
 
-def test_a_full_disk(trial_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told, and the server goes on."""
+def asked(app: Any, path: str) -> Any:
+    """An application's answer, without a server."""
     import httpx
 
+    async def ask() -> Any:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://trial") as client:
+            return await client.get(path)
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(("https", "scheme"), [(True, "https"), (False, "http")])
+def test_the_personal_link_has_the_browsers_scheme(
+    trial_folder: Path, https: bool, scheme: str
+) -> None:
+    """A proxy passes on the name of the host, but perhaps not the scheme."""
+    trial = Trial.load(trial_folder)
+    with closing(Database(trial.database)) as database:
+        app = make_app(trial, database, load_secrets(trial_folder), ["trial"], https)
+        link = database.enrol("Radiology", 1).link
+        page = Participation(trial, database, https)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/trial",
+            "headers": [(b"host", b"trial")],
+            "scheme": "http",
+            "server": ("trial", 80),
+            "session": {"participant": link},
+            "router": app.router,
+            "app": app,
+        }
+        shown = bytes(page.items(Request(scope)).body).decode()
+    assert f'value="{scheme}://trial/resume/{link}"' in shown
+
+
+def test_a_full_disk(trial_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, and the server goes on."""
     trial = Trial.load(trial_folder)
     with closing(Database(trial.database)) as database:
         app = make_app(trial, database, load_secrets(trial_folder), ["trial"])
 
         def status() -> int:
-            async def asked() -> int:
-                transport = httpx.ASGITransport(app)
-                async with httpx.AsyncClient(
-                    transport=transport, base_url="http://trial"
-                ) as client:
-                    return (await client.get("/resume/abc")).status_code
-
-            return asyncio.run(asked())
+            return int(asked(app, "/resume/abc").status_code)
 
         pages = database._connection.execute("PRAGMA page_count").fetchone()[0]
         database._connection.execute(f"PRAGMA max_page_count = {pages}")
@@ -199,6 +230,12 @@ class TestSecurity:
         person.token = kept
         assert person.answer(0, "left") == 204
         assert other.answered() == 0
+
+    def test_the_cookie_does_not_tell_the_participants_number(self, person: Any) -> None:
+        """The plan could be computed from it."""
+        (cookie,) = person.client.cookies.jar
+        session = json.loads(b64decode(cookie.value.strip('"').partition(".")[0] + "=="))
+        assert person.link().endswith("/" + session["participant"])
 
     def test_cookies_cannot_be_forged_or_read_by_scripts(self, person: Any) -> None:
         (cookie,) = person.client.cookies.jar
