@@ -86,7 +86,7 @@ def sentence(error: Exception) -> str:
         return one_line(str(error))
     if is_memory_shortage(error):
         return f"{OUT_OF_MEMORY}, or a larger machine"
-    if _is_unwritable(error):
+    if is_unwritable(error):
         return f"the output cannot be written: {one_line(str(error))}; make room for it"
     if isinstance(error, OSError) and _is_unreadable(error):
         reason = f"cannot be read ({error.strerror}); change its name or its permissions"
@@ -100,12 +100,13 @@ def exit_code(error: Exception) -> int:
         return error.exit_code
     if is_memory_shortage(error):
         return MemoryBudgetError.exit_code
-    if _is_unwritable(error):
+    if is_unwritable(error):
         return OutputError.exit_code
     return InputError.exit_code if _is_unreadable(error) else PmtoolError.exit_code
 
 
-def _is_unwritable(error: Exception) -> bool:
+def is_unwritable(error: Exception) -> bool:
+    """Whether an error means that a disk is full, or is not to be written to."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
     return isinstance(error, OSError) and error.errno in full
 

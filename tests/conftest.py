@@ -206,7 +206,7 @@ def _write_dicom(
     return files
 
 
-REMEDY = re.compile(r"[;:] (copy|give|put|write|convert|change|install|export|take) ")
+REMEDY = re.compile(r"[;:] (copy|fetch|give|put|write|convert|change|install|export|take) ")
 
 
 @pytest.fixture

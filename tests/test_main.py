@@ -53,6 +53,15 @@ class TestResample:
         assert run("resample", *arguments) == 0
         assert capsys.readouterr() == ("", "")
 
+    def test_folders_that_are_called_by_numbers(
+        self, ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_dicom: Any
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        write_dicom(Path("7"), sitk.GetArrayFromImage(ct))
+        assert run("resample", "--spacing", 1.25, "7", "8", "--format", "nrrd") == 0
+        assert Path("8.nrrd").exists()
+        assert run("resample", "--spacing", 0, 0, 1.25) == 2
+
     @pytest.mark.parametrize("arguments", [("-i", "IN", "OUT"), ("IN", "-o", "OUT")])
     def test_mixed_paths(self, ct_path: Path, out: Path, arguments: tuple[str, ...]) -> None:
         places = {"IN": ct_path, "OUT": out}

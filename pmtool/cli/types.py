@@ -101,20 +101,25 @@ class SpacingCommand(click.Command):
     """A command whose ``--spacing`` takes one number or three, as in ``--spacing 0 0 1.25``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join three numbers after ``--spacing`` with commas, unless they are folder names."""
-        joined = args
+        """Join three numbers after ``--spacing`` with commas, unless IN and OUT are among them."""
+        joined, values = args, list[str]()
         if "--spacing" in args:
             at = args.index("--spacing") + 1
             values = args[at : at + 3]
             if len(values) == 3 and all(to_number(value) is not None for value in values):
                 joined = [*args[:at], ",".join(values), *args[at + 3 :]]
         try:
-            return super().parse_args(ctx, list(joined))
+            rest = super().parse_args(ctx, list(joined))
         except click.MissingParameter as missing:
             try:
                 return super().parse_args(ctx, args)
             except click.UsageError:
                 raise missing from None
+        places = [ctx.params[str(x.name)] for x in self.params if x.type is SLASHED]
+        if joined is args or not places or any(places) or not Path(values[1]).exists():
+            return rest
+        ctx.params.clear()
+        return super().parse_args(ctx, args)
 
 
 def to_number(text: str) -> float | None:

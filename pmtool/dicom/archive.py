@@ -49,7 +49,9 @@ def _extract(file: zipfile.ZipFile, archive: Path, folder: Path, allow_large: bo
     members = [member for member in file.infolist() if not member.is_dir()]
     places = [_place(member, archive) for member in members]
     for member in members:
-        check_unpacked(f"{member.filename} in {archive}", member.compress_size, member.file_size)
+        if member.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            name = f"{member.filename} in {archive}"
+            check_unpacked(name, member.compress_size, member.file_size)
     size = sum(member.file_size for member in members)
     check_input(str(archive), size, allow_large=allow_large)
     check_disk({folder / "all": size})

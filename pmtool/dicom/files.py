@@ -24,22 +24,29 @@ def is_dicom(path: Path) -> bool:
         with path.open("rb") as file:
             return file.read(132)[128:] == b"DICM"
     except OSError as error:
-        raise _unreadable(error) from error
+        raise unreadable(error) from error
 
 
 def dicom_files(folder: Path) -> list[Path]:
     """The DICOM files below a folder, in order of their paths.
 
-    Raises `InputError` for what cannot be read.
+    Raises `InputError` for what cannot be read, which could be a missing slice.
     """
     found = [place / name for place, _, names in walk(folder, refuse) for name in names]
+    for path in found:
+        if not path.name.startswith(".") and path.is_symlink() and not path.exists():
+            raise InputError(
+                f"{path} is a link to a file that is not there: fetch that file, or take the link "
+                "away if it is no slice"
+            )
     return [path for path in sorted(found) if path.is_file() and is_dicom(path)]
 
 
 def refuse(error: OSError) -> None:
     """Raise `InputError`: what cannot be read may hold slices, which would be missing."""
-    raise _unreadable(error)
+    raise unreadable(error)
 
 
-def _unreadable(error: OSError) -> InputError:
+def unreadable(error: OSError) -> InputError:
+    """The error for a file or folder that may not be opened."""
     return InputError(f"{error.filename} cannot be read ({error.strerror}): change its permissions")

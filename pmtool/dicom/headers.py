@@ -13,6 +13,7 @@ from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_file_meta_info
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from pmtool.dicom.files import unreadable
 from pmtool.errors import InputError, MemoryBudgetError
 from pmtool.system.inflation import inflated_size
 from pmtool.system.limits import MAX_INPUT, check_input
@@ -52,7 +53,7 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
     Raises
     ------
     InputError
-        If the file is damaged.
+        If the file is damaged or may not be read.
     MemoryBudgetError
         If it inflates to more than may be read.
     """
@@ -67,6 +68,8 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
             _convert(dataset)
     except (MemoryError, MemoryBudgetError):
         raise
+    except PermissionError as error:
+        raise unreadable(error) from error
     except Exception as error:  # pydicom raises whatever it stumbles over
         raise damaged(file) from error
     if "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in dataset.file_meta:

@@ -17,7 +17,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
-from pmtool.errors import ContentError
+from pmtool.errors import ContentError, is_unwritable
 
 RESCALE_MAX = 1e6
 """Larger slopes and intercepts make no HU of any pixel."""
@@ -77,9 +77,9 @@ def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any
                 values = decoder.decode(dataset)
             else:
                 values = pixel_array(dataset, raw=True)
-    except MemoryError:
-        raise
     except Exception as error:  # pydicom raises whatever it stumbles over
+        if isinstance(error, MemoryError) or is_unwritable(error):  # the decoder's files
+            raise
         raise damaged(file) from error
     return values.reshape(-1, *values.shape[-2:])
 
@@ -94,7 +94,8 @@ def check_rescale(header: Dataset, file: Path) -> None:
     """Raise `ContentError` for a rescale that is there and leads to no HU."""
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         value = number(header, keyword)
-        if header.get(keyword) is not None and (value is None or abs(value) > RESCALE_MAX):
+        flat = value == 0 and keyword == "RescaleSlope"
+        if header.get(keyword) is not None and (value is None or abs(value) > RESCALE_MAX or flat):
             raise ContentError(
                 f"{file} has a {keyword} of {header.get(keyword)}, which leads to no HU; correct it"
             )

@@ -35,6 +35,8 @@ def check_format(path: Path) -> None:
             f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
             "for a DICOM series"
         )
+    if not image_stem(path):
+        raise UsageError(f"{path} is a suffix alone; give the file a name before it")
     if problem := foreign_name(path) or mixed_case(path):
         raise UsageError(problem)
     name = path.name

@@ -48,15 +48,29 @@ def permit_skewed_nifti() -> None:
 def _silenced() -> Iterator[None]:
     shown = sitk.ProcessObject.GetGlobalWarningDisplay()
     permissive = os.environ.get(_PERMISSIVE)
-    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
+        with _without_standard_error():
+            yield
+    finally:
+        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        if permissive is None:
+            os.environ.pop(_PERMISSIVE, None)
+
+
+@contextmanager
+def _without_standard_error() -> Iterator[None]:
+    """Discard what is written to file descriptor 2, unless it is closed, as in some daemons."""
+    try:
+        saved = os.dup(2)
+    except OSError:
+        yield
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    try:
         os.dup2(null, 2)
         yield
     finally:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(null)
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-        if permissive is None:
-            os.environ.pop(_PERMISSIVE, None)

@@ -61,11 +61,23 @@ class DyadicStack:
         return made
 
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
-        """Standard deviation of a slice over its samples; zero for acquired slices."""
+        """Standard deviation of a slice over its samples; zero for acquired slices.
+
+        Samples are rendered one by one, because all of them may not fit into memory [1]_.
+
+        References
+        ----------
+        .. [1] Welford 1962, doi:10.1080/00401706.1962.10490022.
+        """
+        mean, squares = np.zeros((2, *self.volume.shape))
         if output.is_copy:
-            return np.zeros(self.volume.shape, np.float32)
-        stack = np.stack([self.render(output, sample) for sample in range(samples)])
-        return np.asarray(np.std(stack, axis=0, ddof=1, dtype=np.float64), dtype=np.float32)
+            return mean.astype(np.float32)
+        for sample in range(samples):
+            made = self.render(output, sample).astype(np.float64)
+            off = made - mean
+            mean += off / (sample + 1)
+            squares += off * (made - mean)
+        return np.sqrt(squares / (samples - 1)).astype(np.float32)
 
     def _made(self, output: OutputSlice, sample: int) -> NDArray[Any]:
         if len(output.weights) == 1:

@@ -18,18 +18,26 @@ _GENERATED = np.dtype(np.int16).itemsize
 _DEVIATION = np.dtype(np.float32).itemsize
 
 
-def check_memory_for(volume: Volume, grid: Grid, budget: int | None, *, journal: bool) -> None:
+def check_memory_for(
+    volume: Volume, grid: Grid, mask: Volume | None, outputs: Outputs | None, budget: int | None
+) -> None:
     """Raise `MemoryBudgetError` if input and output exceed the budget, or the output free memory.
 
     Parameters
     ----------
-    journal
-        Whether generated slices are kept on disk; otherwise they count as output.
+    mask
+        Mask that will be written on the grid, if any.
+    outputs
+        The files to write; without them, generated slices are in memory and count as output.
     """
     pixels = math.prod(volume.shape)
-    output = volume.dtype.itemsize * pixels * len(grid.slices)
-    if not journal:
+    whole = pixels * len(grid.slices)
+    output = volume.dtype.itemsize * whole
+    if outputs is None:
         output += _GENERATED * pixels * sum(map(len, grid.generated_rounds()))
+    else:
+        output += whole * (_DEVIATION if outputs.uncertainty is not None else 0)
+        output += whole * (0 if mask is None else mask.dtype.itemsize)
     needed = volume.dtype.itemsize * pixels * len(volume.slices) + output
     if budget is not None and needed > budget:
         raise MemoryBudgetError(

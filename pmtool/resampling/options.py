@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
@@ -189,7 +191,7 @@ def split_options(
         File of the resampled volume or, if `names_folder` says so, folder of its DICOM series;
         None to write nothing.
     values
-        Fields of `Options` and of `Outputs`; paths may be strings.
+        Fields of `Options` and of `Outputs`; paths may be strings, and numbers NumPy's.
 
     Raises
     ------
@@ -198,6 +200,7 @@ def split_options(
     TypeError
         If a name is unknown.
     """
+    values = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
     names = {field.name for field in fields(Outputs)}
     kept = {name: value for name, value in values.items() if name not in names}
     written = {name: value for name, value in values.items() if name in names}

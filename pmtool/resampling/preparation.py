@@ -10,7 +10,8 @@ from typing import Any, overload
 
 import SimpleITK as sitk
 
-from pmtool.errors import UsageError
+from pmtool.dicom.files import is_dicom
+from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import Grid
 from pmtool.images.headers import voxel_files
 from pmtool.images.volume import Volume
@@ -106,12 +107,13 @@ def prepare(
     _check_samples(outputs, options)
     if outputs is not None:
         outputs.check_writable(_inputs(image, outputs, options))
+        _check_apart(image, outputs, options)
     volume = _load(image, outputs, options)
     grid = target_grid(volume, spacing, options)
     mask = None
     if outputs is not None and outputs.segmentation is not None:
         mask = load_mask(outputs.segmentation, volume, options.allow_large)
-    check_memory_for(volume, grid, options.memory, journal=outputs is not None)
+    check_memory_for(volume, grid, mask, outputs, options.memory)
     sampler = load_sampler(options) if sampler is None else sampler
     for text in (
         report.made_text(volume),
@@ -184,6 +186,21 @@ def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) 
     named = (image, options.reference, outputs.segmentation)
     paths = [Path(source) for source in named if isinstance(source, (str, Path))]
     return paths + voxel_files(paths)
+
+
+def _check_apart(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> None:
+    """Raise `OutputError` for outputs that would replace or join the files of a DICOM folder."""
+    if isinstance(image, sitk.Image) or not Path(image).is_dir():
+        return
+    for path in outputs.files():
+        if Path(image).resolve() not in path.resolve().parents:
+            continue
+        if path.is_file() and is_dicom(path):
+            raise OutputError(f"{path} is a file of the input; write the output to another file")
+        if outputs.dicom and path == outputs.image and options.series_uid is None:
+            raise OutputError(
+                f"{path} lies in the input, which would then hold two series; name a folder outside"
+            )
 
 
 def _check_samples(outputs: Outputs | None, options: Options) -> None:

@@ -162,6 +162,14 @@ def without(keyword: str) -> Callable[[int, Any], None]:
     return change
 
 
+def unfetched(folder: Path, write: Writer) -> Path:
+    """A series whose last slice is a link to nowhere, as git-annex leaves it."""
+    file = write(folder / "in", VOXELS)[-1]
+    file.unlink()
+    file.symlink_to(folder / "annex" / file.name)
+    return folder / "in"
+
+
 def text(name: str) -> Callable[[Path, Writer], Path]:
     def make(folder: Path, _: Writer) -> Path:
         (folder / "in").mkdir()
@@ -181,6 +189,7 @@ BAD = {
     "text": Bad(text("a.dcm"), 3, DAMAGED),
     "cut": Bad(first(lambda content: content[: len(content) // 2]), 4, "where it lies"),
     "pixels cut": Bad(first(lambda content: content[:-9]), 3, DAMAGED),
+    "unfetched": Bad(unfetched, 3, "is a link to a file that is not there"),
     "lying short": Bad(first(lying(20)), 3, DAMAGED),
     "lying size": Bad(series(Rows=65535, Columns=65535), 7, "lift the limit with"),
     "deep": Bad(first(deep), 3, DAMAGED),
@@ -210,6 +219,7 @@ BAD = {
     "iodine": Bad(series(RescaleType="MGML"), 5, "holds MGML, not HU"),
     "high bits": Bad(series(HighBit=15), 5, "at another place than the lowest"),
     "huge rescale": Bad(series(RescaleSlope="1e300"), 5, "which leads to no HU"),
+    "no slope": Bad(series(RescaleSlope=0), 5, "which leads to no HU"),
     "no rescale": Bad(series(change=without("RescaleSlope")), 5, "have no RescaleSlope"),
     "no zip": Bad(lambda folder, _: folder / "none.zip", 3, "does not exist; give a folder"),
     "zip pipe": Bad(pipe, 3, "is no file; give a zip"),
@@ -232,6 +242,33 @@ def test_bad_dicom(name: str, tmp_path: Path, write_dicom: Writer, refused: Any)
     make, code, message = BAD[name]
     source = make(tmp_path, write_dicom)
     refused(code, message, "resample", "--spacing", 1.25, source, tmp_path / "out.nrrd")
+
+
+def test_a_file_that_may_not_be_read_is_not_damaged(
+    tmp_path: Path, write_dicom: Writer, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_dicom(tmp_path / "in", VOXELS)
+
+    def closed(file: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(file))
+
+    monkeypatch.setattr("pydicom.dcmread", closed)
+    arguments = ("resample", "--spacing", 1.25, tmp_path / "in", tmp_path / "out.nrrd")
+    refused(3, "cannot be read (Permission denied)", *arguments)
+
+
+def test_a_full_disk_is_no_damaged_file(
+    tmp_path: Path, write_dicom: Writer, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The decoder writes a frame to a temporary folder."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pmtool.dicom.decoder.Decoder._decode", full)
+    source = encapsulated(RLE, bytes(64))(tmp_path, write_dicom)
+    arguments = ("resample", "--spacing", 1.25, source, tmp_path / "out.nrrd")
+    refused(6, "No space left on device", *arguments)
 
 
 def private(number: int, image: Any) -> None:

@@ -161,6 +161,22 @@ class TestOverwriting:
         assert run(source.parent / "a" / NAMES[0], f"{source.parent / 'a'}/", "--overwrite") == 6
         assert "is an input" in told(capsys)
 
+    def test_no_file_of_the_input(self, source: Path, out: Path, capsys: Any) -> None:
+        before = contents(source)
+        slice_ = next(source.iterdir())
+        assert run(source, f"{out}.nrrd", "--statistics", slice_, "--overwrite") == 6
+        assert "is a file of the input" in told(capsys)
+        assert contents(source) == before
+
+    def test_not_within_the_input(self, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """It would be a second series there, so that the run could not be resumed."""
+        assert run(source, f"{source}/thin/") == 6
+        assert "would then hold two series; name a folder outside" in told(capsys)
+        assert not (source / "thin").exists()
+        uid = dcmread(next(source.iterdir())).SeriesInstanceUID
+        assert run(source, f"{source}/thin/", "--series-uid", uid) == 0
+        assert run(source, f"{source}/thin/", "--series-uid", uid, "--resume") == 0
+
     def test_a_folder_within_is_no_slice(
         self, source: Path, out: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -194,6 +210,18 @@ class TestOverwriting:
         assert run(source, f"{out}/", "--overwrite") == 6
         assert out.is_symlink()
         assert len(list(source.iterdir())) == 5
+
+    def test_places_that_no_folder_can_be_moved_to(
+        self, source: Path, out: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        out.symlink_to(out.parent / "nowhere")
+        assert run(source, f"{out}/") == 6
+        assert "is a file or a link" in told(capsys)
+        out.unlink()
+        out.mkdir()
+        monkeypatch.setattr(Path, "is_mount", lambda path: path == out)
+        assert run(source, f"{out}/") == 6
+        assert "is where a disk is mounted; name a folder in it" in told(capsys)
 
 
 class TestFaults:

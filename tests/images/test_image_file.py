@@ -1,6 +1,8 @@
 import gzip
 import os
 import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +213,15 @@ def test_suffixes() -> None:
     assert image_suffix(Path("a.nhdr")) == ".nhdr"
     assert image_suffix(Path("a.gz")) is None
     assert [is_written(Path(f"a.{x}")) for x in ("nii.gz", "nhdr", "gz")] == [True, False, False]
+
+
+def test_a_closed_standard_error(ct: sitk.Image, tmp_path: Path) -> None:
+    """As that of a daemon."""
+    sitk.WriteImage(ct, str(tmp_path / "ct.nrrd"))
+    lines = f"import os; os.close(2); read_image(Path({str(tmp_path / 'ct.nrrd')!r}))"
+    imports = "from pathlib import Path; from pmtool.images.image_file import read_image"
+    done = subprocess.run([sys.executable, "-c", f"{imports}; {lines}"], check=False)
+    assert done.returncode == 0
 
 
 def test_threads_that_want_quiet_at_once(capfd: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,7 @@ TARGETS = {
     "suffix": Bad(2, "names no image format", "out.xyz"),
     "name": Bad(2, "has a name that is not UTF-8", os.fsdecode(b"M\xfcller.nrrd")),
     "long name": Bad(6, "cannot be written: File name too long", f"{'a' * 235}.nrrd"),
+    "suffix alone": Bad(2, "is a suffix alone", ".mhd"),
     "format": Bad(2, "the format asked for; change either", "out.nii --format nrrd"),
     "dicom": Bad(2, "has no patient and study", "out/ --format dicom"),
 }

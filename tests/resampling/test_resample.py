@@ -157,6 +157,16 @@ def test_all_outputs(ct: sitk.Image, ct_path: Path, tmp_path: Path) -> None:
     assert set(content["by_kind"]) == {"acquired", "synthesised"}
 
 
+def test_numbers_of_numpy(ct_path: Path, tmp_path: Path) -> None:
+    """As they come out of a table; the sidecar has plain ones."""
+    out, sd = tmp_path / "out.nrrd", tmp_path / "sd.nrrd"
+    samples, seed, thickness = np.int64(2), np.int32(3), np.float64(2.5)
+    values = {"samples": samples, "seed": seed, "thickness": thickness, "uncertainty": sd}
+    pmtool.resample(ct_path, 1.25, out, **values)
+    told = json.loads(Path(f"{out}.json").read_text())
+    assert (told["options"]["seed"], told["options"]["thickness"]) == (3, 2.5)
+
+
 def test_sidecar(ct_path: Path, tmp_path: Path) -> None:
     pmtool.resample(ct_path, 1.25, tmp_path / "out.nrrd", seed=7)
     content = json.loads((tmp_path / "out.nrrd.json").read_text())
