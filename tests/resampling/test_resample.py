@@ -161,8 +161,8 @@ def test_numbers_of_numpy(ct_path: Path, tmp_path: Path) -> None:
     """As they come out of a table; the sidecar has plain ones."""
     out, sd = tmp_path / "out.nrrd", tmp_path / "sd.nrrd"
     samples, seed, thickness = np.int64(2), np.int32(3), np.float64(2.5)
-    values = {"samples": samples, "seed": seed, "thickness": thickness, "uncertainty": sd}
-    pmtool.resample(ct_path, 1.25, out, **values)
+    values: dict[str, Any] = {"samples": samples, "seed": seed, "thickness": thickness}
+    pmtool.resample(ct_path, 1.25, out, uncertainty=sd, **values)
     told = json.loads(Path(f"{out}.json").read_text())
     assert (told["options"]["seed"], told["options"]["thickness"]) == (3, 2.5)
 
