@@ -86,6 +86,8 @@ def _of_table(table: Path) -> list[FoundScan]:
         raise InputError(f"{table} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
+    if any("\0" in value for row in rows for value in row.values()):
+        raise InputError(f"{table} is no table: give a CSV without NUL characters")
     if columns.count(PATH) != 1 or len(set(columns)) < len(columns):
         found = ", ".join(map(repr, columns)) or "none"
         raise InputError(

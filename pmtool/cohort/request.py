@@ -97,10 +97,11 @@ class Request:
     def check_names(self, cases: Sequence[Case]) -> None:
         """Raise `UsageError` if outputs collide.
 
-        That is the case if two cases would write the same output, or if an output would replace a
-        scan, a mask or the summary.
+        That is the case if two cases would write the same output, if one would write into the DICOM
+        series of another, or if an output would replace a scan, a mask or the summary.
         """
         taken: dict[str | Path, Case] = {}
+        series = {o.image: case for case in cases if (o := self.planned(case)) and o.dicom}
         inputs, summaries = _inputs(cases), summary_files(self.folder)
         for case in cases:
             outputs = self.planned(case)
@@ -114,6 +115,12 @@ class Request:
                         "by --name"
                     )
             for path in files:
+                for folder in series.keys() & set(path.parents):
+                    raise UsageError(
+                        f"{case.path} would be written into {folder}, the series of "
+                        f"{series[folder].path}; keep them apart by --name, as by "
+                        "--name '{number}'"
+                    )
                 if path.resolve() in inputs:
                     raise UsageError(
                         f"{case.path} would become {path}, which is an input or holds one; give "

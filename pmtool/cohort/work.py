@@ -25,7 +25,7 @@ from pmtool.resampling.resample import finish, write
 from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.synthesis import generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.files import alone_in
+from pmtool.system.files import alone_in, together_in
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Progress
 
@@ -53,11 +53,10 @@ def resample_case(
         Called with the progress.
     """
     result = _result(case, request, before, lambda run: _complete(run, case, request, tell))
-    steps = [step for step in before if step is not result]  # a step may have ended the case
     return replace(
         result,
-        generated=result.generated + sum(step.generated for step in steps),
-        seconds=round(result.seconds + sum(step.seconds for step in steps), 3),
+        generated=result.generated + sum(step.generated for step in before),
+        seconds=round(result.seconds + sum(step.seconds for step in before), 3),
     )
 
 
@@ -105,23 +104,37 @@ def generate_part(
     """
 
     def fill(run: FileRun) -> Result:
-        if not run.outputs.resume:
-            raise UsageError(
-                f"{run.outputs.journal} was begun by a worker with another backend, precision or "
-                "window: name --device, --backend, --precision and --window"
-            )
-        index, count = part
-        stack = replace(run.stack, generated=Journal(run.outputs.journal))
-        rounds = missing_jobs(run.stack, run.options.samples)
-        jobs = [
-            job
-            for job in (rounds[turn] if turn < len(rounds) else [])[index::count]
-            if stack.key(*job) not in stack.generated
-        ]
-        generate(stack, run.sampler, jobs, _increments(case, tell))
-        return replace(Result.of(case, "open"), generated=len(jobs))
+        journal = Journal(run.outputs.journal)
+        with together_in(journal.folder):
+            if journal.matches(run.key):
+                generated = _fill(run, journal, turn, part, _increments(case, tell))
+            elif run.outputs.image in files_to_make(run):
+                raise UsageError(
+                    f"{journal.folder} was begun by a worker with another backend, precision or "
+                    "window, or by another command: name --device, --backend, --precision and "
+                    "--window, and run one command at a time"
+                )
+            else:
+                generated = 0  # the case was completed by a worker that died right afterwards
+        return replace(Result.of(case, "open"), generated=generated)
 
     return _result(case, request, before, fill)
+
+
+def _fill(
+    run: FileRun, journal: Journal, turn: int, part: tuple[int, int], progress: Progress
+) -> int:
+    """Generate the slices of a part that a journal lacks, and return their number."""
+    index, count = part
+    stack = replace(run.stack, generated=journal)
+    rounds = missing_jobs(run.stack, run.options.samples)
+    jobs = [
+        job
+        for job in (rounds[turn] if turn < len(rounds) else [])[index::count]
+        if stack.key(*job) not in journal
+    ]
+    generate(stack, run.sampler, jobs, progress)
+    return len(jobs)
 
 
 def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> Result:
@@ -142,12 +155,14 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
     elif outputs.journal.exists():  # left by a run that was killed when all was done
         with alone_in(outputs.journal):
             Journal(outputs.journal).remove()
-    return replace(
-        Result.of(case, "done" if missing else "present"),
-        output=str(outputs.image),
-        generated=generated,
-        evaluation=evaluate_case(case, request, run.sampler) if request.evaluate else None,
-    )
+    made = Result.of(case, "done" if missing else "present")
+    made = replace(made, output=str(outputs.image), generated=generated)
+    if not request.evaluate:
+        return made
+    try:
+        return replace(made, evaluation=evaluate_case(case, request, run.sampler))
+    except Exception as error:
+        return _failed(made, error)
 
 
 def _result(
@@ -155,19 +170,19 @@ def _result(
 ) -> Result:
     """Do some work on a case and return the result.
 
-    If an earlier step has ended the case, its result is returned and no work is done.
+    If an earlier step has ended the case, no work is done, and its result is returned without the
+    work that it counts.
     """
     ended = [result for result in before if result.status != "open"]
     if ended:
-        return ended[0]
+        return replace(ended[0], generated=0, seconds=0.0)
     start = time.perf_counter()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         try:
             result = work(_prepared(case, request))
         except Exception as error:
-            result = Result.of(case, "failed")
-            result = replace(result, exit_code=exit_code(error), error=sentence(error))
+            result = _failed(Result.of(case, "failed"), error)
     texts = dict.fromkeys(str(w.message) for w in caught if issubclass(w.category, UserWarning))
     return replace(
         result,
@@ -175,6 +190,10 @@ def _result(
         seconds=round(time.perf_counter() - start, 3),
         worker=f"{socket.gethostname()}:{os.getpid()}",
     )
+
+
+def _failed(result: Result, error: Exception) -> Result:
+    return replace(result, status="failed", exit_code=exit_code(error), error=sentence(error))
 
 
 def _prepared(case: Case, request: Request) -> FileRun:

@@ -12,6 +12,7 @@ from pmtool.images.display import HU_WINDOW
 
 OUTSIDE = -900
 """HU of the truth below which a pixel counts as air around the patient."""
+SIMILARITY_WINDOW = 11
 _RANGE = HU_WINDOW[1] - HU_WINDOW[0]
 
 
@@ -39,7 +40,8 @@ def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
 def structural_similarity(result: Slice, reference: Slice) -> float:
     """SSIM of the whole slice, clipped to `HU_WINDOW`, as first published [1]_.
 
-    It uses Gaussian weights of standard deviation 1.5 and the population covariance.
+    It uses Gaussian weights of standard deviation 1.5 and the population covariance; NaN for slices
+    that are smaller than their window of 11x11 pixels.
 
     References
     ----------
@@ -47,6 +49,8 @@ def structural_similarity(result: Slice, reference: Slice) -> float:
     """
     from skimage.metrics import structural_similarity as similarity
 
+    if min(reference.shape) < SIMILARITY_WINDOW:
+        return math.nan
     one, other = _clipped(result), _clipped(reference)
     settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     return float(similarity(one, other, data_range=_RANGE, **settings))

@@ -87,8 +87,21 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     OutputError
         If another process is in it and is not waited for, or if it cannot be created.
     """
+    with _locked(folder, exclusive=True, wait=wait):
+        yield
+
+
+@contextmanager
+def together_in(folder: Path) -> Iterator[None]:
+    """Like `alone_in`, but keep out only processes that want to be alone in the folder."""
+    with _locked(folder, exclusive=False, wait=False):
+        yield
+
+
+@contextmanager
+def _locked(folder: Path, *, exclusive: bool, wait: bool) -> Iterator[None]:
     try:
-        lock = _lock(folder, wait)
+        lock = _lock(folder, exclusive, wait)
     except BlockingIOError as error:
         raise OutputError(
             f"another process is writing to {folder}; wait for it or name another output"
@@ -104,7 +117,7 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
             os.close(lock)
 
 
-def _lock(folder: Path, wait: bool) -> int | None:
+def _lock(folder: Path, exclusive: bool, wait: bool) -> int | None:
     """A descriptor that holds the lock on a folder while the folder is at its path."""
     while True:
         folder.mkdir(exist_ok=True)
@@ -113,7 +126,8 @@ def _lock(folder: Path, wait: bool) -> int | None:
         with suppress(FileNotFoundError):  # its former user has just removed it
             lock = os.open(folder, os.O_RDONLY)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+                fcntl.flock(lock, kind | (0 if wait else fcntl.LOCK_NB))
                 if os.path.samestat(os.fstat(lock), folder.stat()):
                     return lock
             except BaseException:

@@ -138,6 +138,6 @@ async def posted(request: Request) -> FormData:
     except ClientDisconnect as error:
         raise HTTPException(400, "This form was not sent whole.") from error
     given, known = str(form.get("form_token", "")), request.session.get("form_token", "")
-    if not known or not secrets.compare_digest(given.encode(), known.encode()):
+    if not known or not secrets.compare_digest(given.encode(errors="replace"), known.encode()):
         raise HTTPException(403, "This page is out of date; reload it and try again.")
     return form

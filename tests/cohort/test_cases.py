@@ -214,6 +214,7 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
         (b"path,name\n,x\n", "row 2"),
         (b"path\n", "holds no scans"),
         (b"path\n\xff\xfe\n", "UTF-8"),
+        (b"path\na\0b.nrrd\n", "without NUL characters"),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, content: bytes, told: str) -> None:
@@ -257,6 +258,14 @@ def test_outputs_that_would_meet(ct: sitk.Image, tmp_path: Path) -> None:
     request.check_names(find_cases(tmp_path))
     with pytest.raises(UsageError, match="--name"):
         request.check_names(find_cases(tmp_path, "{stem}"))
+
+
+def test_a_series_within_the_series_of_another_case(ct_path: Path, tmp_path: Path) -> None:
+    """It would be lost when the folder of the other one is replaced."""
+    cases = [Case(ct_path, name=name) for name in ("b", "b/CT", "c/b")]
+    Request(tmp_path / "out", (1.25,)).check_names(cases)
+    with pytest.raises(UsageError, match=r"out/b, the series of .*; keep them apart by --name"):
+        Request(tmp_path / "out", (1.25,), file_format="dicom").check_names(cases)
 
 
 def test_outputs_in_place_of_inputs(ct: sitk.Image, tmp_path: Path) -> None:

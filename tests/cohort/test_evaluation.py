@@ -49,6 +49,7 @@ def test_evaluation_of_every_case(tmp_path: Path) -> None:
     assert report["provenance"]["scans"][0]["slices"] in ([1], [3])
     assert two["status"] == "failed"
     assert "every second one is dropped" in two["error"]
+    assert two["output"] == str(out / "two.nrrd")
     assert (out / "two.nrrd").exists()
     with (out / CSV).open(newline="") as file:
         row = next(csv.DictReader(file))

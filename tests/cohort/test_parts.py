@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,11 +79,48 @@ def test_parts_that_are_repeated_do_nothing(
     assert generate_part(case, request_, opened, 7, (0, 1), tell=silent).generated == 0
 
 
+def test_a_part_that_is_repeated_when_the_case_is_complete(
+    case: Case, request_: Request, fake_sampler: Any
+) -> None:
+    """Its worker died in the last step, and took the results of the parts with it."""
+    opened = open_case(case, request_, tell=silent)
+    assert run_parts(case, request_, 2).status == "done"
+    again = generate_part(case, request_, [opened], 0, (0, 2), tell=silent)
+    assert (again.status, again.generated) == ("open", 0)
+    assert resample_case(case, request_, [opened, again], tell=silent).status == "present"
+
+
+def test_another_command_does_not_mix_its_slices_with_these(
+    case: Case, request_: Request, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(request_, options=replace(request_.options, seed=1))
+    opened = [open_case(case, request_, tell=silent)]
+    found: list[Result] = []
+
+    def interfere(*_: object) -> None:
+        found.append(open_case(case, other, tell=silent))
+
+    monkeypatch.setattr(work, "generate", interfere)
+    assert generate_part(case, request_, opened, 0, (0, 1), tell=silent).status == "open"
+    assert (found[0].status, found[0].exit_code) == ("failed", 6)
+    assert "another process is writing to" in str(found[0].error)
+    monkeypatch.undo()
+    assert open_case(case, other, tell=silent).status == "open"  # between two parts
+    part = generate_part(case, request_, opened, 0, (0, 1), tell=silent)
+    assert (part.status, fake_sampler.calls) == ("failed", [])
+    assert "or by another command" in str(part.error)
+
+
 def test_a_case_that_is_there_stays(case: Case, request_: Request, fake_sampler: Any) -> None:
     run_parts(case, request_, 2)
     fake_sampler.calls.clear()
     assert run_parts(case, request_, 2).status == "present"
     assert fake_sampler.calls == []
+    ended = open_case(case, request_, tell=silent)
+    part = generate_part(case, request_, [ended], 0, (0, 2), tell=silent)
+    copies = pickle.loads(pickle.dumps([ended, part, part]))
+    told = resample_case(case, request_, copies, tell=silent)
+    assert (told.status, told.seconds) == ("present", ended.seconds)
 
 
 def test_parts_of_unlike_machines(

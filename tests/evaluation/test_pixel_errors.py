@@ -19,6 +19,7 @@ def test_equal_slices(reference: np.ndarray[tuple[int, int], np.dtype[np.int16]]
     assert mean_absolute_error(reference, reference) == 0
     assert peak_signal_to_noise(reference, reference) == math.inf
     assert structural_similarity(reference, reference) == pytest.approx(1)
+    assert math.isnan(structural_similarity(reference[:10], reference[:10]))
 
 
 def test_a_constant_error(reference: np.ndarray[tuple[int, int], np.dtype[np.int16]]) -> None:
