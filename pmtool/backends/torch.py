@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from pmtool.arrays import Float32s
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
+from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
@@ -23,8 +24,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.encoder import Midpoint
 from pmtool.network.inference import load_network
-from pmtool.pixels.mixture import nearer_tail
-from pmtool.pixels.uniforms import Places, window_uniforms
+from pmtool.pixels.uniforms import Places
 from pmtool.system.devices import CPU
 
 
@@ -106,7 +106,7 @@ class TorchMemory:
         return copied
 
     def tails(self, target: Tensor, seed: int, places: Places) -> None:
-        self.upload(target, nearer_tail(window_uniforms(seed, places, *target.shape[:2])))
+        draw_tails(target, seed, places)
 
     def load_row(self, plane: Tensor, row: int, target: Tensor) -> None:
         target.copy_(plane[:, row].transpose(0, 1))

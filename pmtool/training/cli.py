@@ -79,7 +79,8 @@ NEEDED = (
     "--devices",
     default="auto",
     show_default=True,
-    help="Devices per machine: a number, a list such as 0,2, or auto.",
+    help="Devices per machine: a number, a list such as 0,2, or auto for as many GPUs as can share "
+    "the patches of a step evenly.",
 )
 @click.option(
     "--nodes", type=click.IntRange(1), default=1, show_default=True, help="Number of machines."

@@ -80,6 +80,7 @@ class Loop:
                 self._report(judged)
             if self._agreed(interruption.wished):
                 self._save()
+                self.fabric.barrier()  # the first process ends with the first that ends
                 _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
                 raise KeyboardInterrupt
 

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from torch._dynamo.exc import BackendCompilerFailed
 
-from pmtool.errors import InputError, MemoryBudgetError, UsageError, is_memory_shortage
+from pmtool.errors import (
+    InputError,
+    MemoryBudgetError,
+    PmtoolError,
+    UsageError,
+    is_memory_shortage,
+)
 from pmtool.system.files import alone_in, remove_leftovers
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
@@ -65,7 +72,8 @@ class Machine:
     accelerator
         ``auto``, ``cpu`` or ``cuda``.
     devices
-        Devices of every machine: a number, a list such as ``0,2``, or ``auto``.
+        Devices of every machine: a number, a list such as ``0,2``, or ``auto`` for as many GPUs as
+        can share the patches of a step evenly.
     nodes
         Number of machines.
     workers
@@ -133,7 +141,8 @@ def train(
     if not fabric.is_global_zero:
         tell = _nothing
     make_folder(out)
-    with alone_in(out) if fabric.is_global_zero else nullcontext():
+    with ExitStack() as lock:
+        _first(fabric, lambda: lock.enter_context(alone_in(out)))
         _train(fabric, data, out, settings, start, machine.workers, tell)
 
 
@@ -153,9 +162,7 @@ def _train(
     fresh = start if state is None else None
     weights = starting_weights(fresh, settings.network) if fresh else None
     split, skipped = _scans(fabric, data, out, settings, tell)
-    if fabric.is_global_zero:
-        begin(out, settings, split, skipped)
-    fabric.barrier()
+    _first(fabric, lambda: begin(out, settings, split, skipped))
     try:
         trainer = Trainer(fabric, settings, state, weights)
         seconds = 0.0 if state is None else float(state["seconds"])
@@ -173,8 +180,26 @@ def _train(
         raise MemoryBudgetError(
             "the GPU's memory does not suffice: set a smaller number of patches"
         ) from error
+    except BackendCompilerFailed as error:
+        raise UsageError(
+            f"PyTorch cannot compile the network ({str(error).splitlines()[0]}): install a C++ "
+            "compiler and Python's headers, or give --set optimiser.compile=false and another --out"
+        ) from error
     if fabric.is_global_zero:
         _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
+
+
+def _first(fabric: Fabric, work: Callable[[], object]) -> None:
+    """Do something in the first process alone; the others wait, and raise its error too."""
+    failed: PmtoolError | None = None
+    if fabric.is_global_zero:
+        try:
+            work()
+        except PmtoolError as error:
+            failed = error
+    failed = fabric.broadcast(failed)
+    if failed is not None:
+        raise failed
 
 
 def _nothing(label: str, share: float) -> None:
@@ -182,10 +207,15 @@ def _nothing(label: str, share: float) -> None:
 
 
 def _launched(machine: Machine, settings: Settings) -> Fabric:
+    shared = {
+        "encoder": settings.encoder.patches if settings.network.encoder else 0,
+        "optimiser": settings.optimiser.patches,
+        "validation": settings.validation.patches,
+    }
     try:
         fabric = Fabric(
             accelerator=machine.accelerator,
-            devices=machine.devices,
+            devices=_devices(machine, shared.values()),
             num_nodes=machine.nodes,
             precision=settings.optimiser.precision,
         )
@@ -195,18 +225,23 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
             f"{str(error).splitlines()[0]}"
         ) from error
     fabric.launch()
-    shared = {
-        "encoder": settings.encoder.patches if settings.network.encoder else 0,
-        "optimiser": settings.optimiser.patches,
-        "validation": settings.validation.patches,
-    }
     for section, number in shared.items():
         if number % fabric.world_size:
             raise UsageError(
                 f"{section}.patches: {number} cannot be shared out among {fabric.world_size} "
-                "devices: set a multiple"
+                "devices: set a multiple, or give another number of --devices"
             )
     return fabric
+
+
+def _devices(machine: Machine, shared: Collection[int]) -> str:
+    """The devices in Fabric's terms; for ``auto``, as many GPUs as can share all evenly."""
+    launched = torch.distributed.is_torchelastic_launched()
+    if machine.devices != "auto" or machine.accelerator == "cpu" or launched:
+        return machine.devices
+    counts = range(torch.cuda.device_count(), 1, -1)
+    even = (n for n in counts if not any(number % (n * machine.nodes) for number in shared))
+    return str(next(even, 1))
 
 
 def _scans(

@@ -93,8 +93,7 @@ def test_a_gpu_computes_the_same(graph: str, backend: Backend) -> None:
 def test_pixels_without_the_kernel(
     graph: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = "engine" if backend.name == "tensorrt" else None
-    monkeypatch.setattr(backend, "pixels", engine)
+    monkeypatch.setattr(backend, "pixels", None)
     assert difference(graph, backend) <= TOLERANCES[backend.precision]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from pmtool.training import run
 from pmtool.training.checkpoint import CHECKPOINT, load_checkpoint, load_state
 from pmtool.training.folder import SETTINGS
 from pmtool.training.record import LOG, SCANS, read_record
@@ -121,6 +123,36 @@ def test_it_learns(given: list[str], out: Path, whole: Path, train: Train, rows:
     after = rows(out)[-1]
     before = rows(whole)[2]
     assert float(after["validation_bits"]) < float(before["validation_bits"]) - 0.1
+
+
+@pytest.mark.parametrize(
+    ("gpus", "nodes", "devices"), [(0, 1, "1"), (8, 1, "4"), (3, 1, "2"), (8, 2, "2"), (8, 9, "1")]
+)
+def test_as_many_gpus_as_can_share_the_patches(
+    gpus: int, nodes: int, devices: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert run._devices(run.Machine(nodes=nodes), (8, 4, 32)) == devices
+    assert run._devices(run.Machine(devices="5", nodes=nodes), (8, 4, 32)) == "5"
+
+
+def test_a_refusal_ends_all_processes(
+    given: list[str], out: Path, whole: Path, tmp_path: Path
+) -> None:
+    """The first process alone looks at the run's folder; the others do not wait for it in vain."""
+    shutil.copytree(whole, out)
+    content = json.loads((out / SCANS).read_text())
+    content["training"][0]["sha256"] = "other"
+    (out / SCANS).write_text(json.dumps(content))
+    command = [sys.executable, "-m", "pmtool", *given, "--out", str(out), "--resume"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command += ["--devices", "2"]
+    done = subprocess.run(
+        command, env=environment, check=False, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 2
+    assert "the scans are not those that" in done.stderr
+    assert "Error" not in done.stderr
 
 
 def test_two_processes_train_as_one(

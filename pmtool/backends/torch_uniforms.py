@@ -1,0 +1,48 @@
+"""The uniform numbers of `pmtool.pixels.uniforms` in PyTorch, on the device that uses them."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pmtool.pixels.uniforms import MULTIPLIERS, ROUNDS, WEYL, WORD, Places, check_seed
+
+Words = tuple[Tensor, ...]
+"""Words of 32 bits in int64."""
+
+
+def draw_tails(target: Tensor, seed: int, places: Places) -> None:
+    """Draw the uniform numbers of windows at their places into ``target`` ``(H, W, M)``, as tails.
+
+    See `pmtool.interface.protocol.Memory.tails`. Rows are drawn one by one, as the words of a row
+    take eight times the memory of its numbers.
+    """
+    check_seed(seed)
+    height, width, _ = target.shape
+    numbers, samples, tops, lefts = (
+        torch.from_numpy(np.asarray(place, np.int64)).to(target.device) for place in places
+    )
+    columns = torch.arange(width, device=target.device)[:, None] + lefts
+    for row in range(height):
+        counter = torch.broadcast_tensors(numbers, tops + row, columns, samples)
+        word = _philox(counter, (seed & WORD, seed >> 32))
+        uniform = ((word >> 9).float() + 0.5) * 2**-23
+        target[row] = torch.where(uniform > 0.5, uniform - 1, uniform)
+
+
+def _philox(counter: Words, key: tuple[int, int]) -> Tensor:
+    """First word of `pmtool.pixels.uniforms.philox`."""
+    c0, c1, c2, c3 = counter
+    for i in range(ROUNDS):
+        k0, k1 = ((k + i * w) & WORD for k, w in zip(key, WEYL, strict=True))
+        high0, low0 = _multiply(c0, MULTIPLIERS[0])
+        high1, low1 = _multiply(c2, MULTIPLIERS[1])
+        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+    return c0
+
+
+def _multiply(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
+    """High and low halves of a product of 64 bits, whose sign bit is one of them."""
+    product = word * factor
+    return (product >> 32) & WORD, product & WORD
