@@ -40,7 +40,7 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     source
         What to load; see docs/formats.md.
     reading
-        Options, of which the series, unevenness, size and thickness matter.
+        Options, of which all but ``assume_hu`` matter.
 
     Raises
     ------

@@ -35,6 +35,7 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
         allow_large=options.allow_large,
         assume_hu=options.assume_hu,
         series_uid=case.series_uid,
+        subfolders=case.subfolders,
         thickness=options.thickness,
     )
     evaluate([case.path], folder, asked, lambda label, share: None, sampler)

@@ -87,8 +87,8 @@ class Request:
             return None
 
     def case_options(self, case: Case) -> Options:
-        """Options of resampling with the case's own series UID."""
-        return replace(self.options, series_uid=case.series_uid)
+        """Options of resampling with the case's own series."""
+        return replace(self.options, series_uid=case.series_uid, subfolders=case.subfolders)
 
     def evaluation(self, case: Case) -> Path:
         """Folder of a case's evaluation."""

@@ -37,6 +37,8 @@ class FoundScan:
         Extent of the scan; None if unknown.
     fields
         Row of the table, by column; a template may use its values.
+    subfolders
+        Whether a DICOM series may lie in subfolders too.
     """
 
     path: Path
@@ -44,6 +46,7 @@ class FoundScan:
     mask: Path | None = None
     extent: Extent | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
+    subfolders: bool = True
 
 
 class _Part(NamedTuple):
@@ -146,7 +149,9 @@ def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[FoundScan]:
     for folder in folders:
         whole = [part for part in folder.parts if (part.uid, part.patient) not in divided]
         scans = [
-            FoundScan(part.folder, part.uid, extent=part.extent) for part in whole if part.is_scan
+            FoundScan(part.folder, part.uid, extent=part.extent, subfolders=False)
+            for part in whole
+            if part.is_scan
         ]
         yield from scans
         if folder.fails and not scans and len(whole) == len(folder.parts):

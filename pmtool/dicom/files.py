@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 from pmtool.errors import InputError
@@ -27,12 +28,13 @@ def is_dicom(path: Path) -> bool:
         raise unreadable(error) from error
 
 
-def dicom_files(folder: Path) -> list[Path]:
-    """The DICOM files below a folder, in order of their paths.
+def dicom_files(folder: Path, subfolders: bool = True) -> list[Path]:
+    """The DICOM files in a folder, and in all its subfolders, in order of their paths.
 
     Raises `InputError` for what cannot be read, which could be a missing slice.
     """
-    found = [place / name for place, _, names in walk(folder, refuse) for name in names]
+    places = islice(walk(folder, refuse), None if subfolders else 1)
+    found = [place / name for place, _, names in places for name in names]
     for path in found:
         if not path.name.startswith(".") and path.is_symlink() and not path.exists():
             raise InputError(

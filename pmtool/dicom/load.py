@@ -30,10 +30,9 @@ def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     Parameters
     ----------
     source
-        Folder, which is searched with all its subfolders, zip file or file.
+        Folder, zip file or file.
     reading
-        Options, of which the series, unevenness, size and thickness matter. Without a series, only
-        one may be a stack.
+        Options, of which all but ``assume_hu`` matter. Without a series, only one may be a stack.
 
     Raises
     ------
@@ -51,7 +50,7 @@ def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder, a zip or a file of DICOM")
     name = str(source)
-    with _files(source, reading.allow_large) as files:
+    with _files(source, reading) as files:
         series = choose_series(find_series(files), reading.series_uid, name)
         if files == [source] and len(series.images) == 1:
             raise GeometryError(f"{name} is a single slice; give the folder of its series")
@@ -74,12 +73,12 @@ def read_series(series: Series, name: str, reading: ReadingOptions = DEFAULT) ->
 
 
 @contextmanager
-def _files(source: Path, allow_large: bool) -> Iterator[list[Path]]:
+def _files(source: Path, reading: ReadingOptions) -> Iterator[list[Path]]:
     """The DICOM files of a source; those of a zip exist for as long as they are needed."""
     if source.is_dir():
-        yield dicom_files(source)
+        yield dicom_files(source, reading.subfolders)
     elif source.suffix.lower() == ".zip":
-        with unpacked(source, allow_large) as folder:
+        with unpacked(source, reading.allow_large) as folder:
             yield dicom_files(folder)
     else:
         yield [source]

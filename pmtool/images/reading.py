@@ -13,6 +13,8 @@ class ReadingOptions:
     ----------
     series_uid
         UID of the DICOM series to read if there are several.
+    subfolders
+        Whether a folder of DICOM files is read with all its subfolders.
     allow_uneven
         Accept unevenly spaced slices: at their positions in DICOM, as even in other images.
     allow_large
@@ -24,6 +26,7 @@ class ReadingOptions:
     """
 
     series_uid: str | None = None
+    subfolders: bool = True
     allow_uneven: bool = False
     allow_large: bool = False
     assume_hu: bool = False

@@ -59,3 +59,21 @@ def test_series(scans: Path, tmp_path: Path, fake_sampler: Any, file_format: str
     assert run_command(cli, asked) == 8
     assert fake_sampler.calls == []
     assert (out / "a" / "1.2.3.png").exists()
+
+
+def test_what_lies_below_a_series_is_no_part_of_it(
+    tmp_path: Path, write_dicom: Callable[..., list[Path]], fake_sampler: Any
+) -> None:
+    """Another phase with the same UID, and a damaged file."""
+    work._sampler.cache_clear()
+    voxels = np.random.default_rng(1).integers(-1000, 1000, (3, 12, 10))
+    scans, out = tmp_path / "scans", tmp_path / "out"
+    write_dicom(scans / "phase1", voxels)
+    write_dicom(scans / "phase1" / "phase2", voxels + 1)
+    (scans / "phase1" / "other").mkdir()
+    (scans / "phase1" / "other" / "cut.dcm").write_bytes(b"hello")
+    asked = ["cohort", str(scans), str(out), "--spacing=1.25", "--workers=0"]
+    assert run_command(cli, asked) == 8
+    results = {x["name"]: x for x in json.loads((out / JSON).read_text())["cases"]}
+    found = {name: x["status"] for name, x in results.items()}
+    assert found == {"phase1": "done", "phase1/phase2": "done", "phase1/other": "failed"}
