@@ -155,6 +155,7 @@ def model_seeds() -> Iterator[bytes]:
         "trained_on": "nothing",
         "licence": "none",
         "spacing_mm": [1.0, 1.25],
+        "thickness_mm": 1.25,
         "hyperparameters": {"channels": 4, "hu_window": [-1000, 1000], "encoder": 2},
         "files": {NAME: "0" * 64},
         "errors": {"window": 1e-6},

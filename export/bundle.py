@@ -25,11 +25,21 @@ from pmtool.models.bundle import (
 )
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
-from pmtool.system.files import write_bytes, write_json
+from pmtool.system.files import (
+    alone_in,
+    move_into_place,
+    remove_leftovers,
+    temporary_beside,
+    write_bytes,
+    write_json,
+)
 from pmtool.system.hashes import file_hash
+from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 
 TOLERANCE = 1e-4
+MADE = "bundle"
+"""Name, within the folder, of the temporary folder in which a bundle is made."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +73,24 @@ def export_bundle(
     Raises
     ------
     ModelError
-        If a graph differs by more than `TOLERANCE`; the folder then has no manifest.
+        If a graph differs by more than `TOLERANCE`.
+    OutputError
+        If the folder cannot be written, or another process is writing to it. Until all files of the
+        new bundle are there, a former one is kept.
     """
-    models = _models(network, tell)
-    folder.mkdir(parents=True, exist_ok=True)
-    for of_another in (MANIFEST, CARD, TRAINING_LOG):
-        (folder / of_another).unlink(missing_ok=True)
-    store = WeightStore()
+    make_folder(folder)
+    with alone_in(folder):
+        remove_leftovers(folder / MADE)
+        with temporary_beside(folder / MADE) as made:
+            made.mkdir()
+            _make(network, made, description, tell)
+            _move_into_place(made, folder)
+    return Bundle.load(folder)
+
+
+def _make(network: PixelMiner, folder: Path, description: Description, tell: Tell) -> None:
+    """Write the files of a bundle to an empty folder, the manifest once the graphs are checked."""
+    models, store = _models(network, tell), WeightStore()
     for name, tensor in folded_state(network).items():
         store.keep(NETWORK + name, tensor.numpy())
     names = {name: take_out(model, name, store) for name, model in models.items()}
@@ -98,7 +119,14 @@ def export_bundle(
                 f"the graph {name} differs from PyTorch by {error:.2g}: please report it"
             )
     _write(folder, manifest, errors)
-    return Bundle.load(folder)
+
+
+def _move_into_place(made: Path, folder: Path) -> None:
+    """Replace a former bundle; while it is incomplete, the folder has no manifest."""
+    for of_another in (MANIFEST, CARD, TRAINING_LOG):
+        (folder / of_another).unlink(missing_ok=True)
+    for file in sorted(made.iterdir(), key=lambda file: file.name == MANIFEST):
+        move_into_place(file, folder / file.name)
 
 
 def _models(network: PixelMiner, tell: Tell) -> dict[str, ModelProto]:

@@ -10,7 +10,7 @@ from click.core import ParameterSource
 
 from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option
-from pmtool.cli.types import PATH, PRECISION
+from pmtool.cli.types import PATH, PRECISION, FiniteRange
 from pmtool.export.profiles import LEAST_WINDOWS
 
 
@@ -33,7 +33,7 @@ from pmtool.export.profiles import LEAST_WINDOWS
 )
 @click.option(
     "--thickness",
-    type=click.FloatRange(0, min_open=True),
+    type=FiniteRange(0, min_open=True),
     metavar="MM",
     help="Largest thickness of a slice in training.  [default: that of the run]",
 )

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.interface.protocol import Precision
-from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, check_description
 from pmtool.system.devices import find_devices
 from pmtool.system.extras import require
+from pmtool.system.files import is_leftover_of
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
@@ -42,15 +43,11 @@ def export(
     checkpoint's folder. ``tell`` is called with the progress.
     """
     require("pmtool export", PACKAGES, EXTRAS)
-    if spacing is not None and not 0 < spacing[0] <= spacing[1]:
-        raise UsageError(
-            f"the spacings must be positive and in order, not {spacing[0]:g} and {spacing[1]:g}"
-        )
     check_folder(folder, overwrite)
     from pmtool.export.bundle import Description, export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 
-    network, run = load_checkpoint(checkpoint), read_record(checkpoint.parent)
+    run = read_record(checkpoint.parent)
     description = Description(
         name or folder.resolve().name,
         trained_on or (f"{run.scans} scans" if run else Description.trained_on),
@@ -59,6 +56,12 @@ def export(
         thickness or (run.thickness_mm if run else Description.thickness_mm),
         run.log if run else None,
     )
+    texts = description.name, description.trained_on, description.licence
+    try:
+        check_description(texts, description.spacing_mm, description.thickness_mm)
+    except ValueError as error:
+        raise UsageError(f"{error}: correct the options that describe the model") from error
+    network = load_checkpoint(checkpoint)
     try:
         bundle = export_bundle(network, folder, description, tell)
     except OSError as error:
@@ -127,7 +130,9 @@ def export_engines(
 
 def check_folder(folder: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a folder is empty or holds a model that may be overwritten."""
-    there = names_in(folder)
+    from pmtool.export.bundle import MADE
+
+    there = [name for name in names_in(folder) if not is_leftover_of(name, MADE)]
     if there and not overwrite:
         raise OutputError(f"{folder} is not empty: give another --out or --overwrite")
     if there and MANIFEST not in there and WEIGHTS not in there:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +111,10 @@ class Engines:
             content = self._kept(graph) or self._built(graph)
             self.loaded[graph] = bytes_hash(content)
         return content
+
+    def are_whole(self, graphs: Iterable[str]) -> bool:
+        """Whether the engines of these graphs are there and unaltered."""
+        return all(map(self._kept, graphs))
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]]) -> None:
         """Store the errors found in the loaded engines, until one is built again."""

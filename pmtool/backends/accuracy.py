@@ -74,13 +74,15 @@ def engine_errors(exact: OnnxRuntimeBackend, backend: Backend) -> dict[str, floa
 def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     """Compare all graphs with ONNX Runtime in float32, once for the engines in the cache.
 
+    If one of them is missing or altered, it is built and all are compared again.
+
     Raises
     ------
     UsageError
         If a graph differs by more than `TOLERANCES`.
     """
     engines, bundle = backend.engines, backend.engines.bundle
-    errors = engines.manifest()["errors"]
+    errors = engines.manifest()["errors"] if engines.are_whole(GRAPHS) else {}
     if not errors:
         _log.info("comparing the engines with ONNX Runtime")
         found = engine_errors(OnnxRuntimeBackend(bundle, threads), backend)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from pmtool.arrays import Float32s
-from pmtool.benchmark.timing import full_float32, repeat, torch_threads
+from pmtool.benchmark.timing import RUNS, full_float32, repeat, seconds_of, torch_threads
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture
@@ -69,37 +71,65 @@ class PassCost(NamedTuple):
     threads
         Number of threads.
     batch
-        Number of windows at once.
+        Number of windows in a pass.
     seconds
-        Median seconds of a pass per window.
+        Seconds of a pass per window, the median of all passes.
     passes
         Number of measured passes.
+    at_once
+        Number of passes that run at the same time, as of several slices, each on its own threads;
+        their seconds are shared among them.
     """
 
     threads: int
     batch: int
     seconds: float
     passes: int
+    at_once: int = 1
 
 
-def pass_costs(network: PixelMiner, threads: int) -> list[PassCost]:
+def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]:
     """Measure passes on one thread and on all, one by one and in batches; the fastest comes first.
 
     One thread is faster if others use the machine too: threads that wait for each other then lose
-    more than they gain, and the naive sampler should not look slower than it is. On a GPU, threads
-    have no influence.
+    more than they gain, and the naive sampler should not look slower than it is. It may also work
+    on as many of its ``slices`` at once as there are threads. On a GPU, threads have no influence.
     """
     kind = next(network.parameters()).device.type
     counts = sorted({1, threads}) if kind == "cpu" else [threads]
     costs = [_pass_cost(network, count, batch) for count in counts for batch in BATCHES[kind]]
+    at_once = min(threads, slices)
+    if kind == "cpu" and at_once > 1:
+        costs.append(_cost_at_once(network, at_once))
     return sorted(costs, key=lambda cost: cost.seconds)
 
 
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
     device = str(next(network.parameters()).device)
-    slices = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
-    thickness = torch.full((batch, 1, 1, 1), 0.5, device=device)
+    inputs = _inputs(batch, device)
     with torch.inference_mode(), torch_threads(threads), full_float32():
-        network(*slices, thickness)
-        seconds = repeat(lambda: network(*slices, thickness), device)
+        network(*inputs)
+        seconds = repeat(lambda: network(*inputs), device)
     return PassCost(threads, batch, statistics.median(seconds) / batch, batch * len(seconds))
+
+
+def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
+    """Cost of passes on one thread each, ``count`` of them at once."""
+    inputs = _inputs(1, "cpu")
+
+    @torch.inference_mode()
+    def passes(number: int) -> None:
+        for _ in range(number):
+            network(*inputs)
+
+    with torch_threads(1), ThreadPoolExecutor(count) as pool:
+        for _ in pool.map(passes, [1] * count):
+            pass
+        seconds = seconds_of(lambda: list(pool.map(passes, [RUNS] * count)))
+    return PassCost(1, 1, seconds / (count * RUNS), count * RUNS, count)
+
+
+def _inputs(batch: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random slices and a thickness for the network."""
+    above, target, below = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
+    return above, target, below, torch.full((batch, 1, 1, 1), 0.5, device=device)

@@ -63,7 +63,7 @@ def _told(values: Values) -> str:
     strip, naive = values["strip"], values["runs"][0]
     passes = ", ".join(
         f"{1000 * x['seconds']:.1f} ms ({x['passes']} passes, batches of {x['batch']}, "
-        f"threads {x['threads']})"
+        f"threads {x['threads']}, {x['at_once']} at once)"
         for x in values["passes"]
     )
     edges = ", ".join(f"{name} {x:.3f}" for name, x in strip["epr"].items() if x is not None)

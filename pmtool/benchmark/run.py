@@ -222,7 +222,7 @@ def _naive(job: _Job, witness: Witness) -> Run:
         size=(height, width),
         window=(WINDOW, WINDOW),
         batch=cost.batch,
-        threads=cost.threads,
+        threads=cost.threads * cost.at_once,
         seconds=cost.seconds * height * width * len(job.scene.pairs),
         gflops=operations(hyperparameters, WINDOW**2) / cost.seconds / 1e9,
         passes=cost.passes,

@@ -70,7 +70,7 @@ def call_witness(
     """
     first, *_ = backends.values()
     tell("forward passes", 0)
-    costs = pass_costs(network, threads)
+    costs = pass_costs(network, threads, len(scene.pairs))
     timed = TimedNetwork(network, progress_of(tell, "naive sampler", passes))
     with torch_threads(min(costs, key=lambda cost: (cost.batch, cost.seconds)).threads):
         strip, report = _strip(first, timed, scene, passes)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -71,14 +72,9 @@ class Manifest:
     def from_json(cls, values: dict[str, Any]) -> Manifest:
         """The inverse of `to_json`; raises `ModelError` or one of Python's errors."""
         low, high = (float(x) for x in values["spacing_mm"])
-        if not 0 < low <= high < math.inf:
-            raise ModelError(f"the spacings {low:g} to {high:g} mm are no range")
         thickness = float(values["thickness_mm"])
-        if not 0 < thickness < math.inf:
-            raise ModelError(f"{thickness:g} mm is no thickness of a slice")
         texts = {name: str(values[name]) for name in ("name", "trained_on", "licence")}
-        if not all(text.isprintable() for text in texts.values()):
-            raise ModelError("the manifest's texts hold control characters")
+        check_description((*texts.values(), *values["errors"]), (low, high), thickness)
         files = {str(name): str(digest) for name, digest in values["files"].items()}
         if WEIGHTS not in files:
             raise ModelError("the manifest names no weights")
@@ -90,6 +86,17 @@ class Manifest:
             "errors": {str(name): float(error) for name, error in values["errors"].items()},
         }
         return cls(**{**values, **texts, **typed})
+
+
+def check_description(texts: Iterable[str], spacing: tuple[float, float], thickness: float) -> None:
+    """Raise ValueError for what a manifest cannot hold: see `Manifest`."""
+    low, high = spacing
+    if not 0 < low <= high < math.inf:
+        raise ValueError(f"the spacings must be positive and in order, not {low:g} and {high:g}")
+    if not 0 < thickness < math.inf:
+        raise ValueError(f"{thickness:g} mm is no thickness of a slice")
+    if not all(text.isprintable() for text in texts):
+        raise ValueError("a text holds a line break or another control character")
 
 
 class Bundle:
@@ -169,9 +176,10 @@ def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
 def _check(folder: Path, name: str, expected: str) -> None:
     """Raise `ModelError` unless a file of the bundle is what the manifest says."""
     path = folder / name
-    if Path(name).name != name or name == ".." or _leads_away(path):
+    if Path(name).name != name or name == ".." or leads_away(path):
         raise ModelError(
-            f"the model in {folder} names a file outside of its folder: {name}; copy the file there"
+            f"the model in {folder} names a file outside of its folder: {name!r}; copy the file "
+            "there"
         )
     try:
         if not path.is_file():
@@ -185,8 +193,12 @@ def _check(folder: Path, name: str, expected: str) -> None:
         raise ModelError(f"{path} is damaged or altered: install or export the model again")
 
 
-def _leads_away(path: Path) -> bool:
-    return path.resolve().parent != path.parent.resolve()
+def leads_away(path: Path) -> bool:
+    """Whether a path is a link that leads out of its folder, or to nowhere; or no path."""
+    try:
+        return path.resolve().parent != path.parent.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return True
 
 
 def _read(path: Path) -> bytes:

@@ -6,9 +6,18 @@ import csv
 from collections.abc import Mapping
 from pathlib import Path
 
-from pmtool.models.bundle import CARD, NETWORK, TRAINING_LOG, Bundle, tensor_places
+from pmtool.models.bundle import (
+    CARD,
+    NETWORK,
+    TRAINING_LOG,
+    Bundle,
+    leads_away,
+    tensor_places,
+)
 
 _FLOAT_BYTES = 4
+_LONGEST = 1 << 22
+"""Most characters of a text that are read."""
 
 
 def model_info(folder: Path | None = None) -> str:
@@ -55,7 +64,10 @@ def _parameters(bundle: Bundle) -> int:
 
 def _training(bundle: Bundle) -> str:
     """The last figure in every column; some columns have one only now and then."""
-    rows = list(csv.DictReader(_read(bundle, TRAINING_LOG).splitlines()))
+    try:
+        rows = list(csv.DictReader(_read(bundle, TRAINING_LOG).splitlines()))
+    except csv.Error:
+        rows = []
     last = {name: value for row in rows for name, value in row.items() if name and value}
     if not last:
         return f"No training log ({TRAINING_LOG})."
@@ -68,6 +80,10 @@ def _table(title: str, rows: Mapping[str, object]) -> str:
 
 
 def _read(bundle: Bundle, name: str) -> str:
-    """The text of an optional file of a bundle."""
+    """The text of an optional file of a bundle, without what would control a terminal."""
     path = bundle.folder / name
-    return path.read_text("utf-8", "replace").strip() if path.is_file() else ""
+    if leads_away(path) or not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", errors="replace") as file:
+        text = file.read(_LONGEST)
+    return "".join(x for x in text if x.isprintable() or x in "\n\t").strip()

@@ -158,7 +158,7 @@ class Cache:
 
     def _build(self, source: Source) -> None:
         fingerprint = _fingerprint(source)
-        stem = f"{_digest(str(source.path))}-{fingerprint}"
+        stem = f"{_key(source)}-{fingerprint}"
         scans, skipped, short_of_memory = [], [], False
         for number, found in enumerate(read_source(source)):
             if isinstance(found, ReadScan):
@@ -201,7 +201,7 @@ class Cache:
         return entry._replace(scans=scans)
 
     def _path(self, source: Source) -> Path:
-        return self.folder / f"{_digest(str(source.path))}.json"
+        return self.folder / f"{_key(source)}.json"
 
     def _write(self, content: bytes, file: Path) -> None:
         try:
@@ -216,11 +216,12 @@ _JSON = TypeAdapter(Entry)
 
 
 def _fingerprint(source: Source) -> str:
-    return json_hash([_VERSION, source.patient, source.fingerprint()])[:16]
+    return json_hash([_VERSION, source.fingerprint()])[:16]
 
 
-def _digest(text: str) -> str:
-    return bytes_hash(text.encode())[:16]
+def _key(source: Source) -> str:
+    """Key of a source; its patient depends on the folder that was searched."""
+    return json_hash([source.patient, str(source.path)])[:16]
 
 
 def _body(voxels: NDArray[np.int16]) -> NDArray[np.uint8]:

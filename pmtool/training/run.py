@@ -142,7 +142,7 @@ def train(
         tell = _nothing
     make_folder(out)
     with ExitStack() as lock:
-        _first(fabric, lambda: lock.enter_context(alone_in(out)))
+        _together(fabric, lambda: lock.enter_context(alone_in(out)), first=True)
         _train(fabric, data, out, settings, start, machine.workers, tell)
 
 
@@ -162,7 +162,7 @@ def _train(
     fresh = start if state is None else None
     weights = starting_weights(fresh, settings.network) if fresh else None
     split, skipped = _scans(fabric, data, out, settings, tell)
-    _first(fabric, lambda: begin(out, settings, split, skipped))
+    _together(fabric, lambda: begin(out, settings, split, skipped), first=True)
     try:
         trainer = Trainer(fabric, settings, state, weights)
         seconds = 0.0 if state is None else float(state["seconds"])
@@ -189,17 +189,18 @@ def _train(
         _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
 
 
-def _first(fabric: Fabric, work: Callable[[], object]) -> None:
-    """Do something in the first process alone; the others wait, and raise its error too."""
+def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False) -> None:
+    """Do something in all processes or in the first alone, and wait; all raise an error of one."""
     failed: PmtoolError | None = None
-    if fabric.is_global_zero:
+    if fabric.is_global_zero or not first:
         try:
             work()
         except PmtoolError as error:
             failed = error
-    failed = fabric.broadcast(failed)
-    if failed is not None:
-        raise failed
+    for rank in range(1 if first else fabric.world_size):
+        found = fabric.broadcast(failed, rank)
+        if found is not None:
+            raise found
 
 
 def _nothing(label: str, share: float) -> None:
@@ -252,8 +253,8 @@ def _scans(
     make_folder(cache.folder)
     parts = [find_sources(folders) for folders in (data.training, data.validation)]
     everything = [source for part in parts for source in part]
-    cache.build(everything[fabric.global_rank :: fabric.world_size], tell)
-    fabric.barrier()
+    mine = everything[fabric.global_rank :: fabric.world_size]
+    _together(fabric, lambda: cache.build(mine, tell))
     found = [cache.load(part) for part in parts]
     whole = [undivided(scans) for scans, _ in found]
     text = thickness_text([scan for scans, _ in whole for scan in scans], settings.crops)

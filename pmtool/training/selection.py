@@ -6,8 +6,6 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pmtool.errors import UsageError
 from pmtool.training.cache import CachedScan
 from pmtool.training.settings import CropSettings
@@ -41,8 +39,9 @@ def strides(scan: CachedScan, settings: CropSettings) -> list[int]:
     """Possible distances, in slices, of a scan's targets to their neighbours."""
     return [
         stride
-        for stride, _ in enumerate(settings.strides, 1)
-        if stride * scan.spacing <= settings.max_spacing_mm * _ROUNDING
+        for stride, probability in enumerate(settings.strides, 1)
+        if probability > 0
+        and stride * scan.spacing <= settings.max_spacing_mm * _ROUNDING
         and 2 * stride < scan.shape[0]
     ]
 
@@ -89,12 +88,15 @@ def usable(
 
 def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]:
     """Return the scans that are whole series, copies once, and sentences on parts of a series."""
+    unlike: dict[str, CachedScan] = {}
     groups: dict[tuple[str, str], list[CachedScan]] = {}
     for scan in scans:
+        unlike.setdefault(scan.sha256, scan)
+    for scan in unlike.values():
         groups.setdefault((scan.patient, scan.series or str(scan.file)), []).append(scan)
     whole, skipped = [], []
     for group in groups.values():
-        if all(np.array_equal(group[0].voxels, scan.voxels) for scan in group[1:]):
+        if len(group) == 1:
             whole.append(group[0])
             continue
         reason = f"is a part of a series that lies in {len(group)} folders: put it into one folder"
@@ -132,12 +134,25 @@ def split_patients(scans: Sequence[CachedScan], share: float, seed: int) -> Spli
 
 
 def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> Split:
-    """Split as the user divides the scans; raises `UsageError` if a patient is on both sides."""
+    """Split as the user divides the scans.
+
+    Raises
+    ------
+    UsageError
+        If a patient is on both sides, or the same voxels are, under whatever names.
+    """
     both = {scan.patient for scan in training} & {scan.patient for scan in validation}
     if both:
         raise UsageError(
             f"patient {min(both)} is in both the training and the validation data: take either out"
         )
+    known = {scan.sha256: scan.name for scan in training}
+    for scan in validation:
+        if scan.sha256 in known:
+            raise UsageError(
+                f"{scan.name} of the validation data is a copy of {known[scan.sha256]}, which is "
+                "trained on: take either out"
+            )
     return Split(training, validation)
 
 

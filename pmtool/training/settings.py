@@ -31,7 +31,9 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.system.files import write_bytes
 from pmtool.training.augment import Augmentation, Probability
 
-_STRICT = ConfigDict(extra="forbid")
+_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+_NO_YAML = (yaml.YAMLError, ValueError, LookupError, RecursionError)
+"""What reading text other than YAML raises; some tags and dates raise errors of Python."""
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _Decay = Annotated[float, Field(ge=0, lt=1)]
 
@@ -253,7 +255,7 @@ def _read(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
+    except _NO_YAML as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no settings: give sections of names and values")
@@ -266,7 +268,7 @@ def _parse(change: str) -> dict[str, Any]:
         raise UsageError(f"{change!r} is no setting: write section.name=value")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except _NO_YAML as error:
         raise UsageError(f"the value of {change!r} is not YAML: correct it") from error
     for part in reversed(name.split(".")):
         value = {part: value}

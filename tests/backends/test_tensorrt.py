@@ -226,12 +226,26 @@ def test_check_is_made_once_and_kept(
     assert list(errors) == ["row1", "quantile1"]
     assert errors["row1"]["tensorrt"] < 1e-5
     assert error_table(errors).splitlines()[1].split()[0] == "row1"
-    monkeypatch.setattr(accuracy, "differences", None)
+    again: list[Any] = []
+
+    def differences(*arguments: Any) -> dict[str, float]:
+        again.append(arguments)
+        return {"row1": 0.0, "quantile1": 0.0}
+
+    monkeypatch.setattr(accuracy, "differences", differences)
     check_engines(backend)
+    assert not again
+    (backend.engines.folder / "row1.engine").unlink()
+    check_engines(backend)
+    assert again
 
 
 @pytest.mark.parametrize("error", [2e-3, float("nan")])
-def test_an_engine_that_computes_something_else(error: float, backend: TensorRTBackend) -> None:
+def test_an_engine_that_computes_something_else(
+    error: float, backend: TensorRTBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(accuracy, "GRAPHS", ("row1",))
+    backend.engines.engine("row1")
     backend.engines.note_errors({"row1": {"rounding": 0.0, "tensorrt": error}})
     with pytest.raises(UsageError, match="the engine row1 differs from ONNX Runtime by"):
         check_engines(backend)

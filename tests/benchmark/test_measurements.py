@@ -89,7 +89,7 @@ def test_reference_is_not_in_tf32(network: PixelMiner) -> None:
     hook = network.register_forward_pre_hook(look)
     above, target, below = np.zeros((3, 64, 64), np.float32)
     PlainNetwork(network)(Neighbours(above, below, np.ones((1, 1), np.float32)), target)
-    pass_costs(network, 1)
+    pass_costs(network, 1, 1)
     hook.remove()
     assert set(seen) == {(True, False)}
     assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == before
@@ -98,9 +98,22 @@ def test_reference_is_not_in_tf32(network: PixelMiner) -> None:
 def test_costs(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 2)
     before = torch.get_num_threads()
-    costs = pass_costs(network, 1)
+    costs = pass_costs(network, 1, 4)
     assert {(cost.threads, cost.batch, cost.passes) for cost in costs} == {(1, 1, 2), (1, 8, 16)}
     assert torch.get_num_threads() == before
+
+
+def test_costs_of_several_slices_at_once(
+    network: PixelMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set[int]()
+    network.register_forward_hook(lambda *_: threads.add(torch.get_num_threads()))
+    monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 2)
+    monkeypatch.setattr("pmtool.benchmark.naive.RUNS", 2)
+    found = [cost for cost in pass_costs(network, 3, 2) if cost.at_once > 1]
+    assert [(x.threads, x.batch, x.passes, x.at_once) for x in found] == [(1, 1, 4, 2)]
+    assert threads == {1, 3}
+    assert all(cost.at_once == 1 for cost in pass_costs(network, 3, 1))
 
 
 def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,6 +34,14 @@ EDIT = st.tuples(
         st.sampled_from([b"\xff" * 4, b"\0" * 8, b"-1", b"9" * 20, b"nan", b"\n", b"../"]),
     ),
 )
+
+
+@pytest.mark.parametrize("target", ["image", "dicom", "archive", "model", "settings"])
+def test_seeds_reach_what_reads_them(target: str, fuzz: Any, tmp_path: Path) -> None:
+    """The first one is valid."""
+    pytest.importorskip(NEEDED.get(target, "numpy"))
+    seeds, reader = fuzz.TARGETS[target]
+    reader(next(seeds()), tmp_path)
 
 
 @pytest.mark.parametrize("target", ["image", "dicom", "archive", "model", "settings"])

@@ -110,15 +110,17 @@ def test_bundle_generates(bundle: Bundle) -> None:
 def test_a_graph_that_differs_is_no_bundle(
     bundle: Bundle, network: PixelMiner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As if ONNX Runtime had computed something else, even NaN; an older model's files go too."""
+    """As if ONNX Runtime had computed something else, even NaN; an older model stays."""
     monkeypatch.setattr(export, "export_graph", lambda *_: onnx.load(bundle.graph("row1")))
     monkeypatch.setattr(export, "graph_errors", lambda *_: {"window": 1e-7, "row1": np.nan})
-    of_another = [tmp_path / name for name in (MANIFEST, CARD, TRAINING_LOG)]
-    for file in of_another:
-        file.write_text("{}")
+    names = (MANIFEST, CARD, TRAINING_LOG, WEIGHTS)
+    for name in names:
+        (tmp_path / name).write_text("of another")
     with pytest.raises(ModelError, match="the graph row1 differs from PyTorch by nan"):
         export.export_bundle(network, tmp_path, export.Description("wrong"), lambda *_: None)
-    assert not any(file.exists() for file in of_another)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
+        names, "of another"
+    )
 
 
 def test_an_interrupted_export_leaves_the_model_that_was_there(
@@ -132,6 +134,26 @@ def test_an_interrupted_export_leaves_the_model_that_was_there(
     with pytest.raises(KeyboardInterrupt):
         export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
     assert (tmp_path / MANIFEST).read_text() == "{}"
+
+
+@pytest.mark.parametrize("place", ["pmtool.export.weights.WeightStore.save", "onnx.save"])
+def test_a_full_disk_leaves_the_model_that_was_there(
+    place: str, network: PixelMiner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(export, "export_graph", lambda *_: model_of(p=1))
+    (tmp_path / MANIFEST).write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(place, full)
+        with pytest.raises(OSError, match="No space"):
+            export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
+    assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
+    monkeypatch.setattr(export, "graph_errors", lambda *_: dict.fromkeys(GRAPHS, 0.0))
+    export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
+    assert Bundle.load(tmp_path).manifest.name == "new"
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_every_graph_is_told_before_it_is_exported(

@@ -111,6 +111,32 @@ def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
     assert run("export", "--checkpoint", checkpoint, "--out", checkpoint) == 6
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--spacing", "1", "inf"), "the spacings must be positive and in order"),
+        (("--spacing", "2", "1"), "the spacings must be positive and in order"),
+        (("--thickness", "inf"), "is not a finite number"),
+        (("--trained-on", "50 CTs\nof us"), "a text holds a line break"),
+        (("--name", "a\tb"), "a text holds a line break"),
+    ],
+)
+def test_descriptions_that_no_manifest_can_hold(
+    options: tuple[str, str],
+    message: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are refused before the graphs are exported."""
+    monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: None)
+    monkeypatch.setattr("pmtool.export.bundle.export_bundle", lambda *_: pytest.fail("exported"))
+    out = tmp_path / "out"
+    assert run("export", "--checkpoint", "a.pt", "--out", out, *options) == 2
+    assert message in capsys.readouterr().err
+    assert not out.exists()
+
+
 ENGINE_OPTIONS = {
     "nothing": ("", "give --checkpoint and --out to make a model bundle, or --tensorrt"),
     "no folder": ("--checkpoint last.pt", "needs both --checkpoint and --out"),

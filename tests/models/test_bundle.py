@@ -167,10 +167,12 @@ def test_manifest_that_is_no_json(folder: Path, content: bytes) -> None:
     assert "is not the manifest" in refusal(folder)
 
 
-@pytest.mark.parametrize("name", ["../secret.onnx", "/etc/hostname", "sub/window.onnx", ".."])
+@pytest.mark.parametrize(
+    "name", ["../secret.onnx", "/etc/hostname", "sub/window.onnx", "..", "a\0b", "\ud800"]
+)
 def test_path_outside_of_the_folder(folder: Path, name: str) -> None:
     write_manifest(folder, files={WEIGHTS: file_hash(folder / WEIGHTS), name: "0" * 64})
-    assert f"outside of its folder: {name}" in refusal(folder)
+    assert f"outside of its folder: {name!r}" in refusal(folder)
 
 
 @pytest.mark.parametrize("name", [GRAPH, WEIGHTS])
@@ -180,7 +182,13 @@ def test_link_out_of_the_folder(
     outside = tmp_path_factory.mktemp("outside") / "file"
     (folder / name).rename(outside)
     (folder / name).symlink_to(outside)
-    assert f"outside of its folder: {name}" in refusal(folder)
+    assert f"outside of its folder: {name!r}" in refusal(folder)
+
+
+def test_link_to_itself(folder: Path) -> None:
+    (folder / GRAPH).unlink()
+    (folder / GRAPH).symlink_to(GRAPH)
+    assert "outside of its folder" in refusal(folder)
 
 
 def test_pipe_in_the_place_of_a_file(folder: Path) -> None:

@@ -117,3 +117,17 @@ def test_needs_neither_torch_nor_onnxruntime(model: Path) -> None:
         "assert not {'torch', 'onnxruntime', 'safetensors'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, model], capture_output=True, check=True)
+
+
+def test_texts_do_not_control_the_terminal(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A card with escapes, a card behind a link, and a log that is none."""
+    (model / CARD).write_text("A card\x1b]0;owned\x07 of\ttwo\nlines")
+    (model / TRAINING_LOG).write_text("step\n" + "9" * 200_000 + "\n")
+    assert run("info", model) == 0
+    told = capsys.readouterr().out
+    assert "A card]0;owned of\ttwo\nlines" in told
+    assert "No training log" in told
+    (model / CARD).unlink()
+    (model / CARD).symlink_to("/etc/hostname")
+    assert run("info", model) == 0
+    assert "No model card" in capsys.readouterr().out

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from pmtool.training.selection import (
     largest_thickness,
     split_patients,
     strides,
+    target_spacings,
     thickness_text,
     undivided,
     usable,
@@ -36,14 +38,15 @@ def nothing(label: str, share: float) -> None:
 
 
 def cached(patient: str, spacing: float = 1.0, shape: tuple[int, int, int] = SHAPE) -> CachedScan:
-    return CachedScan(Path(patient), patient, patient, spacing, spacing, shape, "")
+    digest = f"voxels of {patient}"
+    return CachedScan(Path(patient), patient, patient, spacing, spacing, shape, digest)
 
 
 class TestSelection:
     def test_series_in_several_folders(
         self, tmp_path: Path, write_dicom: Writer, noise: Noise
     ) -> None:
-        """Parts are no scans; of copies one is taken, and other patients' are others."""
+        """Parts are no scans; of copies one is taken, even of those under another name."""
         voxels = noise(shape=(6, 20, 24))
         for number, file in enumerate(write_dicom(tmp_path / "data" / "a", voxels)):
             part = tmp_path / "data" / "a" / str(number % 2)
@@ -56,7 +59,7 @@ class TestSelection:
         scans, skipped = cache.load(sources)
         assert (len(scans), skipped) == (5, [])
         whole, reasons = undivided(scans)
-        assert [scan.patient for scan in whole] == ["Roe", "Poe"]
+        assert [scan.patient for scan in whole] == ["Roe"]
         assert len(reasons) == 2
         assert "is a part of a series that lies in 2 folders" in reasons[0]
 
@@ -85,6 +88,9 @@ class TestSelection:
         assert explicit_split([a], [b]) == Split([a], [b])
         with pytest.raises(UsageError, match="patient b is in both"):
             explicit_split([a, b], [b])
+        copy = replace(a, patient="c", name="c")
+        with pytest.raises(UsageError, match="c of the validation data is a copy of a, which"):
+            explicit_split([a], [copy])
 
     @pytest.mark.parametrize(
         ("spacing", "slices", "expected"),
@@ -99,6 +105,13 @@ class TestSelection:
     )
     def test_strides(self, spacing: float, slices: int, expected: list[int]) -> None:
         assert strides(cached("a", spacing, (slices, 64, 64)), CropSettings()) == expected
+
+    def test_strides_that_are_never_drawn(self) -> None:
+        scan = cached("a", 1.0, (9, 64, 64))
+        assert strides(scan, CropSettings(strides=(0.5, 0, 0.5))) == [1, 3]
+        only = CropSettings(strides=(1, 0, 0), thick=1)
+        assert target_spacings([scan], only) == (1, 1)
+        assert largest_thickness([scan], only) == 2
 
     @pytest.mark.parametrize(
         ("thick", "spacings", "expected"),

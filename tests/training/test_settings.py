@@ -78,6 +78,10 @@ def test_file_and_changes_are_laid_over_the_preset(tmp_path: Path) -> None:
         ("crops=3", "crops: .* dictionary"),
         ("seed", "'seed' is no setting"),
         ("seed=[", "is not YAML"),
+        ("seed=2024-13-45", "is not YAML"),
+        ("seed=!!bool x", "is not YAML"),
+        (f"seed={'[' * 3000}", "is not YAML"),
+        ("optimiser.learning_rate=.inf", "finite number"),
     ],
 )
 def test_what_is_refused(change: str, said: str) -> None:
