@@ -15,7 +15,7 @@ from pmtool.errors import (
     is_memory_shortage,
 )
 from pmtool.images.headers import Declared, declared
-from pmtool.images.names import mixed_case, plain_name
+from pmtool.images.names import image_suffix, mixed_case, plain_name
 from pmtool.images.nifti import NIFTI, check_transforms, rescaled
 from pmtool.images.silence import permit_skewed_nifti, quiet_itk
 from pmtool.system.files import move_into_place, temporary_beside
@@ -86,9 +86,14 @@ def write_image(image: sitk.Image, path: Path) -> None:
     """Write all of an image or nothing, compressed; raises `OutputError`.
 
     The files are written to a folder beside their destination and moved into place, a header
-    after its data. ITK knows most suffixes only in lower case.
+    after its data. ITK knows most suffixes only in lower case. Entries such as 3D Slicer's go to
+    NRRD alone: in MetaImage, long ones cannot be read again.
     """
     plain = plain_name(path)
+    if image_suffix(path) != ".nrrd" and image.GetMetaDataKeys():
+        image = sitk.Image(image)
+        for key in image.GetMetaDataKeys():
+            image.EraseMetaData(key)
     try:
         with temporary_beside(path) as folder:
             folder.mkdir()

@@ -7,6 +7,7 @@ the schedule, the backend or the number of machines.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,7 @@ class Places(NamedTuple):
 
 def check_seed(seed: int) -> None:
     """Raise `UsageError` for a seed that is not a valid key of the generator."""
-    if not 0 <= seed < 2**64:
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
         raise UsageError(f"the seed must lie in [0, 2**64), not {seed}")
 
 

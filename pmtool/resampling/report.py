@@ -16,6 +16,8 @@ from pmtool.system.units import amount, duration
 if TYPE_CHECKING:
     from pmtool.resampling.preparation import Run
 
+_TO_DEVIATION = 1.4826 / 1.5**0.5
+"""Standard deviation of white noise over the median absolute difference from two neighbours."""
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
 
 
@@ -119,13 +121,14 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
     neighbours in a row, scaled to the standard deviation of white noise.
     """
     slices = Volume(image, volume.axis, volume.name).slices
+    kinds, moments = [output.kind for output in grid.slices], list(map(_moments, slices))
     rows = [
-        {"index": index, "kind": output.kind, **_moments(slices[index])}
-        for index, output in enumerate(grid.slices)
+        {"index": index, "kind": kind, **found}
+        for index, (kind, found) in enumerate(zip(kinds, moments, strict=True))
     ]
     by_kind = {
         kind: {
-            name: float(np.mean([row[name] for row in rows if row["kind"] == kind]))
+            name: _mean([x[name] for x, its in zip(moments, kinds, strict=True) if its == kind])
             for name in ("mean", "deviation", "noise")
         }
         for kind in grid.counts()
@@ -139,7 +142,11 @@ def made_before(volume: Volume) -> list[int]:
     return [index for index, values in enumerate(types) if values[-1] in _MADE]
 
 
-def _moments(values: NDArray[Any]) -> dict[str, float]:
+def _mean(values: list[float | None]) -> float | None:
+    return None if None in values else float(np.mean(np.array(values, np.float64)))
+
+
+def _moments(values: NDArray[Any]) -> dict[str, float | None]:
     values = values.astype(np.float64)
     detail = values[:, 1:-1] - (values[:, :-2] + values[:, 2:]) / 2
     return {
@@ -147,5 +154,5 @@ def _moments(values: NDArray[Any]) -> dict[str, float]:
         "deviation": float(values.std()),
         "minimum": float(values.min()),
         "maximum": float(values.max()),
-        "noise": float(np.median(np.abs(detail)) * 1.4826 / np.sqrt(1.5)),
+        "noise": float(np.median(np.abs(detail)) * _TO_DEVIATION) if detail.size else None,
     }

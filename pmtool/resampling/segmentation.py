@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,10 @@ from pmtool.resampling.options import MaskInterpolation
 from pmtool.resampling.shapes import labels_between
 
 _HALF = 1e-6
+_SEGMENT_ENTRY = re.compile(
+    r"Segment\d+_(?!Extent$).*"
+    r"|Segmentation_(Master|Source)Representation|Segmentation_ContainedRepresentationNames"
+)
 
 
 def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
@@ -50,7 +55,7 @@ def resample_mask(
 ) -> sitk.Image:
     """Resample the labels of a mask onto another grid along its slices.
 
-    3D Slicer's entries on segments in NRRD, such as names, are kept, except for extents.
+    3D Slicer's entries on segments in NRRD, such as names, are kept, except for those on the grid.
 
     Parameters
     ----------
@@ -66,7 +71,7 @@ def resample_mask(
     """
     image = mask.empty_on(grid)
     for key in mask.image.GetMetaDataKeys():
-        if key.startswith("Segment") and not key.endswith("_Extent"):
+        if _SEGMENT_ENTRY.fullmatch(key):
             image.SetMetaData(key, mask.image.GetMetaData(key))
     for index, output in enumerate(grid.slices):
         mask.put_slice(image, index, _labels(mask, output, interpolation))

@@ -19,7 +19,7 @@ def labels_between(
 
     A border lies where the weighted mean of the signed distances to the borders in both slices is
     0. If two labels are equally near, the first slice decides. A label that only one slice has
-    ends halfway, as a cone.
+    ends halfway, as a cone; but where both slices have a label, there is no background between.
 
     Parameters
     ----------
@@ -32,12 +32,14 @@ def labels_between(
     """
     found = np.zeros_like(one)
     nearest = np.full(one.shape, np.inf)
-    labelled = (one != 0) | (other != 0)
+    labelled, inside = (one != 0) | (other != 0), (one != 0) & (other != 0)
     for label in np.union1d(one, other):
         masks = one == label, other == label
         box = _box(masks[0] | masks[1] if label else labelled)
         first, second = _distances(masks[0][box], masks[1][box], spacing)
         distance = (1 - share) * first + share * second
+        if not label:
+            distance[inside[box]] = np.inf
         wins = distance < nearest[box]
         wins |= (distance == nearest[box]) & masks[0][box]
         found[box][wins], nearest[box][wins] = label, distance[wins]

@@ -16,6 +16,9 @@ from pmtool.images.volume import Volume, same_spacing
 from pmtool.loading import load_volume
 from pmtool.resampling.options import Options
 
+_FIRST_PIXEL, _LAST_PIXEL = 0.01, 0.05
+"""How far, in pixels, the first and the last pixel of a reference may be off."""
+
 
 def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options: Options) -> Grid:
     """The slices that a spacing or ``options.reference`` asks for.
@@ -65,10 +68,13 @@ def _reference_slices(
     along = volume.direction.T @ offset
     in_plane = [axis for axis in range(3) if axis != volume.axis]
     pixels = np.array([volume.image.GetSpacing(), other.image.GetSpacing()])[:, in_plane]
+    size = np.array(volume.image.GetSize())[in_plane]
+    first = np.abs(along[in_plane])
+    last = first + np.abs(pixels[1] - pixels[0]) * (size - 1)
     if not (
         other.shape == volume.shape
-        and np.allclose(pixels[0], pixels[1], rtol=1e-3)
-        and np.all(np.abs(along[in_plane]) <= 0.01 * pixels[0])
+        and np.all(first <= _FIRST_PIXEL * pixels[0])
+        and np.all(last <= _LAST_PIXEL * pixels[0])
     ):
         raise GeometryError(
             f"{name} has another in-plane grid than {volume.name}, in pixels, their spacing or "
@@ -79,7 +85,10 @@ def _reference_slices(
 
 def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     """The spacing wanted between slices, mm."""
-    values = np.ravel(spacing).astype(float).tolist()
+    try:
+        values = np.ravel(spacing).astype(float).tolist()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{spacing!r} is no spacing; give a number of mm, or three") from error
     if len(values) == 1:
         return spacing_along(volume.axis, values, volume.spacing)
     check_spacing(values)

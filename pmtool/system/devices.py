@@ -96,7 +96,7 @@ def find_devices(asked: str) -> tuple[str, ...]:
     """
     if asked == CPU:
         return (CPU,)
-    if not re.fullmatch(r"auto|cuda(:\d+)?", asked):
+    if not isinstance(asked, str) or not re.fullmatch(r"auto|cuda(:\d+)?", asked):
         raise UsageError(f"there is no device {asked!r}: give auto, cpu, cuda or cuda:N")
     there = tuple(f"cuda:{number}" for number in range(len(gpus())))
     if there:  # let CUDA number the GPUs as nvidia-smi does

@@ -208,6 +208,25 @@ def test_names_that_a_header_cannot_give_its_voxels(name: str) -> None:
     check_format(Path(name).with_suffix(".mha"))
 
 
+@pytest.mark.parametrize("suffix", ["mha", "mhd"])
+def test_long_entries_of_metaimage(ct: sitk.Image, tmp_path: Path, suffix: str) -> None:
+    ct.SetMetaData("Note", "word " * 600)
+    sitk.WriteImage(ct, str(tmp_path / f"ct.{suffix}"))
+    assert read_image(tmp_path / f"ct.{suffix}").GetSize() == ct.GetSize()
+    ct.SetMetaData("Comment", "c" * 300)
+    sitk.WriteImage(ct, str(tmp_path / f"ct.{suffix}"))
+    with pytest.raises(InputError, match="see the line 'Comment"):
+        read_image(tmp_path / f"ct.{suffix}")
+
+
+def test_entries_of_nrrd_with_colons(ct: sitk.Image, tmp_path: Path) -> None:
+    """None of them is a field, not even one that begins as one."""
+    for key in ("dcm:kvp", "dcm:mas", "type:x"):
+        ct.SetMetaData(key, "120: 3")
+    sitk.WriteImage(ct, str(tmp_path / "ct.nrrd"))
+    assert read_image(tmp_path / "ct.nrrd").GetSize() == ct.GetSize()
+
+
 def test_suffixes() -> None:
     assert image_suffix(Path("a.b.NII.GZ")) == ".nii.gz"
     assert image_suffix(Path("a.nhdr")) == ".nhdr"

@@ -1,13 +1,16 @@
-"""What a run is warned of."""
+"""What a run is warned of, and statistics of its slices."""
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from pmtool.geometry.grid import make_grid
 from pmtool.images.volume import Volume
-from pmtool.resampling.report import copy_text, thickness_text
+from pmtool.resampling.report import copy_text, statistics, thickness_text
 
 
 def volume(thickness: float | None) -> Volume:
@@ -31,3 +34,14 @@ def test_copies() -> None:
     assert text == "slices 2.5 mm apart are there already; the output is a copy of the input's"
     assert copy_text(make_grid(5, 2.5, 1.25)) is None
     assert copy_text(make_grid(5, 2.5, 2.0)) is None
+
+
+@pytest.mark.parametrize(("width", "noise"), [(60, 7.0), (2, None)])
+def test_statistics(width: int, noise: float | None) -> None:
+    """Of white noise; between two columns there is nothing to estimate it from."""
+    values = np.random.default_rng(0).normal(40, 7, (3, 80, width)).astype(np.float32)
+    found = statistics(volume(None), make_grid(3, 1, 1), sitk.GetImageFromArray(values))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    acquired = found["by_kind"]["acquired"]
+    assert acquired["mean"] == pytest.approx(values.mean(), abs=1e-3)
+    assert acquired["noise"] == (None if noise is None else pytest.approx(noise, rel=0.05))

@@ -21,6 +21,7 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
+from pmtool.phantom.chest import chest_phantom
 from pmtool.resampling.options import Outputs
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
@@ -116,6 +117,16 @@ def test_reference(ct: sitk.Image) -> None:
     assert result.GetOrigin() == pytest.approx(reference.GetOrigin())
     assert np.array_equal(voxels(result), voxels(reference))
     reference.SetOrigin((0, 0, 0))
+    with pytest.raises(GeometryError, match="in-plane"):
+        pmtool.resample(ct, reference=reference)
+
+
+def test_a_reference_whose_last_pixels_are_elsewhere() -> None:
+    ct = chest_phantom(size=256, slices=3, spacing=(1.4, 1.4, 2.5))
+    reference = sitk.Image(ct)
+    reference.SetSpacing((1.4 * 1.0001, 1.4, 2.5))  # as rounded in a header
+    pmtool.resample(ct, reference=reference)
+    reference.SetSpacing((1.4 * 1.0009, 1.4, 2.5))
     with pytest.raises(GeometryError, match="in-plane"):
         pmtool.resample(ct, reference=reference)
 
@@ -298,6 +309,9 @@ def test_spacing_outside_the_models_range(ct: sitk.Image) -> None:
         ({}, UsageError),
         ({"spacing": 1, "grid": "else"}, UsageError),
         ({"spacing": 1, "seed": -1}, UsageError),
+        ({"spacing": 1, "seed": 1.5}, UsageError),
+        ({"spacing": 1, "seed": None}, UsageError),
+        ({"spacing": "thin"}, UsageError),
         ({"spacing": 1, "samples": 2}, UsageError),
         ({"spacing": 1, "threads": 0}, UsageError),
         ({"spacing": 1, "memory": "4G"}, UsageError),

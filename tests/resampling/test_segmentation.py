@@ -7,6 +7,7 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import make_grid
+from pmtool.images.image_file import read_image, write_image
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling.options import MaskInterpolation
@@ -79,7 +80,9 @@ def test_slices_without_labels_stay_so(ct: sitk.Image) -> None:
 def test_segments_of_slicer_keep_their_names(ct: sitk.Image, tmp_path: Path) -> None:
     mask = sitk.Cast(ct > 0, sitk.sitkUInt8)
     notes = {"Segment0_Name": "left lung", "Segment0_LabelValue": "1", "Patient": "Doe"}
-    for key, value in {**notes, "Segment0_Extent": "0 9 0 11 0 4"}.items():
+    grid = {"Segment0_Extent": "0 9 0 11 0 4", "Segmentation_ReferenceImageExtentOffset": "0 0 0"}
+    grid["Segmentation_ConversionParameters"] = "Reference image geometry|0.7;0;0;" * 30
+    for key, value in {**notes, **grid}.items():
         mask.SetMetaData(key, value)
     sitk.WriteImage(mask, str(tmp_path / "a.seg.nrrd"))
     loaded = load_mask(tmp_path / "a.seg.nrrd", load_volume(ct))
@@ -87,7 +90,14 @@ def test_segments_of_slicer_keep_their_names(ct: sitk.Image, tmp_path: Path) -> 
     header = (tmp_path / "b.seg.nrrd").read_bytes().split(b"\n\n")[0].decode()
     assert {"Segment0_Name:=left lung", "Segment0_LabelValue:=1"} < set(header.splitlines())
     assert "Extent" not in header
+    assert "geometry" not in header
     assert "Doe" not in header
+    loaded.image.SetMetaData("Segment0_Tags", "TerminologyEntry:" * 30)
+    made = resample_mask(loaded, make_grid(5, 2.5, 1.25))
+    write_image(made, tmp_path / "c.mha")  # without the entries, which ITK could not read again
+    assert np.array_equal(
+        sitk.GetArrayFromImage(read_image(tmp_path / "c.mha")), sitk.GetArrayFromImage(made)
+    )
 
 
 @pytest.mark.parametrize("value", [0.5, np.nan, np.inf])

@@ -71,8 +71,18 @@ def test_labels_stay_where_both_slices_have_them(seed: int, share: float) -> Non
     one, other = (np.kron(rng.integers(0, 4, (3, 3)), np.ones((5, 5), int)) for _ in range(2))
     found = labels_between(one, other, share, (1, 1))
     assert np.array_equal(found[one == other], one[one == other])
+    assert found[(one != 0) & (other != 0)].all()
     assert np.isin(found, np.union1d(one, other)).all()
     assert np.array_equal(labels_between(one, one, share, (1, 1)), one)
+
+
+@settings(deadline=None)
+@given(share=st.floats(0.01, 0.99))
+def test_no_gap_between_a_label_and_the_next(share: float) -> None:
+    """As between two vertebrae, one of which lies above the other."""
+    found = labels_between(1 * disc(20), 2 * disc(20), share, (1, 1))
+    assert np.array_equal(found != 0, disc(20))
+    assert set(np.unique(found)) <= {0, 1, 2}
 
 
 def errors(mask: NDArray[Any]) -> dict[str, float]:

@@ -14,8 +14,13 @@ _BYTES = {
     **dict.fromkeys(("MET_LONG_LONG", "MET_ULONG_LONG", "MET_DOUBLE"), 8),
 }
 _LAST = "ElementDataFile"
-_LONGEST = 255
-"""Most characters of a value: MetaIO copies some into arrays of this length."""
+_LONGEST, _LONGEST_OWN = 8192, 255
+"""Most characters of a value, and of one that MetaIO may copy into an array of that length."""
+_OWN = (
+    *("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AcquisitionDate"),
+    *("AnatomicalOrientation", "DistanceUnits", "Modality", "ElementType", _LAST),
+    *("BinaryData", "CompressedData", "ElementByteOrderMSB", "BinaryDataByteOrderMSB"),
+)
 
 
 def declared_meta(path: Path) -> Declared:
@@ -48,7 +53,8 @@ def _fields(path: Path, lines: list[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines:
         name, equals, value = (part.strip() for part in line.partition("="))
-        if not equals or len(value) > _LONGEST or name in fields:
+        most = _LONGEST_OWN if name in _OWN else _LONGEST
+        if not equals or len(value) > most or name in fields:
             raise damaged(path, f"see the line {line[:40]!r}", "MetaImage")
         fields[name] = value
     return fields

@@ -68,9 +68,10 @@ def _fields(path: Path, lines: list[str]) -> dict[str, str]:
     fields: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
-        name = re.sub(r"\s", "", name).lower()
-        if not colon or line.startswith("#") or value.startswith("="):
+        is_entry = ":=" in line and ": " not in line.partition(":=")[0]
+        if not colon or line.startswith("#") or is_entry:
             continue
+        name = re.sub(r"\s", "", name).lower()
         if name in fields:
             raise damaged(path, f"its NRRD header gives {name} twice")
         fields[name] = value.strip()
