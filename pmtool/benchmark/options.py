@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -89,7 +90,7 @@ class BenchmarkOptions:
             )
         if isinstance(self.window, int):
             check_window(self.window)
-        if not self.budget > 0:
+        if not 0 < self.budget < math.inf:
             raise UsageError(f"the budget must be positive, not {self.budget:g}")
 
     def variants(self) -> list[Variant]:
