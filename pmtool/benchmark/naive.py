@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pmtool.arrays import Float32s
-from pmtool.benchmark.timing import RUNS, full_float32, repeat, seconds_of, torch_threads
+from pmtool.benchmark.timing import full_float32, repeat, torch_threads
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture
@@ -73,7 +73,7 @@ class PassCost(NamedTuple):
     batch
         Number of windows in a pass.
     seconds
-        Seconds of a pass per window, the median of all passes.
+        Median seconds of a pass per window.
     passes
         Number of measured passes.
     at_once
@@ -118,15 +118,13 @@ def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
     inputs = _inputs(1, "cpu")
 
     @torch.inference_mode()
-    def passes(number: int) -> None:
-        for _ in range(number):
-            network(*inputs)
+    def one(number: int) -> None:
+        network(*inputs)
 
     with torch_threads(1), ThreadPoolExecutor(count) as pool:
-        for _ in pool.map(passes, [1] * count):
-            pass
-        seconds = seconds_of(lambda: list(pool.map(passes, [RUNS] * count)))
-    return PassCost(1, 1, seconds / (count * RUNS), count * RUNS, count)
+        list(pool.map(one, range(count)))
+        seconds = repeat(lambda: list(pool.map(one, range(count))))
+    return PassCost(1, 1, statistics.median(seconds) / count, count * len(seconds), count)
 
 
 def _inputs(batch: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:

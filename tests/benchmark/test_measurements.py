@@ -109,7 +109,6 @@ def test_costs_of_several_slices_at_once(
     threads = set[int]()
     network.register_forward_hook(lambda *_: threads.add(torch.get_num_threads()))
     monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 2)
-    monkeypatch.setattr("pmtool.benchmark.naive.RUNS", 2)
     found = [cost for cost in pass_costs(network, 3, 2) if cost.at_once > 1]
     assert [(x.threads, x.batch, x.passes, x.at_once) for x in found] == [(1, 1, 4, 2)]
     assert threads == {1, 3}
