@@ -42,7 +42,7 @@ def check_folder(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a path is free, an empty folder, or a series to be replaced."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} is a file or a link; a DICOM series needs a folder of its own")
-    if path.is_mount():
+    if os.path.ismount(path):  # pathlib's own fails on Windows
         raise OutputError(f"{path} is where a disk is mounted; name a folder in it for the series")
     if not path.exists():
         return

@@ -194,7 +194,7 @@ def _check(folder: Path, name: str, expected: str) -> None:
 
 
 def leads_away(path: Path) -> bool:
-    """Whether a path is a link that leads out of its folder, or to nowhere; or no path."""
+    """Whether a path is a link that leads out of its folder or in a circle, or no path."""
     try:
         return path.resolve().parent != path.parent.resolve()
     except (OSError, RuntimeError, ValueError):

@@ -219,7 +219,7 @@ class TestOverwriting:
         assert "is a file or a link" in told(capsys)
         out.unlink()
         out.mkdir()
-        monkeypatch.setattr(Path, "is_mount", lambda path: path == out)
+        monkeypatch.setattr("os.path.ismount", lambda path: path == out)
         assert run(source, f"{out}/") == 6
         assert "is where a disk is mounted; name a folder in it" in told(capsys)
 
