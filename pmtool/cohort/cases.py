@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from pmtool.cohort.search import FoundScan, scans_below
 from pmtool.errors import InputError, UsageError
 from pmtool.images.names import image_stem
 
-PATH, SERIES, MASK = "path", "series_uid", "mask"
+PATH, SERIES, MASK, THICKNESS = "path", "series_uid", "mask", "thickness"
 """Columns that pmtool reads from a table; a template may use other columns too."""
 
 
@@ -33,7 +34,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     ----------
     source
         A folder, or a CSV with a header line and the column ``path``, absolute or relative to the
-        table's folder; ``series_uid`` and ``mask`` may be given too.
+        table's folder; ``series_uid``, ``mask`` and ``thickness`` may be given too.
     template
         Template of the names, with ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every
         column of the table, as in `str.format`. By default, the scans' own folders and names.
@@ -105,9 +106,22 @@ def _of_table(table: Path) -> list[FoundScan]:
             _absolute(folder / row[MASK]) if row.get(MASK) else None,
             extent_of(folder / row[PATH], row.get(SERIES) or None),
             row,
+            thickness=_thickness(row.get(THICKNESS), f"row {number} of {table}"),
         )
-        for row in rows
+        for number, row in enumerate(rows, 2)
     ]
+
+
+def _thickness(text: str | None, place: str) -> float | None:
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if 0 < value < math.inf:
+        return value
+    raise InputError(f"{place} has the thickness {text!r}; give a number of mm, or leave it empty")
 
 
 def _absolute(path: Path) -> Path:

@@ -95,9 +95,9 @@ def cohort(
     """Resample every CT in IN into the folder OUT.
 
     IN is a folder, which is searched with its subfolders for NRRD, NIfTI and MetaImage files and
-    DICOM series; or a CSV table with a column path and optionally series_uid, mask and others for
-    use in --name. Finished work is kept: repeat the command after an interruption, or with more
-    scans. OUT/summary.csv and OUT/summary.json list the outcome of every case.
+    DICOM series; or a CSV table with a column path and optionally series_uid, mask, thickness and
+    others for use in --name. Finished work is kept: repeat the command after an interruption, or
+    with more scans. OUT/summary.csv and OUT/summary.json list the outcome of every case.
 
     Example: pmtool cohort --spacing 1.25 scans fine
     """

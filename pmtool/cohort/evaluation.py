@@ -25,7 +25,7 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
     from pmtool.evaluation.commands import EvaluationOptions, evaluate
     from pmtool.evaluation.folder import JSON
 
-    options, folder = request.options, request.evaluation(case)
+    options, folder = request.case_options(case), request.evaluation(case)
     asked = EvaluationOptions(
         modes=(options.mode,),
         slices=request.evaluate_slices,
@@ -34,8 +34,8 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
         sampler=options,
         allow_large=options.allow_large,
         assume_hu=options.assume_hu,
-        series_uid=case.series_uid,
-        subfolders=case.subfolders,
+        series_uid=options.series_uid,
+        subfolders=options.subfolders,
         thickness=options.thickness,
     )
     evaluate([case.path], folder, asked, lambda label, share: None, sampler)

@@ -87,8 +87,13 @@ class Request:
             return None
 
     def case_options(self, case: Case) -> Options:
-        """Options of resampling with the case's own series."""
-        return replace(self.options, series_uid=case.series_uid, subfolders=case.subfolders)
+        """Options of resampling with the case's own series and thickness."""
+        return replace(
+            self.options,
+            series_uid=case.series_uid,
+            subfolders=case.subfolders,
+            thickness=case.thickness or self.options.thickness,
+        )
 
     def evaluation(self, case: Case) -> Path:
         """Folder of a case's evaluation."""

@@ -39,6 +39,8 @@ class FoundScan:
         Row of the table, by column; a template may use its values.
     subfolders
         Whether a DICOM series may lie in subfolders too.
+    thickness
+        Thickness of the slices, mm; None if the table does not say.
     """
 
     path: Path
@@ -47,6 +49,7 @@ class FoundScan:
     extent: Extent | None = None
     fields: Mapping[str, str] = field(default_factory=dict)
     subfolders: bool = True
+    thickness: float | None = None
 
 
 class _Part(NamedTuple):

@@ -20,6 +20,7 @@ from pmtool.cohort.request import Request
 from pmtool.errors import InputError, UsageError
 from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
+from pmtool.resampling.options import Options
 
 WriteDicom = Callable[..., list[Path]]
 EXTENT = Extent(slices=5, height=12, width=10, spacing=2.5)
@@ -194,14 +195,16 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
     table = tmp_path / "cases.csv"
     absolute = tmp_path / "b" / "CT"
     table.write_text(
-        "path,mask,series_uid,subject,stem\n"
-        f"a/ct.nrrd,a/lung.nrrd,,s1,x\n{absolute},,1.2.3,s2,y\nmissing.nrrd,,,s3,\n",
+        "path,mask,series_uid,subject,stem,thickness\n"
+        f"a/ct.nrrd,a/lung.nrrd,,s1,x,\n{absolute},,1.2.3,s2,y,5\nmissing.nrrd,,,s3,\n",
         encoding="utf-8-sig",
     )
     cases = find_cases(table)
     assert names(cases) == ["a/ct", "b/CT", "missing"]
     assert cases[0].mask == tmp_path / "a" / "lung.nrrd"
     assert cases[1].series_uid == "1.2.3"
+    request = Request(tmp_path / "out", (1.25,), Options(thickness=3.0))
+    assert [request.case_options(case).thickness for case in cases] == [3.0, 5.0, 3.0]
     assert [case.extent for case in cases] == [EXTENT, EXTENT, None]
     named = find_cases(table, "{subject}/{number:03d}{stem}{series}")
     assert names(named) == ["s1/001x", "s2/002y1.2.3", "s3/003"]
@@ -213,6 +216,8 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
         (b"file,name\nct.nrrd,x\n", "needs a column 'path'"),
         (b"path,name\n,x\n", "row 2"),
         (b"path\n", "holds no scans"),
+        (b"path,thickness\na.nrrd,\nb.nrrd,1 mm\n", "row 3 of .* has the thickness '1 mm'"),
+        (b"path,thickness\na.nrrd,inf\n", "'inf'; give a number of mm"),
         (b"path\n\xff\xfe\n", "UTF-8"),
         (b"path\na\0b.nrrd\n", "without NUL characters"),
     ],
