@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 
 import click
@@ -40,9 +39,7 @@ def cli() -> None:
 
 def main() -> None:
     """Run the ``pmtool`` command and exit with its code."""
-    code = run_command(cli)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the rest is tidying up
-    sys.exit(code)
+    sys.exit(run_command(cli, ends=True))
 
 
 def _end_help(command: click.Command) -> None:

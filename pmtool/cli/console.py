@@ -22,16 +22,29 @@ from pmtool.system.stages import ProgressOf, Tell
 from pmtool.system.units import duration
 
 INTERRUPTED = 130
+_SIGNALS = signal.SIGINT, signal.SIGTERM
 LINE_SECONDS = 60.0
 """Time between two progress lines when there is no terminal."""
 
 
-def run_command(command: click.Command, arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code; an error is reported in one sentence."""
+def run_command(
+    command: click.Command, arguments: list[str] | None = None, *, ends: bool = False
+) -> int:
+    """Run a command and return its exit code; an error is reported in one sentence.
+
+    Parameters
+    ----------
+    command
+        The command.
+    arguments
+        Its arguments; by default those of the process.
+    ends
+        Whether the process ends afterwards, so that Ctrl-C and SIGTERM are ignored from then on.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_standard_streams()
     try:
-        with _termination_as_interrupt():
+        with _one_interrupt(ends):
             outcome = command.main(arguments, prog_name="pmtool", standalone_mode=False)
         return outcome if isinstance(outcome, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:
@@ -182,17 +195,24 @@ class _Eraser(logging.Handler):
 
 
 @contextmanager
-def _termination_as_interrupt() -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does."""
+def _one_interrupt(ends: bool) -> Iterator[None]:
+    """Let SIGTERM end a run as Ctrl-C does, and only the first of them: tidying up is finished."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in _SIGNALS:
+            signal.signal(each, _ignore)
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = [signal.signal(number, interrupt) for number in _SIGNALS]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(_SIGNALS, before, strict=True):
+            signal.signal(number, signal.SIG_IGN if ends else handler)
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Stands for SIG_IGN, with which Python prints a traceback of a signal that came before."""
 
 
 def _open_standard_streams() -> None:

@@ -48,7 +48,7 @@ class Size(NamedTuple):
 
 
 def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
-    """Size of a case; None if its extent is unknown or does not fit the request.
+    """Size of a case; None if its extent is unknown, a single slice, or does not fit the request.
 
     Parameters
     ----------
@@ -56,7 +56,7 @@ def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
         Planner with one thread.
     """
     extent, options = case.extent, request.options
-    if extent is None:
+    if extent is None or extent.slices == 1:
         return None
     try:
         seconds = planner.plan((extent.height, extent.width), 1).seconds_per_slice

@@ -79,6 +79,16 @@ def test_names_that_are_too_long(cohort: Cohort, ct_path: Path, out: Path) -> No
     assert cohort(table, out, "--dry-run") == 0
 
 
+def test_an_image_of_one_slice(cohort: Cohort, ct_path: Path, out: Path) -> None:
+    """As a localizer saved as an image; the others are resampled."""
+    image = sitk.ReadImage(str(ct_path))
+    sitk.WriteImage(image[:, :, :1], str(ct_path.with_name("scout.nrrd")))
+    assert cohort(ct_path.parent, out, "--dry-run") == 0
+    assert cohort(ct_path.parent, out) == 8
+    found = json.loads((out / JSON).read_text())["cases"]
+    assert [case["exit_code"] for case in found] == [0, 4]
+
+
 def test_cases_that_fail_leave_no_folders(cohort: Cohort, ct_path: Path, out: Path) -> None:
     scans = ct_path.parent / "below"
     for place in (scans / "a" / "b", scans / "c"):

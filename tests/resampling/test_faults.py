@@ -134,6 +134,20 @@ def test_interrupted(
     check_resumed(folder, undisturbed[0])
 
 
+@pytest.mark.parametrize("pause", [0.0, 0.03])
+def test_interrupted_again_and_again(folder: Folder, pause: float) -> None:
+    """As by an impatient user, or by `timeout`, which signals the process and then its group."""
+    process = folder.start()
+    folder.wait_for("out.nrrd.partial/*.npy", process)
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        time.sleep(pause)
+    code, told = ended(process)
+    assert code == 130
+    assert told[-1] == "pmtool: interrupted"
+
+
 def test_interrupted_before_the_first_slice(folder: Folder) -> None:
     process = folder.start()
     folder.wait_for("out.nrrd.partial/key.json", process)
