@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, device_option, model_option, window_option
+from pmtool.cli.options import (
+    debug_option,
+    device_option,
+    memory_option,
+    model_option,
+    seed_option,
+    threads_option,
+    window_option,
+)
 from pmtool.cli.types import BACKEND, PATH, PRECISION
 
 
@@ -40,7 +48,9 @@ from pmtool.cli.types import BACKEND, PATH, PRECISION
     help="Windows to generate at once; repeat to compare several.",
 )
 @window_option
-@click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use.")
+@threads_option
+@memory_option
+@seed_option
 @click.option(
     "--size",
     type=int,

@@ -51,6 +51,8 @@ class BenchmarkOptions:
         Size of the windows.
     threads
         Number of CPU threads; None for all.
+    memory, seed
+        As in `SamplerOptions`.
     size, pairs
         Height and width of the phantom's slices in pixels, and number of slice pairs.
     passes
@@ -71,6 +73,8 @@ class BenchmarkOptions:
     batches: tuple[int, ...] = ()
     window: WindowSize = None
     threads: int | None = None
+    memory: int | None = None
+    seed: int = 0
     size: int = 512
     pairs: int = 8
     passes: int = 2048

@@ -61,6 +61,8 @@ class _Job(NamedTuple):
             window=window,
             batch=variant.batch,
             threads=self.options.threads,
+            memory=self.options.memory,
+            seed=self.options.seed,
             device=self.options.device,
             backend=variant.backend,
             precision=variant.precision,
@@ -145,6 +147,7 @@ def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
         job.scene,
         small.plan.threads,
         job.options.passes,
+        job.options.seed,
         job.tell,
         peers=job.options.peers,
     )

@@ -19,7 +19,6 @@ from pmtool.network import PixelMiner
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Tell, progress_of
 
-SEED = 0
 BEYOND_WINDOW = 40
 """Pixels by which the pair in the teacher-forced comparison is larger than a window; not a multiple
 of 32."""
@@ -43,6 +42,7 @@ def call_witness(
     scene: Scene,
     threads: int,
     passes: int,
+    seed: int,
     tell: Tell,
     *,
     peers: bool,
@@ -63,6 +63,8 @@ def call_witness(
         Number of threads to try besides a single one.
     passes
         Number of passes of the naive sampler.
+    seed
+        Seed for the random numbers of all samplers.
     tell
         Called with the current stage and its progress.
     peers
@@ -73,28 +75,28 @@ def call_witness(
     costs = pass_costs(network, threads, len(scene.pairs))
     timed = TimedNetwork(network, progress_of(tell, "naive sampler", passes))
     with torch_threads(min(costs, key=lambda cost: (cost.batch, cost.seconds)).threads):
-        strip, report = _strip(first, timed, scene, passes)
+        strip, report = _strip(first, timed, scene, passes, seed)
         costs = sorted([*costs, timed.cost()], key=lambda cost: cost.seconds)
         tell("teacher forcing", 0)
         plain = PlainNetwork(network)
-        differences = {size: _difference(first, plain, scene, size) for size in windows}
+        differences = {size: _difference(first, plain, scene, size, seed) for size in windows}
         engines = {
-            name: differences[WINDOW] if x is first else _difference(x, plain, scene, WINDOW)
+            name: differences[WINDOW] if x is first else _difference(x, plain, scene, WINDOW, seed)
             for name, x in backends.items()
         }
         with full_float32():
-            found = time_peers(network, strip, scene, SEED, tell) if peers else PeerRuns([], {})
+            found = time_peers(network, strip, scene, seed, tell) if peers else PeerRuns([], {})
     device = str(next(network.parameters()).device)
     return Witness(device, costs, report, differences, engines, found)
 
 
 def _strip(
-    backend: Backend, network: TimedNetwork, scene: Scene, passes: int
+    backend: Backend, network: TimedNetwork, scene: Scene, passes: int, seed: int
 ) -> tuple[Strip, StripReport]:
     """Run both samplers on the last rows of the busiest window."""
     place, rows = scene.busiest(WINDOW), passes // WINDOW
     pair, truth = _crop(scene, place, WINDOW)
-    strip = generate_strip(backend, network, pair, truth, rows, SEED)
+    strip = generate_strip(backend, network, pair, truth, rows, seed)
     told = (strip.equal, strip.largest, _epr(strip, rows))
     return strip, StripReport(place, rows, len(network.seconds), *told)
 
@@ -108,10 +110,12 @@ def _epr(strip: Strip, rows: int) -> dict[str, float | None]:
     return {name: edge_preservation(edge_map(x)[-rows:], truth) for name, x in slices.items()}
 
 
-def _difference(backend: Backend, network: PlainNetwork, scene: Scene, window: int) -> float:
+def _difference(
+    backend: Backend, network: PlainNetwork, scene: Scene, window: int, seed: int
+) -> float:
     """Largest difference of the parameters, on a part of a slice with windows of all kinds."""
     pair, _ = _crop(scene, scene.busiest(WINDOW), window + BEYOND_WINDOW)
-    return largest_difference(backend, network, pair, window, SEED)
+    return largest_difference(backend, network, pair, window, seed)
 
 
 def _crop(scene: Scene, place: tuple[int, int, int], size: int) -> tuple[SlicePair, Slice]:

@@ -23,6 +23,18 @@ model_option = click.option(
 device_option = click.option(
     "--device", default="auto", show_default=True, help="Device: auto, cpu or cuda[:N]."
 )
+seed_option = click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed for the random numbers."
+)
+threads_option = click.option(
+    "--threads", type=click.IntRange(1), help="Number of CPU threads to use."
+)
+memory_option = click.option(
+    "--memory",
+    metavar="SIZE",
+    callback=types.size,
+    help="Memory budget of the whole process, such as 4G; excludes GPU memory.",
+)
 window_option = click.option(
     "--window",
     metavar="N|full",
@@ -54,9 +66,7 @@ external_option = click.option(
 )
 
 _SAMPLER = (  # the fields of `SamplerOptions` except its mode, and the model
-    click.option(
-        "--seed", type=int, default=0, show_default=True, help="Seed for the random numbers."
-    ),
+    seed_option,
     model_option,
     device_option,
     click.option(
@@ -71,13 +81,8 @@ _SAMPLER = (  # the fields of `SamplerOptions` except its mode, and the model
     ),
     window_option,
     click.option("--batch", type=click.IntRange(1), help="Windows to generate at once."),
-    click.option("--threads", type=click.IntRange(1), help="Number of CPU threads to use."),
-    click.option(
-        "--memory",
-        metavar="SIZE",
-        callback=types.size,
-        help="Memory budget of the whole process, such as 4G; excludes GPU memory.",
-    ),
+    threads_option,
+    memory_option,
 )
 _READING = (thickness_option, hu_option, large_option)
 _RESAMPLING = (

@@ -12,7 +12,7 @@ from pmtool.errors import UsageError
 from pmtool.geometry.grid import check_spacing
 from pmtool.images.headers import voxel_files
 from pmtool.images.names import image_suffix, is_written
-from pmtool.resampling.options import MaskInterpolation, Options, Outputs
+from pmtool.resampling.options import MaskInterpolation, Options, Outputs, companion
 
 
 @dataclass(frozen=True)
@@ -63,19 +63,16 @@ class Request:
         if self.file_format not in (None, "dicom"):
             suffix = f".{self.file_format}"
         dicom = self.file_format == "dicom"
-
-        def beside(wanted: object, ending: str) -> Path | None:
-            return self.folder / f"{case.name}.{ending}" if wanted else None
-
+        image = self.folder / (case.name if dicom else f"{case.name}{suffix}")
         return Outputs(
-            self.folder / (case.name if dicom else f"{case.name}{suffix}"),
+            image,
             dicom,
-            uncertainty=beside(self.options.samples > 1, f"uncertainty{suffix}"),
+            uncertainty=companion(image, "uncertainty") if self.options.samples > 1 else None,
             segmentation=case.mask,
-            segmentation_out=beside(case.mask, f"mask{suffix}"),
+            segmentation_out=companion(image, "mask") if case.mask else None,
             segmentation_interpolation=self.mask_interpolation,
-            preview=beside(self.preview, "png"),
-            statistics=beside(self.statistics, "statistics.json"),
+            preview=self.folder / f"{case.name}.png" if self.preview else None,
+            statistics=self.folder / f"{case.name}.statistics.json" if self.statistics else None,
             overwrite=True,
         )
 

@@ -17,8 +17,8 @@ CT_RANGE = (-1024, 3071)
 Splines overshoot below air, and pyradiomics counts grey levels from the lowest pixel of a region: a
 single one would shift all of them.
 """
-_SOFTEST = -500
-"""A volume whose minimum is above it holds no air, so its values have no natural lower bound."""
+_NO_AIR, _NO_BONE = -500, 1000
+"""A volume above the one or below the other ends where nothing but a window ends it."""
 _CUT_SHARE = 0.01
 _LARGEST = 2**17
 """HU beyond all metal and padding."""
@@ -75,10 +75,12 @@ def _check_range(volume: Volume) -> None:
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
     if low >= 0 or high - low <= narrowest or max(-low, high) > _LARGEST:
         raise ContentError(found + _ADVICE)
-    if low > _SOFTEST:
-        cut = sum(int(np.count_nonzero(s == low)) for s in volume.slices)
+    ends = {"lower": low} if low > _NO_AIR else {}
+    ends |= {"upper": high} if high < _NO_BONE else {}
+    for end, value in ends.items():
+        cut = sum(int(np.count_nonzero(s == value)) for s in volume.slices)
         if cut > _CUT_SHARE * volume.slices.size:
-            raise ContentError(f"{found} and are cut off at the lower end{_ADVICE}")
+            raise ContentError(f"{found} and are cut off at the {end} end{_ADVICE}")
 
 
 def for_network(values: NDArray[Any], hu_window: tuple[int, int]) -> NDArray[np.int16]:

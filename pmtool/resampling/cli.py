@@ -35,22 +35,25 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
 @click.option(
     "--samples",
     type=int,
-    default=1,
-    help="Samples to draw per slice, the first for OUT; needs --uncertainty.",
+    help="Samples to draw per slice, the first for OUT.  [default: 1, or 8 with --uncertainty]",
 )
 @click.option(
     "--uncertainty",
     type=PATH,
-    help="Write the standard deviation of the samples, in HU, to this file; needs --samples.",
+    help="Write the standard deviation of the samples, in HU, to this file.  [default: beside OUT, "
+    "with --samples]",
 )
 @click.option(
     "--seg",
     "segmentation",
     type=PATH,
-    help="Segmentation to resample onto the output grid; needs --seg-out.",
+    help="Segmentation to resample onto the output grid.",
 )
 @click.option(
-    "--seg-out", "segmentation_out", type=PATH, help="File for the resampled segmentation."
+    "--seg-out",
+    "segmentation_out",
+    type=PATH,
+    help="File for the resampled segmentation.  [default: OUT's name with .mask, with --seg]",
 )
 @click.option(
     "--seg-interpolation",

@@ -13,7 +13,7 @@ from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
-from pmtool.images.names import check_format, image_suffix
+from pmtool.images.names import check_format, image_stem, image_suffix, is_written
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MaskInterpolation = Literal["nearest", "linear", "shape"]
 MOST_SAMPLES = 10_000
+UNCERTAINTY_SAMPLES = 8
+"""Samples drawn for an uncertainty if no number is given."""
 _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics")
 """Fields that name files to write."""
 
@@ -193,6 +195,9 @@ def split_options(
     values
         Fields of `Options` and of `Outputs`; paths may be strings, and numbers NumPy's.
 
+    A mask, and the uncertainty of several samples, get a `companion` of the output if no file is
+    given; an uncertainty without a number of samples gets `UNCERTAINTY_SAMPLES`.
+
     Raises
     ------
     UsageError
@@ -201,6 +206,8 @@ def split_options(
         If a name is unknown.
     """
     values = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
+    if values.get("samples", 1) is None:
+        values["samples"] = UNCERTAINTY_SAMPLES if values.get("uncertainty") else 1
     names = {field.name for field in fields(Outputs)}
     kept = {name: value for name, value in values.items() if name not in names}
     written = {name: value for name, value in values.items() if name in names}
@@ -211,7 +218,18 @@ def split_options(
     for name in {"segmentation", *_PRODUCTS} & set(written):
         written[name] = None if written[name] is None else _path(name, written[name])
     written.setdefault("dicom", names_folder(output))
-    return Options(**kept), Outputs(Path(output), **written)
+    options, image = Options(**kept), Path(output)
+    if written.get("segmentation") and not written.get("segmentation_out"):
+        written["segmentation_out"] = companion(image, "mask")
+    if options.samples > 1 and not written.get("uncertainty"):
+        written["uncertainty"] = companion(image, "uncertainty")
+    return options, Outputs(image, **written)
+
+
+def companion(image: Path, kind: str) -> Path:
+    """A file beside an output, ``<name>.<kind>.<suffix>``: in its format, or in NRRD for DICOM."""
+    suffix = image_suffix(image) if is_written(image) else ".nrrd"
+    return image.with_name(f"{image_stem(image)}.{kind}{suffix}")
 
 
 def _path(name: str, value: Any) -> Path:

@@ -207,7 +207,7 @@ def _check_samples(outputs: Outputs | None, options: Options) -> None:
     wanted = outputs is not None and outputs.uncertainty is not None
     if wanted != (options.samples > 1):
         raise UsageError(
-            "an uncertainty needs its file (--uncertainty) and at least two samples (--samples)"
+            "an uncertainty needs at least two samples (--samples), and samples need an output"
         )
     if wanted and options.mode != "sample":
         raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")

@@ -28,6 +28,8 @@ def test_options() -> None:
         "--batch 1 --batch 8 --batch 1"
     )
     assert BenchmarkOptions(peers=True, pairs=2).command == "pmtool bench --pairs 2 --peers"
+    limited = BenchmarkOptions(memory=2**30, seed=3)
+    assert limited.command == "pmtool bench --memory 1073741824 --seed 3"
 
 
 def test_variants_that_cannot_run() -> None:

@@ -30,6 +30,7 @@ def noise(low: int, high: int, dtype: Any = np.int16) -> NDArray[Any]:
 def test_ct_passes(dtype: Any) -> None:
     check_hounsfield(volume(noise(-1024, 2000, dtype)))
     check_hounsfield(volume(noise(-300, 900, dtype)))
+    check_hounsfield(volume(noise(-1000, 2000, dtype).clip(-1000, 1500)))  # saturated metal
     extreme = noise(-1024, 2000, dtype)
     extreme[0, 0, :2] = -(2**15), 2**15 - 1  # padding and metal
     check_hounsfield(volume(extreme))
@@ -42,6 +43,7 @@ def test_ct_passes(dtype: Any) -> None:
         noise(0, 3000, np.uint16),
         noise(-100, 100).astype(np.float32) / 100,
         noise(-1000, 1000).clip(-160, 240),
+        noise(-1000, 200).clip(-1350, 150),
     ],
 )
 def test_other_scales_are_refused_unless_assumed(values: NDArray[Any]) -> None:

@@ -42,7 +42,7 @@ BAD = {
     "reference and spacing": Bad(2, "give either", "--spacing 1.25 --reference ct.nrrd"),
     "reference and grid": Bad(2, "is a grid of its own", "--grid ibsi --reference ct.nrrd"),
     "reference": Bad(3, "does not exist; give", "--reference none.nrrd"),
-    "mask alone": Bad(2, "a mask needs both", "--spacing 1.25 --seg ct.nrrd"),
+    "mask alone": Bad(2, "a mask needs both", "--spacing 1.25 --seg-out seg.nrrd"),
     "mask": Bad(
         5, "a mask has integers", "--spacing 1.25 --seg float.nrrd --seg-out seg.nrrd"
     ),
@@ -52,8 +52,9 @@ BAD = {
     "CT for a mask": Bad(
         5, "a mask has labels above 0", "--spacing 1.25 --seg ct.nrrd --seg-out seg.nrrd"
     ),
-    "uncertainty": Bad(2, "at least two samples", "--spacing 1.25 --uncertainty sd.nrrd"),
-    "samples": Bad(2, "at least two samples", "--spacing 1.25 --samples 3"),
+    "uncertainty": Bad(
+        2, "at least two samples", "--spacing 1.25 --samples 1 --uncertainty sd.nrrd"
+    ),
     "many samples": Bad(
         2, "too many; draw at most", "--spacing 1.25 --samples 10001 --uncertainty sd.nrrd"
     ),

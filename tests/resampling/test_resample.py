@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pmtool
+from pmtool.cli.console import run_command
 from pmtool.errors import (
     ContentError,
     GeometryError,
@@ -21,8 +22,9 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
+from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
-from pmtool.resampling.options import Outputs
+from pmtool.resampling.options import UNCERTAINTY_SAMPLES, Outputs
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 
@@ -166,6 +168,34 @@ def test_all_outputs(ct: sitk.Image, ct_path: Path, tmp_path: Path) -> None:
         assert min(picture.size) > 100
     content = json.loads((tmp_path / "statistics.json").read_text())
     assert set(content["by_kind"]) == {"acquired", "synthesised"}
+
+
+@pytest.mark.parametrize(
+    ("out", "suffix"), [("out.nii.gz", ".nii.gz"), ("a.b.nrrd", ".nrrd"), ("dicom/", ".nrrd")]
+)
+def test_companions_that_are_not_named(
+    tmp_path: Path, write_dicom: Any, out: str, suffix: str
+) -> None:
+    """The mask and the uncertainty are written beside the output."""
+    source, mask = tmp_path / "in", tmp_path / "mask.nrrd"
+    values = np.random.default_rng(0).integers(-1000, 1000, (4, 12, 10)).astype(np.int16)
+    write_dicom(source, values)
+    volume = pmtool.resample(source, 2.5)
+    sitk.WriteImage(sitk.Cast(volume > 0, sitk.sitkUInt8), str(mask))
+    pmtool.resample(source, 1.25, f"{tmp_path}/{out}", samples=2, segmentation=mask)
+    name = out.rstrip("/").removesuffix(suffix)
+    for kind in ("mask", "uncertainty"):
+        made = sitk.ReadImage(str(tmp_path / f"{name}.{kind}{suffix}"))
+        assert made.GetSize() == (10, 12, 7)
+
+
+def test_an_uncertainty_without_a_number_of_samples(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any
+) -> None:
+    arguments = ["--spacing", "1.25", str(ct_path), str(tmp_path / "out.nrrd")]
+    command = ["resample", *arguments, "--uncertainty", str(tmp_path / "sd.nrrd")]
+    assert run_command(cli, command) == 0
+    assert len(fake_sampler.calls) == UNCERTAINTY_SAMPLES * 4
 
 
 def test_numbers_of_numpy(ct_path: Path, tmp_path: Path) -> None:
