@@ -135,7 +135,13 @@ def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
     if device != "auto":
         return [find_devices(device)]
     if backend is not None and backend not in ON_CPU:
-        return [find_devices("cuda")]
+        found = find_devices("auto")
+        if found == (CPU,):
+            raise UsageError(
+                f"the backend {backend} needs an NVIDIA GPU, and this machine has none that can be "
+                "used: choose another --backend"
+            )
+        return [found]
     if backend is not None and backend not in ON_GPU:
         return [(CPU,)]
     found = find_devices("auto")

@@ -80,6 +80,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
     logger = logging.getLogger("pmtool")
     handler = _EchoHandler(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.addHandler(handler)
+    before = logger.level
     logger.setLevel(handler.level)
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
@@ -87,6 +88,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
         try:
             yield
         finally:
+            logger.setLevel(before)
             logger.removeHandler(handler)
 
 

@@ -28,21 +28,39 @@ NEEDED = (
 )
 
 
-@click.command()
+class FoldersCommand(click.Command):
+    """A command whose options with folders take several, as in ``--data A B``."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Repeat the option before every further folder; the command has no other arguments."""
+        several = {name for x in self.params if x.type is PATH and x.multiple for name in x.opts}
+        repeated, option, folders = list[str](), "", 0
+        for word in args:
+            if word.startswith("-"):
+                option, folders = word.partition("=")[0], int("=" in word)
+            else:
+                repeated += [option] if folders and option in several else []
+                folders += 1
+            repeated.append(word)
+        return super().parse_args(ctx, repeated)
+
+
+@click.command(cls=FoldersCommand)
 @click.option(
     "--data",
     type=PATH,
     multiple=True,
     required=True,
-    help="Folder of scans to train on; repeatable.",
+    metavar="DIR...",
+    help="Folders of scans to train on.",
 )
 @click.option("--out", type=PATH, required=True, help="Folder for the run.")
 @click.option(
     "--validation",
     type=PATH,
     multiple=True,
-    help="Folder of scans to validate on; repeatable.  [default: a tenth of the patients is held "
-    "back]",
+    metavar="DIR...",
+    help="Folders of scans to validate on.  [default: a tenth of the patients is held back]",
 )
 @click.option(
     "--cache",

@@ -222,8 +222,8 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
         )
     except (RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
-            f"accelerator {machine.accelerator} with devices {machine.devices} cannot be had: "
-            f"{str(error).splitlines()[0]}"
+            f"this machine has no accelerator {machine.accelerator} with devices "
+            f"{machine.devices}: leave out --accelerator or --devices"
         ) from error
     fabric.launch()
     for section, number in shared.items():

@@ -150,7 +150,7 @@ def test_auto_falls_back_to_the_cpu_and_cuda_does_not(
         ({"device": "gpu"}, "there is no device 'gpu': give auto, cpu, cuda or cuda:N"),
         ({"device": None}, "there is no device None"),
         ({"backend": "jax"}, "there is no backend 'jax'; choose one of torch, tensorrt"),
-        ({"backend": "tensorrt"}, "cuda is not there"),
+        ({"backend": "tensorrt"}, "tensorrt needs an NVIDIA GPU"),
         ({"backend": "tensorrt", "device": "cpu"}, "tensorrt does not run on cpu"),
         ({"precision": "float64"}, "there is no precision 'float64'"),
         (

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,13 +107,28 @@ def test_patients(
     assert [scan["name"] for scan in split["validation"]] == [str(held / "1.nrrd")]
 
 
+@pytest.mark.parametrize(
+    "first", [("--data", "a", "b"), ("--data=a", "b"), ("--data", "a", "--data", "b")]
+)
+def test_several_folders(
+    first: tuple[str, ...], out: Path, monkeypatch: pytest.MonkeyPatch, train: Train
+) -> None:
+    given: list[Any] = []
+    monkeypatch.setattr("pmtool.training.run.train", lambda *found: given.extend(found))
+    assert train(["train", *first], out, "--validation", "c", "d", "e", "-q") == 0
+    data = given[0]
+    assert [path.name for path in data.training] == ["a", "b"]
+    assert [path.name for path in data.validation] == ["c", "d", "e"]
+    assert train(["train", "stray", *first], out) == 2
+
+
 def test_machine(
     given: list[str], out: Path, capsys: pytest.CaptureFixture[str], train: Train
 ) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert train(given, out, "--accelerator", "cuda") == 2
-    assert "accelerator cuda with devices auto cannot be had" in capsys.readouterr().err
+    assert "no accelerator cuda with devices auto: leave out" in capsys.readouterr().err
     assert not out.exists()
 
 
