@@ -65,9 +65,11 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
     """
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.commands import evaluate as run
+    from pmtool.images.reading import ReadingOptions
     from pmtool.sampling.options import SamplerOptions
 
-    asked = EvaluationOptions(sampler=taken(SamplerOptions, options), **options)
+    reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
+    asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
     with narration(quiet, False), stages(quiet) as tell:
         told = run(scans, folder, asked, tell)
     click.echo(told)

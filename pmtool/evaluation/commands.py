@@ -92,6 +92,6 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
     if len(masks) != len(paths):
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
     given = zip(paths, masks, strict=True)
-    scans = [load_scan(*pair, options) for pair in given]
+    scans = [load_scan(*pair, options.reading) for pair in given]
     check_distinct(scans)
     return scans

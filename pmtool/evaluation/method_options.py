@@ -20,7 +20,7 @@ from pmtool.evaluation.methods import (
 )
 from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
-from pmtool.images.reading import ReadingOptions
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
 from pmtool.resampling.report import spacing_text, thickness_text
@@ -32,7 +32,7 @@ METHODS = (*CLASSICAL, PIXELMINER)
 
 
 @dataclass(frozen=True, kw_only=True)
-class MethodOptions(ReadingOptions):
+class MethodOptions:
     """Options for reading thin scans and for regenerating their dropped slices.
 
     Attributes
@@ -45,6 +45,8 @@ class MethodOptions(ReadingOptions):
         Modes of PixelMiner; each one is a method.
     model
         Model of PixelMiner: a bundle's folder, or None for the default model.
+    reading
+        Options for reading the scans.
     sampler
         Options of PixelMiner's sampler, apart from the mode.
     """
@@ -53,6 +55,7 @@ class MethodOptions(ReadingOptions):
     externals: tuple[tuple[str, Path], ...] = ()
     modes: tuple[Mode, ...] = ("sample",)
     model: str | Path | None = None
+    reading: ReadingOptions = DEFAULT
     sampler: SamplerOptions = field(default_factory=SamplerOptions)
 
     def __post_init__(self) -> None:

@@ -74,7 +74,7 @@ def prepare(
     remove_leftovers(folder / TRIAL)
     check_folder(folder)
     tell("reading", 0)
-    scans = [ThinScan(load_thin(path, options)) for path in paths]
+    scans = [ThinScan(load_thin(path, options.reading)) for path in paths]
     check_distinct(scans)
     seed = options.sampler.seed
     pool = draw_pool(scans, size.slices, seed)
