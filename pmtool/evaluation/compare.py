@@ -55,7 +55,7 @@ def compare(
     tell("reading", 0)
     scan = load_scan(reference, mask, reading)
     methods = [
-        External(name, {scan.name: load_external(path, scan.volume)})
+        External(name, {scan.name: load_external(path, scan.volume, reading)})
         for name, path in zip(_names(paths), paths, strict=True)
     ]
     indices = _differing(scan, [method.volumes[scan.name] for method in methods])

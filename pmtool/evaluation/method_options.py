@@ -46,7 +46,7 @@ class MethodOptions:
     model
         Model of PixelMiner: a bundle's folder, or None for the default model.
     reading
-        Options for reading the scans.
+        Options for reading the scans and other tools' slices.
     sampler
         Options of PixelMiner's sampler, apart from the mode.
     """
@@ -107,7 +107,7 @@ def chosen_methods(
         If the model was not trained for the distance or the thickness of the slices.
     """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
-    methods += _externals(scans, options.externals)
+    methods += _externals(scans, options)
     if PIXELMINER in options.methods:
         sampler = sampler or Sampler(Bundle.load(options.model), options.sampler)
         manifest = sampler.bundle.manifest
@@ -129,9 +129,9 @@ def _mode_name(mode: Mode) -> str:
     return PIXELMINER if mode == "sample" else f"{PIXELMINER}-{mode}"
 
 
-def _externals(scans: Sequence[ThinScan], externals: Sequence[tuple[str, Path]]) -> list[Method]:
+def _externals(scans: Sequence[ThinScan], options: MethodOptions) -> list[Method]:
     files: dict[str, list[Path]] = {}
-    for name, path in externals:
+    for name, path in options.externals:
         files.setdefault(name, []).append(path)
     found: list[Method] = []
     for name, paths in files.items():
@@ -140,5 +140,6 @@ def _externals(scans: Sequence[ThinScan], externals: Sequence[tuple[str, Path]])
         if len(paths) != len(scans):
             raise UsageError(f"{len(scans)} scans need as many files of {name}, not {len(paths)}")
         pairs = zip(scans, paths, strict=True)
-        found.append(External(name, {s.name: load_external(p, s.volume) for s, p in pairs}))
+        volumes = {s.name: load_external(p, s.volume, options.reading) for s, p in pairs}
+        found.append(External(name, volumes))
     return found

@@ -186,6 +186,23 @@ def test_without_pyradiomics(
     assert "scripts/pyradiomics" in report["missing"][0]
 
 
+def test_other_tools_volumes_are_in_hu(
+    scan: Path, phantom: sitk.Image, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Unless `--assume-hu` says so of all volumes."""
+    other, folder = tmp_path / "other.nrrd", tmp_path / "report"
+    sitk.WriteImage(sitk.Cast(phantom, sitk.sitkFloat32) / 4096 + 0.25, str(other))
+    end = ("--workers", 1, "--out", folder, "-q")
+    evaluate = ("evaluate", scan, "--methods", "linear", "--slices", 1, "--external", f"x={other}")
+    compare = ("compare", other, scan, "--reference", scan)
+    for command in (evaluate, compare):
+        assert run(*command, *end) == 5
+        assert "other.nrrd cannot be in HU" in capsys.readouterr().err
+        assert not folder.exists()
+        assert run(*command, *end, "--assume-hu") == 0
+        shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize(
     ("code", "arguments"),
     [
