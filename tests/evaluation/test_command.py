@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,12 @@ import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
 from pmtool.errors import OutputError
-from pmtool.evaluation import texture
+from pmtool.evaluation import PACKAGES, texture
 from pmtool.evaluation.folder import check_folder
 from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
+from pmtool.system import extras
 from pmtool.system.files import temporary_beside
 
 pytest.importorskip("cv2")
@@ -239,12 +241,21 @@ def test_what_a_killed_report_left_is_no_other_thing(tmp_path: Path) -> None:
         check_folder(tmp_path)
 
 
+@pytest.mark.parametrize("command", ["evaluate", "compare"])
+@pytest.mark.parametrize("name", PACKAGES)
 def test_missing_packages_are_named(
-    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    command: str,
+    name: str,
+    scan: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("pmtool.evaluation.commands.PACKAGES", ("cv2", "no_such_package"))
-    assert run("evaluate", scan, "--out", tmp_path / "report") == 2
-    assert "needs no_such_package: pip install 'pmtool[cpu,evaluate]'" in capsys.readouterr().err
+    monkeypatch.setattr(extras, "find_spec", lambda x: None if x == name else find_spec(x))
+    inputs = {"evaluate": (scan,), "compare": (scan, tmp_path / "b.nrrd", "--reference", scan)}
+    assert run(command, *inputs[command], "--out", tmp_path / "report") == 2
+    told = capsys.readouterr().err
+    assert told == f"pmtool: pmtool {command} needs {name}: pip install 'pmtool[cpu,evaluate]'\n"
 
 
 def test_compare(
