@@ -57,9 +57,9 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
     """Evaluate slice interpolation on thin-slice SCANs.
 
     Follows the PixelMiner paper: drops every second slice, regenerates it with every method, and
-    scores edges, texture, noise and pixels. Prints the tables and writes report.html, report.json
-    and slices.csv. Scores are kept in the folder, so adding a method or slices computes only what
-    is new.
+    scores edges, texture, noise and pixels. Prints the tables and writes report.html, report.json,
+    slices.csv and table-1.csv to table-3.csv. Scores are kept in the folder, so adding a method or
+    slices computes only what is new.
 
     Example: pmtool evaluate thin.nrrd --out report --slices 8
     """

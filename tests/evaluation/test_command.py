@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -95,6 +96,7 @@ def test_report(
         assert summary["truth"]["ccc_share"] == 1
     assert report["provenance"]["scans"][0]["slices"] == [1, 3, 5]
     check_csv(folder)
+    check_tables(folder, told.out)
     check_page(folder)
 
 
@@ -111,6 +113,21 @@ def check_csv(folder: Path) -> None:
     measures = {row["measure"] for row in rows}
     assert ("texture" in measures) == texture.is_available()
     assert "map_squared_error" in measures
+
+
+def check_tables(folder: Path, told: str) -> None:
+    """They have the cells of those that are printed."""
+    names = ["1", "1b", *(["2"] if texture.is_available() else []), "3"]
+    assert sorted(path.name for path in folder.glob("table-*")) == [f"table-{x}.csv" for x in names]
+    printed = re.findall(r"Table (\w+)\. .*\n.*\n((?:.+\n){5})", told)
+    assert [number for number, _ in printed] == names
+    for number, lines in printed:
+        with (folder / f"table-{number}.csv").open() as file:
+            rows = list(csv.reader(file))
+        assert [" ".join(row).split() for row in rows] == [x.split() for x in lines.splitlines()]
+        assert rows[0][0] == "Method"
+        assert rows[0][-4:] == ["> Linear", "> Nearest neighbour", "> truth", "> soft"]
+        assert [row[0] for row in rows[1:]] == ["Linear", "Nearest neighbour", "truth", "soft"]
 
 
 class Links(HTMLParser):
@@ -179,12 +196,17 @@ def test_without_pyradiomics(
     scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(texture, "is_available", lambda: False)
+    earlier = {"report.json": '{"pmtool": "1"}', "table-2.csv": "of an earlier report"}
+    (tmp_path / "report").mkdir()
+    for name, content in earlier.items():
+        (tmp_path / "report" / name).write_text(content)
     arguments = ("evaluate", scan, "--out", tmp_path / "report", "--workers", 1, "--slices", 1)
     assert run(*arguments, "--methods", "linear") == 0
     assert "missing: texture" in capsys.readouterr().out
     report = report_of(tmp_path / "report")
     assert report["summary"]["linear"]["texture_nrmse"] is None
     assert report["summary"]["linear"]["epr"] > 0
+    assert not (tmp_path / "report" / "table-2.csv").exists()
     assert "pip install" in report["missing"][0]
 
 
@@ -236,6 +258,10 @@ def test_what_a_killed_report_left_is_no_other_thing(tmp_path: Path) -> None:
         pass
     left.touch()
     check_folder(tmp_path)
+    (tmp_path / "table-1.csv").touch()
+    with pytest.raises(OutputError, match=r"table-1.csv, which pmtool has not written"):
+        check_folder(tmp_path)
+    (tmp_path / "table-1.csv").unlink()
     (tmp_path / ".other.json.1@node.tmp").touch()
     with pytest.raises(OutputError, match="other"):
         check_folder(tmp_path)
@@ -273,6 +299,7 @@ def test_compare(
     assert summary["copy"]["epr"] == 1
     assert summary["soft"]["epr"] < 0.9
     assert not (tmp_path / "report" / "cache").exists()
+    assert (tmp_path / "report" / "table-1.csv").exists()
     assert run("compare", copy, copy, "--reference", scan) == 2
     sitk.WriteImage(phantom[:, :, 1:], str(copy))
     assert run(*arguments) == 4
