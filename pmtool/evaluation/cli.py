@@ -70,7 +70,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
     asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
-    with narration(quiet, False), stages(quiet) as tell:
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(scans, folder, asked, tell)
     click.echo(told)
 
@@ -105,6 +105,6 @@ def compare(
     from pmtool.images.reading import ReadingOptions
 
     reading = taken(ReadingOptions, options)
-    with narration(quiet, False), stages(quiet) as tell:
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(volumes, reference, folder, tell, reading=reading, **options)
     click.echo(told)

@@ -189,3 +189,9 @@ class Sampled:
             return np.asarray(to_voxels(made, np.dtype(np.int16)))
 
         return make
+
+
+def described(method: Method, scan: ThinScan) -> dict[str, Any]:
+    """Name and identity of a method, and the device on which a model runs, as plain JSON values."""
+    device = {"device": method.sampler.device} if isinstance(method, Sampled) else {}
+    return {"name": method.name, **method.identity(scan), **device}

@@ -93,7 +93,7 @@ def prepare(
     asked = MethodOptions(
         methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
     )
-    with narration(quiet, False), stages(quiet) as tell:
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)
 
