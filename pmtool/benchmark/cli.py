@@ -104,6 +104,6 @@ def bench(
     from pmtool.benchmark.commands import bench as run
 
     outputs = {"json": json_, "page": page, "picture": picture}
-    with narration(quiet, False), stages(quiet) as tell:
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(outputs, overwrite, tell, **options)
     click.echo(told, nl=False)

@@ -90,6 +90,7 @@ def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, li
     UsageError
         If OpenCV is not installed.
     """
+    require("Canny", ("cv2",), "pmtool[evaluate]")
     truths = [edge_map(truth) for truth in scene.truths]
     maps = [[edge_map(values) for values in slices] for slices in results.values()]
     return {

@@ -10,7 +10,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from io import TextIOWrapper
 from types import FrameType
 from typing import Any, TextIO, cast
@@ -119,18 +119,16 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda status: None
         return
-    logger, eraser = logging.getLogger("pmtool"), _Eraser()
-    logger.addHandler(eraser)  # runs before the handler of `narration`
-    try:
-        yield lambda status: say_anew(str(status))
-    finally:
-        logger.removeHandler(eraser)
-        say_anew("")
+    with _below_the_log():
+        try:
+            yield lambda status: say_anew(str(status))
+        finally:
+            say_anew("")
 
 
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
-    """Print a line for every stage; on a terminal, also the share of it that is done."""
+    """Print a line for every stage; on a terminal, one line below the log, with the share done."""
     live, told = sys.stderr.isatty(), ""
 
     def tell(label: str, share: float) -> None:
@@ -143,11 +141,23 @@ def stages(quiet: bool) -> Iterator[Tell]:
             say(label)
         told = label
 
+    with _below_the_log() if live else nullcontext():
+        try:
+            yield tell
+        finally:
+            if live and told:
+                say()
+
+
+@contextmanager
+def _below_the_log() -> Iterator[None]:
+    """Clear the terminal's last line before the log writes; entered before `narration`."""
+    logger, eraser = logging.getLogger("pmtool"), _Eraser()
+    logger.addHandler(eraser)
     try:
-        yield tell
+        yield
     finally:
-        if live and told:
-            say()
+        logger.removeHandler(eraser)
 
 
 class _Lines:

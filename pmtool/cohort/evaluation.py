@@ -31,12 +31,8 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
         slices=request.evaluate_slices,
         workers=1,
         model=options.model,
+        reading=options,
         sampler=options,
-        allow_large=options.allow_large,
-        assume_hu=options.assume_hu,
-        series_uid=options.series_uid,
-        subfolders=options.subfolders,
-        thickness=options.thickness,
     )
     evaluate([case.path], folder, asked, lambda label, share: None, sampler)
     measures: Measures = json.loads((folder / JSON).read_text())["summary"]

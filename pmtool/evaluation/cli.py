@@ -57,18 +57,20 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
     """Evaluate slice interpolation on thin-slice SCANs.
 
     Follows the PixelMiner paper: drops every second slice, regenerates it with every method, and
-    scores edges, texture, noise and pixels. Prints the tables and writes report.html, report.json
-    and slices.csv. Scores are kept in the folder, so adding a method or slices computes only what
-    is new.
+    scores edges, texture, noise and pixels. Prints the tables and writes report.html, report.json,
+    slices.csv and table-1.csv to table-3.csv. Scores are kept in the folder, so adding a method or
+    slices computes only what is new.
 
     Example: pmtool evaluate thin.nrrd --out report --slices 8
     """
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.commands import evaluate as run
+    from pmtool.images.reading import ReadingOptions
     from pmtool.sampling.options import SamplerOptions
 
-    asked = EvaluationOptions(sampler=taken(SamplerOptions, options), **options)
-    with narration(quiet, False), stages(quiet) as tell:
+    reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
+    asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(scans, folder, asked, tell)
     click.echo(told)
 
@@ -103,6 +105,6 @@ def compare(
     from pmtool.images.reading import ReadingOptions
 
     reading = taken(ReadingOptions, options)
-    with narration(quiet, False), stages(quiet) as tell:
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(volumes, reference, folder, tell, reading=reading, **options)
     click.echo(told)

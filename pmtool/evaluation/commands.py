@@ -10,6 +10,7 @@ from pmtool.errors import UsageError
 from pmtool.evaluation import EXTRAS, PACKAGES
 from pmtool.evaluation.folder import CACHE, check_folder
 from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
+from pmtool.evaluation.methods import described
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
@@ -81,7 +82,7 @@ def evaluate(
     workers = options.workers or cpu_count()
     results, cases = run_evaluation(chosen, methods, Store(folder / CACHE), workers, tell)
     tell("report", 0)
-    told = [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods]
+    told = [described(method, scan) for scan in scans for method in methods]
     report = Report(results, {**provenance(cases), "seed": options.sampler.seed, "methods": told})
     write_report(report, cases, folder)
     return report.to_text()
@@ -92,6 +93,6 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
     if len(masks) != len(paths):
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
     given = zip(paths, masks, strict=True)
-    scans = [load_scan(*pair, options) for pair in given]
+    scans = [load_scan(*pair, options.reading) for pair in given]
     check_distinct(scans)
     return scans

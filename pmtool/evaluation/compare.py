@@ -11,7 +11,7 @@ import numpy as np
 from pmtool.errors import UsageError
 from pmtool.evaluation import EXTRAS, PACKAGES
 from pmtool.evaluation.folder import check_folder
-from pmtool.evaluation.methods import External, load_external
+from pmtool.evaluation.methods import External, described, load_external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
@@ -55,14 +55,14 @@ def compare(
     tell("reading", 0)
     scan = load_scan(reference, mask, reading)
     methods = [
-        External(name, {scan.name: load_external(path, scan.volume)})
+        External(name, {scan.name: load_external(path, scan.volume, reading)})
         for name, path in zip(_names(paths), paths, strict=True)
     ]
     indices = _differing(scan, [method.volumes[scan.name] for method in methods])
     with tempfile.TemporaryDirectory() as scores:
         chosen, store = [(scan, indices)], Store(Path(scores))
         results, cases = run_evaluation(chosen, methods, store, workers or cpu_count(), tell)
-    told = [{"name": method.name, **method.identity(scan)} for method in methods]
+    told = [described(method, scan) for method in methods]
     report = Report(results, {**provenance(cases), "methods": told})
     if folder is not None:
         make_folder(folder)

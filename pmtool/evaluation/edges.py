@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.images.display import HU_WINDOW, grey
-from pmtool.system.extras import require
 
 THRESHOLDS = (100, 200)
 """Canny's lower and upper threshold on 8-bit images: those of the authors' code."""
@@ -26,13 +25,7 @@ def edge_map(values: NDArray[np.int16]) -> Edges:
     ----------
     values
         Slice ``(H, W)`` in HU.
-
-    Raises
-    ------
-    UsageError
-        If OpenCV is not installed.
     """
-    require("Canny", ("cv2",), "pmtool[evaluate]")
     import cv2
 
     return np.asarray(cv2.Canny(grey(values, HU_WINDOW), *THRESHOLDS) > 0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
-from pmtool.images.hounsfield import check_finite, to_voxels
-from pmtool.images.reading import ReadingOptions
+from pmtool.images.hounsfield import to_voxels
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
-from pmtool.loading import load_volume
+from pmtool.loading import load_ct
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.synthesis import Job, generate
@@ -112,23 +112,33 @@ class External:
         return lambda index: hounsfield(volume, index)
 
 
-def load_external(path: Path, reference: Volume) -> Volume:
-    """Load another tool's volume, which must lie on the reference's grid.
+def load_external(path: Path, reference: Volume, reading: ReadingOptions = DEFAULT) -> Volume:
+    """Load another tool's volume in HU, which must lie on the reference's grid.
 
     It may lack the last slice if no kept slice follows it.
+
+    Parameters
+    ----------
+    path
+        File, folder or zip of the volume.
+    reference
+        The scan, whose through-plane axis is the volume's too.
+    reading
+        Options with which the scan was read; its series is not looked for in the volume.
 
     Raises
     ------
     InputError
         If the file cannot be read.
+    MemoryBudgetError
+        If there are too many voxels.
     GeometryError
         If the volume lies on another grid.
     ContentError
-        If voxels are NaN or infinite.
+        If it is not in HU.
     """
-    image = load_volume(path, ReadingOptions(allow_large=True)).image
+    image = load_ct(path, replace(reading, series_uid=None)).image
     volume = Volume(image, reference.axis, str(path))
-    check_finite(volume)
     lacks = len(reference.slices) - len(volume.slices)
     even = len(reference.slices) % 2 == 0
     if (
@@ -179,3 +189,9 @@ class Sampled:
             return np.asarray(to_voxels(made, np.dtype(np.int16)))
 
         return make
+
+
+def described(method: Method, scan: ThinScan) -> dict[str, Any]:
+    """Name and identity of a method, and the device on which a model runs, as plain JSON values."""
+    device = {"device": method.sampler.device} if isinstance(method, Sampled) else {}
+    return {"name": method.name, **method.identity(scan), **device}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from pmtool.evaluation.folder import FILES
+from pmtool.evaluation.folder import CSV, JSON, PAGE, TABLES
 from pmtool.evaluation.pictures import DIFFERENCES, examples
 from pmtool.evaluation.plots import feature_plot, noise_power_plot
 from pmtool.evaluation.report import Report, figure, left_out_lines, missing
@@ -17,13 +17,20 @@ from pmtool.evaluation.verdict import verdict
 from pmtool.images.display import LUNG_WINDOW
 from pmtool.system.files import json_text
 from pmtool.system.outputs import write_report_files
+from pmtool.system.tables import csv_text
 from pmtool.system.templates import template
 
 
 def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:
-    """Write the JSON, the CSV and the page into a folder; raises `OutputError`."""
-    contents = [json_text(report.to_json()), report.to_csv(), html(report, cases)]
-    write_report_files(folder, dict(zip(FILES, contents, strict=True)))
+    """Write the JSON, the CSVs and the page into a folder; raises `OutputError`."""
+    contents = {
+        JSON: json_text(report.to_json()),
+        CSV: report.to_csv(),
+        PAGE: html(report, cases),
+    }
+    tables = {table.number: csv_text(table.rows()) for table in report.tables}
+    written = {name: tables.get(number) for number, name in TABLES.items()}
+    write_report_files(folder, contents | written)
 
 
 def html(report: Report, cases: Sequence[Case]) -> str:
@@ -39,7 +46,6 @@ def html(report: Report, cases: Sequence[Case]) -> str:
         measures=[(name, _cells(report, key)) for key, name in MEASURE_NAMES.items()],
         interval_note=f"Intervals by bootstrap over {drawn}.",
         tables=report.tables,
-        label=label,
         examples=examples(cases),
         lung_window=LUNG_WINDOW,
         differences=DIFFERENCES,

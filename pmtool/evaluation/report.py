@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cached_property
-from io import StringIO
 from typing import Any
 
 from pmtool.evaluation import texture
@@ -13,11 +11,12 @@ from pmtool.evaluation.results import Results
 from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, plain, summary
 from pmtool.evaluation.tables import Table, label, tables, text
 from pmtool.evaluation.verdict import verdict
-from pmtool.system.tables import aligned, listed
+from pmtool.system.tables import aligned, csv_text, listed
 from pmtool.system.versions import own_version
 
 FEW_SLICES = 8
 """Fewer slices tell whether everything works, but not which method is better."""
+CSV_COLUMNS = ("scan", "slice", "method", "measure", "feature", "value", "reference")
 
 
 @dataclass(frozen=True)
@@ -88,14 +87,13 @@ class Report:
 
     def to_csv(self) -> str:
         """Return a CSV with a row for every slice, method and measure or feature."""
-        buffer = StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(("scan", "slice", "method", "measure", "feature", "value", "reference"))
-        for row, method in enumerate(self.results.methods):
-            for column, unit in enumerate(self.results.units):
-                for measure, feature, value, truth in self._values(row, column):
-                    writer.writerow((*unit, method, measure, feature, value, truth))
-        return buffer.getvalue()
+        rows = [
+            (*unit, method, *values)
+            for row, method in enumerate(self.results.methods)
+            for column, unit in enumerate(self.results.units)
+            for values in self._values(row, column)
+        ]
+        return csv_text([CSV_COLUMNS, *rows])
 
     def scored(self) -> str:
         """Sentence that says how many slices of which scans were scored."""

@@ -60,7 +60,11 @@ class Results:
 
     @property
     def map_errors(self) -> Float64s:
-        """Root mean squared errors of the feature maps, scaled to [0, 1]: ``(M, N, 23)``."""
+        """Root mean squared errors of the feature maps, scaled to [0, 1]: ``(M, N, 23)``.
+
+        The paper averages squared errors. Their root has the feature's own unit, like an error of
+        texture, so that a few slices with large errors do not dominate the mean.
+        """
         return scaled_errors(np.sqrt(self.maps))
 
     @property

@@ -34,6 +34,8 @@ class Table:
 
     Attributes
     ----------
+    number
+        Number in the paper; 1b is an addition.
     title
         Title of the table.
     methods
@@ -46,6 +48,7 @@ class Table:
         Duels by row and column, with p values corrected by Holm over the pairs of the table.
     """
 
+    number: str
     title: str
     methods: Sequence[str]
     columns: dict[str, list[str]]
@@ -70,6 +73,19 @@ class Table:
             f"right: % of {self.pairs} where the row is better than the column; "
             f"* both tests p < {SIGNIFICANT}"
         )
+
+    def rows(self) -> list[list[str]]:
+        """Headings and, for every method, its name, its figures and its duels, as text."""
+        heads = ["Method", *self.columns, *(f"> {label(method)}" for method in self.methods)]
+        rows = [
+            [
+                label(method),
+                *(cells[number] for cells in self.columns.values()),
+                *(self.cell(method, other) for other in self.methods),
+            ]
+            for number, method in enumerate(self.methods)
+        ]
+        return [heads, *rows]
 
     def notes(self) -> list[str]:
         """Notes under the table on the pairs that are left out."""
@@ -102,14 +118,16 @@ def tables(results: Results) -> list[Table]:
     features = "slices and features"
     found = [
         _table(
-            "Table 1. Edge share, best at 0.5 (the paper's EPR as its authors' code computes it)",
+            "1",
+            "Edge share, best at 0.5 (the paper's EPR as its authors' code computes it)",
             results,
             {"Mean": share.mean(axis=1), "SD": _deviation(share)},
             cases,
             np.abs(share - 0.5),
         ),
         _table(
-            "Table 1b. Edge preservation ratio, EPR, as the paper's source defines it",
+            "1b",
+            "Edge preservation ratio, EPR, as the paper's source defines it",
             results,
             {"Mean": epr.mean(axis=1), "SD": _deviation(epr)},
             cases,
@@ -122,7 +140,8 @@ def tables(results: Results) -> list[Table]:
         maps = _flat(results.map_errors)
         found.append(
             _table(
-                "Table 3. Error of the maps of GLCM features, MSMFE",
+                "3",
+                "Error of the maps of GLCM features, MSMFE",
                 results,
                 {"Mean": np.nanmean(maps, axis=1), "SD": np.nanstd(maps, axis=1)},
                 features,
@@ -134,23 +153,7 @@ def tables(results: Results) -> list[Table]:
 
 def text(table: Table) -> str:
     """Format a table for a terminal."""
-    heads = [*table.columns, *(f"> {label(m)}" for m in table.methods)]
-    rows = [
-        [
-            label(method),
-            *(cells[number] for cells in table.columns.values()),
-            *(table.cell(method, other) for other in table.methods),
-        ]
-        for number, method in enumerate(table.methods)
-    ]
-    return "\n".join(
-        [
-            table.title,
-            table.legend,
-            *aligned([["", *heads], *rows]),
-            *table.notes(),
-        ]
-    )
+    return "\n".join([table.title, table.legend, *aligned(table.rows()), *table.notes()])
 
 
 def label(method: str) -> str:
@@ -165,16 +168,22 @@ def _texture_table(results: Results, pairs: str) -> Table:
         ">= 0.85": [_percent(figures[m]["ccc_share"]) for m in results.methods],
     }
     means = {"NRMSE": np.nanmean(errors, axis=1), "SD": np.nanstd(errors, axis=1)}
-    title = "Table 2. Texture in the lungs or the mask: concordance, %, and error of its features"
-    table = _table(title, results, means, pairs, errors)
+    title = "Texture in the lungs or the mask: concordance, %, and error of its features"
+    table = _table("2", title, results, means, pairs, errors)
     return replace(table, columns=concordances | table.columns)
 
 
 def _table(
-    title: str, results: Results, means: dict[str, Float64s], pairs: str, errors: Float64s
+    number: str,
+    title: str,
+    results: Results,
+    means: dict[str, Float64s],
+    pairs: str,
+    errors: Float64s,
 ) -> Table:
     columns = {heading: [f"{x:.3f}" for x in values] for heading, values in means.items()}
-    return Table(title, results.methods, columns, pairs, _duels(results.methods, errors))
+    duels = _duels(results.methods, errors)
+    return Table(number, f"Table {number}. {title}", results.methods, columns, pairs, duels)
 
 
 def _duels(methods: Sequence[str], errors: Float64s) -> dict[tuple[str, str], Duel]:

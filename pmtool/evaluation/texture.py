@@ -15,7 +15,11 @@ from pmtool.errors import UsageError
 
 BIN_WIDTH = 25.0
 """Width of a grey level in HU: the default of pyradiomics, because the paper gives none."""
-MISSING = "pyradiomics is not installed (scripts/pyradiomics installs it)"
+MISSING = (
+    "pyradiomics is not installed: pip install numpy 'setuptools<81' wheel versioneer && "
+    "pip install --no-cache-dir --no-build-isolation pyradiomics==3.0.1"
+)
+"""The first command installs what builds it, which its package does not declare."""
 
 
 def is_available() -> bool:

@@ -15,6 +15,7 @@ from pmtool.system.units import amount, duration
 
 if TYPE_CHECKING:
     from pmtool.resampling.preparation import Run
+    from pmtool.sampling.sampler import Sampler
 
 _TO_DEVIATION = 1.4826 / 1.5**0.5
 """Standard deviation of white noise over the median absolute difference from two neighbours."""
@@ -31,10 +32,17 @@ def plan_text(run: Run, missing: int) -> str:
     return (
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
-        f"to generate in {rounds} by model {sampler.bundle.manifest.name} on {sampler.device} "
-        f"({sampler.backend}, {sampler.precision}), windows of {plan.window[1]}x"
+        f"to generate in {rounds} by {engine_text(sampler)}, windows of {plan.window[1]}x"
         f"{plan.window[0]}, {plan.batch} at once; about {amount(plan.memory)} of "
         f"memory and {duration(missing * plan.seconds_per_slice)}."
+    )
+
+
+def engine_text(sampler: Sampler) -> str:
+    """The model of a sampler, and the device, engine and precision that it runs with."""
+    return (
+        f"model {sampler.bundle.manifest.name} on {sampler.device} "
+        f"({sampler.backend}, {sampler.precision})"
     )
 
 

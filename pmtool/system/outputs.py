@@ -64,19 +64,31 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
         )
 
 
-def write_report_files(folder: Path, contents: Mapping[str, str]) -> None:
+def write_report_files(folder: Path, contents: Mapping[str, str | None]) -> None:
     """Write the files of a report by their names, the JSON first, while no other process does so.
+
+    A file without content is removed, for it is of an earlier report.
 
     Raises
     ------
     OutputError
-        If they cannot be written.
+        If they cannot be written or removed.
     """
     with alone_in(folder, wait=True):
         for name in contents:
             remove_leftovers(folder / name)
         for name, content in contents.items():
-            write_bytes(content.encode(), folder / name)
+            if content is None:
+                _remove(folder / name)
+            else:
+                write_bytes(content.encode(), folder / name)
+
+
+def _remove(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be removed: {error.strerror}") from error
 
 
 def check_output(path: Path, overwrite: bool) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterable, Sequence
+from io import StringIO
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -31,6 +33,13 @@ def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         f"| {' | '.join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))} |"
         for line in lines
     )
+
+
+def csv_text(rows: Iterable[Sequence[object]]) -> str:
+    """Rows as the content of a CSV file."""
+    buffer = StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
 
 
 def _widths(rows: Sequence[Sequence[str]]) -> list[int]:

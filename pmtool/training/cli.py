@@ -141,7 +141,7 @@ def train(
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
-    with narration(quiet, verbose=False), stages(quiet) as tell:
+    with stages(quiet) as tell, narration(quiet, verbose=False):
         warnings.filterwarnings(
             "ignore", "Grad strides do not match"
         )  # seen with several processes

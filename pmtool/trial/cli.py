@@ -84,13 +84,16 @@ def prepare(
     require("pmtool trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
     from pmtool.evaluation.method_options import MethodOptions
     from pmtool.evaluation.methods import PIXELMINER
+    from pmtool.images.reading import ReadingOptions
     from pmtool.sampling.options import SamplerOptions
     from pmtool.trial.prepare import Size
     from pmtool.trial.prepare import prepare as run
 
-    sampler = taken(SamplerOptions, options)
-    asked = MethodOptions(methods=(*methods, PIXELMINER), sampler=sampler, **options)
-    with narration(quiet, False), stages(quiet) as tell:
+    reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
+    asked = MethodOptions(
+        methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
+    )
+    with stages(quiet) as tell, narration(quiet, False):
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)
 

@@ -12,7 +12,7 @@ from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
-from pmtool.evaluation.methods import PIXELMINER, Maker, Method
+from pmtool.evaluation.methods import PIXELMINER, Maker, Method, described
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
@@ -74,7 +74,7 @@ def prepare(
     remove_leftovers(folder / TRIAL)
     check_folder(folder)
     tell("reading", 0)
-    scans = [ThinScan(load_thin(path, options)) for path in paths]
+    scans = [ThinScan(load_thin(path, options.reading)) for path in paths]
     check_distinct(scans)
     seed = options.sampler.seed
     pool = draw_pool(scans, size.slices, seed)
@@ -148,5 +148,5 @@ def _provenance(
         "scans": [
             {"name": scan.name, "sha256_of_voxels_and_geometry": scan.digest} for scan in scans
         ],
-        "methods": [{"name": x.name, **x.identity(scan)} for scan in scans for x in methods],
+        "methods": [described(method, scan) for scan in scans for method in methods],
     }

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +12,7 @@ from pmtool.errors import OutputError
 from pmtool.evaluation.tables import label
 from pmtool.system.files import json_text, read_json
 from pmtool.system.outputs import check_report, make_folder, write_report_files
-from pmtool.system.tables import aligned
+from pmtool.system.tables import aligned, csv_text
 from pmtool.system.templates import template
 from pmtool.system.versions import own_version
 from pmtool.trial import paper
@@ -163,11 +161,8 @@ class Report:
 
     def to_csv(self) -> str:
         """Return a CSV with one row per answer."""
-        buffer = StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow((*Answer._fields, "method"))
-        writer.writerows((*answer, answer.method) for answer in self.results.answers)
-        return buffer.getvalue()
+        rows = [(*answer, answer.method) for answer in self.results.answers]
+        return csv_text([(*Answer._fields, "method"), *rows])
 
     def to_html(self) -> str:
         """Return the HTML page."""

@@ -1,9 +1,10 @@
 import io
+import logging
 import sys
 
 import pytest
 
-from pmtool.cli.console import progress_bar, run_command, stages, status_line
+from pmtool.cli.console import narration, progress_bar, run_command, stages, status_line
 from pmtool.cohort.progress import Tally
 from pmtool.main import cli
 
@@ -38,6 +39,19 @@ def test_progress_without_a_terminal_is_a_line_a_minute(
         "3 of 6 slices are generated, 3 min left",
         "5 of 6 slices are generated, 40 s left",
     ]
+
+
+def test_the_log_stands_above_the_stage(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with stages(quiet=False) as tell, narration(quiet=False, verbose=False):
+        tell("reading", 0)
+        logging.getLogger("pmtool").info("the plan")
+        tell("scoring", 0.5)
+    assert capsys.readouterr().err.split("\r\033[K") == [
+        "", "reading 0%", "the plan\n", "scoring 50%\n"
+    ]  # fmt: skip
 
 
 class ClosedTerminal(io.StringIO):

@@ -79,8 +79,7 @@ def test_an_evaluation_uses_the_sampler_of_the_cohort(
     ((told, sampler),) = asked
     assert sampler is loaded
     assert told.sampler == options
-    assert told.allow_large
-    assert told.thickness == 3
+    assert told.reading == options
     both = replace(told, methods=(PIXELMINER,), modes=("sample", "median"))
     sample, median = chosen_methods([], tmp_path, both, sampler)
     assert isinstance(sample, Sampled)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
 import numpy as np
 import pytest
 
-from pmtool.errors import UsageError
 from pmtool.evaluation.edges import edge_map, edge_preservation, edge_share
 
 
@@ -30,9 +27,3 @@ def test_edges_of_a_step() -> None:
     assert set(np.nonzero(found)[1]) <= {15, 16}
     assert np.all(found.any(axis=1))
     assert not edge_map(np.full((32, 32), 40, np.int16)).any()
-
-
-def test_without_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    with pytest.raises(UsageError, match=r"pmtool\[evaluate\]"):
-        edge_map(np.zeros((4, 4), np.int16))

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 import pmtool
-from pmtool.errors import ContentError, GeometryError
+from pmtool.errors import ContentError, GeometryError, MemoryBudgetError
 from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import (
     CLASSICAL,
@@ -19,6 +19,7 @@ from pmtool.evaluation.methods import (
     load_external,
 )
 from pmtool.evaluation.scan import ThinScan
+from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
@@ -85,6 +86,42 @@ def test_external_voxels_that_are_no_number(value: float, thin: sitk.Image, tmp_
     sitk.WriteImage(image, str(tmp_path / "other.nrrd"))
     with pytest.raises(ContentError, match=r"other\.nrrd has NaN or infinite voxels"):
         load_external(tmp_path / "other.nrrd", scan.volume)
+
+
+def normalised(image: sitk.Image) -> sitk.Image:
+    """The volume in [0, 1], as networks take it."""
+    scaled: sitk.Image = sitk.RescaleIntensity(sitk.Cast(image, sitk.sitkFloat32), 0, 1)
+    return scaled
+
+
+def test_external_voxels_that_are_not_hu(thin: sitk.Image, tmp_path: Path) -> None:
+    scan, path = scan_of(thin), tmp_path / "other.nrrd"
+    sitk.WriteImage(normalised(thin), str(path))
+    with pytest.raises(ContentError, match=r"other\.nrrd cannot be in HU: .* in \[0, 1\]"):
+        load_external(path, scan.volume)
+    load_external(path, scan.volume, ReadingOptions(assume_hu=True))
+    sitk.WriteImage(sitk.Cast(255 * normalised(thin), sitk.sitkUInt8), str(path))
+    with pytest.raises(ContentError, match=r"other\.nrrd has uint8 voxels"):
+        load_external(path, scan.volume, ReadingOptions(assume_hu=True))
+
+
+def test_large_external_volumes(
+    thin: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scan, path = scan_of(thin), tmp_path / "other.nrrd"
+    sitk.WriteImage(thin, str(path))
+    monkeypatch.setattr("pmtool.system.limits.MAX_INPUT", thin.GetNumberOfPixels())
+    with pytest.raises(MemoryBudgetError, match="--allow-large"):
+        load_external(path, scan.volume)
+    load_external(path, scan.volume, ReadingOptions(allow_large=True))
+
+
+def test_the_series_of_the_scan_is_not_that_of_another_tool(
+    thin: sitk.Image, tmp_path: Path
+) -> None:
+    sitk.WriteImage(thin, str(tmp_path / "other.nrrd"))
+    reading = ReadingOptions(series_uid="1.2.3")
+    load_external(tmp_path / "other.nrrd", scan_of(thin).volume, reading)
 
 
 def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+import SimpleITK as sitk
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pmtool.errors import GeometryError, UsageError
@@ -97,13 +98,30 @@ def test_ibsi_aligns_centres(count: int, a: float, b: float) -> None:
 
 
 @given(COUNTS, SPACINGS, SPACINGS)
-def test_corner_is_pyradiomics_grid(count: int, a: float, b: float) -> None:
-    """As `pyradiomics.imageoperations.resampleImage` computes it for a mask of everything."""
+def test_corner_aligns_corners(count: int, a: float, b: float) -> None:
     if b > a:
         return
     grid = make_grid(count, a, b, "corner")
     assert len(grid.slices) == math.ceil(round(count * a / b, 9))
     assert grid.first == pytest.approx(0.5 * (b - a) / a)
+
+
+@given(COUNTS, SPACINGS, SPACINGS)
+@example(30, 2.5, 0.6)
+def test_corner_is_pyradiomics_grid(count: int, a: float, b: float) -> None:
+    """As it resamples a mask of everything; a rounding error earns it one more slice."""
+    operations = pytest.importorskip("radiomics.imageoperations")
+    if b >= a:
+        return
+    image = sitk.GetImageFromArray(np.ones((count, 2, 2), np.int16))
+    image.SetSpacing((1, 1, a))
+    resampled, _ = operations.resampleImage(image, image, resampledPixelSpacing=[1, 1, b])
+    grid = make_grid(count, a, b, "corner")
+    number = count * (a / b)
+    more = math.ceil(number) - math.ceil(round(number, 9))
+    assert len(grid.slices) + more == resampled.GetSize()[2]
+    assert grid.first * a == pytest.approx(resampled.GetOrigin()[2])
+    assert grid.spacing == pytest.approx(resampled.GetSpacing()[2])
 
 
 @given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS))

@@ -103,6 +103,26 @@ class TestPrepare:
         assert not folder.exists()
 
     @pytest.mark.usefixtures("averages")
+    def test_device_and_engine_are_told(
+        self, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ("trial", "prepare", *scans, "--out", tmp_path / "trial")
+        assert run(*arguments) == 0
+        assert "on cpu (averages, float32).\n" in capsys.readouterr().err
+        methods = Trial.load(tmp_path / "trial").provenance["methods"]
+        assert {x["name"]: x.get("device") for x in methods}["pixelminer"] == "cpu"
+
+    @pytest.mark.usefixtures("averages")
+    def test_slices_that_are_not_in_hu(self, scans: list[Path], tmp_path: Path) -> None:
+        path, folder = tmp_path / "other.nrrd", tmp_path / "trial"
+        image = sitk.Cast(sitk.ReadImage(str(scans[0])), sitk.sitkFloat32)
+        sitk.WriteImage(image / 4096 + 0.25, str(path))
+        others = [f"--external=other={x}" for x in (path, scans[1])]
+        arguments = ("trial", "prepare", *scans, "--out", folder, "-q", *others)
+        assert run(*arguments) == 5
+        assert run(*arguments, "--assume-hu") == 0
+
+    @pytest.mark.usefixtures("averages")
     def test_a_trial_is_never_overwritten(self, scans: list[Path], tmp_path: Path) -> None:
         folder = tmp_path / "trial"
         arguments = ("trial", "prepare", *scans, "-q", "--out", folder)
