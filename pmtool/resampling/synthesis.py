@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.geometry.grid import parents
+from pmtool.geometry.thickness import thickness_share
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Progress, ProgressOf
@@ -48,7 +49,7 @@ class Pairs(Sequence[SlicePair]):
             return Pairs(self.stack, self.jobs[index])
         node, sample = self.jobs[index]
         above, below = (self.stack.node(parent, sample) for parent in parents(node))
-        thickness = self.stack.volume.thickness / (2 * self.stack.grid.distance(node))
+        thickness = thickness_share(self.stack.volume.thickness, self.stack.grid.distance(node))
         return SlicePair(above, below, thickness, self.stack.grid.number(node), sample)
 
 

@@ -75,7 +75,7 @@ class ReadScan:
     patient
         Patient shown.
     spacing, thickness
-        Spacing and thickness of the slices in mm; an unknown thickness is taken as the spacing.
+        Those of `pmtool.images.volume.Volume`, mm.
     voxels
         Voxels ``(slices, H, W)`` in HU, at least -1024: padding becomes air.
     series
@@ -132,12 +132,10 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     for series in found.series:
         name = str(source.path) + (f", series {series.uid}" if len(found.series) > 1 else "")
         read = partial(read_series, series, name)
-        yield _read(read, series.patient or source.patient, series.thickness, series.uid)
+        yield _read(read, series.patient or source.patient, series.uid)
 
 
-def _read(
-    read: Callable[[], Volume], patient: str, thickness: float | None = None, series: str = ""
-) -> ReadScan | PmtoolError:
+def _read(read: Callable[[], Volume], patient: str, series: str = "") -> ReadScan | PmtoolError:
     try:
         volume = read()
         check_hounsfield(volume)
@@ -146,8 +144,7 @@ def _read(
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")
     except PmtoolError as error:
         return error
-    thickness = thickness or volume.spacing
-    return ReadScan(volume.name, patient, volume.spacing, thickness, voxels, series)
+    return ReadScan(volume.name, patient, volume.spacing, volume.thickness, voxels, series)
 
 
 def _below(folder: Path) -> Iterator[Source]:
