@@ -28,6 +28,7 @@ from torch.utils.data import Dataset
 
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError, ModelError
+from pmtool.geometry.thickness import thickness_share
 from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
 from pmtool.images.image_file import write_image
 from pmtool.images.names import check_format
@@ -142,7 +143,7 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
     """
     volume = load_volume(source)
     result = sitk.Image(volume.image)
-    thickness = volume.thickness / (2 * volume.spacing)
+    thickness = thickness_share(volume.thickness, volume.spacing)
     for index in range(1, len(volume.slices) - 1, 2):
         above, below = volume.slices[index - 1], volume.slices[index + 1]
         made = midpoint(network, above, below, thickness).astype(np.float32)
@@ -157,7 +158,7 @@ def midpoint(
 ) -> NDArray[np.int16]:
     """Predict the slice between two others ``(H, W)`` in HU, padded to multiples of 4 pixels.
 
-    The thickness is that of `pmtool.sampling.pairs.SlicePair`.
+    The thickness is `pmtool.geometry.thickness.thickness_share`.
     """
     height, width = above.shape
     pixels = [from_hounsfield(for_network(x, COMPACT.hu_window), COMPACT) for x in (above, below)]

@@ -31,6 +31,7 @@ from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
 from pmtool.cli.options import thickness_option
 from pmtool.errors import InputError
+from pmtool.geometry.thickness import thickness_share
 from pmtool.images.image_file import write_image
 from pmtool.images.names import image_suffix
 from pmtool.images.reading import ReadingOptions
@@ -144,9 +145,9 @@ def network_models(network: PixelMiner, thickness: Tensor) -> dict[str, Predicto
 def told(volume: Volume) -> Tensor:
     """What the network is told of the thickness if every second slice is left out: a scalar.
 
-    See `pmtool.sampling.pairs.SlicePair`; the shape is ``(1, 1, 1, 1)``.
+    See `pmtool.geometry.thickness.thickness_share`; the shape is ``(1, 1, 1, 1)``.
     """
-    return torch.full((1, 1, 1, 1), volume.thickness / (2 * volume.spacing))
+    return torch.full((1, 1, 1, 1), thickness_share(volume.thickness, volume.spacing))
 
 
 def volumes(folder: Path) -> Iterator[Volume]:

@@ -47,10 +47,10 @@ class Description:
     """Description of a model's origin for its manifest, see `Manifest`, and its training log."""
 
     name: str
+    spacing_mm: tuple[float, float]
+    thickness_mm: float
     trained_on: str = "unknown data"
     licence: str = "unknown"
-    spacing_mm: tuple[float, float] = (1.0, 1.25)
-    thickness_mm: float = 1.25
     log: Path | None = None
 
 

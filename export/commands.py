@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.interface.protocol import Precision
-from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Manifest, check_description
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, check_description
 from pmtool.system.devices import find_devices
 from pmtool.system.extras import require
 from pmtool.system.files import is_leftover_of
@@ -41,19 +41,37 @@ def export(
 
     Missing parts of the description are taken from the record of the training run in the
     checkpoint's folder. ``tell`` is called with the progress.
+
+    Raises
+    ------
+    UsageError
+        If a package is missing, the spacing or the thickness is unknown, or no manifest can hold
+        the description.
+    InputError
+        If the checkpoint is none.
+    OutputError
+        If the folder holds something else than a model to replace, or cannot be written.
     """
     require("pmtool export", PACKAGES, EXTRAS)
     check_folder(folder, overwrite)
     from pmtool.export.bundle import Description, export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 
+    network = load_checkpoint(checkpoint)
     run = read_record(checkpoint.parent)
+    if run is not None:
+        spacing, thickness = spacing or run.spacing_mm, thickness or run.thickness_mm
+    if spacing is None or thickness is None:
+        raise UsageError(
+            f"no record of a run lies beside {checkpoint}: give --spacing and --thickness, the "
+            "distances and the largest thickness that it was trained for"
+        )
     description = Description(
         name or folder.resolve().name,
+        spacing,
+        thickness,
         trained_on or (f"{run.scans} scans" if run else Description.trained_on),
         licence,
-        spacing or (run.spacing_mm if run else Description.spacing_mm),
-        thickness or (run.thickness_mm if run else Description.thickness_mm),
         run.log if run else None,
     )
     texts = description.name, description.trained_on, description.licence
@@ -61,25 +79,12 @@ def export(
         check_description(texts, description.spacing_mm, description.thickness_mm)
     except ValueError as error:
         raise UsageError(f"{error}: correct the options that describe the model") from error
-    network = load_checkpoint(checkpoint)
     try:
         bundle = export_bundle(network, folder, description, tell)
     except OSError as error:
         raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     rows = [(graph, f"{error:.1e}") for graph, error in bundle.manifest.errors.items()]
-    lines = aligned([("graph", "largest difference from PyTorch"), *rows])
-    if run is None and (spacing is None or thickness is None):
-        lines.append(_unknown(bundle.manifest))
-    return "\n".join(lines)
-
-
-def _unknown(manifest: Manifest) -> str:
-    low, high = manifest.spacing_mm
-    return (
-        "no record of a run lies beside the checkpoint: the model says that it was trained for "
-        f"{low:g} to {high:g} mm and slices of up to {manifest.thickness_mm:g} mm; give --spacing "
-        "and --thickness if that is wrong"
-    )
+    return "\n".join(aligned([("graph", "largest difference from PyTorch"), *rows]))
 
 
 def check_export(given: Collection[str]) -> None:

@@ -82,27 +82,26 @@ def is_memory_shortage(error: BaseException) -> bool:
 
 def sentence(error: Exception) -> str:
     """The sentence reported for an error."""
-    if isinstance(error, PmtoolError):
-        return one_line(str(error))
-    if is_memory_shortage(error):
-        return f"{OUT_OF_MEMORY}, or a larger machine"
-    if is_unwritable(error):
-        return f"the output cannot be written: {one_line(str(error))}; make room for it"
-    if isinstance(error, OSError) and _is_unreadable(error):
-        reason = f"cannot be read ({error.strerror}); change its name or its permissions"
-        return one_line(f"{error.filename} {reason}")
-    return f"{type(error).__name__}: {one_line(str(error))} (--debug shows where)"
+    return one_line(str(_reported(error)))
 
 
 def exit_code(error: Exception) -> int:
     """Exit code of a process that ends with this error."""
+    return _reported(error).exit_code
+
+
+def _reported(error: Exception) -> PmtoolError:
+    """The error that a user is told of in place of one from any library."""
     if isinstance(error, PmtoolError):
-        return error.exit_code
+        return error
     if is_memory_shortage(error):
-        return MemoryBudgetError.exit_code
+        return MemoryBudgetError(f"{OUT_OF_MEMORY}, or a larger machine")
     if is_unwritable(error):
-        return OutputError.exit_code
-    return InputError.exit_code if _is_unreadable(error) else PmtoolError.exit_code
+        return OutputError(f"the output cannot be written: {error}; make room for it")
+    if isinstance(error, OSError) and _is_unreadable(error):
+        reason = f"cannot be read ({error.strerror}); change its name or its permissions"
+        return InputError(f"{error.filename} {reason}")
+    return PmtoolError(f"{type(error).__name__}: {error} (--debug shows where)")
 
 
 def is_unwritable(error: Exception) -> bool:
@@ -111,10 +110,10 @@ def is_unwritable(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in full
 
 
-def _is_unreadable(error: Exception) -> bool:
-    """Whether an `OSError` is about an input; outputs are checked before they are written."""
+def _is_unreadable(error: OSError) -> bool:
+    """Whether an error is about an input; outputs are checked before they are written."""
     closed = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
-    return isinstance(error, OSError) and error.errno in closed and error.filename is not None
+    return error.errno in closed and error.filename is not None
 
 
 def one_line(text: str) -> str:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pmtool.arrays import Slice
+from pmtool.geometry.thickness import thickness_share
 from pmtool.images.display import HU_WINDOW
 from pmtool.sampling.pairs import SlicePair
 
@@ -84,7 +85,8 @@ def _phantom(pairs: int, size: int) -> _Source:
 
     pixel = FIELD_MM / size
     image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
-    return _Source("chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel), 0.5)
+    thickness = thickness_share(SPACING_MM, SPACING_MM)
+    return _Source("chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel), thickness)
 
 
 def _scan(source: Path, pairs: int) -> _Source:
@@ -95,4 +97,5 @@ def _scan(source: Path, pairs: int) -> _Source:
     pairs = min(pairs, (count - 1) // 2)
     first = (count - (2 * pairs + 1)) // 2
     slices = np.stack([scan.truth(first + i) for i in range(2 * pairs + 1)])
-    return _Source(source.name, slices, scan.pixel, scan.volume.thickness / scan.kept.spacing)
+    thickness = thickness_share(scan.volume.thickness, scan.volume.spacing)
+    return _Source(source.name, slices, scan.pixel, thickness)

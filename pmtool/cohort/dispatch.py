@@ -59,10 +59,14 @@ def dispatch(
     """
     topic = f"pmtool-{uuid4()}"
     client.subscribe_topic(topic, lambda event: tell(*event[1]))
+    send = partial(client.submit, _on_worker, topic, pure=False)
     workers = sum(client.nthreads().values())
     parts = max(1, math.ceil(workers / len(cases)))
     suspects = []
-    submit = partial(_submit, partial(client.submit, _on_worker, topic, pure=False), request)
+
+    def submit(case: Case, parts: int, size: Size | None) -> Future[Result]:
+        return _submit(send, request, case, parts, size)
+
     tasks = {submit(case, parts, sizes[case.name]): case for case in _longest_first(cases, sizes)}
     for future, case in _finished(tasks):
         if _died(future):

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pmtool.cohort.extent import Extent, image_extent, series_extent
 from pmtool.dicom import require_pydicom
-from pmtool.dicom.files import is_dicom
+from pmtool.dicom.files import Contents, is_dicom
 from pmtool.errors import InputError
-from pmtool.images.names import image_suffix
 from pmtool.system.files import walk
 
 if TYPE_CHECKING:
@@ -92,7 +91,7 @@ class _Folder(NamedTuple):
     ----------
     fails
         Whether the folder is reported as a scan that fails if none is found in it: it holds DICOM
-        files, or files that cannot be read.
+        files, files that cannot be read, or links to files that are not there.
     """
 
     path: Path
@@ -118,29 +117,27 @@ def scans_below(folder: Path, out: Path | None) -> list[FoundScan]:
         if out is not None and place.resolve() == out.resolve():
             folders.clear()
             continue
-        visible = [place / name for name in files if not name.startswith(".")]
-        visible = [path for path in visible if path.is_file() or not path.exists()]
-        images += [
-            FoundScan(path, extent=image_extent(path)) for path in visible if image_suffix(path)
-        ]
-        dicom.append(_read(place, [path for path in visible if not image_suffix(path)]))
+        contents = Contents.of(place, files)
+        images += [FoundScan(path, extent=image_extent(path)) for path in contents.images]
+        dicom.append(_read(place, contents))
     closed = [FoundScan(Path(error.filename)) for error in unreadable]
     return [*images, *_dicom_scans(dicom), *closed]
 
 
-def _read(folder: Path, files: Sequence[Path]) -> _Folder:
+def _read(folder: Path, contents: Contents) -> _Folder:
     try:
-        dicom = [path for path in files if path.is_file() and is_dicom(path)]
-    except (OSError, InputError):
+        dicom = list(filter(is_dicom, contents.others))
+    except InputError:
         return _Folder(folder, [], fails=True)
     if not dicom:
-        return _Folder(folder, [], fails=False)
+        return _Folder(folder, [], fails=bool(contents.broken))
     require_pydicom()
     from pmtool.dicom.series import find_series
 
     found = find_series(dicom)
     parts = [_Part.of(folder, series) for series in found.series]
-    return _Folder(folder, parts, bool(found.series or found.damaged or found.others))
+    fails = bool(found.series or found.damaged or found.others or contents.broken)
+    return _Folder(folder, parts, fails)
 
 
 def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[FoundScan]:

@@ -23,7 +23,7 @@ from pmtool.resampling.options import Options
 from pmtool.resampling.preparation import FileRun, load_sampler, prepare
 from pmtool.resampling.resample import finish, write
 from pmtool.resampling.resumption import files_to_make, resumable
-from pmtool.resampling.synthesis import generate, missing_jobs
+from pmtool.resampling.synthesis import all_jobs, generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.files import alone_in, together_in
 from pmtool.system.outputs import make_folder
@@ -127,7 +127,8 @@ def _fill(
     """Generate the slices of a part that a journal lacks, and return their number."""
     index, count = part
     stack = replace(run.stack, generated=journal)
-    rounds = missing_jobs(run.stack, run.options.samples)
+    rounds = all_jobs(run.stack.grid, run.options.samples)
+    # Parts are cut from all jobs: which are missing changes while other workers fill the journal.
     jobs = [
         job
         for job in (rounds[turn] if turn < len(rounds) else [])[index::count]

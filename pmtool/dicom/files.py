@@ -1,11 +1,14 @@
-"""Recognition of DICOM files; this module works without pydicom."""
+"""Recognition of DICOM files and what else a folder holds; this module works without pydicom."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 from pmtool.errors import InputError
+from pmtool.images.names import image_suffix
 from pmtool.system.files import walk
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
@@ -28,25 +31,62 @@ def is_dicom(path: Path) -> bool:
         raise unreadable(error) from error
 
 
+class Contents(NamedTuple):
+    """The files of one folder without the hidden ones, those of a kind in the order of the names.
+
+    Attributes
+    ----------
+    images
+        Files with the name of an image, also links to images that are not there.
+    others
+        Files with other names: each may be DICOM.
+    broken
+        Links with other names to files that are not there: each may be a missing slice.
+    """
+
+    images: list[Path]
+    others: list[Path]
+    broken: list[Path]
+
+    @classmethod
+    def of(cls, folder: Path, names: Iterable[str]) -> Contents:
+        """Sort the names of a folder's files; pipes and devices are left out."""
+        contents = cls([], [], [])
+        for path in (folder / name for name in sorted(names) if not name.startswith(".")):
+            is_broken = not path.exists()
+            if image_suffix(path) and (is_broken or path.is_file()):
+                contents.images.append(path)
+            elif is_broken:
+                contents.broken.append(path)
+            elif path.is_file():
+                contents.others.append(path)
+        return contents
+
+
 def dicom_files(folder: Path, subfolders: bool = True) -> list[Path]:
     """The DICOM files in a folder, and in all its subfolders, in order of their paths.
 
     Raises `InputError` for what cannot be read, which could be a missing slice.
     """
     places = islice(walk(folder, refuse), None if subfolders else 1)
-    found = [place / name for place, _, names in places for name in names]
-    for path in found:
-        if not path.name.startswith(".") and path.is_symlink() and not path.exists():
-            raise InputError(
-                f"{path} is a link to a file that is not there: fetch that file, or take the link "
-                "away if it is no slice"
-            )
-    return [path for path in sorted(found) if path.is_file() and is_dicom(path)]
+    found = [Contents.of(place, names) for place, _, names in places]
+    broken = [link for contents in found for link in contents.broken]
+    if broken:
+        raise not_there(broken[0])
+    return sorted(path for contents in found for path in contents.others if is_dicom(path))
 
 
 def refuse(error: OSError) -> None:
     """Raise `InputError`: what cannot be read may hold slices, which would be missing."""
     raise unreadable(error)
+
+
+def not_there(link: Path) -> InputError:
+    """The error for a link to a file that is not there."""
+    return InputError(
+        f"{link} is a link to a file that is not there: fetch that file, or take the link away if "
+        "it is no slice"
+    )
 
 
 def unreadable(error: OSError) -> InputError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from pmtool.errors import ModelError
@@ -55,7 +55,8 @@ class Hyperparameters:
     encoder: int = 0
 
     def __post_init__(self) -> None:
-        numbers = (*astuple(self)[:4], *self.hu_window, self.encoder)
+        sizes = self.channels, self.blocks, self.mixtures, self.bits, self.encoder
+        numbers = (*sizes, *self.hu_window)
         if not all(type(number) is int and abs(number) <= _LARGEST for number in numbers):
             raise ModelError(f"hyper-parameters are whole numbers up to {_LARGEST}, not {self}")
         if min(self.channels, self.blocks, self.mixtures) < 1:

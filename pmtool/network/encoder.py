@@ -109,8 +109,8 @@ class Encoder(nn.Module):
     def forward(self, above: Tensor, below: Tensor, thickness: Tensor) -> Midpoint:
         """Return the midpoint of two slices ``(N, 1, H, W)`` in [-1, 1].
 
-        The thickness of a slice ``(N, 1, 1, 1)`` is a share of the distance between the two;
-        slices that overlap count as touching.
+        The thickness ``(N, 1, 1, 1)`` is `pmtool.geometry.thickness.thickness_share`; slices that
+        overlap count as touching.
         """
         linear = (above + below) / 2
         thick = (2 * thickness.clamp(max=1) - 1).expand_as(linear)

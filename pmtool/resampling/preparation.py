@@ -23,7 +23,7 @@ from pmtool.resampling.journal import Journal
 from pmtool.resampling.needs import check_disk_for, check_memory_for
 from pmtool.resampling.options import Options, Outputs
 from pmtool.resampling.segmentation import load_mask
-from pmtool.resampling.synthesis import missing_jobs
+from pmtool.resampling.synthesis import all_jobs, missing_jobs
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
@@ -125,7 +125,7 @@ def prepare(
         if text is not None:
             warnings.warn(text, stacklevel=3)
     stack = DyadicStack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
-    jobs = sum(map(len, missing_jobs(stack, options.samples)))
+    jobs = sum(map(len, all_jobs(grid, options.samples)))
     plan = sampler.plan(volume.shape, max(jobs, 1))
     run = Run(stack, options, sampler, plan, _key(volume, grid, options, sampler, plan))
     return run if outputs is None else _with_files(run, outputs, mask)

@@ -8,7 +8,8 @@ from typing import NamedTuple, Protocol, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.geometry.grid import parents
+from pmtool.geometry.grid import Grid, parents
+from pmtool.geometry.thickness import thickness_share
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Progress, ProgressOf
@@ -48,20 +49,23 @@ class Pairs(Sequence[SlicePair]):
             return Pairs(self.stack, self.jobs[index])
         node, sample = self.jobs[index]
         above, below = (self.stack.node(parent, sample) for parent in parents(node))
-        thickness = self.stack.volume.thickness / (2 * self.stack.grid.distance(node))
+        thickness = thickness_share(self.stack.volume.thickness, self.stack.grid.distance(node))
         return SlicePair(above, below, thickness, self.stack.grid.number(node), sample)
 
 
-def missing_jobs(stack: DyadicStack, samples: int = 1) -> list[list[Job]]:
-    """The slices that the store lacks, one list per round."""
+def all_jobs(grid: Grid, samples: int = 1) -> list[list[Job]]:
+    """The slices to generate for a grid, one list per round."""
     return [
-        [
-            Job(node, sample)
-            for sample in range(samples)
-            for node in nodes
-            if stack.key(node, sample) not in stack.generated
-        ]
-        for nodes in stack.grid.generated_rounds()
+        [Job(node, sample) for sample in range(samples) for node in nodes]
+        for nodes in grid.generated_rounds()
+    ]
+
+
+def missing_jobs(stack: DyadicStack, samples: int = 1) -> list[list[Job]]:
+    """Those of `all_jobs` that the store lacks."""
+    return [
+        [job for job in jobs if stack.key(*job) not in stack.generated]
+        for jobs in all_jobs(stack.grid, samples)
     ]
 
 
@@ -82,7 +86,7 @@ def synthesise(
         Called with the progress, including slices of an earlier run.
     """
     rounds = missing_jobs(stack, samples)
-    total = samples * sum(len(nodes) for nodes in stack.grid.generated_rounds())
+    total = sum(map(len, all_jobs(stack.grid, samples)))
     done = total - sum(len(jobs) for jobs in rounds)
     for jobs in rounds:
         told = None if progress is None else _shifted(progress, done, total)

@@ -26,7 +26,7 @@ class SlicePair(NamedTuple):
     above, below
         Slices ``(H, W)`` in HU, clipped to the model's window.
     thickness
-        Thickness of a slice, as a share of the distance between the two.
+        What the network is told: `pmtool.geometry.thickness.thickness_share`.
     number
         Number under ``2**32`` that identifies the slice in drawing random numbers.
     sample

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
@@ -162,7 +162,7 @@ class _Finished(NamedTuple):
 
 
 class _Stopped(Exception):
-    """The consumer of the slices is gone, or another worker has failed."""
+    """A worker is to end: the consumer of the slices is gone, or another worker has failed."""
 
 
 class _Run:
@@ -193,25 +193,32 @@ class _Run:
                 groups.put(indices)
             futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
             try:
-                while not all(f.done() for f in futures) or not self.events.empty():
-                    if any(future.done() and future.exception() for future in futures):
-                        self.stop.set()  # what is finished is handed over before the error
-                    try:
-                        event = self.events.get(timeout=0.2)
-                    except queue.Empty:
-                        continue
+                for event in self._events(futures):
                     if isinstance(event, _Finished):
                         yield event.pair, event.values
-                    else:
-                        done += event.slices
-                        if progress is not None:
-                            progress(done)
-                errors = [error for future in futures if (error := future.exception())]
-                if errors:
-                    raise min(errors, key=lambda error: isinstance(error, _Stopped))
+                        continue
+                    done += event.slices
+                    if progress is not None:
+                        progress(done)
             finally:
                 self.stop.set()
                 pool.shutdown(cancel_futures=True)
+
+    def _events(self, workers: Sequence[Future[None]]) -> Iterator[_Advance | _Finished]:
+        """Yield what the workers tell until all are done; raises the error of a worker.
+
+        If one fails, the others stop, and what is finished is handed over before the error.
+        """
+        while not all(worker.done() for worker in workers) or not self.events.empty():
+            if any(worker.done() and worker.exception() for worker in workers):
+                self.stop.set()
+            try:
+                event = self.events.get(timeout=0.2)
+            except queue.Empty:
+                continue
+            yield event
+        for worker in workers:
+            worker.result()
 
     def _groups(self) -> list[range]:
         """Divide the pairs evenly among workers, at most a batch at once."""
@@ -223,7 +230,7 @@ class _Run:
     def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
         hyperparameters = self.sampler.bundle.hyperparameters
         cache = LaneCache(backend, hyperparameters, self.plan.window, self.most)
-        with suppress(queue.Empty):
+        with suppress(queue.Empty, _Stopped):
             while True:
                 self._group(groups.get_nowait(), cache)
 

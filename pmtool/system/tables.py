@@ -6,6 +6,8 @@ import csv
 from collections.abc import Iterable, Sequence
 from io import StringIO
 
+_LISTED = 5
+
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines with the first column aligned left and all others right."""
@@ -19,10 +21,10 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def listed(items: Sequence[str], most: int = 5) -> str:
+def listed(items: Sequence[str]) -> str:
     """The first items, separated by commas, and how many more there are."""
-    left = len(items) - most
-    return ", ".join(items[:most]) + (f" and {left} more" if left > 0 else "")
+    left = len(items) - _LISTED
+    return ", ".join(items[:_LISTED]) + (f" and {left} more" if left > 0 else "")
 
 
 def markdown(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -81,6 +81,10 @@ class CachedScan:
         """Path of the file with the share of body."""
         return self.file.with_suffix(".body")
 
+    def thickness_of_mean(self, count: int) -> float:
+        """Thickness, mm, of the mean of adjacent slices."""
+        return self.thickness + (count - 1) * self.spacing
+
     def is_whole(self) -> bool:
         """Whether both files exist with all their bytes."""
         try:

@@ -40,13 +40,13 @@ def load_state(folder: Path) -> dict[str, Any] | None:
         return None
     state = _load(path, damaged(folder))
     if not isinstance(state, dict):
-        raise InputError(damaged(folder))
+        raise damaged(folder)
     return state
 
 
-def damaged(folder: Path) -> str:
-    """Message for a damaged checkpoint of a run."""
-    return f"{folder / CHECKPOINT} is damaged: restore it, or start another run"
+def damaged(folder: Path) -> InputError:
+    """The error for a damaged checkpoint of a run."""
+    return InputError(f"{folder / CHECKPOINT} is damaged: restore it, or start another run")
 
 
 def load_checkpoint(path: Path) -> PixelMiner:
@@ -57,30 +57,32 @@ def load_checkpoint(path: Path) -> PixelMiner:
     InputError
         If the file is missing or is not a checkpoint of pmtool.
     """
-    other = f"{path} is not a checkpoint of this version's training: give the {CHECKPOINT} of a run"
+    other = InputError(
+        f"{path} is not a checkpoint of this version's training: give the {CHECKPOINT} of a run"
+    )
     state = _load(path, other)
     try:
         network = PixelMiner(Hyperparameters.from_json(state["hyperparameters"]))
         network.load_state_dict(state["averaged"])
     except (LookupError, TypeError, ValueError, RuntimeError, ModelError) as error:
-        raise InputError(other) from error
+        raise other from error
     return network.eval()
 
 
-def _load(path: Path, other: str) -> Any:
+def _load(path: Path, other: InputError) -> Any:
     """Load a file with PyTorch.
 
     Raises
     ------
     InputError
-        If the file cannot be read; with the message ``other`` if its content is not as expected.
+        If the file cannot be read; ``other`` if its content is not as expected.
     """
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
-        raise InputError(other) from error
+        raise other from error
 
 
 def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pmtool.arrays import Float32s
+from pmtool.geometry.thickness import thickness_share
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.training.augment import CROP_MARGIN
@@ -32,7 +33,7 @@ class Crop(NamedTuple):
     slices
         Pixels ``(3, size, size)`` in HU, within the network's window.
     thickness
-        Thickness of a slice, as a share of the distance between above and below.
+        What the network is told: `pmtool.geometry.thickness.thickness_share`.
     """
 
     slices: NDArray[np.int16]
@@ -119,8 +120,8 @@ class Crops(Dataset[Triplets]):
         numbers = middle + stride * np.arange(-1, 2)[:, None] + np.arange(averaged)
         thin = scan.voxels[np.ix_(numbers.ravel(), rows, columns)]
         parts = thin.reshape(3, averaged, len(rows), len(columns))
-        thickness = scan.thickness + (averaged - 1) * scan.spacing
-        return np.asarray(parts.mean(axis=1), np.float32), thickness / (2 * stride * scan.spacing)
+        thickness = thickness_share(scan.thickness_of_mean(averaged), stride * scan.spacing)
+        return np.asarray(parts.mean(axis=1), np.float32), thickness
 
 
 def triplets(crops: Sequence[Crop], hyperparameters: Hyperparameters) -> Triplets:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from pmtool.errors import OutputError
+from pmtool.errors import InputError, OutputError
 from pmtool.images.display import png
 from pmtool.system.files import write_bytes
 from pmtool.system.outputs import make_folder
@@ -28,20 +28,26 @@ COLUMNS = (
     "validation_midpoint_bits",
     "validation_midpoint_mae_hu",
 )
+_HEADER = ",".join(COLUMNS) + "\n"
 
 
 class Log:
     """The log, continued after ``step``; lines that a killed run wrote after its checkpoint go.
 
     Fabric's own CSV logger cannot continue a file.
+
+    Raises
+    ------
+    InputError
+        If the log to be continued is damaged or has other columns.
+    OutputError
+        If the log cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path, self.samples = folder / LOG, folder / "samples"
-        before = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
-        lines = [line for line in before[1:] if line.endswith("\n")]
-        kept = [line for line in lines if int(line.split(",", 1)[0]) <= step]
-        write_bytes("".join([",".join(COLUMNS) + "\n", *kept]).encode(), self.path)
+        kept = _lines(self.path, step) if self.path.exists() else []
+        write_bytes("".join([_HEADER, *kept]).encode(), self.path)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: dict[str, float]) -> None:
@@ -65,6 +71,18 @@ class Log:
         except OSError as error:
             folder = self.board.log_dir
             raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+
+
+def _lines(path: Path, step: int) -> list[str]:
+    """The whole lines of a log up to a step, without the header; raises `InputError`."""
+    try:
+        header, *lines = path.read_text().splitlines(keepends=True)
+        kept = [x for x in lines if x.endswith("\n") and int(x.split(",", 1)[0]) <= step]
+    except ValueError as error:  # of text that is not UTF-8 too
+        raise InputError(f"{path} is damaged: restore it, or move it away") from error
+    if header != _HEADER:
+        raise InputError(f"{path} has other columns than this version writes: move it away")
+    return kept
 
 
 def _brief(row: dict[str, float]) -> dict[str, str]:

@@ -169,7 +169,7 @@ def _train(
     except (LookupError, TypeError, ValueError, RuntimeError) as error:
         if state is None or is_memory_shortage(error):
             raise
-        raise InputError(damaged(out)) from error
+        raise damaged(out) from error
     if fabric.is_global_zero:
         _log.info(_plan(trainer, split, skipped, out))
     if workers is None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pmtool.errors import UsageError
+from pmtool.system.hashes import bytes_hash
 from pmtool.training.cache import CachedScan
 from pmtool.training.settings import CropSettings
 
@@ -60,7 +60,7 @@ def most_averaged(scan: CachedScan, stride: int) -> int:
 def largest_thickness(scans: Sequence[CachedScan], settings: CropSettings) -> float:
     """Largest thickness of a slice in training, in mm."""
     return max(
-        scan.thickness + (averaged - 1) * scan.spacing
+        scan.thickness_of_mean(averaged)
         for scan in scans
         for stride in strides(scan, settings)
         for averaged in (1, most_averaged(scan, stride) if settings.thick else 1)
@@ -157,4 +157,4 @@ def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> 
 
 
 def _rank(patient: str, seed: int) -> str:
-    return hashlib.sha256(f"{seed} {patient}".encode()).hexdigest()
+    return bytes_hash(f"{seed} {patient}".encode())

@@ -1,7 +1,8 @@
 """Finding scans below folders, and reading them: image files, and folders of DICOM files.
 
 A *source* is read, cached and checked for changes as a whole: it is one image file, or one folder
-of DICOM files with all its series.
+of DICOM files with all its series. A series spread over several folders is therefore not joined, as
+`pmtool.cohort.search` does, but skipped.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.dicom.files import is_dicom, refuse
+from pmtool.dicom.files import Contents, is_dicom, not_there, refuse
 from pmtool.dicom.load import read_series
 from pmtool.dicom.series import find_series
 from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
-from pmtool.images.names import image_stem, image_suffix
+from pmtool.images.names import image_stem
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.system.files import walk
@@ -48,14 +49,18 @@ class Source:
     patient: str
 
     def files(self) -> list[Path]:
-        """All files that may belong to the source, in order."""
+        """All files and broken links that may belong to the source."""
         if self.path.is_dir():
-            return sorted(filter(_may_be_dicom, self.path.iterdir()))
+            contents = _contents(self.path)
+            return [*contents.others, *contents.broken]
         return [self.path, *voxel_files([self.path])]
 
     def fingerprint(self) -> list[list[str | int]]:
-        """Name, size and modification time of every file, which show whether a source changed."""
-        found = [(file.name, file.stat()) for file in self.files()]
+        """Name, size and modification time of every file, which show whether a source changed.
+
+        Those of a broken link are its own.
+        """
+        found = [(file.name, file.stat(follow_symlinks=file.exists())) for file in self.files()]
         return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
 
 
@@ -70,7 +75,7 @@ class ReadScan:
     patient
         Patient shown.
     spacing, thickness
-        Spacing and thickness of the slices in mm; an unknown thickness is taken as the spacing.
+        Those of `pmtool.images.volume.Volume`, mm.
     voxels
         Voxels ``(slices, H, W)`` in HU, at least -1024: padding becomes air.
     series
@@ -115,7 +120,11 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     if not source.path.is_dir():
         yield _read(partial(load_volume, source.path), source.patient)
         return
-    found = find_series(filter(is_dicom, source.files()))
+    contents = _contents(source.path)
+    if contents.broken:
+        yield not_there(contents.broken[0])
+        return
+    found = find_series(filter(is_dicom, contents.others))
     if found.others:
         modality, file = next(iter(found.others.items()))
         raise ContentError(f"{file} is of modality {modality}, not CT: move it out of the data")
@@ -123,12 +132,10 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     for series in found.series:
         name = str(source.path) + (f", series {series.uid}" if len(found.series) > 1 else "")
         read = partial(read_series, series, name)
-        yield _read(read, series.patient or source.patient, series.thickness, series.uid)
+        yield _read(read, series.patient or source.patient, series.uid)
 
 
-def _read(
-    read: Callable[[], Volume], patient: str, thickness: float | None = None, series: str = ""
-) -> ReadScan | PmtoolError:
+def _read(read: Callable[[], Volume], patient: str, series: str = "") -> ReadScan | PmtoolError:
     try:
         volume = read()
         check_hounsfield(volume)
@@ -137,21 +144,18 @@ def _read(
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")
     except PmtoolError as error:
         return error
-    thickness = thickness or volume.spacing
-    return ReadScan(volume.name, patient, volume.spacing, thickness, voxels, series)
+    return ReadScan(volume.name, patient, volume.spacing, volume.thickness, voxels, series)
 
 
 def _below(folder: Path) -> Iterator[Source]:
     for place, _, names in walk(folder, refuse):
         below = place.relative_to(folder).parts
-        files = [place / name for name in names]
-        for path in files:
-            if image_suffix(path) and path.is_file() and not path.name.startswith("."):
-                yield Source(path, below[0] if below else image_stem(path))
-        if any(map(is_dicom, filter(_may_be_dicom, files))):
+        contents = Contents.of(place, names)
+        for path in contents.images:
+            yield Source(path, below[0] if below else image_stem(path))
+        if contents.broken or any(map(is_dicom, contents.others)):
             yield Source(place, below[0] if below else place.name)
 
 
-def _may_be_dicom(path: Path) -> bool:
-    """Whether a file is neither an image by its name nor hidden, as those of file managers are."""
-    return path.is_file() and not image_suffix(path) and not path.name.startswith(".")
+def _contents(folder: Path) -> Contents:
+    return Contents.of(folder, (path.name for path in folder.iterdir()))

@@ -41,7 +41,7 @@ def test_images_of_all_formats(ct: sitk.Image, tmp_path: Path) -> None:
     put(ct, scans / "b" / "two.nii.gz", scans / "b" / "deep" / "x.y.mhd", scans / "one.nrrd")
     (scans / "notes.txt").write_text("none")
     (scans / ".hidden.nrrd").touch()
-    (scans / "gone.dcm").symlink_to("nowhere")
+    (scans / ".gone.dcm").symlink_to("nowhere")
     cases = find_cases(scans)
     assert names(cases) == ["one", "b/two", "b/deep/x.y"]
     assert [case.extent for case in cases] == [EXTENT] * 3
@@ -175,6 +175,24 @@ def test_a_folder_that_cannot_be_read_is_a_case_that_can_fail(
     put(ct, tmp_path / "a" / "ct.nrrd")
     lock(tmp_path / "b")
     assert names(find_cases(tmp_path)) == ["a/ct", "b"]
+
+
+def test_links_to_files_that_are_not_there_are_cases_that_fail(
+    ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    """An image, and folders of DICOM of which some or all files are not fetched."""
+    put(ct, tmp_path / "a" / "ct.nrrd")
+    (tmp_path / "a" / "gone.nrrd").symlink_to("nowhere")
+    write_dicom(tmp_path / "some", np.zeros((4, 8, 6), np.int16))[-1].unlink()
+    (tmp_path / "none").mkdir()
+    for folder in ("none", "some"):
+        (tmp_path / folder / "1.dcm").symlink_to("nowhere")
+    image, *others = find_cases(tmp_path)
+    assert names([image, *others]) == ["a/ct", "a/gone", "none", "some"]
+    load_volume(image.path)
+    for case in others:
+        with pytest.raises(InputError, match=r"does not exist|is not there: fetch"):
+            load_volume(case.path)
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR DS")

@@ -37,6 +37,7 @@ from pmtool.sampling.sampler import Sampler
 
 TINY = Hyperparameters(channels=4, mixtures=2)
 GRAPHS = ["window", *(f"{kind}{d}" for kind in ("row", "known", *CHOOSERS) for d in (1, 2, 3))]
+DESCRIPTION = export.Description("new", (1.0, 2.5), 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +54,7 @@ def bundle(network: PixelMiner, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("export") / "new" / "bundle"
     log = folder.parents[1] / "log.csv"
     log.write_text("step\n1\n")
-    description = export.Description("tiny", "nothing", log=log)
+    description = export.Description("tiny", (1.0, 2.5), 3.0, "nothing", log=log)
     yield export.export_bundle(network, folder, description, lambda *_: None)
     torch.set_num_threads(threads)
 
@@ -117,7 +118,7 @@ def test_a_graph_that_differs_is_no_bundle(
     for name in names:
         (tmp_path / name).write_text("of another")
     with pytest.raises(ModelError, match="the graph row1 differs from PyTorch by nan"):
-        export.export_bundle(network, tmp_path, export.Description("wrong"), lambda *_: None)
+        export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         names, "of another"
     )
@@ -132,7 +133,7 @@ def test_an_interrupted_export_leaves_the_model_that_was_there(
     monkeypatch.setattr(export, "export_graph", interrupt)
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(KeyboardInterrupt):
-        export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
+        export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
     assert (tmp_path / MANIFEST).read_text() == "{}"
 
 
@@ -148,10 +149,10 @@ def test_a_full_disk_leaves_the_model_that_was_there(
     with monkeypatch.context() as patch:
         patch.setattr(place, full)
         with pytest.raises(OSError, match="No space"):
-            export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
+            export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
     monkeypatch.setattr(export, "graph_errors", lambda *_: dict.fromkeys(GRAPHS, 0.0))
-    export.export_bundle(network, tmp_path, export.Description("new"), lambda *_: None)
+    export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
     assert Bundle.load(tmp_path).manifest.name == "new"
     assert not list(tmp_path.glob(".*"))
 
@@ -172,6 +173,7 @@ def test_every_graph_is_told_before_it_is_exported(
     monkeypatch.setattr(export, "export_graph", exported)
     monkeypatch.setattr(export, "graph_errors", lambda *_: dict.fromkeys(GRAPHS, 0.0))
     arguments = ["export", "--checkpoint", "any.pt", "--out", str(tmp_path / "model")]
+    arguments += ["--spacing", "1", "2.5", "--thickness", "3"]
     assert run_command(cli, arguments) == 0
     assert told[0] == "exporting the graph window, 1 of 13"
     assert sorted(line.split()[3].rstrip(",") for line in told) == sorted(GRAPHS)

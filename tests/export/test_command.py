@@ -67,10 +67,20 @@ def test_export_of_what_is_no_checkpoint(checkpoint: Path, tmp_path: Path) -> No
     assert not out.exists()
 
 
-@pytest.mark.parametrize("spacing", [(0, 1), (2, 1), ("nan", 1)])
-def test_export_spacing(checkpoint: Path, tmp_path: Path, spacing: tuple[object, object]) -> None:
-    out = tmp_path / "out"
-    assert run("export", "--checkpoint", checkpoint, "--out", out, "--spacing", *spacing) == 2
+@pytest.mark.parametrize("given", [(), ("--spacing", 1, 2), ("--thickness", 1)])
+def test_a_checkpoint_away_from_its_run_needs_a_description(
+    given: tuple[object, ...],
+    checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: None)
+    monkeypatch.setattr("pmtool.export.bundle.export_bundle", lambda *_: pytest.fail("exported"))
+    assert run("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", *given) == 2
+    told = capsys.readouterr().err
+    assert f"beside {checkpoint}: give --spacing and --thickness" in told
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -95,7 +105,7 @@ def test_the_description_is_the_runs_unless_it_is_given(
     assert run("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", *given) == 0
     trained_on, spacing, thickness = ("mine", (2, 4), 5) if given else ("2 scans", (0.8, 2.5), 3)
     log = tmp_path / "log.csv"
-    assert described == [Description("out", trained_on, "unknown", spacing, thickness, log)]
+    assert described == [Description("out", spacing, thickness, trained_on, log=log)]
 
 
 def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
@@ -115,6 +125,8 @@ def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:
     ("options", "message"),
     [
         (("--spacing", "1", "inf"), "the spacings must be positive and in order"),
+        (("--spacing", "0", "1"), "the spacings must be positive and in order"),
+        (("--spacing", "nan", "1"), "the spacings must be positive and in order"),
         (("--spacing", "2", "1"), "the spacings must be positive and in order"),
         (("--thickness", "inf"), "is not a finite number"),
         (("--trained-on", "50 CTs\nof us"), "a text holds a line break"),
@@ -132,7 +144,8 @@ def test_descriptions_that_no_manifest_can_hold(
     monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: None)
     monkeypatch.setattr("pmtool.export.bundle.export_bundle", lambda *_: pytest.fail("exported"))
     out = tmp_path / "out"
-    assert run("export", "--checkpoint", "a.pt", "--out", out, *options) == 2
+    known = ("--spacing", 1, 2, "--thickness", 1)
+    assert run("export", "--checkpoint", "a.pt", "--out", out, *known, *options) == 2
     assert message in capsys.readouterr().err
     assert not out.exists()
 

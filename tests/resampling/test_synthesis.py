@@ -11,7 +11,7 @@ from pmtool.geometry.grid import make_grid
 from pmtool.loading import load_volume
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.resampling.journal import SliceKey
-from pmtool.resampling.synthesis import Job, Pairs, missing_jobs
+from pmtool.resampling.synthesis import Job, Pairs, all_jobs, missing_jobs
 
 
 @pytest.fixture
@@ -42,3 +42,4 @@ def test_what_is_in_the_store_is_not_made_again(stack: DyadicStack) -> None:
     first, second = missing_jobs(stack, samples=2)
     assert [job.node for job in first] == [6, 10, 14, 2, 6, 10, 14]
     assert len(second) == 16
+    assert [job.node for job in all_jobs(stack.grid, samples=2)[0]] == 2 * [2, 6, 10, 14]

@@ -166,6 +166,12 @@ def test_refusals(
     torch.save({"step": 1}, other / CHECKPOINT)
     listed = shutil.copytree(whole, tmp_path / "damaged" / "listed")
     (listed / "scans.json").write_text("5")
+    cut = shutil.copytree(whole, tmp_path / "damaged" / "cut")
+    (cut / LOG).write_text((cut / LOG).read_text() + "one,2\n")
+    empty = shutil.copytree(whole, tmp_path / "damaged" / "empty")
+    (empty / LOG).write_text("")
+    former = shutil.copytree(whole, tmp_path / "damaged" / "former")
+    (former / LOG).write_text("step,loss\n1,2\n")
     thicker = shutil.copytree(whole, tmp_path / "damaged" / "thicker")
     scans = (thicker / "scans.json").read_text()
     (thicker / "scans.json").write_text(scans.replace('"thickness_mm": 1.25', '"thickness_mm": 5'))
@@ -178,6 +184,9 @@ def test_refusals(
         (3, f"{damaged / CHECKPOINT} is damaged", ("--resume", "--out", damaged)),
         (3, f"{other / CHECKPOINT} is damaged", ("--resume", "--out", other)),
         (3, f"{listed / 'scans.json'} is damaged", ("--resume", "--out", listed)),
+        (3, f"{cut / LOG} is damaged: restore it, or move it away", ("--resume", "--out", cut)),
+        (3, f"{empty / LOG} is damaged", ("--resume", "--out", empty)),
+        (3, f"{former / LOG} has other columns", ("--resume", "--out", former)),
     ):
         assert train(given, out, *arguments) == code
         said = capsys.readouterr().err.splitlines()[-1]

@@ -181,6 +181,27 @@ class TestDicom:
         assert len(said) == 2
         assert all("copy it again" in sentence for sentence in said)
 
+    def test_series_with_missing_files_are_skipped(
+        self, tmp_path: Path, write_dicom: Writer, noise: Noise
+    ) -> None:
+        """Links to nowhere, as git-annex leaves them; once fetched, the source has changed."""
+        files = {name: write_dicom(tmp_path / name, noise()) for name in ("part", "whole")}
+        kept = files["part"][-1].rename(tmp_path / ".kept")
+        files["part"][-1].symlink_to(kept.name)
+        (tmp_path / "none").mkdir()
+        for name in ("none/0.dcm", "none.nrrd"):
+            (tmp_path / name).symlink_to("nowhere")
+        read, said = scans(tmp_path)
+        assert [scan.name for scan in read] == [str(tmp_path / "whole")]
+        for name, sentence in zip(("none/0.dcm", "none.nrrd", "part"), said, strict=True):
+            assert str(tmp_path / name) in sentence
+        assert ["is not there: fetch" in sentence for sentence in said] == [True, False, True]
+        part = Source(tmp_path / "part", "part")
+        before = part.fingerprint()
+        kept.rename(tmp_path / "part" / kept.name)
+        assert len(scans(tmp_path)[0]) == 2
+        assert part.fingerprint() != before
+
     def test_real_folder(self, tmp_path: Path, shared: Callable[[str], Path]) -> None:
         """Two series of one scan, in a folder each and then in one folder."""
         with tarfile.open(shared("dicom/Lung_Dx-A0001.tar.xz")) as archive:
