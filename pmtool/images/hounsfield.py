@@ -20,6 +20,8 @@ single one would shift all of them.
 _NO_AIR, _NO_BONE = -500, 1000
 """A volume above the one or below the other ends where nothing but a window ends it."""
 _CUT_SHARE = 0.01
+_CUT_BELOW, _CUT_VOXELS = 100, 10_000
+"""HU below an upper end with which its share is compared; voxels of which a share tells nothing."""
 _LARGEST = 2**17
 """HU beyond all metal and padding."""
 _ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
@@ -75,12 +77,18 @@ def _check_range(volume: Volume) -> None:
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
     if low >= 0 or high - low <= narrowest or max(-low, high) > _LARGEST:
         raise ContentError(found + _ADVICE)
-    ends = {"lower": low} if low > _NO_AIR else {}
-    ends |= {"upper": high} if high < _NO_BONE else {}
-    for end, value in ends.items():
-        cut = sum(int(np.count_nonzero(s == value)) for s in volume.slices)
-        if cut > _CUT_SHARE * volume.slices.size:
-            raise ContentError(f"{found} and are cut off at the {end} end{_ADVICE}")
+    if low > _NO_AIR and _share(volume, low, low) > _CUT_SHARE:
+        raise ContentError(f"{found} and are cut off at the lower end{_ADVICE}")
+    if high < _NO_BONE and volume.slices.size > _CUT_VOXELS:
+        cut, below = _share(volume, high, high), _share(volume, high - _CUT_BELOW, high - 1)
+        if cut > max(_CUT_SHARE, 10 * below / _CUT_BELOW):
+            raise ContentError(f"{found} and are cut off at the upper end{_ADVICE}")
+
+
+def _share(volume: Volume, low: float, high: float) -> float:
+    """Share of the voxels that lie from ``low`` to ``high``."""
+    found = sum(int(np.count_nonzero((s >= low) & (s <= high))) for s in volume.slices)
+    return found / volume.slices.size
 
 
 def for_network(values: NDArray[Any], hu_window: tuple[int, int]) -> NDArray[np.int16]:

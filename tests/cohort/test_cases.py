@@ -321,7 +321,7 @@ def test_files_of_a_case(tmp_path: Path) -> None:
     folder = Request(tmp_path, (1.0,), file_format="dicom").outputs(case)
     assert folder.dicom
     assert folder.image == tmp_path / "s" / "ct"
-    assert folder.segmentation_out == tmp_path / "s" / "ct.mask.nii.gz"
+    assert folder.segmentation_out == tmp_path / "s" / "ct.mask.nrrd"
 
 
 def test_a_table_of_images_needs_no_pydicom(

@@ -133,7 +133,8 @@ def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:
     told: list[float] = []
     make = method.maker(scan, [3], told.append)
     assert told
-    fine = sitk.GetArrayFromImage(pmtool.resample(image[:, :, ::2], 1.25, seed=4, threads=1))
+    kept = image[:, :, ::2]
+    fine = sitk.GetArrayFromImage(pmtool.resample(kept, 1.25, seed=4, threads=1, thickness=1.25))
     assert np.array_equal(make(3), fine[3])
     told.clear()
     assert np.array_equal(method.maker(scan, [3], told.append)(3), fine[3])  # kept, not made again

@@ -193,9 +193,10 @@ class TestCrops:
 class TestBody:
     @pytest.fixture
     def half(self, tmp_path: Path) -> CachedScan:
-        """Body on the left half of the slices 3 to 7."""
+        """Body on the left half of the slices 3 to 7, with a bone."""
         voxels = np.full((12, 96, 96), -1024, np.int16)
         voxels[3:8, :, :48] = -100
+        voxels[5, 0, 0] = 1500
         (scan,) = cached(tmp_path, voxels)
         return scan
 
