@@ -41,6 +41,7 @@ def within_limits(network: PixelMiner) -> PixelMiner:
 
 
 def test_blend(blending: Any, script: Callable[[str], Any], tmp_path: Path) -> None:
+    torch.manual_seed(0)
     networks = [within_limits(PixelMiner(TINY).eval()) for _ in range(2)]
     files = [save(network, tmp_path / f"{n}.pt") for n, network in enumerate(networks)]
     out = tmp_path / "out.pt"
