@@ -1,0 +1,112 @@
+"""Runs that go on, and complete ones, with averages in place of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+
+import pmtool
+from pmtool.errors import OutputError, UsageError
+
+pytestmark = pytest.mark.usefixtures("fake_sampler")
+
+
+def test_an_interrupted_run_goes_on(ct_path: Path, tmp_path: Path, fake_sampler: Any) -> None:
+    expected = sitk.GetArrayFromImage(pmtool.resample(ct_path, 0.625))
+    out = tmp_path / "out.nrrd"
+    fake_sampler.calls.clear()
+    fake_sampler.interrupt_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        pmtool.resample(ct_path, 0.625, out)
+    assert {p.name for p in tmp_path.iterdir()} == {"ct.nrrd", "out.nrrd.partial"}
+    fake_sampler.interrupt_after = None
+    with pytest.raises(UsageError, match="--resume"):
+        pmtool.resample(ct_path, 0.625, out)
+    with pytest.raises(UsageError, match="seed"):
+        pmtool.resample(ct_path, 0.625, out, resume=True, seed=1)
+    told: list[tuple[float, int]] = []
+    pmtool.resample(ct_path, 0.625, out, resume=True, progress=lambda *state: told.append(state))
+    assert len(fake_sampler.calls) == 12
+    assert told[0] == (7, 12)
+    assert told[-1] == (12, 12)
+    assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(out))), expected)
+
+
+def test_room_is_asked_for_what_is_missing(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    module = "pmtool.resampling.preparation.check_disk_for"
+    monkeypatch.setattr(module, lambda *given: asked.append(given[-1]))
+    fake_sampler.interrupt_after = 6
+    with pytest.raises(KeyboardInterrupt):
+        pmtool.resample(ct_path, 0.625, tmp_path / "out.nrrd")
+    fake_sampler.interrupt_after = None
+    pmtool.resample(ct_path, 0.625, tmp_path / "out.nrrd", resume=True)
+    kept = 12 - (len(fake_sampler.calls) - 6)
+    assert asked == [12, 12 - kept]
+
+
+def test_a_complete_run_is_not_another_one(
+    ct: sitk.Image, ct_path: Path, tmp_path: Path, fake_sampler: Any
+) -> None:
+    """Though its volume would be the same: other labels, another method, more samples."""
+    masks = [tmp_path / "m1.nrrd", tmp_path / "m2.nrrd"]
+    for number, mask in enumerate(masks):
+        sitk.WriteImage(sitk.Cast(ct > 500 * number, sitk.sitkUInt8), str(mask))
+    first: dict[str, Any] = {
+        "segmentation": masks[0],
+        "segmentation_out": tmp_path / "seg.nrrd",
+        "uncertainty": tmp_path / "sd.nrrd",
+        "samples": 2,
+    }
+    pmtool.resample(ct_path, 1.25, tmp_path / "out.nrrd", **first)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    fake_sampler.calls.clear()
+    pmtool.resample(ct_path, 1.25, tmp_path / "out.nrrd", resume=True, **first)
+    for change in (
+        {"segmentation": masks[1]},
+        {"segmentation_interpolation": "linear"},
+        {"samples": 4},
+        {"preview": tmp_path / "look.png"},
+    ):
+        with pytest.raises(OutputError, match="exists; replace it with --overwrite"):
+            pmtool.resample(
+                ct_path, 1.25, tmp_path / "out.nrrd", resume=True, **{**first, **change}
+            )
+    assert fake_sampler.calls == []
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_complete_run_that_was_changed_is_not_believed(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any
+) -> None:
+    out = tmp_path / "out.nrrd"
+    pmtool.resample(ct_path, 1.25, out)
+    for content in (b"", ct_path.read_bytes()):
+        out.write_bytes(content)
+        with pytest.raises(OutputError, match="exists; replace it with --overwrite"):
+            pmtool.resample(ct_path, 1.25, out, resume=True)
+        assert out.read_bytes() == content
+    pmtool.resample(ct_path, 1.25, out, resume=True, overwrite=True)
+    assert sitk.ReadImage(str(out)).GetSize() == (10, 12, 9)
+
+
+def test_a_volume_that_cannot_be_replaced_keeps_its_sidecar(
+    ct_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out.nrrd"
+    pmtool.resample(ct_path, 1.25, out)
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise OutputError("no")
+
+    monkeypatch.setattr("pmtool.resampling.resample.write_image", fail)
+    with pytest.raises(OutputError, match="no"):
+        pmtool.resample(ct_path, 1.25, out, seed=1, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.glob("*") if path.is_file()} == before
