@@ -134,18 +134,17 @@ def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
     """Devices to try in turn: ``auto`` falls back to the CPU, an explicit choice does not."""
     if device != "auto":
         return [find_devices(device)]
-    if backend is not None and backend not in ON_CPU:
-        found = find_devices("auto")
-        if found == (CPU,):
-            raise UsageError(
-                f"the backend {backend} needs an NVIDIA GPU, and this machine has none that can be "
-                "used: choose another --backend"
-            )
-        return [found]
     if backend is not None and backend not in ON_GPU:
         return [(CPU,)]
     found = find_devices("auto")
-    return [found] if found == (CPU,) else [found, (CPU,)]
+    if backend is None or backend in ON_CPU:
+        return [found] if found == (CPU,) else [found, (CPU,)]
+    if found == (CPU,):
+        raise UsageError(
+            f"the backend {backend} needs an NVIDIA GPU, and this machine has none that can be "
+            "used: choose another --backend"
+        )
+    return [found]
 
 
 def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
