@@ -25,7 +25,7 @@ from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import Bundle
 from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.devices import Gpu
-from pmtool.system.files import alone_in, write_bytes
+from pmtool.system.files import alone_in, write_bytes, write_json
 from pmtool.system.hashes import bytes_hash, json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
@@ -112,30 +112,37 @@ class Engines:
             self.loaded[graph] = bytes_hash(content)
         return content
 
-    def are_whole(self, graphs: Iterable[str]) -> bool:
-        """Whether the engines of these graphs are there and unaltered."""
-        return all(map(self._kept, graphs))
+    def known_errors(self, graphs: Iterable[str], kernel: str) -> dict[str, Any]:
+        """Return the errors noted of these graphs' engines, if all are unaltered, and of a kernel.
 
-    def note_errors(self, errors: Mapping[str, Mapping[str, float]]) -> None:
-        """Store the errors found in the loaded engines, until one is built again."""
+        ``kernel`` is the version of the kernel that generates pixels; empty if an engine does.
+        """
+        known = self.manifest()
+        same = known["kernel"] == kernel and all(map(self._kept, graphs))
+        return known["errors"] if same else {}
+
+    def note_errors(self, errors: Mapping[str, Mapping[str, float]], kernel: str) -> None:
+        """Store the errors found in the loaded engines and the kernel, until one is built again."""
         with alone_in(self.folder / LOCK, wait=True):
             known = self.manifest()["engines"]
             if self.loaded.items() <= known.items():  # else another process has replaced them
-                self._write(known, errors)
+                self._write(known, errors, kernel)
 
     def manifest(self) -> dict[str, Any]:
-        """Return what is known of the engines in the folder: their digests and errors.
+        """Return what is known of the engines in the folder: their digests, errors and kernel.
 
-        Both are empty if the engines are for another target or number of windows.
+        All are empty if the engines are for another target or number of windows.
         """
         try:
             values = json.loads((self.folder / MANIFEST).read_bytes())
             most = int(values["max_windows"])
             if values["target"] == asdict(self.target) and self.max_windows in (None, most):
-                return {"max_windows": most, **{key: dict(values[key]) for key in _KEPT}}
+                kept = {key: dict(values[key]) for key in _KEPT}
+                return {"max_windows": most, **kept, "kernel": str(values["kernel"])}
         except (OSError, LookupError, TypeError, ValueError):
             pass  # not a manifest of engines
-        return {"max_windows": self.max_windows or MAX_WINDOWS, **{key: {} for key in _KEPT}}
+        nothing = {key: {} for key in _KEPT}
+        return {"max_windows": self.max_windows or MAX_WINDOWS, **nothing, "kernel": ""}
 
     def _path(self, graph: str) -> Path:
         return self.folder / f"{graph}.engine"
@@ -156,10 +163,12 @@ class Engines:
                 self._write(self.manifest()["engines"] | {graph: bytes_hash(content)}, {})
         return content
 
-    def _write(self, engines: Mapping[str, str], errors: Mapping[str, Any]) -> None:
+    def _write(
+        self, engines: Mapping[str, str], errors: Mapping[str, Any], kernel: str = ""
+    ) -> None:
         known = {"target": asdict(self.target), "max_windows": self.manifest()["max_windows"]}
-        content = json.dumps({**known, "engines": engines, "errors": errors}, indent=2)
-        write_bytes(content.encode() + b"\n", self.folder / MANIFEST)
+        found = {"engines": engines, "errors": errors, "kernel": kernel}
+        write_json(known | found, self.folder / MANIFEST)
 
     def _build(self, graph: str) -> bytes:
         """Build the engine of a graph.

@@ -5,7 +5,6 @@ The compiler is nvcc or, if that is missing or fails, NVRTC from the wheel nvidi
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -19,6 +18,7 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.kernels import nvrtc
 from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.files import write_bytes
+from pmtool.system.hashes import file_hash, json_hash
 
 FOLDER = Path(__file__).parent
 SOURCES = ("rows.cu", "pixel_row.cu")
@@ -74,10 +74,13 @@ def machine_code(source: str, architecture: str) -> bytes:
 
 def cache_key(source: str, architecture: str, compiler: str) -> str:
     """Digest of everything that determines the machine code."""
-    digest = hashlib.sha256(" ".join((source, architecture, compiler, *OPTIONS)).encode())
-    for path in sorted(FOLDER.glob("*.cu*")):
-        digest.update(b"\0" + path.name.encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()
+    return json_hash([source, architecture, compiler, OPTIONS, sources_digest()])
+
+
+def sources_digest() -> str:
+    """Digest of the kernels' source code."""
+    paths = sorted(FOLDER.glob("*.cu*"))
+    return json_hash([[path.name, file_hash(path)] for path in paths])
 
 
 def find_compiler() -> Compiler:

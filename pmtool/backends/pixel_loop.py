@@ -80,6 +80,13 @@ class PixelKernel:
         self.bundle, self.precision, self.device = bundle, precision, device
         self._weights: PixelWeights | None = None
 
+    @property
+    def version(self) -> str:
+        """Digest of the kernel's source code."""
+        from pmtool.kernels.compile import sources_digest
+
+        return sources_digest()
+
     def bind(self, graph: str, arrays: Arrays) -> CudaPixelRow:
         """See `Backend.bind`; raises `UsageError` if the kernel does not fit the GPU or model."""
         from pmtool.kernels.launch import CudaPixelRow, PixelWeights

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pmtool.backends.pixel_loop import PixelKernel, PixelLoop
+from pmtool.backends.pixel_loop import PixelKernel
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.interface.graph_names import is_pixel_graph
@@ -33,7 +33,7 @@ class TensorRTBackend:
     device
         Name of the GPU, ``cuda:N``.
     pixels
-        Loop over a row's pixels, used instead of an engine that runs once for every four pixels.
+        The kernel, used instead of an engine that runs once for every four pixels.
     """
 
     name = "tensorrt"
@@ -41,7 +41,7 @@ class TensorRTBackend:
     keeps_programs = True
 
     def __init__(
-        self, engines: Any, memory: Any, device: str, pixels: PixelLoop | None = None
+        self, engines: Any, memory: Any, device: str, pixels: PixelKernel | None = None
     ) -> None:
         self.engines, self.memory, self.device, self.pixels = engines, memory, device, pixels
         self.precision: Precision = engines.target.precision

@@ -240,12 +240,38 @@ def test_check_is_made_once_and_kept(
     assert again
 
 
+def test_check_is_made_once_with_a_kernel_and_again_with_another(
+    backend: TensorRTBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel takes the place of the pixel graphs' engines, which are never built."""
+    exact, checks = OnnxRuntimeBackend(backend.engines.bundle), []
+
+    class Kernel:
+        version = "kernel 1"
+
+        def bind(self, graph: str, arrays: Any) -> Any:
+            checks.append(graph)
+            return exact.bind(graph, arrays)
+
+    kernel = Kernel()
+    monkeypatch.setattr(backend, "pixels", kernel)
+    monkeypatch.setattr(accuracy, "GRAPHS", ("row1", "quantile1"))
+    check_engines(backend)
+    assert list(backend.engines.manifest()["engines"]) == ["row1"]
+    once = len(checks)
+    check_engines(backend)
+    assert len(checks) == once
+    kernel.version = "kernel 2"
+    check_engines(backend)
+    assert len(checks) > once
+
+
 @pytest.mark.parametrize("error", [2e-3, float("nan")])
 def test_an_engine_that_computes_something_else(
     error: float, backend: TensorRTBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(accuracy, "GRAPHS", ("row1",))
     backend.engines.engine("row1")
-    backend.engines.note_errors({"row1": {"rounding": 0.0, "tensorrt": error}})
+    backend.engines.note_errors({"row1": {"rounding": 0.0, "tensorrt": error}}, "")
     with pytest.raises(UsageError, match="the engine row1 differs from ONNX Runtime by"):
         check_engines(backend)

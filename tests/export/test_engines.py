@@ -74,7 +74,7 @@ def test_engines_for_another_number_of_windows_replace_those_before(builds: list
     assert engines().engine("row1") == b"row1 1"
     assert engines().manifest()["max_windows"] == MAX_WINDOWS
     assert engines(max_windows=16384).engine("row1") == b"row1 2"
-    engines(max_windows=16384).note_errors({"row1": {"tensorrt": 1e-3}})
+    engines(max_windows=16384).note_errors({"row1": {"tensorrt": 1e-3}}, "")
     assert engines().engine("row1") == engines(max_windows=16384).engine("row1") == b"row1 2"
     assert engines().manifest()["max_windows"] == 16384
     assert list(engines().manifest()["errors"]) == ["row1"]
@@ -125,9 +125,13 @@ def test_what_is_not_as_it_was_built_is_built_again(damage: Any, builds: list[An
 
 
 def test_errors_are_kept_beside_the_engines(builds: list[Any]) -> None:
-    kept = engines()
+    """They are known while the engines and the kernel are the same."""
+    kept, errors = engines(), {"row1": {"tensorrt": 1e-3}}
     kept.engine("row1")
-    kept.note_errors({"row1": {"tensorrt": 1e-3}})
+    kept.note_errors(errors, "kernel 1")
+    assert engines().known_errors(["row1"], "kernel 1") == errors
+    assert not engines().known_errors(["row1"], "kernel 2")
+    assert not engines().known_errors(["row1", "row2"], "kernel 1")
     values = json.loads((kept.folder / MANIFEST).read_text())
     assert values["errors"] == {"row1": {"tensorrt": 1e-3}}
     assert values["target"]["gpu"] == "NVIDIA H200, compute capability 9.0"
@@ -139,7 +143,7 @@ def test_errors_of_engines_that_were_replaced_are_not_kept(builds: list[Any]) ->
     checked = engines()
     checked.engine("row1")
     engines(max_windows=16).engine("row1")
-    checked.note_errors({"row1": {"tensorrt": 1e-3}})
+    checked.note_errors({"row1": {"tensorrt": 1e-3}}, "")
     assert engines().manifest()["errors"] == {}
 
 
