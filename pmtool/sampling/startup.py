@@ -16,6 +16,7 @@ from pmtool.errors import (
     is_memory_shortage,
 )
 from pmtool.interface.buffers import Buffers
+from pmtool.interface.graph_names import CHOOSERS
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
@@ -83,7 +84,7 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
 
 
 def check_generates(backend: Backend, layout: Layout) -> None:
-    """Run every graph on a window of zeros, more than once because a repetition may be captured.
+    """Run every graph on windows of zeros, more than once because a repetition may be captured.
 
     Raises
     ------
@@ -91,13 +92,14 @@ def check_generates(backend: Backend, layout: Layout) -> None:
         If the results are not finite numbers.
     """
     buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows_per_call)
-    lanes = Lanes(backend, buffers, SUB_PATCH, "quantile")
     outer = np.zeros(buffers.above.shape[2:], np.float32)
-    lanes.prepare([Neighbours(outer, outer, np.ones((1, 1), np.float32))])
-    lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, "sample")
-    lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
-    if not np.isfinite(lanes.parameters()).all():
-        raise UsageError(
-            f"{backend.name} computes no numbers on {backend.device} in {backend.precision}: use "
-            "another --precision or --backend"
-        )
+    for chooser in CHOOSERS:
+        lanes = Lanes(backend, buffers, SUB_PATCH, chooser)
+        lanes.prepare([Neighbours(outer, outer, np.ones((1, 1), np.float32))])
+        lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, "sample")
+        lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
+        if not np.isfinite(lanes.parameters()).all():
+            raise UsageError(
+                f"{backend.name} computes no numbers on {backend.device} in {backend.precision}: "
+                "use another --precision or --backend"
+            )

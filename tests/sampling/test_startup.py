@@ -108,11 +108,15 @@ def test_an_engine_that_works_is_loaded_on_every_gpu(bundle: Bundle) -> None:
             "OSError: libcudnn.so.9 is missing; use another --backend",
         ),
         (
+            lambda bundle, device: Broken(bundle, "mean2", RuntimeError("no mean")),
+            "does not work on cuda:0, RuntimeError: no mean; use another",
+        ),
+        (
             lambda bundle, device: NotANumber(bundle),
             "computes no numbers on cpu in float32: use another --precision or --backend",
         ),
     ],
-    ids=["refused", "no disk", "library", "kernels", "graph", "NaN"],
+    ids=["refused", "no disk", "library", "kernels", "graph", "mode", "NaN"],
 )
 def test_an_engine_that_fails(
     bundle: Bundle, load: Callable[[Bundle, str], Backend], reason: str
