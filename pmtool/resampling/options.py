@@ -206,7 +206,7 @@ def split_options(
         If a name is unknown.
     """
     values = {k: v.item() if isinstance(v, np.generic) else v for k, v in values.items()}
-    if values.get("samples", 1) is None:
+    if values.get("samples") is None:
         values["samples"] = UNCERTAINTY_SAMPLES if values.get("uncertainty") else 1
     names = {field.name for field in fields(Outputs)}
     kept = {name: value for name, value in values.items() if name not in names}

@@ -196,6 +196,9 @@ def test_an_uncertainty_without_a_number_of_samples(
     command = ["resample", *arguments, "--uncertainty", str(tmp_path / "sd.nrrd")]
     assert run_command(cli, command) == 0
     assert len(fake_sampler.calls) == UNCERTAINTY_SAMPLES * 4
+    fake_sampler.calls.clear()
+    pmtool.resample(ct_path, 1.25, tmp_path / "2.nrrd", uncertainty=tmp_path / "sd 2.nrrd")
+    assert len(fake_sampler.calls) == UNCERTAINTY_SAMPLES * 4
 
 
 def test_numbers_of_numpy(ct_path: Path, tmp_path: Path) -> None:
