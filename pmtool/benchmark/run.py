@@ -112,7 +112,8 @@ def _windows(job: _Job, variant: Variant) -> Runs:
     pairs, window = job.scene.pairs, job.options.window
     small = job.generate(variant, WINDOW, pairs, "cached, window 64")
     runs = {f"cached, {WINDOW}": small}
-    plan = Planner(job.bundle, job.asked(variant, window)).plan(small.size, len(pairs))
+    planner = Planner(job.bundle, job.asked(variant, window), small.sampler.engine)
+    plan = planner.plan(small.size, len(pairs))
     if plan.window != small.plan.window:
         label = f"cached, {max(plan.window)}"
         runs[label] = job.generate(variant, window, pairs, label)
