@@ -49,7 +49,7 @@ class Method(Protocol):
         """Everything but the scan's voxels that determines the slices, as plain JSON values."""
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
-        """Do the time-consuming work for these slices, and return what makes each of them.
+        """Do the time-consuming work for these slices, and return what makes each slice.
 
         ``progress`` is called with the number of slices done.
         """
@@ -181,10 +181,15 @@ class Sampled:
         journal = Journal.open(self.folder / f"slices-{name}", key, resume=True, discard=False)
         hu_window = self.sampler.bundle.hyperparameters.hu_window
         stack = DyadicStack(scan.kept, scan.grid, journal, hu_window)
-        jobs = [Job(i, 0) for i in indices if stack.key(i, 0) not in journal]
-        generate(stack, self.sampler, jobs, progress)
+
+        def complete(wanted: Sequence[int], progress: Progress | None = None) -> None:
+            jobs = [Job(i, 0) for i in wanted if stack.key(i, 0) not in journal]
+            generate(stack, self.sampler, jobs, progress)
+
+        complete(indices, progress)
 
         def make(index: int) -> Slice:
+            complete([index])
             made = stack.render(stack.grid.slices[index])
             return np.asarray(to_voxels(made, np.dtype(np.int16)))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -139,6 +140,9 @@ def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:
     told.clear()
     assert np.array_equal(method.maker(scan, [3], told.append)(3), fine[3])  # kept, not made again
     assert not told
+    (folder,) = tmp_path.glob("slices-*")
+    shutil.rmtree(folder)
+    assert np.array_equal(method.maker(scan, [], told.append)(3), fine[3])  # not asked for before
 
 
 def test_distances_that_the_model_does_not_know_are_told(
