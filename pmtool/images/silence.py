@@ -54,8 +54,9 @@ def _silenced() -> Iterator[None]:
             yield
     finally:
         sitk.ProcessObject.SetGlobalWarningDisplay(shown)
-        if permissive is None:
-            os.environ.pop(_PERMISSIVE, None)
+        os.environ.pop(_PERMISSIVE, None)
+        if permissive is not None:
+            os.environ[_PERMISSIVE] = permissive
 
 
 @contextmanager

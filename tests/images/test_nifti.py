@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pmtool
 from pmtool.cli.console import run_command
 from pmtool.errors import GeometryError
 from pmtool.images.image_file import read_image
+from pmtool.images.silence import permit_skewed_nifti, quiet_itk
 from pmtool.main import cli
 
 OBLIQUE = np.array(
@@ -118,3 +120,10 @@ def test_repairs_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     arguments = ["resample", "--spacing", "1.25", str(source), str(tmp_path / "out.nii")]
     assert run_command(cli, arguments) == 0
     assert "warning: slightly skewed" in capfd.readouterr().err
+
+
+def test_a_setting_of_the_user_is_restored(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ITK_NIFTI_SFORM_PERMISSIVE", "0")
+    with quiet_itk():
+        permit_skewed_nifti()
+    assert os.environ["ITK_NIFTI_SFORM_PERMISSIVE"] == "0"
