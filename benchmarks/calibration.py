@@ -61,12 +61,12 @@ def main(
 
 
 @torch.inference_mode()
-def predicted(network: PixelMiner, crops: Tensor, thickness: Tensor) -> Mixture:
+def predicted(network: PixelMiner, crops: Tensor, relative_thickness: Tensor) -> Mixture:
     """Predict the distributions of the targets of crops ``(N, 3, H, W)``.
 
-    The thickness ``(1, 1, 1, 1)`` is that of all crops.
+    The relative thickness ``(1, 1, 1, 1)`` is that of all crops.
     """
-    batches = [network(*batch.split(1, dim=1), thickness) for batch in crops.split(BATCH)]
+    batches = [network(*batch.split(1, dim=1), relative_thickness) for batch in crops.split(BATCH)]
     return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
 
 

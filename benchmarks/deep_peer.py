@@ -28,7 +28,7 @@ from torch.utils.data import Dataset
 
 from pmtool.cli.console import run_command
 from pmtool.errors import InputError, ModelError
-from pmtool.geometry.thickness import thickness_share
+from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
 from pmtool.images.image_file import write_image
 from pmtool.images.names import check_format
@@ -113,10 +113,10 @@ def trained(crops: Dataset[Triplets], steps: int, seed: int) -> tuple[Encoder, l
     low, high = COMPACT.hu_window
     with click.progressbar(range(steps), label="training", file=sys.stderr) as bar:
         for step in bar:
-            slices, thickness = crops[step]
+            slices, relative = crops[step]
             above, target, below = slices.split(1, dim=1)
             with torch.autocast("cpu", torch.bfloat16):
-                mean = network(above, below, thickness).mean
+                mean = network(above, below, relative).mean
             loss = F.l1_loss(mean.float(), target)
             optimiser.zero_grad()
             loss.backward()
@@ -143,10 +143,10 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
     """
     volume = load_volume(source)
     result = sitk.Image(volume.image)
-    thickness = thickness_share(volume.thickness, volume.spacing)
+    relative = relative_thickness(volume.thickness, volume.spacing)
     for index in range(1, len(volume.slices) - 1, 2):
         above, below = volume.slices[index - 1], volume.slices[index + 1]
-        made = midpoint(network, above, below, thickness).astype(np.float32)
+        made = midpoint(network, above, below, relative).astype(np.float32)
         restore_padding(made, above, below, COMPACT.hu_window[0])
         volume.put_slice(result, index, to_voxels(made, volume.dtype))
     return result
@@ -154,17 +154,17 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
 
 @torch.inference_mode()
 def midpoint(
-    network: Encoder, above: NDArray[np.int16], below: NDArray[np.int16], thickness: float
+    network: Encoder, above: NDArray[np.int16], below: NDArray[np.int16], relative: float
 ) -> NDArray[np.int16]:
     """Predict the slice between two others ``(H, W)`` in HU, padded to multiples of 4 pixels.
 
-    The thickness is `pmtool.geometry.thickness.thickness_share`.
+    ``relative`` is `pmtool.geometry.thickness.relative_thickness`.
     """
     height, width = above.shape
     pixels = [from_hounsfield(for_network(x, COMPACT.hu_window), COMPACT) for x in (above, below)]
     padding = (0, -width % 4, 0, -height % 4)
     slices = [F.pad(torch.from_numpy(x)[None, None], padding, "replicate") for x in pixels]
-    mean = network(*slices, torch.full((1, 1, 1, 1), thickness)).mean[0, 0, :height, :width]
+    mean = network(*slices, torch.full((1, 1, 1, 1), relative)).mean[0, 0, :height, :width]
     return to_hounsfield(mean.clamp(-1, 1).numpy(), COMPACT)
 
 

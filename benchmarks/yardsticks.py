@@ -31,7 +31,7 @@ from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
 from pmtool.cli.options import thickness_option
 from pmtool.errors import InputError
-from pmtool.geometry.thickness import thickness_share
+from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.image_file import write_image
 from pmtool.images.names import image_suffix
 from pmtool.images.reading import ReadingOptions
@@ -122,18 +122,18 @@ def load(path: Path) -> tuple[PixelMiner, str]:
     return load_checkpoint(path), file_hash(path)
 
 
-def network_models(network: PixelMiner, thickness: Tensor) -> dict[str, Predictor]:
+def network_models(network: PixelMiner, relative_thickness: Tensor) -> dict[str, Predictor]:
     """Predictors by name: the network and, if it has an encoder, the encoder's midpoint alone.
 
-    Both are told the thickness ``(1, 1, 1, 1)``.
+    Both are told the relative thickness ``(1, 1, 1, 1)``.
     """
 
     def model(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        mixture: Mixture = network(above, target, below, thickness)
+        mixture: Mixture = network(above, target, below, relative_thickness)
         return mixture
 
     def midpoint(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        found = network.midpoint(above, below, thickness)
+        found = network.midpoint(above, below, relative_thickness)
         return Mixture(torch.zeros_like(found.mean), found.mean, found.log_scale)
 
     models: dict[str, Predictor] = {"midpoint": midpoint, "model": model}
@@ -145,9 +145,9 @@ def network_models(network: PixelMiner, thickness: Tensor) -> dict[str, Predicto
 def told(volume: Volume) -> Tensor:
     """What the network is told of the thickness if every second slice is left out: a scalar.
 
-    See `pmtool.geometry.thickness.thickness_share`; the shape is ``(1, 1, 1, 1)``.
+    See `pmtool.geometry.thickness.relative_thickness`; the shape is ``(1, 1, 1, 1)``.
     """
-    return torch.full((1, 1, 1, 1), thickness_share(volume.thickness, volume.spacing))
+    return torch.full((1, 1, 1, 1), relative_thickness(volume.thickness, volume.spacing))
 
 
 def volumes(folder: Path) -> Iterator[Volume]:

@@ -141,7 +141,7 @@ class Engines:
                 return {"max_windows": most, **kept, "kernel": str(values["kernel"])}
         except (OSError, LookupError, TypeError, ValueError):
             pass  # not a manifest of engines
-        nothing = {key: {} for key in _KEPT}
+        nothing: dict[str, Any] = {key: {} for key in _KEPT}
         return {"max_windows": self.max_windows or MAX_WINDOWS, **nothing, "kernel": ""}
 
     def _path(self, graph: str) -> Path:

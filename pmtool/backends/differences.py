@@ -103,8 +103,8 @@ def _fill(buffers: Buffers, seed: int) -> None:
     between = rng.uniform(-0.8, 0.8, buffers.above.shape)
     for slices in (buffers.above, buffers.below):
         memory.upload(slices, (between + rng.normal(0, 0.03, between.shape)).astype(np.float32))
-    thickness = rng.uniform(0.1, 1.2, buffers.thickness.shape)
-    memory.upload(buffers.thickness, thickness.astype(np.float32))
+    relative = rng.uniform(0.1, 1.2, buffers.relative_thickness.shape)
+    memory.upload(buffers.relative_thickness, relative.astype(np.float32))
 
 
 def _arrays(graph: str, buffers: Buffers) -> dict[str, Array]:

@@ -185,12 +185,14 @@ class FastPixelCNN:
     def _keep(self, features: Tensor) -> None:
         self.features = features.clone()
 
-    def prefill(self, above: Tensor, known: Tensor, below: Tensor, thickness: Tensor) -> None:
+    def prefill(
+        self, above: Tensor, known: Tensor, below: Tensor, relative_thickness: Tensor
+    ) -> None:
         """Fill the caches by one forward pass, see `PixelMiner.forward`; unknown rows are zero."""
-        self.network(above, known, below, thickness)
+        self.network(above, known, below, relative_thickness)
         self.recorder.stop()
         margin = (above.shape[-1] - known.shape[-1]) // 2
-        self.midpoint = self.network.midpoint(above, below, thickness, margin)
+        self.midpoint = self.network.midpoint(above, below, relative_thickness, margin)
         self.residuals = self.midpoint.residual(known)
         self.entered = torch.zeros_like(self.features.chunk(3)[2])
         if self.midpoint.features is not None:

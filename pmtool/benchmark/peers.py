@@ -29,7 +29,7 @@ class Windows(NamedTuple):
         Index of the first row to generate.
     above, below
         Neighbours ``(N, 1, H + 2 margin, W + 2 margin)`` in [-1, 1].
-    thickness
+    relative_thickness
         See `Encoder.forward`, ``(N, 1, 1, 1)``.
     known
         Known pixels ``(N, 1, H, W)`` in [-1, 1], zero where unknown.
@@ -40,7 +40,7 @@ class Windows(NamedTuple):
     first: int
     above: Tensor
     below: Tensor
-    thickness: Tensor
+    relative_thickness: Tensor
     known: Tensor
     uniforms: Tensor
 
@@ -72,13 +72,13 @@ def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> 
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]
     start = seconds_of(
-        lambda: forward(windows.above, target, windows.below, windows.thickness), device
+        lambda: forward(windows.above, target, windows.below, windows.relative_thickness), device
     )
 
     def generate() -> None:
         for row in range(windows.first, windows.first + rows):
             for column in range(columns):
-                mixture = forward(windows.above, target, windows.below, windows.thickness)
+                mixture = forward(windows.above, target, windows.below, windows.relative_thickness)
                 pixel = Mixture(*(x[:, :, row, column] for x in mixture))
                 target[:, 0, row, column] = draw(pixel, windows.uniforms[:, row, column], bits)
 
@@ -92,7 +92,8 @@ def generate_with_caches(network: PixelMiner, windows: Windows, rows: int, bits:
     target, columns = windows.known.clone(), windows.known.shape[-1]
     sampler = FastPixelCNN(network)
     start = seconds_of(
-        lambda: sampler.prefill(windows.above, target, windows.below, windows.thickness), device
+        lambda: sampler.prefill(windows.above, target, windows.below, windows.relative_thickness),
+        device,
     )
 
     def generate() -> None:

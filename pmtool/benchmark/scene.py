@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pmtool.arrays import Slice
-from pmtool.geometry.thickness import thickness_share
+from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.display import HU_WINDOW
 from pmtool.sampling.pairs import SlicePair
 
@@ -18,12 +18,12 @@ FIELD_MM = 0.7 * 512
 
 
 class _Source(NamedTuple):
-    """Slices of a scan: its name, the slices, spacing of pixels, thickness as in `SlicePair`."""
+    """A scan's name, slices, spacing of pixels and relative thickness, see `SlicePair`."""
 
     name: str
     slices: Slice
     pixel: tuple[float, float]
-    thickness: float
+    relative_thickness: float
 
 
 class Scene(NamedTuple):
@@ -68,12 +68,12 @@ def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
     UsageError
         If the scan has fewer than three slices.
     """
-    name, slices, pixel, thickness = (
+    name, slices, pixel, relative = (
         _phantom(pairs, size) if source is None else _scan(source, pairs)
     )
     outer = [np.ascontiguousarray(values) for values in slices[::2]]
     between = pairwise(outer)
-    numbered = [SlicePair(above, below, thickness, i) for i, (above, below) in enumerate(between)]
+    numbered = [SlicePair(above, below, relative, i) for i, (above, below) in enumerate(between)]
     truths = [np.ascontiguousarray(values) for values in slices[1::2]]
     return Scene(name, numbered, truths, pixel, source is not None)
 
@@ -85,8 +85,8 @@ def _phantom(pairs: int, size: int) -> _Source:
 
     pixel = FIELD_MM / size
     image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
-    thickness = thickness_share(SPACING_MM, SPACING_MM)
-    return _Source("chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel), thickness)
+    relative = relative_thickness(SPACING_MM, SPACING_MM)
+    return _Source("chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel), relative)
 
 
 def _scan(source: Path, pairs: int) -> _Source:
@@ -97,5 +97,5 @@ def _scan(source: Path, pairs: int) -> _Source:
     pairs = min(pairs, (count - 1) // 2)
     first = (count - (2 * pairs + 1)) // 2
     slices = np.stack([scan.truth(first + i) for i in range(2 * pairs + 1)])
-    thickness = thickness_share(scan.volume.thickness, scan.volume.spacing)
-    return _Source(source.name, slices, scan.pixel, thickness)
+    relative = relative_thickness(scan.volume.thickness, scan.volume.spacing)
+    return _Source(source.name, slices, scan.pixel, relative)

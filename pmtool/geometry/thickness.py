@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-def thickness_share(thickness: float, distance: float) -> float:
+def relative_thickness(thickness: float, distance: float) -> float:
     """Thickness of a slice as a share of the distance between the two neighbours of a target.
 
     At 1 the neighbours touch; at 0.5 the target fills the gap between them.

@@ -92,9 +92,9 @@ class WindowGraph(nn.Module):
         self.layout = Layout(network.hyperparameters)
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        above, below, thickness = tensors
+        above, below, relative_thickness = tensors
         margin = self.layout.hyperparameters.margin
-        midpoint = self.network.midpoint(above, below, thickness, margin)
+        midpoint = self.network.midpoint(above, below, relative_thickness, margin)
         above, below = cropped(above, margin), cropped(below, margin)
         v, h = self._entry(midpoint, above, below)
         for level in range(LEVELS):

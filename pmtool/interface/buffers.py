@@ -36,7 +36,7 @@ class Buffers:
     above, below
         Neighbours of the lanes that the window graph takes in one call,
         ``(windows, 1, H + 2 margin, W + 2 margin)``.
-    thickness
+    relative_thickness
         Thickness of their slices, see `SlicePair`, ``(windows, 1, 1, 1)``.
     pixels
         Generated pixels, ``(H, W, M)`` in [-1, 1].
@@ -71,7 +71,7 @@ class Buffers:
         margin = 2 * layout.hyperparameters.margin
         outer = min(windows, lanes), 1, height + margin, width + margin
         self.above, self.below = self._zeros(*outer), self._zeros(*outer)
-        self.thickness = self._zeros(outer[0], 1, 1, 1)
+        self.relative_thickness = self._zeros(outer[0], 1, 1, 1)
         self.pixels = self._zeros(height, width, lanes)
         self.tails = self._zeros(height, width, lanes)
         self.row_pixels, self.row_tails = self._zeros(width, lanes), self._zeros(width, lanes)
@@ -160,7 +160,7 @@ class Buffers:
         last = min(first + len(self.above), self.lanes)
         planes = {name: plane[first:last] for name, plane in self.planes.items()}
         count = last - first
-        inputs = {"above": self.above, "below": self.below, "thickness": self.thickness}
+        inputs = {"above": self.above, "below": self.below, "thickness": self.relative_thickness}
         return {name: array[:count] for name, array in inputs.items()} | planes
 
     def row(self, depth: int) -> dict[str, Array]:

@@ -106,14 +106,14 @@ class Encoder(nn.Module):
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(cast(Tensor, self.output.bias))
 
-    def forward(self, above: Tensor, below: Tensor, thickness: Tensor) -> Midpoint:
+    def forward(self, above: Tensor, below: Tensor, relative_thickness: Tensor) -> Midpoint:
         """Return the midpoint of two slices ``(N, 1, H, W)`` in [-1, 1].
 
-        The thickness ``(N, 1, 1, 1)`` is `pmtool.geometry.thickness.thickness_share`; slices that
+        ``relative_thickness`` ``(N, 1, 1, 1)`` is that of `pmtool.geometry.thickness`; slices that
         overlap count as touching.
         """
         linear = (above + below) / 2
-        thick = (2 * thickness.clamp(max=1) - 1).expand_as(linear)
+        thick = (2 * relative_thickness.clamp(max=1) - 1).expand_as(linear)
         x = torch.cat((linear, (above - below) * DIFFERENCE_GAIN, thick), dim=1)
         skips: list[Tensor] = []
         for layer in self.down:

@@ -94,7 +94,9 @@ class PixelMiner(nn.Module):
         self.horizontal = Stack(c, n, horizontal=True, dropout=dropout)
         self.output = conv(c, 3 * hyperparameters.mixtures, (1, 1))
 
-    def forward(self, above: Tensor, target: Tensor, below: Tensor, thickness: Tensor) -> Mixture:
+    def forward(
+        self, above: Tensor, target: Tensor, below: Tensor, relative_thickness: Tensor
+    ) -> Mixture:
         """Return the mixtures of all pixels of ``target``; slices are ``(N, 1, H, W)`` in [-1, 1].
 
         Height and width are multiples of 4. The neighbours may extend beyond the target by the
@@ -102,17 +104,17 @@ class PixelMiner(nn.Module):
         is for the encoder alone too, see `Encoder.forward`.
         """
         margin = (above.shape[-1] - target.shape[-1]) // 2
-        midpoint = self.midpoint(above, below, thickness, margin)
+        midpoint = self.midpoint(above, below, relative_thickness, margin)
         above, below = (cropped(outer, margin) for outer in (above, below))
         return self.mixture(midpoint, above, target, below)
 
     def midpoint(
-        self, above: Tensor, below: Tensor, thickness: Tensor, margin: int = 0
+        self, above: Tensor, below: Tensor, relative_thickness: Tensor, margin: int = 0
     ) -> Midpoint:
         """Return the midpoint of the target, given both neighbours, without the margin."""
         if not self.hyperparameters.encoder:
             return no_midpoint(cropped(above, margin))
-        midpoint: Midpoint = self.encoder(above, below, thickness)
+        midpoint: Midpoint = self.encoder(above, below, relative_thickness)
         return midpoint.cropped(margin)
 
     def mixture(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Mixture:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid, parents
-from pmtool.geometry.thickness import thickness_share
+from pmtool.geometry.thickness import relative_thickness
 from pmtool.resampling.assembly import DyadicStack
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Progress, ProgressOf
@@ -49,8 +49,8 @@ class Pairs(Sequence[SlicePair]):
             return Pairs(self.stack, self.jobs[index])
         node, sample = self.jobs[index]
         above, below = (self.stack.node(parent, sample) for parent in parents(node))
-        thickness = thickness_share(self.stack.volume.thickness, self.stack.grid.distance(node))
-        return SlicePair(above, below, thickness, self.stack.grid.number(node), sample)
+        relative = relative_thickness(self.stack.volume.thickness, self.stack.grid.distance(node))
+        return SlicePair(above, below, relative, self.stack.grid.number(node), sample)
 
 
 def all_jobs(grid: Grid, samples: int = 1) -> list[list[Job]]:

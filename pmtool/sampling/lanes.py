@@ -51,7 +51,7 @@ class Lanes:
     def prepare(self, pairs: Sequence[Neighbours]) -> None:
         """Run the window graph on the neighbours of all lanes, or of the first ones."""
         buffers, memory = self.buffers, self.buffers.memory
-        targets = buffers.above, buffers.below, buffers.thickness
+        targets = buffers.above, buffers.below, buffers.relative_thickness
         for first, program in self.windows.items():
             outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))
             for target, values in zip(targets, outer, strict=False):

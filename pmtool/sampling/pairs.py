@@ -25,8 +25,8 @@ class SlicePair(NamedTuple):
     ----------
     above, below
         Slices ``(H, W)`` in HU, clipped to the model's window.
-    thickness
-        What the network is told: `pmtool.geometry.thickness.thickness_share`.
+    relative_thickness
+        What the network is told: `pmtool.geometry.thickness.relative_thickness`.
     number
         Number under ``2**32`` that identifies the slice in drawing random numbers.
     sample
@@ -35,7 +35,7 @@ class SlicePair(NamedTuple):
 
     above: NDArray[np.int16]
     below: NDArray[np.int16]
-    thickness: float
+    relative_thickness: float
     number: int
     sample: int = 0
 
@@ -47,13 +47,13 @@ class Neighbours(NamedTuple):
     ----------
     above, below
         Pixels in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
-    thickness
+    relative_thickness
         That of `SlicePair`, ``(1, 1)``.
     """
 
     above: Float32s
     below: Float32s
-    thickness: Float32s
+    relative_thickness: Float32s
 
 
 class PairGroup:
@@ -74,7 +74,7 @@ class PairGroup:
         """
         given = self.pairs[pair]
         above, below = (self._crop(values, window) for values in (given.above, given.below))
-        return Neighbours(above, below, np.full((1, 1), given.thickness, np.float32))
+        return Neighbours(above, below, np.full((1, 1), given.relative_thickness, np.float32))
 
     def _crop(self, values: NDArray[np.int16], window: Window) -> Float32s:
         margin = self.hyperparameters.margin

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from pmtool.arrays import Float32s
-from pmtool.geometry.thickness import thickness_share
+from pmtool.geometry.thickness import relative_thickness
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield
 from pmtool.training.augment import CROP_MARGIN
@@ -32,19 +32,19 @@ class Crop(NamedTuple):
     ----------
     slices
         Pixels ``(3, size, size)`` in HU, within the network's window.
-    thickness
-        What the network is told: `pmtool.geometry.thickness.thickness_share`.
+    relative_thickness
+        What the network is told: `pmtool.geometry.thickness.relative_thickness`.
     """
 
     slices: NDArray[np.int16]
-    thickness: float
+    relative_thickness: float
 
 
 class Triplets(NamedTuple):
     """Crops as the network takes them: ``(N, 3, size, size)`` in [-1, 1], and ``(N, 1, 1, 1)``."""
 
     slices: Tensor
-    thickness: Tensor
+    relative_thickness: Tensor
 
 
 class Crops(Dataset[Triplets]):
@@ -91,7 +91,7 @@ class Crops(Dataset[Triplets]):
         """Return one crop."""
         rng = np.random.default_rng((self.settings.seed, int(self.fixed), step, number))
         scan = self.scans[rng.choice(len(self.scans), p=self.shares)]
-        slices, thickness = self._triplet(scan, rng)
+        slices, relative = self._triplet(scan, rng)
         low, high = self.settings.network.hu_window
         slices = slices.clip(low, high)
         if self.fixed:
@@ -99,7 +99,7 @@ class Crops(Dataset[Triplets]):
         else:
             slices = np.flip(slices, tuple(axis for axis in range(3) if rng.random() < 0.5))
             slices = np.rint(self._augmented(slices, rng)).clip(low, high)
-        return Crop(slices.astype(np.int16), thickness)
+        return Crop(slices.astype(np.int16), relative)
 
     def _augmented(self, slices: Float32s, rng: np.random.Generator) -> Float32s:
         return self.settings.augmentation(slices, self.settings.crops.size, rng)
@@ -107,7 +107,7 @@ class Crops(Dataset[Triplets]):
     def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> tuple[Float32s, float]:
         """Draw a crop with `CROP_MARGIN` around it; beyond the border, the last pixel repeats.
 
-        The second result is the thickness, see `Crop`.
+        The second result is the relative thickness, see `Crop`.
         """
         settings = self.settings.crops
         stride = 1 if self.fixed else _stride(scan, settings, rng)
@@ -120,15 +120,15 @@ class Crops(Dataset[Triplets]):
         numbers = middle + stride * np.arange(-1, 2)[:, None] + np.arange(averaged)
         thin = scan.voxels[np.ix_(numbers.ravel(), rows, columns)]
         parts = thin.reshape(3, averaged, len(rows), len(columns))
-        thickness = thickness_share(scan.thickness_of_mean(averaged), stride * scan.spacing)
-        return np.asarray(parts.mean(axis=1), np.float32), thickness
+        relative = relative_thickness(scan.thickness_of_mean(averaged), stride * scan.spacing)
+        return np.asarray(parts.mean(axis=1), np.float32), relative
 
 
 def triplets(crops: Sequence[Crop], hyperparameters: Hyperparameters) -> Triplets:
     """Convert crops to what a network takes."""
     slices = from_hounsfield(np.stack([crop.slices for crop in crops]), hyperparameters)
-    thickness = torch.tensor([crop.thickness for crop in crops], dtype=torch.float32)
-    return Triplets(torch.from_numpy(slices), thickness.view(-1, 1, 1, 1))
+    relative = torch.tensor([crop.relative_thickness for crop in crops], dtype=torch.float32)
+    return Triplets(torch.from_numpy(slices), relative.view(-1, 1, 1, 1))
 
 
 def draw_place(

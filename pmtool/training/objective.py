@@ -71,7 +71,7 @@ class Objective(nn.Module):
     def forward(self, triplets: Triplets) -> Losses:
         """Compute the losses of triplets."""
         above, target, below = triplets.slices.split(1, dim=1)
-        midpoint = self.network.midpoint(above, below, triplets.thickness)
+        midpoint = self.network.midpoint(above, below, triplets.relative_thickness)
         midpoint_bits, error = self._of_midpoint(midpoint, target)
         of_midpoint = midpoint_bits + error / ERROR_UNIT_HU
         if self.encoder:

@@ -26,8 +26,8 @@ def sample_crops(network: PixelMiner, crops: Sequence[Crop]) -> Slices:
     """Sample the middle slice of every crop: ``(N, H, W)`` in HU."""
     count, (height, width) = len(crops), crops[0].slices.shape[1:]
     pairs = [
-        SlicePair(above, below, thickness, number)
-        for number, ((above, _, below), thickness) in enumerate(crops)
+        SlicePair(above, below, relative, number)
+        for number, ((above, _, below), relative) in enumerate(crops)
     ]
     group = PairGroup(network.hyperparameters, pairs, (height, width))
     window = Window(0, 0, height, width, 0, 0)
@@ -42,11 +42,11 @@ def midpoints(network: PixelMiner, crops: Sequence[Crop]) -> Slices:
 
     The result is ``(N, H, W)`` in HU.
     """
-    slices, thickness = triplets(crops, network.hyperparameters)
+    slices, relative = triplets(crops, network.hyperparameters)
     above, _, below = slices.split(1, dim=1)
     mean = (above + below) / 2
     if network.hyperparameters.encoder:
-        mean = network.midpoint(above, below, thickness).mean
+        mean = network.midpoint(above, below, relative).mean
     return to_hounsfield(mean[:, 0].numpy(), network.hyperparameters)
 
 

@@ -17,7 +17,7 @@ def test_scene_of_a_phantom() -> None:
     assert len(scene.pairs) == len(scene.truths) == 2
     assert np.array_equal(scene.pairs[0].below, scene.pairs[1].above)
     assert scene.busiest(64) == (1, 0, 0)
-    assert scene.pairs[0].thickness == 0.5
+    assert scene.pairs[0].relative_thickness == 0.5
 
 
 def test_scene_of_a_scan(tmp_path: Path) -> None:

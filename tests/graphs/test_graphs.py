@@ -63,7 +63,7 @@ class Generated:
         margin = network.hyperparameters.margin
         around = window.height + 2 * margin, window.width + 2 * margin
         self.above, self.below = random_slices(2 * LANES, around).reshape(2, LANES, *around)
-        self.thickness = np.linspace(0.2, 1, LANES, dtype=np.float32)[:, None, None]
+        self.relative_thickness = np.linspace(0.2, 1, LANES, dtype=np.float32)[:, None, None]
         self.known = np.ascontiguousarray(random_slices(LANES, shape).transpose(1, 2, 0))
         rng = np.random.default_rng(1)
         self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
@@ -72,7 +72,7 @@ class Generated:
         buffers = Buffers(backend.memory, Layout(network.hyperparameters), *shape, LANES, 2)
         lanes = Lanes(backend, buffers, window.known_columns, chooser)
         for _ in range(2):  # the second time nothing of the first may be left
-            lanes.prepare(list(map(Neighbours, self.above, self.below, self.thickness)))
+            lanes.prepare(list(map(Neighbours, self.above, self.below, self.relative_thickness)))
             lanes.take(self.uniforms)
             self.pixels = lanes.generate(
                 self.known, window.known_rows, lambda row: self.record(row, lanes.parameters())
@@ -95,7 +95,7 @@ class Generated:
     def teacher_forced(self, network: PixelMiner) -> Mixture:
         """The whole network on the generated windows."""
         target = self.pixels.transpose(2, 0, 1)
-        given = self.above, target, self.below, self.thickness
+        given = self.above, target, self.below, self.relative_thickness
         found: Mixture = network(*(torch.tensor(x)[:, None] for x in given))
         return found
 

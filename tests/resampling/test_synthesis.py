@@ -32,9 +32,9 @@ def test_pairs_are_fetched_when_asked_for(stack: DyadicStack, ct: sitk.Image) ->
     made = np.ones(voxels.shape[1:], np.int16)
     stack.generated[SliceKey(1 << 15, 1)] = made
     assert pairs[2].below is made
-    assert pairs[2].thickness == 2.0
+    assert pairs[2].relative_thickness == 2.0
     thin = replace(stack, volume=replace(stack.volume, known_thickness=1.0))
-    assert [pair.thickness for pair in Pairs(thin, pairs.jobs)] == [0.4, 0.4, 0.8]
+    assert [pair.relative_thickness for pair in Pairs(thin, pairs.jobs)] == [0.4, 0.4, 0.8]
 
 
 def test_what_is_in_the_store_is_not_made_again(stack: DyadicStack) -> None:

@@ -72,9 +72,9 @@ class TestCrops:
         assert (one[6].slices != batch.slices).any()
         assert (Crops(noisy, replace(settings, seed=1), COUNT)[5].slices != batch.slices).any()
         assert batch.slices.shape == (8, 3, 16, 16)
-        assert batch.slices.dtype == batch.thickness.dtype == torch.float32
+        assert batch.slices.dtype == batch.relative_thickness.dtype == torch.float32
         assert batch.slices.abs().max() <= 1
-        assert batch.thickness.shape == (8, 1, 1, 1)
+        assert batch.relative_thickness.shape == (8, 1, 1, 1)
 
     @pytest.mark.parametrize("fixed", [False, True])
     def test_processes_share_a_step(self, noisy: list[CachedScan], fixed: bool) -> None:
@@ -127,7 +127,9 @@ class TestCrops:
         crops = Crops(cached(folder, voxels), settings, 1)
         drawn = [crops.crop(step, 0) for step in range(300)]
         hu = [np.median(crop.slices, axis=(1, 2)).astype(int).tolist() for crop in drawn]
-        return {(tuple(sorted(x)), crop.thickness) for x, crop in zip(hu, drawn, strict=True)}
+        return {
+            (tuple(sorted(x)), crop.relative_thickness) for x, crop in zip(hu, drawn, strict=True)
+        }
 
     @pytest.mark.parametrize("slices", [12, 7])
     def test_thick_slices_are_means_that_touch_at_most(self, slices: int, tmp_path: Path) -> None:
@@ -157,7 +159,7 @@ class TestCrops:
             SETTINGS, crops=replace(SETTINGS.crops, strides=strides, max_spacing_mm=5)
         )
         crops = Crops([replace(scan, thickness=thickness)], settings, COUNT)
-        assert crops[0].thickness.unique().tolist() == pytest.approx([expected])
+        assert crops[0].relative_thickness.unique().tolist() == pytest.approx([expected])
 
     def test_too_few_slices_stay_thin(self, tmp_path: Path) -> None:
         assert self.doubling(tmp_path, 3) == {((1, 2, 4), 0.5)}

@@ -25,7 +25,7 @@ def test_losses(encoder: int) -> None:
     triplets = Triplets(torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1, torch.rand(2, 1, 1, 1))
     losses = Objective(network, encoder=False)(triplets)
     above, target, below = triplets.slices.split(1, dim=1)
-    bits = bits_per_pixel(network(above, target, below, triplets.thickness), target, 8)
+    bits = bits_per_pixel(network(above, target, below, triplets.relative_thickness), target, 8)
     torch.testing.assert_close(losses.total, bits)
     torch.testing.assert_close(losses.bits, bits.detach())
     assert not losses.bits.requires_grad
@@ -57,8 +57,10 @@ def test_noise_on_the_pixels_before() -> None:
     found = objective(triplets)
     torch.manual_seed(1)
     strength, noise = torch.rand(2, 1, 1, 1), torch.randn(2, 1, 16, 16)
-    deviation = standard_deviation(network(above, target, below, triplets.thickness))
-    mixture = network(above, target + 0.3 * strength * noise * deviation, below, triplets.thickness)
+    deviation = standard_deviation(network(above, target, below, triplets.relative_thickness))
+    mixture = network(
+        above, target + 0.3 * strength * noise * deviation, below, triplets.relative_thickness
+    )
     torch.testing.assert_close(found.bits, bits_per_pixel(mixture, target, 12).detach())
     plain = Objective(network, encoder=False)(triplets)
     assert found.bits != plain.bits
