@@ -36,9 +36,9 @@ class Clock:
         neither.
     """
 
-    def __init__(self, *, running: bool = True) -> None:
+    def __init__(self) -> None:
         self.seconds: Counter[str] = Counter()
-        self.running = running
+        self.running = True
         self._lock = threading.Lock()
 
     def add(self, part: str, seconds: float) -> None:
