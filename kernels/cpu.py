@@ -9,11 +9,11 @@ from importlib.util import find_spec
 import numpy as np
 
 from pmtool.errors import OUT_OF_MEMORY, MemoryBudgetError
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Arrays, address
 from pmtool.kernels.packing import Weights
 from pmtool.kernels.pixel_arrays import PixelArrays, Words
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 
 _LIBRARY = "pmtool.kernels._pixel_row"
 

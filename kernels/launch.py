@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.interface.layout import LEVELS
 from pmtool.interface.protocol import Array, address
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.pixel_arrays import PixelArrays
 from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
+from pmtool.models.hyperparameters import LEVELS
 from pmtool.pixels.uniforms import Places
 
 Arrays = dict[str, Array]

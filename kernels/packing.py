@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
 from pmtool.errors import UsageError
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Precision
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 
 Weights = Mapping[str, Float32s]
 """Weights of a `PixelGraph` of depth 3, named as in its ``state_dict``; see `bundle_weights`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pmtool.errors import UsageError
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
 from pmtool.kernels.packing import FORMATS, GROUP, Packed
+from pmtool.models.hyperparameters import LEVELS
 
 LINE_COLUMNS = 3
 ALIGNMENT = 16

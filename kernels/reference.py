@@ -13,12 +13,13 @@ import numpy as np
 
 from pmtool.arrays import Float32s
 from pmtool.interface.graph_names import kind_and_depth
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Precision
 from pmtool.kernels.packing import FORMATS, Weights
 from pmtool.models.hyperparameters import (
     COMPONENT_LOG_SCALE_MAX,
     COMPONENT_MAX,
+    LEVELS,
     LOG_SCALE_MIN,
     RESIDUAL_MAX,
     Hyperparameters,

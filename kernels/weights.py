@@ -10,9 +10,10 @@ import numpy as np
 
 from pmtool.arrays import Float32s
 from pmtool.errors import ModelError
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
 from pmtool.kernels.packing import Weights
 from pmtool.models.bundle import NETWORK, Bundle, tensor_places
+from pmtool.models.hyperparameters import LEVELS
 
 
 def bundle_weights(bundle: Bundle) -> Weights:

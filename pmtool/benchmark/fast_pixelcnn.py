@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.interface.layout import LEVELS
+from pmtool.models.hyperparameters import LEVELS
 from pmtool.network.encoder import Midpoint
 from pmtool.network.layers import Block, GatedLayer, concat_elu
 from pmtool.network.pixelminer import Mixture, PixelMiner, Stack

@@ -11,8 +11,8 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from pmtool.interface.layout import LEVELS, Layout
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.interface.layout import Layout
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 from pmtool.sampling.windows import wavefronts
 
 PARTS = ("window", "row", "pixel")

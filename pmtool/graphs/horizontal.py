@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from pmtool.graphs import ops
 from pmtool.graphs.composition import column_matrix, target_kernel, upsample_matrix
 from pmtool.graphs.row import gated_layers, shortcut_matrix
-from pmtool.interface.layout import LEVELS, Layout, carries
+from pmtool.interface.layout import Layout, carries
+from pmtool.models.hyperparameters import LEVELS
 from pmtool.network.layers import Block, GatedLayer, Layers
 from pmtool.network.pixelminer import PixelMiner
 

@@ -8,10 +8,11 @@ from torch.nn import functional as F
 
 from pmtool.graphs import choose, ops
 from pmtool.graphs.horizontal import HorizontalWeights, OutputWeights
-from pmtool.interface.layout import COLUMNS, LEVELS, carries
+from pmtool.interface.layout import COLUMNS, carries
 from pmtool.models.hyperparameters import (
     COMPONENT_LOG_SCALE_MAX,
     COMPONENT_MAX,
+    LEVELS,
     LOG_SCALE_MIN,
     RESIDUAL_MAX,
 )

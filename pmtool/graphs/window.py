@@ -11,7 +11,8 @@ from torch.nn import functional as F
 
 from pmtool.graphs import ops
 from pmtool.graphs.composition import parts
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
+from pmtool.models.hyperparameters import LEVELS
 from pmtool.network.encoder import Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer, depths
 from pmtool.network.pixelminer import PixelMiner, Stack
@@ -38,7 +39,7 @@ class OuterStack:
         above, below, share = depths(x)
         self.stack: Stack = stack
         self.x: Outer = (above, below)
-        self.shares: list[list[Tensor]] = [[share], [], []]
+        self.shares: list[list[Tensor]] = [[share], *([] for _ in range(LEVELS - 1))]
         self.skips = [self.x]
 
     def up(self, level: int, layer: int, shortcut: Outer | None) -> None:
@@ -84,7 +85,7 @@ class WindowGraph(nn.Module):
     """
 
     inputs = ("above", "below", "thickness")
-    outputs = ("shares0", "shares1", "shares2", "mixture")
+    outputs = (*(f"shares{level}" for level in range(LEVELS)), "mixture")
 
     def __init__(self, network: PixelMiner) -> None:
         super().__init__()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import ceil, prod
 
-from pmtool.interface.layout import COLUMNS, LEVELS, Layout, carries
+from pmtool.interface.layout import COLUMNS, Layout, carries
 from pmtool.interface.protocol import Array, Memory
+from pmtool.models.hyperparameters import LEVELS
 
 LINE_MARGIN = 2
 """Columns of zeros to the left of a line of the horizontal stack; its first columns read them."""

@@ -6,7 +6,7 @@ The depth is the number of levels that a row touches, see `layout.depth_of_row`.
 from __future__ import annotations
 
 from pmtool.errors import UsageError
-from pmtool.interface.layout import LEVELS
+from pmtool.models.hyperparameters import LEVELS
 
 CHOOSERS = ("quantile", "mean")
 """Kinds of graphs that generate pixels: from a uniform number, or as the mean."""

@@ -10,10 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import COARSEST, LEVELS, Hyperparameters
 
-LEVELS = 3
-COLUMNS = 4
+COLUMNS = COARSEST
 """Columns that one pass of the pixel graph generates: one column of the coarsest level."""
 
 
@@ -22,7 +21,7 @@ def depth_of_row(row: int) -> int:
 
     This is 3 for every fourth row, 2 for the other even rows, and 1 for odd rows.
     """
-    return 3 if row % 4 == 0 else 2 if row % 2 == 0 else 1
+    return max(level + 1 for level in range(LEVELS) if row % 2**level == 0)
 
 
 class Carries(NamedTuple):

@@ -7,6 +7,10 @@ from typing import Any
 
 from pmtool.errors import ModelError
 
+LEVELS = 3
+"""Resolutions of the network, each half the one before."""
+COARSEST = 1 << (LEVELS - 1)
+"""Pixels that one of the coarsest resolution covers in each direction."""
 ENCODER_MARGIN = 16
 """Pixels around a window that the encoder sees."""
 RESIDUAL_MAX = 16.0

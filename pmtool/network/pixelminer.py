@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 from pmtool.network.encoder import Encoder, Midpoint, cropped, no_midpoint
 from pmtool.network.layers import (
     Block,
@@ -62,12 +62,13 @@ class Stack(nn.Module):
                 for _ in range(count)
             )
 
-        self.up = Layers(gated(n, c if horizontal else 0) for _ in range(3))
+        self.up = Layers(gated(n, c if horizontal else 0) for _ in range(LEVELS))
         self.strided = Layers(
-            Block(c, c, kernel, stride=2, causal_left=horizontal) for _ in range(2)
+            Block(c, c, kernel, stride=2, causal_left=horizontal) for _ in range(LEVELS - 1)
         )
-        self.down = Layers(gated(count, 2 * c if horizontal else c) for count in (n, n + 1, n + 1))
-        self.upsample = Layers(Upsample(c, kernel) for _ in range(2))
+        counts = n, *([n + 1] * (LEVELS - 1))
+        self.down = Layers(gated(count, 2 * c if horizontal else c) for count in counts)
+        self.upsample = Layers(Upsample(c, kernel) for _ in range(LEVELS - 1))
 
 
 class PixelMiner(nn.Module):
@@ -138,7 +139,7 @@ class PixelMiner(nn.Module):
 
     def _stacks(self, v: Tensor, h: Tensor) -> Tensor:
         vs, hs = [v], [h]
-        for level in range(3):
+        for level in range(LEVELS):
             if level:
                 v = self.vertical.strided[level - 1](v)
                 h = self.horizontal.strided[level - 1](h)
@@ -151,7 +152,7 @@ class PixelMiner(nn.Module):
                 vs.append(v)
                 hs.append(h)
         v, h = vs.pop(), hs.pop()
-        for step in range(3):
+        for step in range(LEVELS):
             if step:
                 v = self.vertical.upsample[step - 1](v)
                 h = self.horizontal.upsample[step - 1](h)

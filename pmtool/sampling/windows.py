@@ -10,11 +10,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pmtool.errors import UsageError
+from pmtool.models.hyperparameters import COARSEST
 
 SUB_PATCH = 32
 SMALLEST = 64
-MULTIPLE = 4
-"""Window sizes are multiples of this, as the coarsest features have a quarter of the resolution."""
+MULTIPLE = COARSEST
+"""Window sizes are multiples of this."""
 
 
 class Window(NamedTuple):

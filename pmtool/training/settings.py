@@ -26,8 +26,8 @@ from pydantic import (
 from pydantic.dataclasses import dataclass
 
 from pmtool.errors import InputError, PmtoolError, UsageError
+from pmtool.models.hyperparameters import COARSEST, Hyperparameters
 from pmtool.models.hyperparameters import PRESETS as NETWORKS
-from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.system.files import write_bytes
 from pmtool.training.augment import Augmentation, Probability
 
@@ -58,7 +58,7 @@ class CropSettings:
         Smallest share of a target's crop that is body; 0 draws crops evenly from the whole scan.
     """
 
-    size: Annotated[int, Field(ge=8, multiple_of=4)] = 64
+    size: Annotated[int, Field(ge=8, multiple_of=COARSEST)] = 64
     strides: Annotated[tuple[Probability, ...], Field(min_length=1)] = (0.6, 0.25, 0.15)
     thick: Probability = 0.35
     max_spacing_mm: PositiveFloat = 3.0

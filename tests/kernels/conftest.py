@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchProgram
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.interface.layout import LEVELS, Layout
+from pmtool.interface.layout import Layout
 from pmtool.kernels import cpu
 from pmtool.kernels.packing import Weights
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 
