@@ -83,14 +83,16 @@ def _of_table(table: Path) -> list[FoundScan]:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             columns = reader.fieldnames = [_column(name) for name in reader.fieldnames or ()]
-            lines = [(reader.line_num, _cells(row)) for row in reader]
+            filled = ((reader.line_num, _cells(row)) for row in reader)
+            lines = [(number, row) for number, row in filled if any(row.values())]
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
     if any("\0" in value for _, row in lines for value in row.values()):
         raise InputError(f"{table} is no table: give a CSV without NUL characters")
-    if columns.count(PATH) != 1 or len(set(columns)) < len(columns):
+    named = list(filter(None, columns))  # Excel leaves columns and rows of nothing
+    if columns.count(PATH) != 1 or len(set(named)) < len(named):
         found = ", ".join(map(repr, columns)) or "none"
         raise InputError(
             f"{table} needs a column {PATH!r}, columns of different names, and commas between "
