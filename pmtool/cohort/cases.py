@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from pmtool.cohort.extent import extent_of
 from pmtool.cohort.result import summary_files
@@ -81,23 +82,25 @@ def _of_table(table: Path) -> list[FoundScan]:
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = [{k: v or "" for k, v in row.items() if isinstance(k, str)} for row in reader]
-            columns = reader.fieldnames or []
+            columns = reader.fieldnames = [_column(name) for name in reader.fieldnames or ()]
+            filled = ((reader.line_num, _cells(row)) for row in reader)
+            lines = [(number, row) for number, row in filled if any(row.values())]
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
-    if any("\0" in value for row in rows for value in row.values()):
+    if any("\0" in value for _, row in lines for value in row.values()):
         raise InputError(f"{table} is no table: give a CSV without NUL characters")
-    if columns.count(PATH) != 1 or len(set(columns)) < len(columns):
+    named = list(filter(None, columns))  # Excel leaves columns and rows of nothing
+    if columns.count(PATH) != 1 or len(set(named)) < len(named):
         found = ", ".join(map(repr, columns)) or "none"
         raise InputError(
             f"{table} needs a column {PATH!r}, columns of different names, and commas between "
             f"them, not {found}: change it"
         )
-    empty = [number for number, row in enumerate(rows, 2) if not row[PATH]]
+    empty = [number for number, row in lines if not row[PATH]]
     if empty:
-        raise InputError(f"{table} names no path in row {empty[0]}; fill it in or delete the row")
+        raise InputError(f"{table} names no path in line {empty[0]}; fill it in or delete the line")
     folder = table.resolve().parent
     return [
         FoundScan(
@@ -106,10 +109,21 @@ def _of_table(table: Path) -> list[FoundScan]:
             _absolute(folder / row[MASK]) if row.get(MASK) else None,
             extent_of(folder / row[PATH], row.get(SERIES) or None),
             row,
-            thickness=_thickness(row.get(THICKNESS), f"row {number} of {table}"),
+            thickness=_thickness(row.get(THICKNESS), f"line {number} of {table}"),
         )
-        for number, row in enumerate(rows, 2)
+        for number, row in lines
     ]
+
+
+def _column(name: str) -> str:
+    """The name of a column; spaces around it, and capitals in one that pmtool reads, are typos."""
+    name = name.strip()
+    return name.lower() if name.lower() in (PATH, SERIES, MASK, THICKNESS) else name
+
+
+def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
+    """The cells of a row by their columns, without spaces around them."""
+    return {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
 
 
 def _thickness(text: str | None, place: str) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,6 +22,10 @@ from pmtool.dicom.geometry import (
 from pmtool.dicom.pixels import read_images, rescale
 from pmtool.dicom.series import TELLING, Image, Series
 from pmtool.errors import ContentError, GeometryError
+from pmtool.system.tables import listed
+
+_OF_ONE_SCAN = ("AcquisitionNumber", "ConvolutionKernel", "KVP", "SliceThickness")
+"""Attributes that may change along a scan, as from one rotation to the next, but not to and fro."""
 
 
 class OrderedImages(NamedTuple):
@@ -57,7 +62,7 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Order
     Warns
     -----
     UserWarning
-        If an image is present more than once.
+        If an image is present more than once, or slices of several scans seem to alternate.
     """
     images = series.images
     planes = image_planes([image.header for image in images], name)
@@ -71,6 +76,7 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Order
     check_straight(stack.planes, name)
     if not allow_uneven and not is_even(stack.planes.depths):
         raise GeometryError(unevenness(stack.planes.depths, name))
+    _warn_of_several_scans(stack.images, name)
     return stack
 
 
@@ -94,6 +100,21 @@ def _check_alike(images: Sequence[Image], name: str) -> None:
             f"some slices of {name} have no RescaleSlope and RescaleIntercept and others have; "
             "export it again"
         )
+
+
+def _warn_of_several_scans(images: Sequence[Image], name: str) -> None:
+    """Warn if an attribute of one scan takes an earlier value again along the stack."""
+    for keyword in _OF_ONE_SCAN:
+        told = (image.header.get(keyword) for image in images)
+        values = [str(value) for value in told if value not in (None, "")]
+        changes = sum(one != other for one, other in pairwise(values))
+        if changes >= len(set(values)) > 1:
+            warnings.warn(
+                f"the slices of {name} change to and fro in {keyword} "
+                f"({listed(sorted(set(values)))}), as if they were of several scans; give each in "
+                "a folder of its own",
+                stacklevel=3,
+            )
 
 
 def _without_repeats(images: Sequence[Image], planes: Planes, name: str) -> NDArray[np.intp]:

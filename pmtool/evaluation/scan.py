@@ -45,7 +45,7 @@ class ThinScan:
     @property
     def name(self) -> str:
         """Name of the scan, from its file."""
-        return Path(self.volume.name).name
+        return self.volume.file_name
 
     @cached_property
     def digest(self) -> str:

@@ -189,7 +189,7 @@ class Source:
             )
         if self.ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
             raise UsageError(
-                f"a spacing of {spacing:g} mm is coarser than the input's {self.spacing:g} mm; "
+                f"a spacing of {spacing:.7g} mm is coarser than the input's {self.spacing:.7g} mm; "
                 "pmtool only refines"
             )
         if self.ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:

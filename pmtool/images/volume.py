@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,12 @@ class Volume:
     positions: tuple[float, ...] | None = None
     headers: tuple[Any, ...] | None = None
     known_thickness: float | None = None
+
+    @property
+    def file_name(self) -> str:
+        """Name of its file or folder, without the folders above, even if it was given as a dot."""
+        path = Path(self.name)
+        return path.name if path.name not in ("", "..") else path.resolve().name
 
     @cached_property
     def slices(self) -> NDArray[Any]:

@@ -49,8 +49,11 @@ def _across(before: Volume, later: Volume, grid: Grid, axis: int) -> list[Image.
         f"linear, {later.spacing:g} mm": (later, blended),
     }
     name = plane_name(before, axis)
+    (across,) = (a for a in (0, 1, 2) if a not in (axis, before.axis))
     return [
-        _panel(_head_up(plane, volume), f"{name}, {title}", _pixel(volume, axis))
+        _panel(
+            _upright(plane, volume, before.axis, across), f"{name}, {title}", _pixel(volume, axis)
+        )
         for title, (volume, plane) in planes.items()
     ]
 
@@ -68,7 +71,13 @@ def _new_slice(before: Volume, later: Volume, grid: Grid) -> list[list[Image.Ima
         "linear": _linear(before.slices, output.position),
     }
     name, pixel = plane_name(before, before.axis), _pixel(before, before.axis)
-    return [[_panel(plane, f"{name}, {title}", pixel) for title, plane in planes.items()]]
+    rows, columns = (axis for axis in (2, 1, 0) if axis != before.axis)
+    return [
+        [
+            _panel(_upright(plane, before, rows, columns), f"{name}, {title}", pixel)
+            for title, plane in planes.items()
+        ]
+    ]
 
 
 def _linear(slices: Plane, position: float) -> Plane:
@@ -100,10 +109,19 @@ def _middle_plane(volume: Volume, axis: int) -> Plane:
     return volume.slices[:, middle, :] if is_row else volume.slices[:, :, middle]
 
 
-def _head_up(plane: Plane, volume: Volume) -> Plane:
-    """A plane ``(slices, width)`` with the head upwards."""
-    upwards = volume.direction[2, volume.axis] > 0
-    return plane[::-1] if upwards else plane
+def _upright(plane: Plane, volume: Volume, rows: int, columns: int) -> Plane:
+    """A plane as it is usually seen: head and front upwards, right and front to the left.
+
+    ``rows`` and ``columns`` are the axes along which rows and columns follow each other.
+    """
+    steps = tuple(-1 if _is_backwards(volume.direction[:, axis]) else 1 for axis in (rows, columns))
+    return plane[:: steps[0], :: steps[1]]
+
+
+def _is_backwards(direction: NDArray[np.float64]) -> bool:
+    """Whether an axis leads to the right or to the front (-x, -y) or to the head (+z)."""
+    along = int(np.abs(direction).argmax())
+    return bool((direction[along] > 0) == (along == 2))
 
 
 def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.intp]:

@@ -53,12 +53,13 @@ def interpolation_text(grid: Grid) -> str | None:
         return None
     text = (
         f"{number} of {len(grid.slices)} slices are interpolated between generated ones, because "
-        f"grid {grid.name} at {grid.spacing:g} mm does not meet them"
+        f"grid {grid.name} at {grid.spacing:.7g} mm does not meet them"
     )
     if any(position != index for index, position in enumerate(grid.nodes.positions)):
         return text
     spacings = [s for s in grid.dyadic_spacings() if s < grid.source_spacing]
-    return f"{text}; keep-slices at {' or '.join(f'{s:g}' for s in spacings)} mm avoids it"
+    # With fewer digits, a long stack would drift away from what is advised.
+    return f"{text}; keep-slices at {' or '.join(f'{s:.7g}' for s in spacings)} mm avoids it"
 
 
 def uneven_text(grid: Grid) -> str | None:

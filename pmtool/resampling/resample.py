@@ -71,9 +71,9 @@ def resample(
     Warns
     -----
     UserWarning
-        For repaired directions, uneven gaps, interpolated slices, slices made earlier by pmtool,
-        spacings and slice thicknesses the model was not trained on, engines that failed, and a
-        pixel loop that is not compiled.
+        For repaired directions, uneven gaps, slices that seem to be of several scans, interpolated
+        slices, slices made earlier by pmtool, spacings and slice thicknesses the model was not
+        trained on, engines that failed, and a pixel loop that is not compiled.
     """
     chosen, outputs = split_options(output, options)
     if outputs is None:

@@ -29,6 +29,7 @@ _SEGMENT_ENTRY = re.compile(
 def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
     """Load the mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
 
+    Its axes may have another order and other signs, as those of dcm2niix have: they are turned.
     Slices of an uneven volume correspond one to one, whatever spacing the mask's file gives.
 
     Raises
@@ -39,6 +40,7 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
         If it lies on another grid than the volume.
     """
     image = load_volume(path, ReadingOptions(allow_uneven=True, allow_large=allow_large)).image
+    image = _turned(image, volume.image)
     if image.GetSize() != volume.image.GetSize() or not volume.has_axes_of(image):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
     image.CopyInformation(volume.image)
@@ -48,6 +50,23 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
     if mask.slices.min() < 0:
         raise ContentError(f"{path} has negative voxels, like a CT; a mask has labels above 0")
     return mask
+
+
+def _turned(image: sitk.Image, to: sitk.Image) -> sitk.Image:
+    """The image with the axes of another one; its voxels stay where they are in space."""
+    wanted = _orientation(to)
+    if _orientation(image) == wanted:
+        return image
+    turned: sitk.Image = sitk.DICOMOrient(image, wanted)
+    for key in image.GetMetaDataKeys():
+        turned.SetMetaData(key, image.GetMetaData(key))
+    return turned
+
+
+def _orientation(image: sitk.Image) -> str:
+    """Where the axes lead, nearest to left or right, back or front, head or foot, as "LPS"."""
+    directions = image.GetDirection()
+    return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(directions))
 
 
 def resample_mask(

@@ -50,7 +50,7 @@ def content(run: Run) -> dict[str, Any]:
         "seed": options.seed,
         "options": {**run.key, "samples": options.samples, "assume_hu": options.assume_hu},
         "input": {
-            "name": Path(volume.name).name,
+            "name": volume.file_name,
             "sha256_of_voxels_and_geometry": run.key["input"],
             "thickness_mm": volume.thickness,
             "thickness_is_known": volume.known_thickness is not None,

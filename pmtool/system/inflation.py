@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import zlib
 from pathlib import Path
 
@@ -11,7 +12,12 @@ _GZIP = 31
 
 
 def inflated_size(
-    path: Path, start: int, enough: int, wbits: int = 47, several: bool = False
+    path: Path,
+    start: int,
+    enough: int,
+    wbits: int = 47,
+    several: bool = False,
+    most: int = sys.maxsize,
 ) -> int:
     """Bytes that a deflated stream unpacks to, counted up to ``enough`` and its end.
 
@@ -21,12 +27,15 @@ def inflated_size(
         Parameter of zlib: 47 for gzip and zlib, -15 for a stream without a header.
     several
         Whether to count further gzipped streams, as written by bgzip and pgzip.
+    most
+        Bytes of the file that are read.
     """
     unpacker, size, ended = zlib.decompressobj(wbits), 0, 0
     with path.open("rb") as file:
         file.seek(start)
         try:
-            while size < enough and (chunk := file.read(_CHUNK)):
+            while size < enough and (chunk := file.read(min(_CHUNK, most))):
+                most -= len(chunk)
                 while chunk and size < enough and (several or not unpacker.eof):
                     if unpacker.eof:
                         unpacker, ended = zlib.decompressobj(_GZIP), size

@@ -232,9 +232,12 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
     ("content", "told"),
     [
         (b"file,name\nct.nrrd,x\n", "needs a column 'path'"),
-        (b"path,name\n,x\n", "row 2"),
+        (b"path,name\n,x\n", "line 2"),
+        (b"path,mask\n\n\na.nrrd,\n ,b.nrrd\n", "names no path in line 5"),
+        (b"path,mask\n,\n , \n", "holds no scans"),
         (b"path\n", "holds no scans"),
-        (b"path,thickness\na.nrrd,\nb.nrrd,1 mm\n", "row 3 of .* has the thickness '1 mm'"),
+        (b"path,thickness\na.nrrd,\nb.nrrd,1 mm\n", "line 3 of .* has the thickness '1 mm'"),
+        (b"path,mask,Mask\na.nrrd,,\n", "columns of different names"),
         (b"path,thickness\na.nrrd,inf\n", "'inf'; give a number of mm"),
         (b"path\n\xff\xfe\n", "UTF-8"),
         (b"path\na\0b.nrrd\n", "without NUL characters"),
@@ -245,6 +248,22 @@ def test_tables_that_are_none(tmp_path: Path, content: bytes, told: str) -> None
     table.write_bytes(content)
     with pytest.raises(InputError, match=told):
         find_cases(table)
+
+
+def test_capitals_and_spaces_of_a_table_hide_no_column(ct: sitk.Image, tmp_path: Path) -> None:
+    put(ct, tmp_path / "ct.nrrd")
+    table = tmp_path / "cases.csv"
+    table.write_text("Path, Mask ,THICKNESS, Subject\r\nct.nrrd , lung.nrrd, 5,  s1\r\n")
+    (case,) = find_cases(table, "{Subject}")
+    assert (case.path, case.mask) == (tmp_path / "ct.nrrd", tmp_path / "lung.nrrd")
+    assert (case.thickness, case.name) == (5.0, "s1")
+
+
+def test_columns_and_rows_of_nothing_are_left_out(ct: sitk.Image, tmp_path: Path) -> None:
+    put(ct, tmp_path / "ct.nrrd")
+    table = tmp_path / "cases.csv"
+    table.write_text("path,mask,,\r\n,,,\r\nct.nrrd,,,\r\n\r\n, ,,\r\n")
+    assert names(find_cases(table)) == ["ct"]
 
 
 def test_pipes_are_not_read(ct_path: Path) -> None:

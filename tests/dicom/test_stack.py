@@ -271,6 +271,37 @@ class TestRepeats:
             load_volume(tmp_path)
 
 
+class TestSeveralScans:
+    """Slices of two scans that lie midway between each other make an even stack."""
+
+    @pytest.mark.parametrize(
+        ("keyword", "values"),
+        [
+            ("AcquisitionNumber", (1, 2)),
+            ("ConvolutionKernel", ("B30f", ["B70f", "3"])),
+            ("KVP", (100, 140)),
+            ("SliceThickness", (2.5, 5)),
+        ],
+    )
+    def test_slices_by_turns_are_warned_of(
+        self, keyword: str, values: Any, voxels: Any, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        for number, value in enumerate(values):
+            shift = shifted(0, 0, 1.25 * number, slices=range(3))
+            more = {keyword: value, "SeriesInstanceUID": "1.2.3"}
+            write_dicom(tmp_path / str(number), voxels[number::2], change=shift, **more)
+        with pytest.warns(UserWarning, match=rf"change to and fro in {keyword} \("):
+            volume = load_volume(tmp_path)
+        np.testing.assert_array_equal(hounsfield(volume), voxels)
+
+    def test_rotations_are_one_scan(self, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:
+        def change(number: int, slice_: Dataset) -> None:
+            slice_.AcquisitionNumber = 9 - number // 2 if number != 3 else None
+
+        write_dicom(tmp_path, voxels, change=change, ConvolutionKernel="B30f")
+        load_volume(tmp_path)
+
+
 def test_slightly_skewed_cosines_are_repaired() -> None:
     header = Dataset()
     header.ImagePositionPatient, header.PixelSpacing = [0, 0, 0], [1, 1]

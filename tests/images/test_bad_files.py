@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -181,6 +182,11 @@ BAD = {
     "nrrd spacing": Bad(replaced("a.nrrd", "(0,0,2.5)", "(0,0,nan)"), 3, "is truncated, damaged"),
     "nrrd origin": Bad(replaced("a.nrrd", "(-11,", "(inf,"), 3, "is truncated, damaged"),
     "meta cut": Bad(written("a.mha", half), 3, SHORT),
+    "meta packed less": Bad(
+        written("a.mha", lambda b: re.sub(rb"(DataSize = \d+)\d", rb"\1", b), packed=True),
+        3,
+        "is truncated:",
+    ),
     "meta packed cut": Bad(written("a.mha", half, packed=True), 3, "is truncated:"),
     "meta absolute": Bad(mhd("/etc/passwd"), 3, ELSEWHERE),
     "meta above": Bad(mhd("../secret"), 3, ELSEWHERE),

@@ -1,3 +1,4 @@
+from pathlib import Path
 from typing import cast
 
 import numpy as np
@@ -7,7 +8,7 @@ import SimpleITK as sitk
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.geometry.grid import make_grid
 from pmtool.images.reading import ReadingOptions
-from pmtool.images.volume import plane_name, through_plane_axis
+from pmtool.images.volume import Volume, plane_name, through_plane_axis
 from pmtool.loading import load_volume
 
 
@@ -43,6 +44,16 @@ def test_slices_along_any_axis(ct: sitk.Image, axis: int) -> None:
     where[axis] = 8
     assert image[tuple(where)] == volume.slices[3, 0, 0]
     assert image.GetOrigin() == volume.image.GetOrigin()
+
+
+@pytest.mark.parametrize("name", [".", "../in", "../in/", "in/.."])
+def test_a_folder_given_as_dots_has_a_name(
+    name: str, ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "in")
+    assert Volume(ct, 2, name).file_name == "in"
+    assert load_volume(ct).file_name == "the image"
 
 
 def test_the_voxels_are_not_copied(ct: sitk.Image) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 
 import numpy as np
+import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
 from PIL import Image
@@ -54,3 +55,19 @@ def test_before_after_and_linear() -> None:
 def test_a_copy_has_no_new_slice() -> None:
     found = picture(LEVELS, 2.0)
     assert len(found) == 2 * (MARGIN + CAPTION + 12) + MARGIN
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_image_with_other_signs_gives_the_same_picture(axis: int) -> None:
+    """As NIfTI has them: neither upside down nor with left and right exchanged."""
+    values = np.random.default_rng(1).integers(-1000, 400, (5, 13, 11)).astype(np.int16)
+    after = sitk.GetImageFromArray(values)
+    flipped = sitk.Flip(after, [a == axis for a in range(3)])
+    shown = None if axis < 2 else -(MARGIN + 36 * 13)  # of two new slices, the other one is shown
+    pictures = []
+    for image in (after, flipped):
+        before = image[:, :, ::2]
+        png = preview_png(Volume(before, 2, "ct"), image, make_grid(3, 2.0, 1.0))
+        pictures.append(np.asarray(Image.open(BytesIO(png)))[:shown])
+    assert flipped.GetDirection() != after.GetDirection()
+    assert np.array_equal(pictures[0], pictures[1])

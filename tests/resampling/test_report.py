@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,12 @@ import SimpleITK as sitk
 
 from pmtool.geometry.grid import make_grid
 from pmtool.images.volume import Volume
-from pmtool.resampling.report import copy_text, statistics, thickness_text
+from pmtool.resampling.report import (
+    copy_text,
+    interpolation_text,
+    statistics,
+    thickness_text,
+)
 
 
 def volume(thickness: float | None) -> Volume:
@@ -34,6 +40,16 @@ def test_copies() -> None:
     assert text == "slices 2.5 mm apart are there already; the output is a copy of the input's"
     assert copy_text(make_grid(5, 2.5, 1.25)) is None
     assert copy_text(make_grid(5, 2.5, 2.0)) is None
+
+
+@pytest.mark.parametrize("source_spacing", [2.4942857142857, 2.0000049, 0.9999966])
+def test_the_spacings_advised_avoid_interpolation_in_a_long_stack(source_spacing: float) -> None:
+    text = interpolation_text(make_grid(900, source_spacing, round(source_spacing / 2, 2)))
+    assert text is not None
+    advised = re.findall(r"[\d.]+(?= or | mm avoids)", text)
+    assert advised
+    for spacing in map(float, advised):
+        assert interpolation_text(make_grid(900, source_spacing, spacing)) is None
 
 
 @pytest.mark.parametrize(("width", "noise"), [(60, 7.0), (2, None)])

@@ -70,6 +70,29 @@ def test_a_mask_gets_the_images_own_geometry(ct: sitk.Image, tmp_path: Path) -> 
     assert np.array_equal(loaded.slices, sitk.GetArrayViewFromImage(mask))
 
 
+@pytest.mark.parametrize("flips", [(0, 1, 0), (1, 1, 0), (0, 0, 1)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+def test_a_mask_with_other_axes_is_turned(
+    ct: sitk.Image, tmp_path: Path, flips: tuple[int, ...], order: tuple[int, ...]
+) -> None:
+    """As masks in NIfTI that other programs make of a DICOM series."""
+    angle = np.radians(20)
+    tilt = np.array(
+        [[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]]
+    )
+    ct.SetDirection(tilt.ravel().tolist())
+    mask = sitk.Cast(ct > 0, sitk.sitkUInt16) * 300
+    turned = sitk.PermuteAxes(sitk.Flip(mask, [bool(flip) for flip in flips]), order)
+    turned.SetMetaData("Segment0_Name", "left lung")
+    sitk.WriteImage(turned, str(tmp_path / "mask.nrrd"))
+    loaded = load_mask(tmp_path / "mask.nrrd", load_volume(ct))
+    assert np.array_equal(
+        sitk.GetArrayViewFromImage(loaded.image), sitk.GetArrayViewFromImage(mask)
+    )
+    assert loaded.image.GetDirection() == ct.GetDirection()
+    assert loaded.image.GetMetaData("Segment0_Name") == "left lung"
+
+
 def test_slices_without_labels_stay_so(ct: sitk.Image) -> None:
     empty = Volume(sitk.Image(ct.GetSize(), sitk.sitkUInt8), 2, "mask")
     found = resample_mask(empty, make_grid(5, 2.5, 1.25), "linear")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +46,9 @@ class Declared:
         Encoding of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
     packed_whole
         Whether the whole file including its header is encoded, as in ``.nii.gz``.
+    packed_bytes
+        Bytes of the encoded voxels, of which ITK reads no more; all to the end of the file if the
+        header does not say.
     spacing_fault
         What is wrong with the spacing that the header gives, with the remedy, after "the header
         of ..."; empty if nothing is. ITK would assume 1 mm, or take other units for mm.
@@ -57,6 +61,7 @@ class Declared:
     start: int | None
     encoding: Encoding
     packed_whole: bool = False
+    packed_bytes: int = sys.maxsize
     spacing_fault: str = ""
 
     def __post_init__(self) -> None:
@@ -87,7 +92,9 @@ class Declared:
         if self.encoding in ("deflate", "gzip"):
             wanted = self.bytes + ((self.start or 0) if self.packed_whole else 0)
             several = self.encoding == "gzip"
-            found = inflated_size(self.data, self._skipped(), wanted, several=several)
+            found = inflated_size(
+                self.data, self._skipped(), wanted, several=several, most=self.packed_bytes
+            )
             if found < wanted:
                 raise InputError(
                     f"{self.path} is truncated: {found} of {wanted} bytes; copy it again"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged, units_fault
@@ -32,6 +33,7 @@ def declared_meta(path: Path) -> Declared:
         channels = int(fields.get("ElementNumberOfChannels", "1"))
         value_bytes = _BYTES[fields["ElementType"]]
         name, skip = fields[_LAST], int(fields.get("HeaderSize", "0"))
+        packed_bytes = int(fields.get("CompressedDataSize", "0"))
     except (KeyError, ValueError) as error:
         raise damaged(path, f"its header lacks or garbles {error}") from error
     if dimensions != len(size) or not 1 <= dimensions <= 10:
@@ -46,7 +48,16 @@ def declared_meta(path: Path) -> Declared:
     spaced = "ElementSpacing" in fields or "ElementSize" in fields
     fault = units_fault([fields.get("DistanceUnits", "")]) if spaced else NO_SPACING
     shape = (channels, *size)
-    return Declared(path, shape, value_bytes, data, skipped, encoding, spacing_fault=fault)
+    return Declared(
+        path,
+        shape,
+        value_bytes,
+        data,
+        skipped,
+        encoding,
+        packed_bytes=packed_bytes if packed_bytes > 0 else sys.maxsize,
+        spacing_fault=fault,
+    )
 
 
 def _fields(path: Path, lines: list[str]) -> dict[str, str]:
