@@ -94,7 +94,7 @@ _RESAMPLING = (
     ),
     click.option(
         "--grid",
-        type=click.Choice(["keep-slices", "ibsi", "corner", "origin"]),
+        type=types.GRID,
         default="keep-slices",
         show_default=True,
         help="Placement of the new slices: from the first acquired slice on (keep-slices), or with "
@@ -102,7 +102,7 @@ _RESAMPLING = (
     ),
     click.option(
         "--interpolator",
-        type=click.Choice(["linear", "bspline"]),
+        type=types.INTERPOLATOR,
         default="linear",
         show_default=True,
         help="Interpolation of slices that lie between generated ones.",

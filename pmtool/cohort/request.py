@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pmtool.choices import MaskInterpolation
 from pmtool.cohort.cases import Case
 from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
 from pmtool.geometry.grid import check_spacing
 from pmtool.images.headers import voxel_files
 from pmtool.images.names import image_suffix, is_written
-from pmtool.resampling.options import MaskInterpolation, Options, Outputs, companion
+from pmtool.resampling.options import Options, Outputs, companion
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pmtool.choices import FORMATS
 from pmtool.errors import UsageError
 from pmtool.images.headers import READERS, foreign_name
 from pmtool.images.headers.text import names_one_file
-
-FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
-"""Formats that are written; `READERS` has those that are read."""
 
 
 def image_suffix(path: Path) -> str | None:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from pmtool.choices import GRIDS, INTERPOLATORS, GridName, Interpolator, MaskInterpolation
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
-from pmtool.geometry.grid import GRIDS, GridName
-from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
 from pmtool.images.names import check_format, image_stem, image_suffix, is_written
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
@@ -28,7 +27,6 @@ from pmtool.system.outputs import (
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-MaskInterpolation = Literal["nearest", "linear", "shape"]
 MOST_SAMPLES = 10_000
 UNCERTAINTY_SAMPLES = 8
 """Samples drawn for an uncertainty if no number is given."""
@@ -45,7 +43,7 @@ class Options(SamplerOptions, ReadingOptions):
     Attributes
     ----------
     grid
-        Where the output's slices lie: one of `pmtool.geometry.grid.GRIDS`.
+        Where the output's slices lie: one of `pmtool.choices.GRIDS`.
     reference
         File or image whose slice positions to use instead of a spacing.
     interpolator
