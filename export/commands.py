@@ -9,15 +9,12 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, check_description
 from pmtool.system.devices import find_devices
-from pmtool.system.extras import require
 from pmtool.system.files import is_leftover_of
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
 from pmtool.training.record import read_record
 
-PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
-EXTRAS = "pmtool[cpu,torch]"
 EXPORT_OPTIONS = {
     "tensorrt": ("precision", "max-windows"),
     "checkpoint": ("name", "trained-on", "licence", "spacing", "thickness", "overwrite"),
@@ -45,14 +42,12 @@ def export(
     Raises
     ------
     UsageError
-        If a package is missing, the spacing or the thickness is unknown, or no manifest can hold
-        the description.
+        If the spacing or the thickness is unknown, or no manifest can hold the description.
     InputError
         If the checkpoint is none.
     OutputError
         If the folder holds something else than a model to replace, or cannot be written.
     """
-    require("pmtool export", PACKAGES, EXTRAS)
     check_folder(folder, overwrite)
     from pmtool.export.bundle import Description, export_bundle
     from pmtool.training.checkpoint import load_checkpoint

@@ -41,6 +41,8 @@ window_option = click.option(
     callback=types.window,
     help="Window width in pixels, or full for whole slices.  [default: depends on the device]",
 )
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show more details.")
 series_option = click.option(
     "--series-uid", metavar="UID", help="DICOM series to read if there are several."
 )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmtool.errors import UsageError
-from pmtool.evaluation import EXTRAS, PACKAGES
 from pmtool.evaluation.folder import CACHE, check_folder
 from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
 from pmtool.evaluation.methods import described
@@ -18,7 +17,6 @@ from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.extras import require
 from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
@@ -72,7 +70,6 @@ def evaluate(
         One of the errors of `pmtool.errors`. Except for errors of a method that generates slices,
         they are raised before the work begins.
     """
-    require("pmtool evaluate", PACKAGES, EXTRAS)
     check_folder(folder)
     tell("reading", 0)
     scans = _scans(paths, options)
