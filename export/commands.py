@@ -9,7 +9,7 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, check_description
 from pmtool.system.devices import find_devices
-from pmtool.system.files import is_leftover_of
+from pmtool.system.files import is_leftover_of, writing
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
@@ -74,10 +74,8 @@ def export(
         check_description(texts, description.spacing_mm, description.thickness_mm)
     except ValueError as error:
         raise UsageError(f"{error}: correct the options that describe the model") from error
-    try:
+    with writing(folder):
         bundle = export_bundle(network, folder, description, tell)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     rows = [(graph, f"{error:.1e}") for graph, error in bundle.manifest.errors.items()]
     return "\n".join(aligned([("graph", "largest difference from PyTorch"), *rows]))
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.folder import CACHE
@@ -17,6 +15,7 @@ from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
+from pmtool.system.array_file import write_array
 from pmtool.system.files import remove_leftovers
 from pmtool.system.outputs import make_folder, names_in
 from pmtool.system.stages import Tell, progress_of
@@ -114,11 +113,7 @@ def _write_images(
     trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> None:
     for name, number, values in _images(trial, scans, methods, tell):
-        path = trial.image_path(number, name)
-        try:
-            np.save(path, values)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        write_array(values, trial.image_path(number, name))
 
 
 def _images(
