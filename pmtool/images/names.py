@@ -26,6 +26,11 @@ def is_written(path: Path) -> bool:
     return (image_suffix(path) or "").removeprefix(".") in FORMATS
 
 
+def written_suffix(path: Path) -> str:
+    """The suffix of a file in a format that pmtool writes; that of NRRD for all others."""
+    return (image_suffix(path) or "") if is_written(path) else ".nrrd"
+
+
 def check_format(path: Path) -> None:
     """Raise `UsageError` for a name that no file in a format written by pmtool can have."""
     if not is_written(path):

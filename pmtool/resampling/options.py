@@ -12,7 +12,7 @@ import numpy as np
 from pmtool.choices import GRIDS, INTERPOLATORS, GridName, Interpolator, MaskInterpolation
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
-from pmtool.images.names import check_format, image_stem, image_suffix, is_written
+from pmtool.images.names import check_format, image_stem, image_suffix, written_suffix
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
@@ -226,8 +226,7 @@ def split_options(
 
 def companion(image: Path, kind: str) -> Path:
     """A file beside an output, ``<name>.<kind>.<suffix>``: in its format, or in NRRD for DICOM."""
-    suffix = image_suffix(image) if is_written(image) else ".nrrd"
-    return image.with_name(f"{image_stem(image)}.{kind}{suffix}")
+    return image.with_name(f"{image_stem(image)}.{kind}{written_suffix(image)}")
 
 
 def _path(name: str, value: Any) -> Path:
