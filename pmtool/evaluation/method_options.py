@@ -24,9 +24,9 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
-from pmtool.resampling.report import engine_text, spacing_text, thickness_text
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.suitability import engine_text, spacing_text, thickness_text
 from pmtool.system.checks import check_choice
 
 METHODS = (*CLASSICAL, PIXELMINER)
