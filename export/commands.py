@@ -48,7 +48,7 @@ def export(
     OutputError
         If the folder holds something else than a model to replace, or cannot be written.
     """
-    check_folder(folder, overwrite)
+    check_bundle_folder(folder, overwrite)
     from pmtool.export.bundle import Description, export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 
@@ -126,7 +126,7 @@ def export_engines(
     return f"{error_table(known['errors'])}\n{told}"
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
+def check_bundle_folder(folder: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a folder is empty or holds a model that may be overwritten."""
     from pmtool.export.bundle import MADE
 

@@ -35,7 +35,7 @@ def write_series(series: DerivedSeries, folder: Path) -> None:
         _move_into_place(made, folder, temporary / "former")
 
 
-def check_folder(path: Path, overwrite: bool) -> None:
+def check_series_folder(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a path is free, an empty folder, or a series to be replaced."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} is a file or a link; a DICOM series needs a folder of its own")

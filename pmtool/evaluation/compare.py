@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pmtool.errors import UsageError
-from pmtool.evaluation.folder import check_folder
+from pmtool.evaluation.folder import check_report_folder
 from pmtool.evaluation.methods import External, described, load_external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
@@ -48,7 +48,7 @@ def compare(
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError(f"{paths[0]} is given twice; name two volumes to compare")
     if folder is not None:
-        check_folder(folder)
+        check_report_folder(folder)
     tell("reading", 0)
     scan = load_scan(reference, mask, reading)
     methods = [

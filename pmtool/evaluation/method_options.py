@@ -67,7 +67,7 @@ class MethodOptions:
             raise UsageError(f"--mode is for {PIXELMINER}; add it to --methods or leave --mode out")
 
 
-def check_distinct(scans: Sequence[ThinScan]) -> None:
+def check_distinct_scans(scans: Sequence[ThinScan]) -> None:
     """Raise `UsageError` if two scans have the same name."""
     seen: dict[str, ThinScan] = {}
     for scan in scans:

@@ -17,7 +17,7 @@ from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
 from pmtool.system.outputs import (
-    check_distinct,
+    check_distinct_paths,
     check_no_input,
     check_output,
     check_place,
@@ -161,7 +161,7 @@ class Outputs:
                 )
             self.check(path, self.overwrite or self.resume)
             check_no_input(path, inputs)
-        check_distinct(files)
+        check_distinct_paths(files)
 
     def check(self, path: Path, overwrite: bool) -> None:
         """Raise `OutputError` if one of the files cannot be written or must not be replaced."""
@@ -169,10 +169,10 @@ class Outputs:
             check_output(path, overwrite)
             return
         require_pydicom()
-        from pmtool.dicom.folder import check_folder
+        from pmtool.dicom.folder import check_series_folder
 
         check_place(path)
-        check_folder(path, overwrite)
+        check_series_folder(path, overwrite)
 
 
 def with_voxels(path: Path) -> list[Path]:

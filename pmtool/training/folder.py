@@ -8,7 +8,7 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.system.outputs import names_in
 from pmtool.training.record import SCANS, check_scans, write_record
 from pmtool.training.selection import Split, largest_thickness, target_spacings
-from pmtool.training.settings import Settings, differences, load_settings, save_settings
+from pmtool.training.settings import Settings, changed_settings, load_settings, save_settings
 
 CACHE, SETTINGS = "cache", "settings.yaml"
 
@@ -40,7 +40,7 @@ def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> S
     if not resume:
         raise OutputError(f"{folder} holds a run: go on with --resume, or give another --out")
     begun = load_settings("compact", folder / SETTINGS)
-    changed = differences(begun, wanted) if wanted else []
+    changed = changed_settings(begun, wanted) if wanted else []
     if changed:
         raise UsageError(
             f"{folder} was begun with another {', '.join(changed)}: leave the settings out to go "
