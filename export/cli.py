@@ -12,6 +12,9 @@ from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option
 from pmtool.cli.types import PATH, PRECISION, FiniteRange
 from pmtool.export.profiles import LEAST_WINDOWS
+from pmtool.system.extras import require
+
+PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
 
 
 @click.command()
@@ -83,6 +86,7 @@ def export(
     check_export(_given(click.get_current_context()))
     gpu = check_tensorrt(precision) if tensorrt else ""
     if checkpoint is not None and folder is not None:
+        require("pmtool export", PACKAGES, "pmtool[cpu,torch]")
         with stages(quiet=False) as tell:
             told = run(checkpoint, folder, overwrite, tell, **description)
         click.echo(told)

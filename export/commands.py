@@ -9,15 +9,12 @@ from pmtool.errors import OutputError, UsageError
 from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, check_description
 from pmtool.system.devices import find_devices
-from pmtool.system.extras import require
-from pmtool.system.files import is_leftover_of
+from pmtool.system.files import is_leftover_of, writing
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
 from pmtool.training.record import read_record
 
-PACKAGES = ("torch", "onnx", "onnxscript", "safetensors", "onnxruntime")
-EXTRAS = "pmtool[cpu,torch]"
 EXPORT_OPTIONS = {
     "tensorrt": ("precision", "max-windows"),
     "checkpoint": ("name", "trained-on", "licence", "spacing", "thickness", "overwrite"),
@@ -45,15 +42,13 @@ def export(
     Raises
     ------
     UsageError
-        If a package is missing, the spacing or the thickness is unknown, or no manifest can hold
-        the description.
+        If the spacing or the thickness is unknown, or no manifest can hold the description.
     InputError
         If the checkpoint is none.
     OutputError
         If the folder holds something else than a model to replace, or cannot be written.
     """
-    require("pmtool export", PACKAGES, EXTRAS)
-    check_folder(folder, overwrite)
+    check_bundle_folder(folder, overwrite)
     from pmtool.export.bundle import Description, export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 
@@ -79,10 +74,8 @@ def export(
         check_description(texts, description.spacing_mm, description.thickness_mm)
     except ValueError as error:
         raise UsageError(f"{error}: correct the options that describe the model") from error
-    try:
+    with writing(folder):
         bundle = export_bundle(network, folder, description, tell)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror or error}") from error
     rows = [(graph, f"{error:.1e}") for graph, error in bundle.manifest.errors.items()]
     return "\n".join(aligned([("graph", "largest difference from PyTorch"), *rows]))
 
@@ -133,7 +126,7 @@ def export_engines(
     return f"{error_table(known['errors'])}\n{told}"
 
 
-def check_folder(folder: Path, overwrite: bool) -> None:
+def check_bundle_folder(folder: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a folder is empty or holds a model that may be overwritten."""
     from pmtool.export.bundle import MADE
 

@@ -7,17 +7,21 @@ from typing import Any
 
 import click
 
-from pmtool.cli.console import narration, stages
+from pmtool.cli.console import narrated_stages
 from pmtool.cli.options import (
     debug_option,
     device_option,
     memory_option,
     model_option,
+    quiet_option,
     seed_option,
     threads_option,
     window_option,
 )
 from pmtool.cli.types import BACKEND, PATH, PRECISION
+from pmtool.system.extras import require
+
+PACKAGES = ("torch", "safetensors")
 
 
 @click.command()
@@ -83,7 +87,7 @@ from pmtool.cli.types import BACKEND, PATH, PRECISION
     help="Time limit for --scaling in seconds.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace existing files.")
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@quiet_option
 @debug_option
 def bench(
     json_: Path | None,
@@ -101,9 +105,18 @@ def bench(
 
     Example: pmtool bench --backend torch --precision float32 --precision bfloat16
     """
-    from pmtool.benchmark.commands import bench as run
+    require("pmtool bench", PACKAGES, "pmtool[cpu,torch]")
+    if picture is not None:
+        require("pmtool bench --picture", ("matplotlib",), "pmtool[evaluate]")
+    from pmtool.benchmark.options import BenchmarkOptions
+    from pmtool.benchmark.outputs import check_outputs, write_outputs
+    from pmtool.benchmark.page import page as page_of
+    from pmtool.benchmark.run import run_benchmark
 
     outputs = {"json": json_, "page": page, "picture": picture}
-    with stages(quiet) as tell, narration(quiet, False):
-        told = run(outputs, overwrite, tell, **options)
-    click.echo(told, nl=False)
+    with narrated_stages(quiet) as tell:
+        check_outputs(outputs, options["source"], overwrite)
+        report = run_benchmark(BenchmarkOptions(**options), tell)
+        values = report.to_json()  # once, because it contains the current load
+        write_outputs(outputs, report, values)
+    click.echo(page_of(values), nl=False)

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from pmtool.models.hyperparameters import LEVELS
+from pmtool.network import Mixture, PixelMiner, Stack
 from pmtool.network.encoder import Midpoint
 from pmtool.network.layers import Block, GatedLayer, concat_elu
-from pmtool.network.pixelminer import Mixture, PixelMiner, Stack
 
 Columns = slice
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pmtool.benchmark.page import page
 from pmtool.benchmark.report import Report
-from pmtool.system.files import write_bytes
-from pmtool.system.outputs import check_distinct, check_no_input, check_output, check_png
+from pmtool.system.files import write_bytes, write_json
+from pmtool.system.outputs import check_distinct_paths, check_no_input, check_output, check_png
 
 Outputs = Mapping[str, Path | None]
 """Paths of the files ``json``, ``page`` and ``picture``; None for a file that is not wanted."""
@@ -40,13 +39,13 @@ def check_outputs(outputs: Outputs, source: Path | None, overwrite: bool) -> Non
     for path in paths:
         check_output(path, overwrite)
         check_no_input(path, [] if source is None else [source])
-    check_distinct(paths)
+    check_distinct_paths(paths)
 
 
 def write_outputs(outputs: Outputs, report: Report, values: dict[str, Any]) -> None:
     """Write the wanted files of a report, whose JSON is ``values``; raises `OutputError`."""
     if outputs["json"] is not None:
-        write_bytes((json.dumps(values, indent=2) + "\n").encode(), outputs["json"])
+        write_json(values, outputs["json"])
     if outputs["page"] is not None:
         write_bytes(page(values).encode(), outputs["page"])
     if outputs["picture"] is not None:

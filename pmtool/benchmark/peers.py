@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pmtool.benchmark.fast_pixelcnn import FastPixelCNN
 from pmtool.benchmark.timing import seconds_of
-from pmtool.network.pixelminer import Mixture, PixelMiner
+from pmtool.network import Mixture, PixelMiner
 
 Forward = Callable[[Tensor, Tensor, Tensor, Tensor], Mixture]
 

@@ -150,6 +150,13 @@ def stages(quiet: bool) -> Iterator[Tell]:
 
 
 @contextmanager
+def narrated_stages(quiet: bool) -> Iterator[Tell]:
+    """`stages` below the log and the warnings of the package."""
+    with stages(quiet) as tell, narration(quiet, verbose=False):
+        yield tell
+
+
+@contextmanager
 def _below_the_log() -> Iterator[None]:
     """Clear the terminal's last line before the log writes; entered before `narration`."""
     logger, eraser = logging.getLogger("pmtool"), _Eraser()

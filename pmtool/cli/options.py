@@ -41,6 +41,8 @@ window_option = click.option(
     callback=types.window,
     help="Window width in pixels, or full for whole slices.  [default: depends on the device]",
 )
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+verbose_option = click.option("-v", "--verbose", is_flag=True, help="Show more details.")
 series_option = click.option(
     "--series-uid", metavar="UID", help="DICOM series to read if there are several."
 )
@@ -94,7 +96,7 @@ _RESAMPLING = (
     ),
     click.option(
         "--grid",
-        type=click.Choice(["keep-slices", "ibsi", "corner", "origin"]),
+        type=types.GRID,
         default="keep-slices",
         show_default=True,
         help="Placement of the new slices: from the first acquired slice on (keep-slices), or with "
@@ -102,7 +104,7 @@ _RESAMPLING = (
     ),
     click.option(
         "--interpolator",
-        type=click.Choice(["linear", "bspline"]),
+        type=types.INTERPOLATOR,
         default="linear",
         show_default=True,
         help="Interpolation of slices that lie between generated ones.",

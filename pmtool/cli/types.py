@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import click
+
+from pmtool.choices import FORMATS, GRIDS, INTERPOLATORS, MaskInterpolation, Precision
 
 
 class _Path(click.Path):
@@ -32,11 +34,13 @@ class FiniteRange(click.FloatRange):
 PATH = _Path(path_type=Path)
 SLASHED = _Path()
 """A path as a string, since a slash at its end means a folder."""
-FORMAT = click.Choice(["nrrd", "nii", "nii.gz", "mha", "mhd", "dicom"])
+FORMAT = click.Choice([*FORMATS, "dicom"])
+GRID = click.Choice(GRIDS)
+INTERPOLATOR = click.Choice(INTERPOLATORS)
+MASK_INTERPOLATION = click.Choice(get_args(MaskInterpolation))
+PRECISION = click.Choice(get_args(Precision))
 MODE = click.Choice(["sample", "median", "mean"])
 BACKEND = click.Choice(["torch", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"])
-PRECISION = click.Choice(["float32", "float16", "bfloat16"])
-MASK_INTERPOLATION = click.Choice(["nearest", "linear", "shape"])
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 

@@ -7,9 +7,13 @@ from typing import Any
 
 import click
 
+from pmtool import evaluation
 from pmtool.cli.console import narration, status_line
-from pmtool.cli.options import debug_option, resampling_options, taken
+from pmtool.cli.options import debug_option, quiet_option, resampling_options, taken, verbose_option
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
+from pmtool.system.extras import require
+
+PACKAGES = ("distributed",)
 
 
 @click.command(cls=SpacingCommand)
@@ -76,8 +80,8 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
 @click.option(
     "--log-json", type=PATH, help="Append the log to this file, one JSON object per line."
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Show more details.")
+@quiet_option
+@verbose_option
 @debug_option
 def cohort(
     source: Path,
@@ -107,16 +111,13 @@ def cohort(
     from pmtool.cohort.result import conclusion
     from pmtool.cohort.run import Workers, dry_run_text, run_cohort
     from pmtool.resampling.options import Options
-    from pmtool.system.extras import require
 
     if spacing is None:
         raise click.UsageError("give --spacing, the distance of slices that is wanted")
     if workers != 0 and not dry_run:
-        require("pmtool cohort", ("distributed",), "pmtool[cohort]")
+        require("pmtool cohort", PACKAGES, "pmtool[cohort]")
     if asked["evaluate"]:
-        from pmtool.evaluation import EXTRAS, PACKAGES
-
-        require("pmtool cohort --evaluate", PACKAGES, EXTRAS)
+        require("pmtool cohort --evaluate", evaluation.PACKAGES, evaluation.EXTRAS)
     request = Request(folder, spacing, taken(Options, asked), **asked)
     where = Workers(workers, scheduler)
     with status_line(quiet) as watch, narration(quiet, verbose), json_log(log_json):

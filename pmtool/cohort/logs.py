@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pmtool.errors import OutputError
+from pmtool.system.files import writing
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -29,10 +29,8 @@ def json_log(path: Path | None) -> AbstractContextManager[None]:
 
 @contextmanager
 def _json_log(path: Path) -> Iterator[None]:
-    try:
+    with writing(path):
         handler = logging.FileHandler(path, encoding="utf-8")
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
     handler.setFormatter(_JsonFormatter())
     logger = logging.getLogger("pmtool.cohort")
     logger.addHandler(handler)

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pmtool.choices import MaskInterpolation
 from pmtool.cohort.cases import Case
 from pmtool.cohort.result import summary_files
 from pmtool.errors import UsageError
 from pmtool.geometry.grid import check_spacing
 from pmtool.images.headers import voxel_files
-from pmtool.images.names import image_suffix, is_written
-from pmtool.resampling.options import MaskInterpolation, Options, Outputs, companion
+from pmtool.images.names import written_suffix
+from pmtool.resampling.options import Options, Outputs, companion
 
 
 @dataclass(frozen=True)
@@ -59,10 +60,8 @@ class Request:
 
     def outputs(self, case: Case) -> Outputs:
         """Output files of a case; they replace existing ones."""
-        suffix = image_suffix(case.path) if is_written(case.path) else ".nrrd"
-        if self.file_format not in (None, "dicom"):
-            suffix = f".{self.file_format}"
         dicom = self.file_format == "dicom"
+        suffix = f".{self.file_format}" if self.file_format else written_suffix(case.path)
         image = self.folder / (case.name if dicom else f"{case.name}{suffix}")
         return Outputs(
             image,

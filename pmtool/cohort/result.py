@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pmtool.errors import BatchError
 from pmtool.system.files import write_bytes, write_json
+from pmtool.system.tables import csv_text
 from pmtool.system.versions import own_version
 
 if TYPE_CHECKING:
@@ -119,12 +118,8 @@ def _table(results: Sequence[Result]) -> str:
         {**{name: _cell(getattr(result, name)) for name in plain}, **_measures(result)}
         for result in results
     ]
-    measures = dict.fromkeys(name for row in rows for name in row if name not in plain)
-    buffer = StringIO()
-    writer = csv.DictWriter(buffer, [*plain, *measures], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return buffer.getvalue()
+    columns = list(dict.fromkeys([*plain, *(name for row in rows for name in row)]))
+    return csv_text([columns, *([row.get(name) for name in columns] for row in rows)])
 
 
 def _cell(value: Any) -> Any:

@@ -13,7 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pmtool.dicom.derived import MAKER, DerivedSeries
 from pmtool.dicom.headers import read_dataset
 from pmtool.errors import InputError, OutputError
-from pmtool.system.files import temporary_beside
+from pmtool.system.files import temporary_beside, writing
 
 _TAGS = ["Manufacturer", "SeriesInstanceUID"]
 
@@ -27,18 +27,15 @@ def write_series(series: DerivedSeries, folder: Path) -> None:
         If it cannot be written.
     """
     digits = max(4, len(str(len(series))))
-    try:
-        with temporary_beside(folder) as temporary:
-            made = temporary / "made"
-            made.mkdir(parents=True)
-            for index in range(len(series)):
-                _write(series[index], made / f"{index + 1:0{digits}d}.dcm")
-            _move_into_place(made, folder, temporary / "former")
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    with writing(folder), temporary_beside(folder) as temporary:
+        made = temporary / "made"
+        made.mkdir(parents=True)
+        for index in range(len(series)):
+            _write(series[index], made / f"{index + 1:0{digits}d}.dcm")
+        _move_into_place(made, folder, temporary / "former")
 
 
-def check_folder(path: Path, overwrite: bool) -> None:
+def check_series_folder(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a path is free, an empty folder, or a series to be replaced."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} is a file or a link; a DICOM series needs a folder of its own")

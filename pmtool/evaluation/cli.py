@@ -8,9 +8,24 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, hu_option, large_option, method_options, taken
+from pmtool.cli.console import narrated_stages
+from pmtool.cli.options import (
+    debug_option,
+    hu_option,
+    large_option,
+    method_options,
+    quiet_option,
+    taken,
+)
 from pmtool.cli.types import PATH
+from pmtool.evaluation import EXTRAS, PACKAGES
+from pmtool.system.extras import require
+
+workers_option = click.option(
+    "--workers",
+    type=click.IntRange(1),
+    help="Processes to use for scoring.  [default: one per CPU]",
+)
 
 
 @click.command()
@@ -46,12 +61,8 @@ from pmtool.cli.types import PATH
     help="How PixelMiner chooses pixels; repeat to evaluate several modes as methods.",
 )
 @method_options
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    help="Processes to use for scoring.  [default: one per CPU]",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@workers_option
+@quiet_option
 @debug_option
 def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any) -> None:
     """Evaluate slice interpolation on thin-slice SCANs.
@@ -63,6 +74,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     Example: pmtool evaluate thin.nrrd --out report --slices 8
     """
+    require("pmtool evaluate", PACKAGES, EXTRAS)
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.commands import evaluate as run
     from pmtool.images.reading import ReadingOptions
@@ -70,7 +82,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
     asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
-    with stages(quiet) as tell, narration(quiet, False):
+    with narrated_stages(quiet) as tell:
         told = run(scans, folder, asked, tell)
     click.echo(told)
 
@@ -80,14 +92,10 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 @click.option("--reference", type=PATH, required=True, help="True volume to score against.")
 @click.option("--out", "folder", type=PATH, help="Folder to write a report to.")
 @click.option("--mask", type=PATH, help="Region for texture instead of the lungs.")
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    help="Processes to use for scoring.  [default: one per CPU]",
-)
+@workers_option
 @hu_option
 @large_option
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@quiet_option
 @debug_option
 def compare(
     volumes: tuple[Path, Path],
@@ -101,10 +109,11 @@ def compare(
     Uses the measures of pmtool evaluate. Slices that equal the reference in both volumes are left
     out.
     """
+    require("pmtool compare", PACKAGES, EXTRAS)
     from pmtool.evaluation.compare import compare as run
     from pmtool.images.reading import ReadingOptions
 
     reading = taken(ReadingOptions, options)
-    with stages(quiet) as tell, narration(quiet, False):
+    with narrated_stages(quiet) as tell:
         told = run(volumes, reference, folder, tell, reading=reading, **options)
     click.echo(told)

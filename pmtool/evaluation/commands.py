@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pmtool.errors import UsageError
-from pmtool.evaluation import EXTRAS, PACKAGES
-from pmtool.evaluation.folder import CACHE, check_folder
-from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
+from pmtool.evaluation.folder import CACHE, check_report_folder
+from pmtool.evaluation.method_options import MethodOptions, check_distinct_scans, chosen_methods
 from pmtool.evaluation.methods import described
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
@@ -18,7 +17,6 @@ from pmtool.evaluation.run import choose_slices, run_evaluation
 from pmtool.evaluation.scan import ThinScan, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.extras import require
 from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
@@ -72,8 +70,7 @@ def evaluate(
         One of the errors of `pmtool.errors`. Except for errors of a method that generates slices,
         they are raised before the work begins.
     """
-    require("pmtool evaluate", PACKAGES, EXTRAS)
-    check_folder(folder)
+    check_report_folder(folder)
     tell("reading", 0)
     scans = _scans(paths, options)
     methods = chosen_methods(scans, folder / CACHE, options, sampler)
@@ -94,5 +91,5 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
     given = zip(paths, masks, strict=True)
     scans = [load_scan(*pair, options.reading) for pair in given]
-    check_distinct(scans)
+    check_distinct_scans(scans)
     return scans

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pmtool.errors import UsageError
-from pmtool.evaluation import EXTRAS, PACKAGES
-from pmtool.evaluation.folder import check_folder
+from pmtool.evaluation.folder import check_report_folder
 from pmtool.evaluation.methods import External, described, load_external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
@@ -22,7 +21,6 @@ from pmtool.evaluation.store import Store
 from pmtool.images.names import image_stem
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
-from pmtool.system.extras import require
 from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
@@ -47,11 +45,10 @@ def compare(
     PmtoolError
         One of the errors of `pmtool.errors`.
     """
-    require("pmtool compare", PACKAGES, EXTRAS)
     if len({path.resolve() for path in paths}) < len(paths):
         raise UsageError(f"{paths[0]} is given twice; name two volumes to compare")
     if folder is not None:
-        check_folder(folder)
+        check_report_folder(folder)
     tell("reading", 0)
     scan = load_scan(reference, mask, reading)
     methods = [

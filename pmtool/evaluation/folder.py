@@ -14,6 +14,6 @@ CACHE = "cache"
 """Name of the folder within it that keeps scores and generated slices."""
 
 
-def check_folder(folder: Path) -> None:
+def check_report_folder(folder: Path) -> None:
     """Raise `OutputError` if a folder holds anything but an earlier report."""
     check_report(folder, FILES, {CACHE})

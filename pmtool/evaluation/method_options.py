@@ -24,9 +24,9 @@ from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.models.bundle import Bundle
 from pmtool.pixels.mixture import Mode
-from pmtool.resampling.report import engine_text, spacing_text, thickness_text
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.suitability import engine_text, spacing_text, thickness_text
 from pmtool.system.checks import check_choice
 
 METHODS = (*CLASSICAL, PIXELMINER)
@@ -67,7 +67,7 @@ class MethodOptions:
             raise UsageError(f"--mode is for {PIXELMINER}; add it to --methods or leave --mode out")
 
 
-def check_distinct(scans: Sequence[ThinScan]) -> None:
+def check_distinct_scans(scans: Sequence[ThinScan]) -> None:
     """Raise `UsageError` if two scans have the same name."""
     seen: dict[str, ThinScan] = {}
     for scan in scans:

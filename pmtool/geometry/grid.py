@@ -13,15 +13,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, NamedTuple
 
+from pmtool.choices import GRIDS, GridName, Interpolator
 from pmtool.errors import GeometryError, UsageError
-from pmtool.geometry.interpolation import Interpolator, Weight
+from pmtool.geometry.interpolation import Weight
 from pmtool.geometry.nodes import NUMBER_BITS, SNAP, Nodes, Slices, Source
 from pmtool.system.checks import check_choice
 
-GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
-GRIDS: tuple[GridName, ...] = get_args(GridName)
 Kind = Literal["acquired", "synthesised", "interpolated", "extrapolated"]
 
 _ROUNDING = 1e-6

@@ -6,10 +6,9 @@ Positions and nodes are in units of the interpolated stack: node 0 is its first 
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
-Interpolator = Literal["linear", "bspline"]
-INTERPOLATORS: tuple[Interpolator, ...] = get_args(Interpolator)
+from pmtool.choices import Interpolator
 
 _POLE = math.sqrt(3) - 2
 """Pole of the recursive filter that turns samples into cubic B-spline coefficients."""

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
+from pmtool.choices import Interpolator
 from pmtool.errors import UsageError
-from pmtool.geometry.interpolation import Interpolator, Weight, weights
+from pmtool.geometry.interpolation import Weight, weights
 
 Slices = int | Sequence[float]
 """Acquired slices: their number or, if uneven, their positions in mm after the first one."""

@@ -12,8 +12,8 @@ from pmtool.graphs.composition import column_matrix, target_kernel, upsample_mat
 from pmtool.graphs.row import gated_layers, shortcut_matrix
 from pmtool.interface.layout import Layout, carries
 from pmtool.models.hyperparameters import LEVELS
+from pmtool.network import PixelMiner
 from pmtool.network.layers import Block, GatedLayer, Layers
-from pmtool.network.pixelminer import PixelMiner
 
 
 def current_row(block: Block) -> Tensor:

@@ -16,7 +16,7 @@ from pmtool.models.hyperparameters import (
     LOG_SCALE_MIN,
     RESIDUAL_MAX,
 )
-from pmtool.network.pixelminer import PixelMiner
+from pmtool.network import PixelMiner
 
 
 class PixelGraph(nn.Module):

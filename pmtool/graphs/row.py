@@ -11,8 +11,8 @@ from pmtool.graphs import ops
 from pmtool.graphs.composition import as_matrix, edge_kernel, target_kernel, upsample_matrix
 from pmtool.interface.layout import Layout, carries
 from pmtool.models.hyperparameters import LEVELS
+from pmtool.network import PixelMiner
 from pmtool.network.layers import Block, GatedLayer, Layers, Upsample
-from pmtool.network.pixelminer import PixelMiner
 
 
 class VerticalConvolution(nn.Module):

@@ -13,9 +13,9 @@ from pmtool.graphs import ops
 from pmtool.graphs.composition import parts
 from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import LEVELS
+from pmtool.network import PixelMiner, Stack
 from pmtool.network.encoder import Midpoint, cropped
 from pmtool.network.layers import Block, GatedLayer, depths
-from pmtool.network.pixelminer import PixelMiner, Stack
 
 T = TypeVar("T")
 Outer = tuple[Tensor, Tensor]

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pmtool.choices import FORMATS
 from pmtool.errors import UsageError
 from pmtool.images.headers import READERS, foreign_name
 from pmtool.images.headers.text import names_one_file
-
-FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
-"""Formats that are written; `READERS` has those that are read."""
 
 
 def image_suffix(path: Path) -> str | None:
@@ -26,6 +24,11 @@ def image_stem(path: Path) -> str:
 def is_written(path: Path) -> bool:
     """Whether the suffix is that of a format that pmtool writes."""
     return (image_suffix(path) or "").removeprefix(".") in FORMATS
+
+
+def written_suffix(path: Path) -> str:
+    """The suffix of a file in a format that pmtool writes; that of NRRD for all others."""
+    return (image_suffix(path) or "") if is_written(path) else ".nrrd"
 
 
 def check_format(path: Path) -> None:

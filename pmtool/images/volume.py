@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
 
+_MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
 _SAME = 1e-3
 """Relative difference below which two spacings are the same."""
 
@@ -94,6 +95,12 @@ class Volume:
     def direction(self) -> NDArray[np.float64]:
         """Direction cosines, ``(3, 3)``, with the unit vector of every axis in a column."""
         return np.array(self.image.GetDirection()).reshape(3, 3)
+
+    @property
+    def made_before(self) -> list[int]:
+        """Indices of the slices of a DICOM series that pmtool made, by the end of ImageType."""
+        types = [header.get("ImageType") or [""] for header in self.headers or ()]
+        return [index for index, values in enumerate(types) if values[-1] in _MADE]
 
     def has_axes_of(self, image: sitk.Image) -> bool:
         """Whether spacing, origin and direction equal those of an image, up to rounding.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from pmtool.arrays import Float32s
+from pmtool.choices import Precision as Precision
 from pmtool.pixels.uniforms import Places
 
 Array = Any
@@ -14,8 +15,6 @@ Array = Any
 ``a[i]`` and ``a[i:j]`` along the first axis and ``a.reshape(shape)`` are views of it.
 """
 Arrays = Mapping[str, Array]
-Precision = Literal["float32", "float16", "bfloat16"]
-"""Type of the factors of matrix products and convolutions; arrays are always float32."""
 
 
 def address(array: Array) -> int:

@@ -1,6 +1,13 @@
 """The PixelMiner network in PyTorch, to be read beside the paper."""
 
 from pmtool.network.likelihood import bits_per_pixel, log_probability, standard_deviation
-from pmtool.network.pixelminer import Mixture, PixelMiner
+from pmtool.network.pixelminer import Mixture, PixelMiner, Stack
 
-__all__ = ["Mixture", "PixelMiner", "bits_per_pixel", "log_probability", "standard_deviation"]
+__all__ = [
+    "Mixture",
+    "PixelMiner",
+    "Stack",
+    "bits_per_pixel",
+    "log_probability",
+    "standard_deviation",
+]

@@ -7,7 +7,13 @@ from typing import Any
 import click
 
 from pmtool.cli.console import narration, progress_bar
-from pmtool.cli.options import debug_option, resampling_options, series_option
+from pmtool.cli.options import (
+    debug_option,
+    quiet_option,
+    resampling_options,
+    series_option,
+    verbose_option,
+)
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingCommand
 
 
@@ -74,8 +80,8 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
     "--overwrite", is_flag=True, help="Replace existing files and discard an interrupted run."
 )
 @click.option("--resume", is_flag=True, help="Continue an interrupted run.")
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Show more details.")
+@quiet_option
+@verbose_option
 @debug_option
 def resample(
     source: str | None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -12,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
-from pmtool.system.files import read_json, remove_leftovers, write_bytes, write_json
+from pmtool.system.array_file import write_array
+from pmtool.system.files import read_json, remove_leftovers, write_json, writing
 
 _KEY = "key.json"
 _NAMES = {"pixels": "pixel loop (compiled or not)"}
@@ -67,7 +67,7 @@ class Journal:
             If the folder cannot be written, or holds something else.
         """
         journal = cls(folder)
-        try:
+        with writing(folder):
             folder.mkdir(exist_ok=True)
             if discard and not resume:
                 journal._clear()
@@ -77,8 +77,6 @@ class Journal:
                 journal._clear()
                 journal._check_empty()
                 write_json(key, folder / _KEY)
-        except OSError as error:
-            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
         return journal
 
     def matches(self, key: dict[str, Any]) -> bool:
@@ -137,9 +135,7 @@ class Journal:
         return values
 
     def __setitem__(self, key: SliceKey, values: NDArray[np.int16]) -> None:
-        buffer = BytesIO()
-        np.save(buffer, values)
-        write_bytes(buffer.getvalue(), self._path(key))
+        write_array(values, self._path(key))
 
     def _path(self, key: SliceKey) -> Path:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"

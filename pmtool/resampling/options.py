@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from pmtool.choices import GRIDS, INTERPOLATORS, GridName, Interpolator, MaskInterpolation
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
-from pmtool.geometry.grid import GRIDS, GridName
-from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator
-from pmtool.images.names import check_format, image_stem, image_suffix, is_written
+from pmtool.images.names import check_format, image_stem, image_suffix, written_suffix
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
 from pmtool.system.outputs import (
-    check_distinct,
+    check_distinct_paths,
     check_no_input,
     check_output,
     check_place,
@@ -28,7 +27,6 @@ from pmtool.system.outputs import (
 if TYPE_CHECKING:
     import SimpleITK as sitk
 
-MaskInterpolation = Literal["nearest", "linear", "shape"]
 MOST_SAMPLES = 10_000
 UNCERTAINTY_SAMPLES = 8
 """Samples drawn for an uncertainty if no number is given."""
@@ -45,7 +43,7 @@ class Options(SamplerOptions, ReadingOptions):
     Attributes
     ----------
     grid
-        Where the output's slices lie: one of `pmtool.geometry.grid.GRIDS`.
+        Where the output's slices lie: one of `pmtool.choices.GRIDS`.
     reference
         File or image whose slice positions to use instead of a spacing.
     interpolator
@@ -163,7 +161,7 @@ class Outputs:
                 )
             self.check(path, self.overwrite or self.resume)
             check_no_input(path, inputs)
-        check_distinct(files)
+        check_distinct_paths(files)
 
     def check(self, path: Path, overwrite: bool) -> None:
         """Raise `OutputError` if one of the files cannot be written or must not be replaced."""
@@ -171,10 +169,10 @@ class Outputs:
             check_output(path, overwrite)
             return
         require_pydicom()
-        from pmtool.dicom.folder import check_folder
+        from pmtool.dicom.folder import check_series_folder
 
         check_place(path)
-        check_folder(path, overwrite)
+        check_series_folder(path, overwrite)
 
 
 def with_voxels(path: Path) -> list[Path]:
@@ -228,8 +226,7 @@ def split_options(
 
 def companion(image: Path, kind: str) -> Path:
     """A file beside an output, ``<name>.<kind>.<suffix>``: in its format, or in NRRD for DICOM."""
-    suffix = image_suffix(image) if is_written(image) else ".nrrd"
-    return image.with_name(f"{image_stem(image)}.{kind}{suffix}")
+    return image.with_name(f"{image_stem(image)}.{kind}{written_suffix(image)}")
 
 
 def _path(name: str, value: Any) -> Path:

@@ -27,6 +27,7 @@ from pmtool.resampling.synthesis import all_jobs, missing_jobs
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.suitability import spacing_text, thickness_text
 from pmtool.system.versions import own_version
 
 
@@ -119,8 +120,8 @@ def prepare(
         report.made_text(volume),
         report.uneven_text(grid),
         report.interpolation_text(grid),
-        report.thickness_text(volume, sampler.bundle.manifest.thickness_mm),
-        report.spacing_text(grid, sampler.bundle.manifest.spacing_mm),
+        thickness_text(volume, sampler.bundle.manifest.thickness_mm),
+        spacing_text(grid, sampler.bundle.manifest.spacing_mm),
     ):
         if text is not None:
             warnings.warn(text, stacklevel=3)

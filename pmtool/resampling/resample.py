@@ -22,6 +22,7 @@ from pmtool.resampling.preparation import FileRun, Run, prepare
 from pmtool.resampling.preview import preview_png
 from pmtool.resampling.resumption import resumable
 from pmtool.resampling.segmentation import resample_mask
+from pmtool.resampling.statistics import statistics
 from pmtool.resampling.synthesis import missing_jobs, synthesise
 from pmtool.system.files import write_bytes, write_json
 from pmtool.system.stages import ProgressOf
@@ -127,7 +128,7 @@ def write(
     if outputs.preview in wanted:
         write_bytes(preview_png(stack.volume, image, stack.grid), outputs.preview)
     if outputs.statistics in wanted:
-        write_json(report.statistics(stack.volume, stack.grid, image), outputs.statistics)
+        write_json(statistics(stack.volume, stack.grid, image), outputs.statistics)
     content = sidecar.content(run)
     if outputs.image in wanted:
         _write_volume(stack.volume, image, content, outputs)

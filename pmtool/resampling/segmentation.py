@@ -11,12 +11,12 @@ import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
+from pmtool.choices import MaskInterpolation
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
-from pmtool.resampling.options import MaskInterpolation
 from pmtool.resampling.shapes import labels_between
 
 _HALF = 1e-6

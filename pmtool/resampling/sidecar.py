@@ -14,7 +14,7 @@ from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.headers import voxel_files
 from pmtool.resampling.options import Outputs, with_voxels
-from pmtool.resampling.report import interpolation_text, made_before
+from pmtool.resampling.report import interpolation_text
 from pmtool.system.files import read_json
 from pmtool.system.hashes import bytes_hash, file_hash
 from pmtool.system.versions import own_version, package_version
@@ -57,7 +57,7 @@ def content(run: Run) -> dict[str, Any]:
             "slices": grid.count,
             "spacing_mm": list(volume.image.GetSpacing()),
             "uneven_positions_mm": volume.positions,
-            "made_by_pmtool": made_before(volume),
+            "made_by_pmtool": volume.made_before,
         },
         "grid": {
             "name": grid.name,

@@ -6,7 +6,8 @@ import os
 import stat
 from pathlib import Path
 
-from pmtool.errors import OutputError, UsageError
+from pmtool.errors import UsageError
+from pmtool.system.files import writing
 
 
 def cache_folder() -> Path:
@@ -30,13 +31,9 @@ def own_folder(folder: Path) -> Path:
     OutputError
         If it cannot be made.
     """
-    try:
+    with writing(folder, remedy="; set PMTOOL_CACHE to another folder"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = folder.stat()
-    except OSError as error:
-        raise OutputError(
-            f"{folder} cannot be written: {error.strerror}; set PMTOOL_CACHE to another folder"
-        ) from error
     if hasattr(os, "getuid") and (
         status.st_uid != os.getuid() or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     ):

@@ -20,6 +20,16 @@ if sys.platform != "win32":
 
 
 @contextmanager
+def writing(path: Path | str, remedy: str = "") -> Iterator[None]:
+    """Raise `OutputError` for an OSError, saying that a path cannot be written, and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise OutputError(f"{path} cannot be written: {reason}{remedy}") from error
+
+
+@contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
     """A path beside another one, for this process, of which nothing is left afterwards.
 
@@ -49,12 +59,9 @@ def move_into_place(temporary: Path, path: Path) -> None:
 
 def write_bytes(content: bytes, path: Path) -> None:
     """Write all of a file or nothing; raises `OutputError`."""
-    try:
-        with temporary_beside(path) as temporary:
-            temporary.write_bytes(content)
-            move_into_place(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+    with writing(path), temporary_beside(path) as temporary:
+        temporary.write_bytes(content)
+        move_into_place(temporary, path)
 
 
 def remove_leftovers(path: Path) -> None:
@@ -100,14 +107,13 @@ def together_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path, *, exclusive: bool, wait: bool) -> Iterator[None]:
-    try:
-        lock = _lock(folder, exclusive, wait)
-    except BlockingIOError as error:
-        raise OutputError(
-            f"another process is writing to {folder}; wait for it or name another output"
-        ) from error
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
+    with writing(folder):
+        try:
+            lock = _lock(folder, exclusive, wait)
+        except BlockingIOError as error:
+            raise OutputError(
+                f"another process is writing to {folder}; wait for it or name another output"
+            ) from error
     try:
         yield
     finally:

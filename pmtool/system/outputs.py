@@ -115,7 +115,7 @@ def _resolved(path: Path) -> Path:
         return path.absolute()
 
 
-def check_distinct(paths: Sequence[Path]) -> None:
+def check_distinct_paths(paths: Sequence[Path]) -> None:
     """Raise `OutputError` for two outputs that are one file."""
     seen: set[Path] = set()
     for path in paths:

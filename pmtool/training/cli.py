@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option
+from pmtool.cli.console import narrated_stages
+from pmtool.cli.options import debug_option, quiet_option
 from pmtool.cli.types import PATH
+from pmtool.system.extras import require
 
 if TYPE_CHECKING:
     from pmtool.training.settings import Settings
 
-NEEDED = (
+PACKAGES = (
     "torch",
     "lightning_fabric",
     "tensorboard",
@@ -108,7 +109,7 @@ class FoldersCommand(click.Command):
     type=click.IntRange(0),
     help="Processes per device that draw crops.  [default: 4 on a GPU, 0 on a CPU]",
 )
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@quiet_option
 @debug_option
 def train(
     data: tuple[Path, ...],
@@ -132,16 +133,14 @@ def train(
 
     Example: pmtool train --data scans --out run
     """
-    from pmtool.system.extras import require
-
-    require("pmtool train", NEEDED, "pmtool[train]")
+    require("pmtool train", PACKAGES, "pmtool[train]")
     from pmtool.training.folder import agreed_settings
     from pmtool.training.run import Data, Machine
     from pmtool.training.run import train as run
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
-    with stages(quiet) as tell, narration(quiet, verbose=False):
+    with narrated_stages(quiet) as tell:
         warnings.filterwarnings(
             "ignore", "Grad strides do not match"
         )  # seen with several processes

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Any
 
-from pmtool.errors import InputError, OutputError, UsageError
-from pmtool.system.files import write_json
+from pmtool.errors import OutputError, UsageError
 from pmtool.system.outputs import names_in
-from pmtool.training.record import SCANS
+from pmtool.training.record import SCANS, check_scans, write_record
 from pmtool.training.selection import Split, largest_thickness, target_spacings
-from pmtool.training.settings import Settings, differences, load_settings, save_settings
+from pmtool.training.settings import Settings, changed_settings, load_settings, save_settings
 
 CACHE, SETTINGS = "cache", "settings.yaml"
-Contents = list[tuple[float, float, str]]
-"""Spacing, thickness and hash of scans, in their order, wherever they lie."""
 
 
 def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> Settings:
@@ -45,7 +40,7 @@ def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> S
     if not resume:
         raise OutputError(f"{folder} holds a run: go on with --resume, or give another --out")
     begun = load_settings("compact", folder / SETTINGS)
-    changed = differences(begun, wanted) if wanted else []
+    changed = changed_settings(begun, wanted) if wanted else []
     if changed:
         raise UsageError(
             f"{folder} was begun with another {', '.join(changed)}: leave the settings out to go "
@@ -68,28 +63,13 @@ def begin(folder: Path, settings: Settings, split: Split, skipped: list[str]) ->
     """
     scans = split.to_json()
     if (folder / SCANS).exists():
-        before = _read(folder / SCANS)
-        if before != {side: _contents(found) for side, found in scans.items()}:
-            raise UsageError(
-                f"the scans are not those that {folder} was begun with, see its {SCANS}: restore "
-                "them, or give another --out"
-            )
+        check_scans(folder, scans)
         return
     save_settings(settings, folder / SETTINGS)
-    known = {
-        "spacing_mm": target_spacings(split.training, settings.crops),
-        "thickness_mm": largest_thickness(split.training, settings.crops),
-    }
-    write_json({**scans, **known, "skipped": skipped}, folder / SCANS)
-
-
-def _read(path: Path) -> dict[str, Contents]:
-    try:
-        listed = json.loads(path.read_text())
-        return {side: _contents(listed[side]) for side in Split._fields}
-    except (LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged: restore it, or start another run") from error
-
-
-def _contents(scans: list[dict[str, Any]]) -> Contents:
-    return [(scan["spacing_mm"], scan["thickness_mm"], scan["sha256"]) for scan in scans]
+    write_record(
+        folder,
+        scans,
+        spacing_mm=target_spacings(split.training, settings.crops),
+        thickness_mm=largest_thickness(split.training, settings.crops),
+        skipped=skipped,
+    )

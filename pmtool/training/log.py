@@ -9,9 +9,9 @@ import numpy as np
 from PIL import Image
 from torch.utils.tensorboard import SummaryWriter
 
-from pmtool.errors import InputError, OutputError
+from pmtool.errors import InputError
 from pmtool.images.display import png
-from pmtool.system.files import write_bytes
+from pmtool.system.files import write_bytes, writing
 from pmtool.system.outputs import make_folder
 from pmtool.training.record import LOG
 
@@ -52,25 +52,20 @@ class Log:
 
     def add(self, row: dict[str, float]) -> None:
         """Add a line of figures by `COLUMNS`, missing ones empty; raises `OutputError`."""
-        try:
+        with writing(self.path):
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_brief(row))
             for name, value in row.items():
                 self.board.add_scalar(name, value, int(row["step"]))
             self.board.flush()
-        except OSError as error:
-            raise OutputError(f"{self.path} cannot be written: {error.strerror}") from error
 
     def add_picture(self, picture: Image.Image, step: int) -> None:
         """Add a picture of samples as a separate file; raises `OutputError`."""
         make_folder(self.samples)
         write_bytes(png(picture), self.samples / f"{step:07d}.png")
-        try:
+        with writing(self.board.log_dir):
             self.board.add_image("samples", np.asarray(picture), step, dataformats="HW")
             self.board.flush()
-        except OSError as error:
-            folder = self.board.log_dir
-            raise OutputError(f"{folder} cannot be written: {error.strerror}") from error
 
 
 def _lines(path: Path, step: int) -> list[str]:

@@ -32,7 +32,7 @@ from pmtool.training.selection import (
     Split,
     explicit_split,
     split_patients,
-    thickness_text,
+    thick_scans_text,
     undivided,
     usable,
 )
@@ -257,7 +257,7 @@ def _scans(
     _together(fabric, lambda: cache.build(mine, tell))
     found = [cache.load(part) for part in parts]
     whole = [undivided(scans) for scans, _ in found]
-    text = thickness_text([scan for scans, _ in whole for scan in scans], settings.crops)
+    text = thick_scans_text([scan for scans, _ in whole for scan in scans], settings.crops)
     if text and fabric.is_global_zero:
         warnings.warn(text, stacklevel=2)
     chosen = [usable(scans, settings.crops) for scans, _ in whole]

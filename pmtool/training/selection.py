@@ -104,7 +104,7 @@ def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]
     return whole, skipped
 
 
-def thickness_text(scans: Sequence[CachedScan], settings: CropSettings) -> str | None:
+def thick_scans_text(scans: Sequence[CachedScan], settings: CropSettings) -> str | None:
     """Sentence on slices that are thick or far apart; None if there are none."""
     limit = settings.max_spacing_mm
     thick = [scan for scan in scans if max(scan.thickness, scan.spacing) > limit * _ROUNDING]

@@ -238,7 +238,7 @@ def save_settings(settings: Settings, path: Path) -> None:
     write_bytes(settings.to_yaml().encode(), path)
 
 
-def differences(one: Settings, other: Settings) -> list[str]:
+def changed_settings(one: Settings, other: Settings) -> list[str]:
     """Names of the settings that differ."""
 
     def flat(settings: Settings) -> dict[str, Any]:

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import narration, stages
-from pmtool.cli.options import debug_option, method_options, taken
+from pmtool.cli.console import narrated_stages
+from pmtool.cli.options import debug_option, method_options, quiet_option, taken
 from pmtool.cli.types import PATH
+from pmtool.system.extras import require
 
-FOR_PREPARE = ("scipy",)
-FOR_SERVE = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
-FOR_REPORT = ("jinja2", "scipy")
+PREPARE_PACKAGES = ("scipy",)
+SERVE_PACKAGES = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
+REPORT_PACKAGES = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
 _SHARE = types.FiniteRange(0, 1, min_open=True, max_open=True)
 
@@ -60,7 +61,7 @@ def trial() -> None:
     help="Cache of a pmtool evaluate report (REPORT/cache) whose slices to reuse.",
 )
 @method_options
-@click.option("-q", "--quiet", is_flag=True, help="Show only warnings and errors.")
+@quiet_option
 @debug_option
 def prepare(
     scans: tuple[Path, ...],
@@ -79,9 +80,7 @@ def prepare(
 
     Example: pmtool trial prepare thin.nrrd --out trial
     """
-    from pmtool.system.extras import require
-
-    require("pmtool trial prepare", FOR_PREPARE, "pmtool[cpu,trial]")
+    require("pmtool trial prepare", PREPARE_PACKAGES, "pmtool[cpu,trial]")
     from pmtool.evaluation.method_options import MethodOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.images.reading import ReadingOptions
@@ -93,7 +92,7 @@ def prepare(
     asked = MethodOptions(
         methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
     )
-    with stages(quiet) as tell, narration(quiet, False):
+    with narrated_stages(quiet) as tell:
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)
 
@@ -117,9 +116,7 @@ def serve(folder: Path, **options: Any) -> None:
     Answers are on disk before they are acknowledged, so the server can be stopped and restarted at
     any time.
     """
-    from pmtool.system.extras import require
-
-    require("pmtool trial serve", FOR_SERVE, _EXTRA)
+    require("pmtool trial serve", SERVE_PACKAGES, _EXTRA)
     from pmtool.trial.server import serve as run
 
     run(folder, **options, tell=lambda text: click.echo(text, err=True))
@@ -134,9 +131,7 @@ def report(folder: Path, out: Path | None) -> None:
 
     Prints the tables and writes report.html, report.json and answers.csv.
     """
-    from pmtool.system.extras import require
-
-    require("pmtool trial report", FOR_REPORT, _EXTRA)
+    require("pmtool trial report", REPORT_PACKAGES, _EXTRA)
     from pmtool.trial.commands import report as run
 
     click.echo(run(folder, out or folder / "report"))
@@ -190,9 +185,7 @@ def simulate(folder: Path | None, out: Path | None, **options: Any) -> None:
 
     Example: pmtool trial simulate --preference 0.72 --power 0.9
     """
-    from pmtool.system.extras import require
-
-    require("pmtool trial simulate", FOR_REPORT, _EXTRA)
+    require("pmtool trial simulate", REPORT_PACKAGES, _EXTRA)
     from pmtool.trial.commands import simulate as run
 
     click.echo(run(folder, out, **options))

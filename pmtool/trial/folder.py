@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pmtool.arrays import Slice
-from pmtool.errors import InputError, OutputError
+from pmtool.errors import InputError
 from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE
-from pmtool.system.files import write_json
+from pmtool.system.files import write_json, writing
 from pmtool.system.versions import own_version
 from pmtool.trial.design import Item, Plan
 
@@ -142,9 +142,7 @@ def write_secrets(folder: Path) -> None:
     """Draw secrets and write them to a file that only its owner can read; raises `OutputError`."""
     drawn = Secrets(secrets.token_urlsafe(32), secrets.token_urlsafe(16))
     path = folder / SECRETS
-    try:
+    with writing(path):
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
             json.dump(drawn._asdict(), file, indent=1)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror}") from error

@@ -6,17 +6,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.folder import CACHE
-from pmtool.evaluation.method_options import MethodOptions, check_distinct, chosen_methods
+from pmtool.evaluation.method_options import MethodOptions, check_distinct_scans, chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Maker, Method, described
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import CT_RANGE, padding
+from pmtool.system.array_file import write_array
 from pmtool.system.files import remove_leftovers
 from pmtool.system.outputs import make_folder, names_in
 from pmtool.system.stages import Tell, progress_of
@@ -72,10 +71,10 @@ def prepare(
         One of the errors of `pmtool.errors`.
     """
     remove_leftovers(folder / TRIAL)
-    check_folder(folder)
+    check_trial_folder(folder)
     tell("reading", 0)
     scans = [ThinScan(load_thin(path, options.reading)) for path in paths]
-    check_distinct(scans)
+    check_distinct_scans(scans)
     seed = options.sampler.seed
     pool = draw_pool(scans, size.slices, seed)
     cache = cache or folder / CACHE
@@ -101,7 +100,7 @@ def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[ScanSli
     return [ScanSlice(x.name, i) for x, part in chosen for i in choose_slices(x, part, seed)]
 
 
-def check_folder(folder: Path) -> None:
+def check_trial_folder(folder: Path) -> None:
     """Raise `OutputError` if a folder holds a trial, whose answers must not get lost, or others."""
     others = [name for name in names_in(folder) if name not in (IMAGES, CACHE, SECRETS)]
     if TRIAL in others:
@@ -114,11 +113,7 @@ def _write_images(
     trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> None:
     for name, number, values in _images(trial, scans, methods, tell):
-        path = trial.image_path(number, name)
-        try:
-            np.save(path, values)
-        except OSError as error:
-            raise OutputError(f"{path} cannot be written: {error.strerror}") from error
+        write_array(values, trial.image_path(number, name))
 
 
 def _images(

@@ -10,9 +10,8 @@ import torch
 
 from pmtool.benchmark.peers import Windows, draw, generate_naive, generate_with_caches
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.network import PixelMiner
+from pmtool.network import Mixture, PixelMiner
 from pmtool.network.folding import folded_network, folded_state
-from pmtool.network.pixelminer import Mixture
 from pmtool.pixels import mixture
 from pmtool.pixels.levels import to_levels
 

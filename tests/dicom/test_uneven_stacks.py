@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import pmtool
+from pmtool.choices import GRIDS, GridName
 from pmtool.cli.console import run_command
 from pmtool.errors import GeometryError
-from pmtool.geometry.grid import GRIDS, GridName
 from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.main import cli

@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from pmtool.cli.console import run_command
 from pmtool.errors import OutputError
 from pmtool.evaluation import PACKAGES, texture
-from pmtool.evaluation.folder import check_folder
+from pmtool.evaluation.folder import check_report_folder
 from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.main import cli
 from pmtool.models.bundle import Bundle
@@ -271,14 +271,14 @@ def test_what_a_killed_report_left_is_no_other_thing(tmp_path: Path) -> None:
     with temporary_beside(tmp_path / "report.json") as left:
         pass
     left.touch()
-    check_folder(tmp_path)
+    check_report_folder(tmp_path)
     (tmp_path / "table-1.csv").touch()
     with pytest.raises(OutputError, match=r"table-1.csv, which pmtool has not written"):
-        check_folder(tmp_path)
+        check_report_folder(tmp_path)
     (tmp_path / "table-1.csv").unlink()
     (tmp_path / ".other.json.1@node.tmp").touch()
     with pytest.raises(OutputError, match="other"):
-        check_folder(tmp_path)
+        check_report_folder(tmp_path)
 
 
 @pytest.mark.parametrize("command", ["evaluate", "compare"])

@@ -16,7 +16,7 @@ from pmtool.backends import tensorrt as tensorrt_backend
 from pmtool.cli.console import run_command
 from pmtool.export import tensorrt
 from pmtool.export.bundle import Description
-from pmtool.export.commands import PACKAGES
+from pmtool.export.cli import PACKAGES
 from pmtool.main import cli
 from pmtool.system import extras
 from pmtool.system.devices import Gpu

@@ -10,8 +10,9 @@ import SimpleITK as sitk
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from pmtool.choices import GRIDS, GridName
 from pmtool.errors import GeometryError, UsageError
-from pmtool.geometry.grid import GRIDS, Grid, GridName, Kind, make_grid, parents, reference_grid
+from pmtool.geometry.grid import Grid, Kind, make_grid, parents, reference_grid
 
 COUNTS = st.integers(2, 60)
 SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0])

@@ -4,7 +4,8 @@ import SimpleITK as sitk
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pmtool.geometry.interpolation import INTERPOLATORS, Interpolator, weights
+from pmtool.choices import INTERPOLATORS, Interpolator
+from pmtool.geometry.interpolation import weights
 
 
 @given(

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pmtool.choices import GRIDS, GridName
 from pmtool.errors import GeometryError, UsageError
-from pmtool.geometry.grid import GRIDS, Grid, GridName, make_grid, parents, reference_grid
+from pmtool.geometry.grid import Grid, make_grid, parents, reference_grid
 from pmtool.geometry.nodes import UNEVEN_SNAP
 
 GAPS = st.lists(

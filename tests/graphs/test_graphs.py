@@ -19,9 +19,8 @@ from pmtool.graphs.composition import as_matrix, compose, edge_kernel, target_ke
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.network import PixelMiner
+from pmtool.network import Mixture, PixelMiner
 from pmtool.network.layers import Block, depths
-from pmtool.network.pixelminer import Mixture
 from pmtool.pixels import mixture
 from pmtool.pixels.levels import to_levels, to_pixels
 from pmtool.sampling.lanes import Lanes

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from pmtool.choices import FORMATS
 from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
 from pmtool.images.image_file import read_image, write_image
-from pmtool.images.names import FORMATS, check_format, image_suffix, is_written
+from pmtool.images.names import check_format, image_suffix, is_written
 from pmtool.images.silence import quiet_itk
 from pmtool.loading import load_volume
 

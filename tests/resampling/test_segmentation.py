@@ -5,12 +5,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+from pmtool.choices import MaskInterpolation
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import make_grid
 from pmtool.images.image_file import read_image, write_image
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
-from pmtool.resampling.options import MaskInterpolation
 from pmtool.resampling.segmentation import load_mask, resample_mask
 
 DTYPES = [np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.float32, np.float64]

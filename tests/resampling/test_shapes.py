@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pmtool.choices import MaskInterpolation
 from pmtool.geometry.grid import make_grid
 from pmtool.images.volume import Volume
-from pmtool.resampling.options import MaskInterpolation
 from pmtool.resampling.segmentation import resample_mask
 from pmtool.resampling.shapes import labels_between
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pmtool.errors import OutputError
 from pmtool.system import files
+from pmtool.system.array_file import write_array
 
 
 def temporary(path: Path) -> Path:
@@ -68,3 +71,19 @@ def test_a_folder_that_its_former_user_removes_meanwhile(
         pass
     assert len(opened) == 3
     assert not (tmp_path / "j").exists()
+
+
+def test_what_cannot_be_written_is_named_with_the_remedy(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "file"
+    wanted = rf"{re.escape(str(path))} cannot be written: No such file or directory; make it$"
+    with pytest.raises(OutputError, match=wanted), files.writing(path, remedy="; make it"):
+        path.touch()
+    with pytest.raises(OutputError, match="cannot be written: closed"), files.writing(path):
+        raise OSError("closed")
+
+
+def test_an_array_is_written_whole(tmp_path: Path) -> None:
+    values = np.arange(6, dtype=np.int16).reshape(2, 3)
+    write_array(values, tmp_path / "a.npy")
+    assert np.array_equal(np.load(tmp_path / "a.npy"), values)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]

@@ -19,7 +19,7 @@ from pmtool.training.selection import (
     split_patients,
     strides,
     target_spacings,
-    thickness_text,
+    thick_scans_text,
     undivided,
     usable,
 )
@@ -134,5 +134,7 @@ class TestSelection:
             "far has slices 5 mm apart",
             "small has slices of 24x20",
         ]
-        assert "1 scans have slices thicker" in (thickness_text([good, far], CropSettings()) or "")
-        assert thickness_text([good], CropSettings()) is None
+        assert "1 scans have slices thicker" in (
+            thick_scans_text([good, far], CropSettings()) or ""
+        )
+        assert thick_scans_text([good], CropSettings()) is None

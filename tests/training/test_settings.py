@@ -14,7 +14,7 @@ from pmtool.training.settings import (
     PRESETS,
     OptimiserSettings,
     Settings,
-    differences,
+    changed_settings,
     load_settings,
     save_settings,
 )
@@ -50,7 +50,7 @@ def test_file_and_changes_are_laid_over_the_preset(tmp_path: Path) -> None:
         optimiser=replace(compact.optimiser, steps=9, learning_rate=1e-3),
         seed=3,
     )
-    assert differences(compact, found) == [
+    assert changed_settings(compact, found) == [
         "seed",
         "network.channels",
         "crops.strides",

@@ -1,0 +1,15 @@
+"""Choices that the command line offers and the library takes; quick to import, for ``--help``."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
+"""Formats that are written; `pmtool.images.headers.READERS` has those that are read."""
+GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
+GRIDS: tuple[GridName, ...] = get_args(GridName)
+Interpolator = Literal["linear", "bspline"]
+INTERPOLATORS: tuple[Interpolator, ...] = get_args(Interpolator)
+MaskInterpolation = Literal["nearest", "linear", "shape"]
+Precision = Literal["float32", "float16", "bfloat16"]
+"""Type of the factors of matrix products and convolutions; arrays are always float32."""

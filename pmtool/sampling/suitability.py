@@ -1,0 +1,43 @@
+"""The model of a sampler: what runs it, and sentences on scans that it was not trained for."""
+
+from __future__ import annotations
+
+from pmtool.geometry.grid import Grid
+from pmtool.images.volume import Volume
+from pmtool.sampling.sampler import Sampler
+from pmtool.system.tables import listed
+
+
+def engine_text(sampler: Sampler) -> str:
+    """The model of a sampler, and the device, engine and precision that it runs with."""
+    return (
+        f"model {sampler.bundle.manifest.name} on {sampler.device} "
+        f"({sampler.backend}, {sampler.precision})"
+    )
+
+
+def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
+    """A sentence on spacings that the model was not trained to produce, if any."""
+    produced = {f"{s:.4g}": s for s in sorted(grid.generated_spacings(), reverse=True)}
+    outside = [
+        f"{text} mm"
+        for text, s in produced.items()
+        if not trained[0] * 0.99 <= s <= trained[1] * 1.01
+    ]
+    if not outside:
+        return None
+    return (
+        f"slices will be generated at {listed(outside)}, outside the "
+        f"{trained[0]:g} to {trained[1]:g} mm that the model was trained to produce; check them"
+    )
+
+
+def thickness_text(volume: Volume, trained: float) -> str | None:
+    """A sentence on slices that are known to be thicker than those of the model's training."""
+    thickness = volume.known_thickness
+    if thickness is None or thickness <= trained * 1.01:
+        return None
+    return (
+        f"the slices of {volume.name} are {thickness:g} mm thick; the model was trained on slices "
+        f"of up to {trained:g} mm; check the result"
+    )
