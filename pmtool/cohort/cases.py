@@ -6,7 +6,7 @@ import csv
 import math
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -77,30 +77,6 @@ def _check_apart(source: Path, out: Path) -> None:
 
 
 def _of_table(table: Path) -> list[FoundScan]:
-    if table.exists() and not table.is_file():
-        raise InputError(f"{table} is no file; give a CSV, or a folder of scans")
-    try:
-        with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            columns = reader.fieldnames = [_column(name) for name in reader.fieldnames or ()]
-            filled = ((reader.line_num, _cells(row)) for row in reader)
-            lines = [(number, row) for number, row in filled if any(row.values())]
-    except OSError as error:
-        raise InputError(f"{table} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
-    if any("\0" in value for _, row in lines for value in row.values()):
-        raise InputError(f"{table} is no table: give a CSV without NUL characters")
-    named = list(filter(None, columns))  # Excel leaves columns and rows of nothing
-    if columns.count(PATH) != 1 or len(set(named)) < len(named):
-        found = ", ".join(map(repr, columns)) or "none"
-        raise InputError(
-            f"{table} needs a column {PATH!r}, columns of different names, and commas between "
-            f"them, not {found}: change it"
-        )
-    empty = [number for number, row in lines if not row[PATH]]
-    if empty:
-        raise InputError(f"{table} names no path in line {empty[0]}; fill it in or delete the line")
     folder = table.resolve().parent
     return [
         FoundScan(
@@ -111,8 +87,48 @@ def _of_table(table: Path) -> list[FoundScan]:
             row,
             thickness=_thickness(row.get(THICKNESS), f"line {number} of {table}"),
         )
-        for number, row in lines
+        for number, row in _lines(table)
     ]
+
+
+def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
+    """Numbers and cells of a table's lines, without empty ones; raises `InputError`."""
+    if table.exists() and not table.is_file():
+        raise InputError(f"{table} is no file; give a CSV, or a folder of scans")
+    try:
+        with table.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            columns = reader.fieldnames = [_column(name) for name in reader.fieldnames or ()]
+            rows = [(reader.line_num, row) for row in reader]
+    except OSError as error:
+        raise InputError(f"{table} cannot be read: {error.strerror}") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
+    _check_columns(columns, table)
+    for number, row in rows:
+        if any(row.get(None, ())):
+            raise InputError(
+                f"line {number} of {table} has more cells than there are columns; name them all "
+                "in the first line, and put quotes around a cell with commas"
+            )
+    cells = [(number, _cells(row)) for number, row in rows]
+    lines = [(number, row) for number, row in cells if any(row.values())]
+    if any("\0" in value for _, row in lines for value in row.values()):
+        raise InputError(f"{table} is no table: give a CSV without NUL characters")
+    empty = [number for number, row in lines if not row[PATH]]
+    if empty:
+        raise InputError(f"{table} names no path in line {empty[0]}; fill it in or delete the line")
+    return lines
+
+
+def _check_columns(columns: Sequence[str], table: Path) -> None:
+    named = list(filter(None, columns))  # Excel leaves columns and rows of nothing
+    if columns.count(PATH) != 1 or len(set(named)) < len(named):
+        found = ", ".join(map(repr, columns)) or "none"
+        raise InputError(
+            f"{table} needs a column {PATH!r}, columns of different names, and commas between "
+            f"them, not {found}: change it"
+        )
 
 
 def _column(name: str) -> str:

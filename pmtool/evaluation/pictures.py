@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
+from pmtool.evaluation.lungs import Region
 from pmtool.evaluation.run import Case
-from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
-from pmtool.images.display import LUNG_WINDOW, grey, png
+from pmtool.images.display import LUNG_WINDOW, grey, png, upright_slice
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,13 +53,14 @@ def examples(cases: Sequence[Case]) -> list[Example]:
 
 
 def _example(case: Case, index: int) -> Example:
-    truth = case.scan.truth(index)
-    top, left = _busiest(truth, case.scan, index)
+    volume = case.scan.volume
+    truth = upright_slice(case.scan.truth(index), volume)
+    top, left = _busiest(truth, upright_slice(case.scan.region(index), volume))
     piece = slice(top, top + CROP), slice(left, left + CROP)
     names = [*(name for name in case.makers if name != REFERENCE), REFERENCE]
     panels = []
     for name in names:
-        values = case.makers[name](index)[piece].astype(np.float64)
+        values = upright_slice(case.makers[name](index), volume)[piece].astype(np.float64)
         difference = values - truth[piece]
         shown = (
             _png(grey(values), _ZOOM),
@@ -70,12 +71,12 @@ def _example(case: Case, index: int) -> Example:
     return Example(f"{case.scan.name}, slice {index}", overview, panels)
 
 
-def _busiest(truth: Slice, scan: ThinScan, index: int) -> tuple[int, int]:
+def _busiest(truth: Slice, region: Region) -> tuple[int, int]:
     """Find the piece with the strongest edges in the region; return its first row and column."""
     from scipy.ndimage import gaussian_gradient_magnitude, uniform_filter
 
     edges = gaussian_gradient_magnitude(truth.clip(*LUNG_WINDOW).astype(np.float64), 1.0)
-    detail = uniform_filter(edges * scan.region(index), CROP, mode="constant")
+    detail = uniform_filter(edges * region, CROP, mode="constant")
     row, column = np.unravel_index(detail.argmax(), detail.shape)
     height, width = truth.shape
     top = min(max(int(row) - CROP // 2, 0), max(height - CROP, 0))

@@ -143,9 +143,10 @@ def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> 
         )
     size = reader.GetSize()
     if len(size) < 3 or any(n > 1 for n in size[3:]):
+        example = ", such as image[:, :, :, 0] in SimpleITK" if len(size) > 3 else ""
         raise GeometryError(
             f"{path} has {len(size)} dimensions ({' x '.join(map(str, size))}); "
-            "give one volume of three, such as image[:, :, :, 0] in SimpleITK"
+            f"give one volume of three{example}"
         )
     if math.prod(size) != math.prod(claim.size):
         raise _unreadable(path)

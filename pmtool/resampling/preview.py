@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
 from pmtool.geometry.interpolation import weights
-from pmtool.images.display import grey, png
+from pmtool.images.display import grey, png, upright, upright_slice
 from pmtool.images.volume import Volume, plane_name
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _across(before: Volume, later: Volume, grid: Grid, axis: int) -> list[Image.
     (across,) = (a for a in (0, 1, 2) if a not in (axis, before.axis))
     return [
         _panel(
-            _upright(plane, volume, before.axis, across), f"{name}, {title}", _pixel(volume, axis)
+            upright(plane, volume, before.axis, across), f"{name}, {title}", _pixel(volume, axis)
         )
         for title, (volume, plane) in planes.items()
     ]
@@ -71,10 +71,9 @@ def _new_slice(before: Volume, later: Volume, grid: Grid) -> list[list[Image.Ima
         "linear": _linear(before.slices, output.position),
     }
     name, pixel = plane_name(before, before.axis), _pixel(before, before.axis)
-    rows, columns = (axis for axis in (2, 1, 0) if axis != before.axis)
     return [
         [
-            _panel(_upright(plane, before, rows, columns), f"{name}, {title}", pixel)
+            _panel(upright_slice(plane, before), f"{name}, {title}", pixel)
             for title, plane in planes.items()
         ]
     ]
@@ -107,21 +106,6 @@ def _middle_plane(volume: Volume, axis: int) -> Plane:
     middle = volume.image.GetSize()[axis] // 2
     is_row = in_plane.index(axis) == 0
     return volume.slices[:, middle, :] if is_row else volume.slices[:, :, middle]
-
-
-def _upright(plane: Plane, volume: Volume, rows: int, columns: int) -> Plane:
-    """A plane as it is usually seen: head and front upwards, right and front to the left.
-
-    ``rows`` and ``columns`` are the axes along which rows and columns follow each other.
-    """
-    steps = tuple(-1 if _is_backwards(volume.direction[:, axis]) else 1 for axis in (rows, columns))
-    return plane[:: steps[0], :: steps[1]]
-
-
-def _is_backwards(direction: NDArray[np.float64]) -> bool:
-    """Whether an axis leads to the right or to the front (-x, -y) or to the head (+z)."""
-    along = int(np.abs(direction).argmax())
-    return bool((direction[along] > 0) == (along == 2))
 
 
 def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.intp]:

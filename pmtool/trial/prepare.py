@@ -14,6 +14,7 @@ from pmtool.evaluation.methods import PIXELMINER, Maker, Method, described
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
 from pmtool.evaluation.scoring import REFERENCE
+from pmtool.images.display import upright_slice
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.array_file import write_array
 from pmtool.system.files import remove_leftovers
@@ -131,7 +132,7 @@ def _images(
             for name, make in makers.items():
                 values = make(index).clip(*CT_RANGE)
                 values[outside] = CT_RANGE[0]
-                yield name, number, values
+                yield name, number, upright_slice(values, scan.volume)
 
 
 def _provenance(

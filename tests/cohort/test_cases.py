@@ -235,6 +235,7 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
         (b"path,name\n,x\n", "line 2"),
         (b"path,mask\n\n\na.nrrd,\n ,b.nrrd\n", "names no path in line 5"),
         (b"path,mask\n,\n , \n", "holds no scans"),
+        (b"path\na.nrrd,,\nb.nrrd,mask.nrrd\n", "line 3 of .* has more cells than there are col"),
         (b"path\n", "holds no scans"),
         (b"path,thickness\na.nrrd,\nb.nrrd,1 mm\n", "line 3 of .* has the thickness '1 mm'"),
         (b"path,mask,Mask\na.nrrd,,\n", "columns of different names"),

@@ -40,11 +40,11 @@ def told_json(folder: Path) -> dict[str, Any]:
 class TestPrepare:
     @pytest.fixture
     def scans(self, tmp_path: Path) -> list[Path]:
-        """Two scans of 17 and 15 slices, 15 of which can be dropped."""
+        """Two scans of 17 and 15 slices, 15 of which can be dropped; the second is upside down."""
         paths = [tmp_path / "a.nrrd", tmp_path / "b.nrrd"]
         for path, slices in zip(paths, (17, 15), strict=True):
             image = chest_phantom(size=32, slices=slices, spacing=(11.2, 11.2, 1.25), seed=slices)
-            sitk.WriteImage(image, str(path))
+            sitk.WriteImage(sitk.Flip(image, [False, slices == 15, False]), str(path))
         return paths
 
     @pytest.fixture
@@ -62,6 +62,7 @@ class TestPrepare:
         assert one.plans == two.plans
         assert [x.scan for x in one.slices] == ["a.nrrd"] * 6 + ["b.nrrd"] * 6
         volumes = {p.name: sitk.GetArrayFromImage(sitk.ReadImage(str(p))) for p in scans}
+        volumes["b.nrrd"] = volumes["b.nrrd"][:, ::-1]
         for plan in one.plans:
             for item in plan:
                 shown = one.images(item)
