@@ -12,6 +12,7 @@ from typing import cast
 import numpy as np
 
 from pmtool.arrays import Float32s
+from pmtool.choices import Mode
 from pmtool.interface.graph_names import kind_and_depth
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Precision
@@ -155,7 +156,7 @@ class _PixelRow:
         whole = mixture.Mixture(*(np.concatenate(part, axis=1) for part in parts))
         t = self._columns("tails")[x, :, 0]
         u = np.where(t < 0, t + 1, t)
-        mode: mixture.Mode = "mean" if self.chooser == "mean" else "sample"
+        mode: Mode = "mean" if self.chooser == "mean" else "sample"
         pixels = to_pixels(mixture.choose(whole, u, hp.bits, mode), hp.bits)[:, None]
         self.previous = _residual(pixels, mean, log_scale)
         self._columns("pixels")[x] = pixels

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
-    from pmtool.pixels.mixture import Mixture, Mode
+    from pmtool.choices import Mode
+    from pmtool.pixels.mixture import Mixture
     from pmtool.sampling.options import SamplerOptions
     from pmtool.sampling.pairs import SlicePair
     from pmtool.sampling.plan import Plan

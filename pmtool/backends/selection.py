@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import NamedTuple, Protocol, get_args
 
 from pmtool.backends.pixel_loop import PixelsBy
+from pmtool.choices import BACKENDS
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.interface.protocol import Backend, Precision
 from pmtool.models.bundle import Bundle
@@ -23,7 +24,6 @@ ON_CPU = ("onnxruntime-cpu", "torch")
 None has been measured on GPUs yet; PyTorch comes first because it needs no compiler and no engines
 to be built.
 """
-BACKENDS = tuple(dict.fromkeys((*ON_GPU, *ON_CPU)))
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DISTRIBUTIONS = {
     "onnxruntime-cpu": ("onnxruntime", "onnxruntime-gpu"),

@@ -9,7 +9,15 @@ from typing import Any, Literal, get_args
 
 import click
 
-from pmtool.choices import FORMATS, GRIDS, INTERPOLATORS, MaskInterpolation, Precision
+from pmtool.choices import (
+    BACKENDS,
+    FORMATS,
+    GRIDS,
+    INTERPOLATORS,
+    MaskInterpolation,
+    Mode,
+    Precision,
+)
 
 
 class _Path(click.Path):
@@ -39,8 +47,8 @@ GRID = click.Choice(GRIDS)
 INTERPOLATOR = click.Choice(INTERPOLATORS)
 MASK_INTERPOLATION = click.Choice(get_args(MaskInterpolation))
 PRECISION = click.Choice(get_args(Precision))
-MODE = click.Choice(["sample", "median", "mean"])
-BACKEND = click.Choice(["torch", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu"])
+MODE = click.Choice(get_args(Mode))
+BACKEND = click.Choice(BACKENDS)
 _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -106,6 +114,8 @@ class SpacingCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Join three numbers after ``--spacing`` with commas, unless IN and OUT are among them."""
+        parted = (arg.split("=") if arg.startswith("--spacing=") else [arg] for arg in args)
+        args = [part for parts in parted for part in parts]
         joined, values = args, list[str]()
         if "--spacing" in args:
             at = args.index("--spacing") + 1

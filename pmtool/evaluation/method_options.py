@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from pmtool.choices import Mode
 from pmtool.errors import UsageError
 from pmtool.evaluation.methods import (
     CLASSICAL,
@@ -23,7 +24,6 @@ from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.models.bundle import Bundle
-from pmtool.pixels.mixture import Mode
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
 from pmtool.sampling.suitability import engine_text, spacing_text, thickness_text

@@ -10,15 +10,15 @@ mixture's leading axes against the other arguments.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pmtool.choices import Mode
 from pmtool.pixels.levels import Levels, to_levels
 
 Real = NDArray[np.floating[Any]]
-Mode = Literal["sample", "median", "mean"]
 
 
 class Mixture(NamedTuple):

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pmtool.choices import Mode
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.pixels.mixture import Mode
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.pairs import Batch, PairGroup
 

@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
+from pmtool.choices import Mode
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.graph_names import DEPTHS
 from pmtool.interface.layout import depth_of_row
 from pmtool.interface.protocol import Backend, Program
-from pmtool.pixels.mixture import Mode, nearer_tail
+from pmtool.pixels.mixture import nearer_tail
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.pairs import Neighbours
 

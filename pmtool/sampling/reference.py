@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
+from pmtool.choices import Mode
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import to_pixels
-from pmtool.pixels.mixture import Mixture, Mode, choose
+from pmtool.pixels.mixture import Mixture, choose
 from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
 from pmtool.sampling.windows import Window, padded_size, wavefronts

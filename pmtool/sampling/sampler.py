@@ -17,11 +17,11 @@ import numpy as np
 
 from pmtool.arrays import Slice
 from pmtool.backends.selection import Engine, choose_engine, working_engines
+from pmtool.choices import Mode
 from pmtool.errors import MemoryBudgetError
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
-from pmtool.pixels.mixture import Mode
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Batch, PairGroup, SlicePair

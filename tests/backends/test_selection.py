@@ -10,6 +10,7 @@ import pytest
 
 from pmtool.backends import selection
 from pmtool.backends.selection import choose_engine
+from pmtool.choices import BACKENDS
 from pmtool.errors import UsageError
 from pmtool.interface.protocol import Precision
 from pmtool.system import devices, extras
@@ -134,7 +135,7 @@ def test_visible_devices_without_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_p
 def test_auto_falls_back_to_the_cpu_and_cuda_does_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    modules = dict.fromkeys(selection.BACKENDS, Fails()) | {"onnxruntime-cpu": Works()}
+    modules = dict.fromkeys(BACKENDS, Fails()) | {"onnxruntime-cpu": Works()}
     monkeypatch.setattr(selection, "engine_module", modules.__getitem__)
     assert choose_engine() == ("onnxruntime-cpu", ("cpu",), "float32")
     with pytest.raises(UsageError, match="the driver is too old"):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchBackend
+from pmtool.choices import Mode
 from pmtool.graphs import choose
 from pmtool.graphs.composition import as_matrix, compose, edge_kernel, target_kernel
 from pmtool.interface.buffers import Buffers
@@ -135,7 +136,7 @@ def test_pixels_are_chosen_from_the_mixture(chooser: str) -> None:
     uniforms, pixels = (
         run.new(torch.from_numpy(x).permute(2, 0, 1)).numpy() for x in (run.uniforms, run.pixels)
     )
-    mode: mixture.Mode = "mean" if chooser == "mean" else "sample"
+    mode: Mode = "mean" if chooser == "mean" else "sample"
     expected = mixture.choose(mixture.Mixture(*forced), uniforms, BITS, mode)
     difference = np.abs(to_levels(pixels, BITS) - expected)
     assert difference.max() <= 1

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
+from pmtool.choices import Mode
 from pmtool.network.likelihood import log_probability as torch_log_probability
 from pmtool.network.pixelminer import Mixture as TorchMixture
 from pmtool.pixels.levels import to_pixels
 from pmtool.pixels.mixture import (
     Mixture,
-    Mode,
     choose,
     cumulative,
     log_probability,

@@ -8,12 +8,13 @@ import torch
 
 from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchBackend
+from pmtool.choices import Mode
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_network, folded_state
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.levels import to_pixels
-from pmtool.pixels.mixture import Mixture, Mode
+from pmtool.pixels.mixture import Mixture
 from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
