@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
+from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
@@ -24,7 +25,7 @@ from pmtool.resampling.journal import Journal
 from pmtool.resampling.synthesis import Job, generate
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.hashes import json_hash
-from pmtool.system.stages import Progress
+from pmtool.system.stages import Progress, Tell, progress_of
 from pmtool.system.versions import own_version
 
 CLASSICAL = {
@@ -194,6 +195,23 @@ class Sampled:
             return np.asarray(to_voxels(made, np.dtype(np.int16)))
 
         return make
+
+
+def makers(
+    scan: ThinScan, work: Iterable[tuple[Method, Sequence[int]]], tell: Tell
+) -> dict[str, Maker]:
+    """Let every method do its work for the given slices of a scan.
+
+    Returns
+    -------
+    dict
+        The truth, as `REFERENCE`, and what makes the slices of every method, by name.
+    """
+    found: dict[str, Maker] = {REFERENCE: scan.truth}
+    for method, indices in work:
+        progress = progress_of(tell, f"{scan.name}: {method.name}", len(indices))
+        found[method.name] = method.maker(scan, indices, progress)
+    return found
 
 
 def described(method: Method, scan: ThinScan) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
-from pmtool.evaluation.methods import Maker, Method
+from pmtool.evaluation.methods import Maker, Method, makers
 from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice, ThinScan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
-from pmtool.system.stages import Tell, progress_of
+from pmtool.system.stages import Tell
 
 _TASKS_AT_ONCE = 2
 """Number of tasks in flight per worker; their slices are in memory."""
@@ -70,8 +70,8 @@ def run_evaluation(
     with _mapper(workers) as mapper:
         for scan, indices in chosen:
             scored = _Scored(scan, indices, methods, store)
-            makers = _makers(scored, methods, tell)
-            case = Case(scan, indices, makers)
+            work = [(method, scored.without(method.name)) for method in methods]
+            case = Case(scan, indices, makers(scan, work, tell))
             scored.complete(case, mapper, _TASKS_AT_ONCE * workers, tell)
             scores += [(ScanSlice(scan.name, i), scored.scores[i]) for i in indices]
             cases.append(case)
@@ -98,6 +98,10 @@ class _Scored:
         """Names of the methods that have no scores for a slice yet."""
         return [name for name in self.identities if name not in self.scores[index]]
 
+    def without(self, method: str) -> list[int]:
+        """Indices of the slices that have no scores of a method yet."""
+        return [index for index in self.scores if method in self.missing(index)]
+
     def complete(self, case: Case, mapper: Mapper, at_once: int, tell: Tell) -> None:
         """Score what is missing; then all slices have all methods in the same order."""
         indices = [index for index in case.indices if self.missing(index)]
@@ -111,15 +115,6 @@ class _Scored:
                     self.scores[index][name] = new
         for index, scores in self.scores.items():
             self.scores[index] = {name: scores[name] for name in self.identities}
-
-
-def _makers(scored: _Scored, methods: Sequence[Method], tell: Tell) -> dict[str, Maker]:
-    makers: dict[str, Maker] = {REFERENCE: scored.scan.truth}
-    for method in methods:
-        wanted = [index for index in scored.scores if method.name in scored.missing(index)]
-        progress = progress_of(tell, f"{scored.scan.name}: {method.name}", len(wanted))
-        makers[method.name] = method.maker(scored.scan, wanted, progress)
-    return makers
 
 
 def _task(case: Case, index: int, names: Sequence[str]) -> Task:

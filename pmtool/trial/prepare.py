@@ -10,16 +10,15 @@ from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.method_options import MethodOptions, check_distinct_scans, chosen_methods
-from pmtool.evaluation.methods import PIXELMINER, Maker, Method, described
+from pmtool.evaluation.methods import PIXELMINER, Method, described, makers
 from pmtool.evaluation.run import choose_slices
 from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
-from pmtool.evaluation.scoring import REFERENCE
 from pmtool.images.display import upright_slice
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.array_file import write_array
 from pmtool.system.files import remove_leftovers
 from pmtool.system.outputs import make_folder, names_in
-from pmtool.system.stages import Tell, progress_of
+from pmtool.system.stages import Tell
 from pmtool.system.versions import own_version
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, Trial
@@ -123,13 +122,10 @@ def _images(
     """Yield method, number in the pool and values in HU of every image."""
     for scan in scans:
         numbers = {x.number: i for i, x in enumerate(trial.slices) if x.scan == scan.name}
-        makers: dict[str, Maker] = {REFERENCE: scan.truth}
-        for method in methods:
-            progress = progress_of(tell, f"{scan.name}: {method.name}", len(numbers))
-            makers[method.name] = method.maker(scan, list(numbers), progress)
+        made = makers(scan, [(method, list(numbers)) for method in methods], tell)
         for index, number in numbers.items():
             outside = padding(scan.truth(index), CT_RANGE[0])  # noise in it would reveal the method
-            for name, make in makers.items():
+            for name, make in made.items():
                 values = make(index).clip(*CT_RANGE)
                 values[outside] = CT_RANGE[0]
                 yield name, number, upright_slice(values, scan.volume)
