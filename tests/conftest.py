@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import pytest
@@ -51,6 +51,11 @@ class AveragingSampler:
         from pmtool.sampling.plan import Plan
 
         return Plan(shape, (64, 64), 1, 1, 1, memory=2**20, seconds_per_slice=0.1)
+
+    def identity(self, plan: Plan) -> dict[str, Any]:
+        from pmtool.sampling.sampler import Planner
+
+        return Planner.identity(cast(Planner, self), plan)
 
     def generate(
         self, pairs: Sequence[SlicePair], progress: Callable[[float], None] | None = None

@@ -20,7 +20,7 @@ from pmtool.images.reading import LENIENT
 from pmtool.loading import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
-from pmtool.resampling.preparation import FileRun, load_sampler, prepare
+from pmtool.resampling.preparation import FileRun, load_sampler, prepare_files
 from pmtool.resampling.resample import finish, write
 from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.synthesis import all_jobs, generate, missing_jobs
@@ -203,7 +203,7 @@ def _prepared(case: Case, request: Request) -> FileRun:
     make_folder(outputs.image.parent)
     check_own(outputs)
     sampler = _sampler(request.options)
-    run = prepare(case.path, request.spacing, outputs, request.case_options(case), sampler)
+    run = prepare_files(case.path, request.spacing, outputs, request.case_options(case), sampler)
     run.outputs = replace(outputs, resume=Journal(outputs.journal).matches(run.key))
     return run
 

@@ -162,18 +162,11 @@ class Sampled:
     folder: Path
 
     def identity(self, scan: ThinScan) -> dict[str, Any]:
-        sampler = self.sampler
         return {
             "pmtool": own_version(),
-            "model": sampler.bundle.hash,
-            "model_name": sampler.bundle.manifest.name,
+            "model_name": self.sampler.bundle.manifest.name,
             "thickness": scan.volume.thickness,
-            "backend": sampler.backend,
-            "precision": sampler.precision,
-            "pixels": sampler.pixels,
-            "window": list(sampler.plan(scan.volume.shape, 1).window),
-            "seed": sampler.options.seed,
-            "mode": sampler.options.mode,
+            **self.sampler.identity(self.sampler.plan(scan.volume.shape, 1)),
         }
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import SimpleITK as sitk
 
@@ -77,45 +77,50 @@ def load_sampler(options: Options) -> Sampler:
     return Sampler(Bundle.load(options.model), options)
 
 
-@overload
 def prepare(
-    image: str | Path | sitk.Image,
-    spacing: float | Sequence[float] | None,
-    outputs: None,
-    options: Options,
-    sampler: Sampler | None = None,
-) -> Run: ...
-@overload
-def prepare(
+    image: str | Path | sitk.Image, spacing: float | Sequence[float] | None, options: Options
+) -> Run:
+    """Prepare a run that writes no files.
+
+    Parameters and errors are those of `pmtool.resampling.resample.resample`.
+    """
+    _check_samples(options, uncertainty=False)
+    volume = load_ct(image, options)
+    grid = target_grid(volume, spacing, options)
+    check_memory_for(volume, grid, None, None, options.memory)
+    return _run(volume, grid, options, load_sampler(options))
+
+
+def prepare_files(
     image: str | Path | sitk.Image,
     spacing: float | Sequence[float] | None,
     outputs: Outputs,
     options: Options,
     sampler: Sampler | None = None,
-) -> FileRun: ...
-def prepare(
-    image: str | Path | sitk.Image,
-    spacing: float | Sequence[float] | None,
-    outputs: Outputs | None,
-    options: Options,
-    sampler: Sampler | None = None,
-) -> Run:
-    """Prepare a run.
+) -> FileRun:
+    """Prepare a run that writes files; the sampler is from `load_sampler`, which is called if None.
 
-    Parameters and errors are those of `pmtool.resampling.resample.resample`; the sampler is from
-    `load_sampler`.
+    Parameters and errors are those of `pmtool.resampling.resample.resample`.
     """
-    _check_samples(outputs, options)
-    if outputs is not None:
-        outputs.check_writable(_inputs(image, outputs, options))
-        _check_apart(image, outputs, options)
-    volume = _load(image, outputs, options)
+    _check_samples(options, uncertainty=outputs.uncertainty is not None)
+    outputs.check_writable(_inputs(image, outputs, options))
+    _check_apart(image, outputs, options)
+    volume = load_ct(image, options)
+    if outputs.dicom:
+        from pmtool.dicom.derived import check_derivable
+
+        check_derivable(volume)
     grid = target_grid(volume, spacing, options)
     mask = None
-    if outputs is not None and outputs.segmentation is not None:
+    if outputs.segmentation is not None:
         mask = load_mask(outputs.segmentation, volume, options.allow_large)
     check_memory_for(volume, grid, mask, outputs, options.memory)
     sampler = load_sampler(options) if sampler is None else sampler
+    return _with_files(_run(volume, grid, options, sampler), outputs, mask)
+
+
+def _run(volume: Volume, grid: Grid, options: Options, sampler: Sampler) -> Run:
+    """Plan a run, and warn of what the user should know before it."""
     for text in (
         report.made_text(volume),
         report.uneven_text(grid),
@@ -124,12 +129,11 @@ def prepare(
         spacing_text(grid, sampler.bundle.manifest.spacing_mm),
     ):
         if text is not None:
-            warnings.warn(text, stacklevel=3)
+            warnings.warn(text, stacklevel=4)
     stack = DyadicStack(volume, grid, {}, sampler.bundle.hyperparameters.hu_window)
     jobs = sum(map(len, all_jobs(grid, options.samples)))
     plan = sampler.plan(volume.shape, max(jobs, 1))
-    run = Run(stack, options, sampler, plan, _key(volume, grid, options, sampler, plan))
-    return run if outputs is None else _with_files(run, outputs, mask)
+    return Run(stack, options, sampler, plan, _key(volume, grid, options, sampler, plan))
 
 
 def _with_files(run: Run, outputs: Outputs, mask: Volume | None) -> FileRun:
@@ -146,16 +150,6 @@ def _with_files(run: Run, outputs: Outputs, mask: Volume | None) -> FileRun:
     return FileRun(run.stack, run.options, run.sampler, run.plan, key, outputs, mask)
 
 
-def _load(image: str | Path | sitk.Image, outputs: Outputs | None, options: Options) -> Volume:
-    """Load the input and check that it is a CT from which the output can be made."""
-    volume = load_ct(image, options)
-    if outputs is not None and outputs.dicom:
-        from pmtool.dicom.derived import check_derivable
-
-        check_derivable(volume)
-    return volume
-
-
 def _key(
     volume: Volume,
     grid: Grid,
@@ -168,13 +162,7 @@ def _key(
         "version": own_version(),
         "input": volume.digest(),
         "thickness": volume.thickness,
-        "model": sampler.bundle.hash,
-        "backend": sampler.backend,
-        "precision": sampler.precision,
-        "pixels": sampler.pixels,
-        "window": list(plan.window),
-        "seed": options.seed,
-        "mode": options.mode,
+        **sampler.identity(plan),
         "grid": grid.name,
         "spacing": grid.spacing,
         "slices": len(grid.slices),
@@ -204,11 +192,10 @@ def _check_apart(image: str | Path | sitk.Image, outputs: Outputs, options: Opti
             )
 
 
-def _check_samples(outputs: Outputs | None, options: Options) -> None:
-    wanted = outputs is not None and outputs.uncertainty is not None
-    if wanted != (options.samples > 1):
+def _check_samples(options: Options, *, uncertainty: bool) -> None:
+    if uncertainty != (options.samples > 1):
         raise UsageError(
             "an uncertainty needs at least two samples (--samples), and samples need an output"
         )
-    if wanted and options.mode != "sample":
+    if uncertainty and options.mode != "sample":
         raise UsageError(f"mode {options.mode} makes equal samples, which have no uncertainty")

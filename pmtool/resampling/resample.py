@@ -18,7 +18,7 @@ from pmtool.resampling import report, sidecar
 from pmtool.resampling.assembly import assemble, uncertainty
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.options import Outputs, split_options
-from pmtool.resampling.preparation import FileRun, Run, prepare
+from pmtool.resampling.preparation import FileRun, Run, prepare, prepare_files
 from pmtool.resampling.preview import preview_png
 from pmtool.resampling.resumption import resumable
 from pmtool.resampling.segmentation import resample_mask
@@ -78,8 +78,8 @@ def resample(
     """
     chosen, outputs = split_options(output, options)
     if outputs is None:
-        return _generate(prepare(image, spacing, None, chosen), progress)
-    return finish(prepare(image, spacing, outputs, chosen), progress)
+        return _generate(prepare(image, spacing, chosen), progress)
+    return finish(prepare_files(image, spacing, outputs, chosen), progress)
 
 
 def finish(

@@ -11,7 +11,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import cycle, groupby, islice, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -80,6 +80,18 @@ class Planner:
         return make_gpu_plan(
             self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
         )
+
+    def identity(self, plan: Plan) -> dict[str, Any]:
+        """Everything that determines a slice between two others, as plain JSON values."""
+        return {
+            "model": self.bundle.hash,
+            "backend": self.backend,
+            "precision": self.precision,
+            "pixels": self.pixels,
+            "window": list(plan.window),
+            "seed": self.options.seed,
+            "mode": self.options.mode,
+        }
 
     @cached_property
     def _free_gpu_memory(self) -> int:
