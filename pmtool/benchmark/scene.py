@@ -10,7 +10,7 @@ import numpy as np
 
 from pmtool.arrays import Slice
 from pmtool.geometry.thickness import relative_thickness
-from pmtool.images.display import HU_WINDOW
+from pmtool.images.display import SCORING_WINDOW
 from pmtool.sampling.pairs import SlicePair
 
 SPACING_MM = 1.25
@@ -50,10 +50,10 @@ class Scene(NamedTuple):
     def busiest(self, size: int) -> tuple[int, int, int]:
         """Index of the middle pair, top and left of its window of largest standard deviation.
 
-        The truth is clipped to `HU_WINDOW`.
+        The truth is clipped to `SCORING_WINDOW`.
         """
         middle = len(self.pairs) // 2
-        truth = self.truths[middle].clip(*HU_WINDOW)
+        truth = self.truths[middle].clip(*SCORING_WINDOW)
         tops, lefts = (range(0, max(1, extent - size + 1), size // 2) for extent in truth.shape)
         places = [(y, x) for y in tops for x in lefts]
         deviations = [truth[y : y + size, x : x + size].std() for y, x in places]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.images.display import HU_WINDOW, grey
+from pmtool.images.display import SCORING_WINDOW, grey
 
 THRESHOLDS = (100, 200)
 """Canny's lower and upper threshold on 8-bit images: those of the authors' code."""
@@ -19,7 +19,7 @@ Edges = NDArray[np.bool_]
 
 
 def edge_map(values: NDArray[np.int16]) -> Edges:
-    """Canny's edges of a slice, as an 8-bit image of `HU_WINDOW`.
+    """Canny's edges of a slice, as an 8-bit image of `SCORING_WINDOW`.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def edge_map(values: NDArray[np.int16]) -> Edges:
     """
     import cv2
 
-    return np.asarray(cv2.Canny(grey(values, HU_WINDOW), *THRESHOLDS) > 0)
+    return np.asarray(cv2.Canny(grey(values, SCORING_WINDOW), *THRESHOLDS) > 0)
 
 
 def edge_preservation(result: Edges, reference: Edges) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float64s
-from pmtool.images.display import HU_WINDOW
+from pmtool.images.display import SCORING_WINDOW
 
 LEVELS = 8
 WINDOW = 5
@@ -58,11 +58,11 @@ Counts = NDArray[np.uint8]
 
 
 def grey_levels(values: NDArray[np.int16]) -> NDArray[np.uint8]:
-    """Quantise a slice to 8 grey levels of equal width, 0 to 7, over `HU_WINDOW`.
+    """Quantise a slice to 8 grey levels of equal width, 0 to 7, over `SCORING_WINDOW`.
 
     The levels are the same for all slices, so that maps of two slices can be compared.
     """
-    low, high = HU_WINDOW
+    low, high = SCORING_WINDOW
     width = (high - low) / LEVELS
     return ((values.clip(low, high - 1) - low) // width).astype(np.uint8)
 

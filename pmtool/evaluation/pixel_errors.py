@@ -8,18 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
-from pmtool.images.display import HU_WINDOW
+from pmtool.images.display import SCORING_WINDOW
 
 OUTSIDE = -900
 """HU of the truth below which a pixel counts as air around the patient."""
 SIMILARITY_WINDOW = 11
-_RANGE = HU_WINDOW[1] - HU_WINDOW[0]
+_RANGE = SCORING_WINDOW[1] - SCORING_WINDOW[0]
 
 
 def mean_absolute_error(result: Slice, reference: Slice) -> float:
     """Mean of abs(result - reference), in HU, over pixels where the reference is above -900 HU.
 
-    Both are clipped to `HU_WINDOW` first. Air is left out, so that the result does not depend on
+    Both are clipped to `SCORING_WINDOW` first. Air is left out, so that the result does not depend on
     how much of it surrounds the patient; NaN if there is nothing but air.
     """
     inside = reference > OUTSIDE
@@ -29,7 +29,7 @@ def mean_absolute_error(result: Slice, reference: Slice) -> float:
 
 
 def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
-    """PSNR in dB, 10 log10(range^2 / mean squared error), of the slice clipped to `HU_WINDOW`.
+    """PSNR in dB, 10 log10(range^2 / mean squared error), of the slice clipped to `SCORING_WINDOW`.
 
     The range is that of the window. The result is infinite for equal slices.
     """
@@ -38,7 +38,7 @@ def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
 
 
 def structural_similarity(result: Slice, reference: Slice) -> float:
-    """SSIM of the whole slice, clipped to `HU_WINDOW`, as first published [1]_.
+    """SSIM of the whole slice, clipped to `SCORING_WINDOW`, as first published [1]_.
 
     It uses Gaussian weights of standard deviation 1.5 and the population covariance; NaN for slices
     that are smaller than their window of 11x11 pixels.
@@ -57,4 +57,4 @@ def structural_similarity(result: Slice, reference: Slice) -> float:
 
 
 def _clipped(values: Slice) -> NDArray[np.float64]:
-    return values.clip(*HU_WINDOW).astype(np.float64)
+    return values.clip(*SCORING_WINDOW).astype(np.float64)

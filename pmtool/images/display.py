@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T", bound=np.generic)
 
-HU_WINDOW = (-1000, 400)
+SCORING_WINDOW = (-1000, 400)
 """HU from black to white: the window for lung and soft tissue in which slices are compared."""
 LUNG_WINDOW = (-1350.0, 150.0)
 """HU from black to white: the usual lung window."""
