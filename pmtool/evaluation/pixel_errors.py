@@ -19,8 +19,8 @@ _RANGE = SCORING_WINDOW[1] - SCORING_WINDOW[0]
 def mean_absolute_error(result: Slice, reference: Slice) -> float:
     """Mean of abs(result - reference), in HU, over pixels where the reference is above -900 HU.
 
-    Both are clipped to `SCORING_WINDOW` first. Air is left out, so that the result does not depend on
-    how much of it surrounds the patient; NaN if there is nothing but air.
+    Both are clipped to `SCORING_WINDOW` first. Air is left out, so that the result does not depend
+    on how much of it surrounds the patient; NaN if there is nothing but air.
     """
     inside = reference > OUTSIDE
     if not inside.any():
