@@ -31,13 +31,13 @@ POISON = """
 import os, signal
 from pmtool.cohort import work
 
-def prepare(source, *arguments):
+def prepare_files(source, *arguments):
     if source.name.startswith("poison"):
         os.kill(os.getpid(), signal.SIGKILL)
     return unharmed(source, *arguments)
 
-unharmed = work.__dict__.setdefault("unharmed", work.prepare)
-work.prepare = prepare
+unharmed = work.__dict__.setdefault("unharmed", work.prepare_files)
+work.prepare_files = prepare_files
 """
 
 
