@@ -8,13 +8,13 @@ from pathlib import Path
 
 from pmtool.errors import UsageError
 from pmtool.evaluation.folder import CACHE, check_report_folder
-from pmtool.evaluation.method_options import MethodOptions, check_distinct_scans, chosen_methods
+from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import described
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
-from pmtool.evaluation.scan import ThinScan, load_scan
+from pmtool.evaluation.scan import ThinScan, load_scan, told_apart
 from pmtool.evaluation.store import Store
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.limits import cpu_count
@@ -90,6 +90,4 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
     if len(masks) != len(paths):
         raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
     given = zip(paths, masks, strict=True)
-    scans = [load_scan(*pair, options.reading) for pair in given]
-    check_distinct_scans(scans)
-    return scans
+    return told_apart([load_scan(*pair, options.reading) for pair in given])

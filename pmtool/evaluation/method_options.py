@@ -67,18 +67,6 @@ class MethodOptions:
             raise UsageError(f"--mode is for {PIXELMINER}; add it to --methods or leave --mode out")
 
 
-def check_distinct_scans(scans: Sequence[ThinScan]) -> None:
-    """Raise `UsageError` if two scans have the same name."""
-    seen: dict[str, ThinScan] = {}
-    for scan in scans:
-        other = seen.setdefault(scan.name, scan)
-        if other is not scan:
-            raise UsageError(
-                f"{other.volume.name} and {scan.volume.name} have the same file name; give each "
-                "scan once, or rename one"
-            )
-
-
 def chosen_methods(
     scans: Sequence[ThinScan],
     cache: Path,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -37,15 +39,24 @@ class ScanSlice(NamedTuple):
 
 @dataclass(frozen=True)
 class ThinScan:
-    """A scan, and the mask of a custom region if one is given."""
+    """A scan, and the mask of a custom region if one is given.
+
+    Attributes
+    ----------
+    folders
+        Number of folders above the scan that its name tells, see `told_apart`.
+    """
 
     volume: Volume
     mask: Volume | None = None
+    folders: int = 0
 
     @property
     def name(self) -> str:
-        """Name of the scan, from its file."""
-        return self.volume.file_name
+        """Name of the scan, from its file or folder and those above."""
+        above = Path(self.volume.name).resolve().parent.parts
+        first = max(len(above) - self.folders, 0)
+        return "/".join([*above[first:], self.volume.file_name])
 
     @cached_property
     def digest(self) -> str:
@@ -101,6 +112,23 @@ class ThinScan:
                 f"no lung (air enclosed by a body) was found in {self.volume.name}; give a region "
                 "by --mask"
             )
+
+
+def told_apart(scans: Sequence[ThinScan]) -> list[ThinScan]:
+    """Scans with different names: with as many of the folders above them as that takes.
+
+    Raises
+    ------
+    UsageError
+        If a scan is given more than once.
+    """
+    deepest = max(len(Path(scan.volume.name).resolve().parts) for scan in scans)
+    for folders in range(deepest):
+        named = [replace(scan, folders=folders) for scan in scans] if folders else list(scans)
+        if len({scan.name for scan in named}) == len(named):
+            return named
+    names = Counter(scan.volume.name for scan in scans)
+    raise UsageError(f"{names.most_common(1)[0][0]} is given more than once; give each scan once")
 
 
 def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DEFAULT) -> ThinScan:

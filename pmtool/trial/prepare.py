@@ -9,10 +9,10 @@ from pathlib import Path
 from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.folder import CACHE
-from pmtool.evaluation.method_options import MethodOptions, check_distinct_scans, chosen_methods
+from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Method, described, makers
 from pmtool.evaluation.run import choose_slices
-from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin
+from pmtool.evaluation.scan import ScanSlice, ThinScan, load_thin, told_apart
 from pmtool.images.display import upright_slice
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.array_file import write_array
@@ -73,8 +73,7 @@ def prepare(
     remove_leftovers(folder / TRIAL)
     check_trial_folder(folder)
     tell("reading", 0)
-    scans = [ThinScan(load_thin(path, options.reading)) for path in paths]
-    check_distinct_scans(scans)
+    scans = told_apart([ThinScan(load_thin(path, options.reading)) for path in paths])
     seed = options.sampler.seed
     pool = draw_pool(scans, size.slices, seed)
     cache = cache or folder / CACHE

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, UsageError
-from pmtool.evaluation.scan import dependent_slices, load_scan
+from pmtool.evaluation.scan import ThinScan, dependent_slices, load_scan, told_apart
 from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
@@ -67,3 +67,19 @@ def test_interpolated_scans_are_told(phantom: sitk.Image, tmp_path: Path) -> Non
         load_scan(write(linear, tmp_path / "linear.nrrd"))
     repeated = sitk.JoinSeries([phantom[:, :, i] for i in (0, 0, 1, 2, 2, 3)])
     assert dependent_slices(load_volume(repeated)) == [1, 3, 4]
+
+
+def test_scans_are_told_apart_by_the_folders_above_them(
+    ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [tmp_path / "a" / "ct.nrrd", tmp_path / "b" / "ct.nrrd", tmp_path / "b" / "other.nrrd"]
+    for path in paths:
+        path.parent.mkdir(exist_ok=True)
+        sitk.WriteImage(ct, str(path))
+    scans = [ThinScan(load_volume(path)) for path in paths]
+    assert [scan.name for scan in told_apart(scans)] == ["a/ct.nrrd", "b/ct.nrrd", "b/other.nrrd"]
+    assert [scan.name for scan in told_apart(scans[1:])] == ["ct.nrrd", "other.nrrd"]
+    monkeypatch.chdir(tmp_path / "a")
+    again = ThinScan(load_volume(Path("ct.nrrd")))
+    with pytest.raises(UsageError, match=r"ct.nrrd is given more than once; give each scan once"):
+        told_apart([scans[0], again])
