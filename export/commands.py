@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
+from pmtool.choices import Precision
 from pmtool.errors import OutputError, UsageError
-from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, check_description
 from pmtool.system.devices import find_devices
 from pmtool.system.files import is_leftover_of, writing

@@ -17,11 +17,11 @@ from typing import Any
 
 import onnx
 
+from pmtool.choices import Precision
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import MAX_WINDOWS, profiles
 from pmtool.export.step import step_graph
 from pmtool.export.tensorrt import build_engine, check_driver, logger, tensorrt
-from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import Bundle
 from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.devices import Gpu

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper
 
-from pmtool.interface.protocol import Precision
+from pmtool.choices import Precision
 
 HEAVY = ("Conv", "MatMul", "Gemm")
 EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)")

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
+from pmtool.choices import Precision
 from pmtool.errors import UsageError
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Precision
 from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 
 Weights = Mapping[str, Float32s]

@@ -12,10 +12,9 @@ from typing import cast
 import numpy as np
 
 from pmtool.arrays import Float32s
-from pmtool.choices import Mode
+from pmtool.choices import Mode, Precision
 from pmtool.interface.graph_names import kind_and_depth
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Precision
 from pmtool.kernels.packing import FORMATS, Weights
 from pmtool.models.hyperparameters import (
     COMPONENT_LOG_SCALE_MAX,

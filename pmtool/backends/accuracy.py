@@ -14,12 +14,13 @@ import onnx
 
 from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.choices import Precision
 from pmtool.errors import UsageError
 from pmtool.export.precision import in_precision
 from pmtool.export.profiles import WIDTHS
 from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Backend, Precision
+from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
 from pmtool.system.tables import aligned
 

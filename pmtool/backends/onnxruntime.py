@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
+from pmtool.choices import Precision
 from pmtool.errors import (
     OUT_OF_MEMORY,
     MemoryBudgetError,
@@ -23,7 +24,7 @@ from pmtool.errors import (
 )
 from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.host import HostMemory
-from pmtool.interface.protocol import Array, Arrays, Precision, Program
+from pmtool.interface.protocol import Array, Arrays, Program
 from pmtool.models.bundle import Bundle
 
 

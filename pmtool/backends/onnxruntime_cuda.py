@@ -11,6 +11,7 @@ import numpy as np
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
 from pmtool.backends.pixel_loop import PixelKernel, PixelLoop
+from pmtool.choices import Precision
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
     MemoryBudgetError,
@@ -18,7 +19,7 @@ from pmtool.errors import (
     PmtoolError,
     UsageError,
 )
-from pmtool.interface.protocol import Array, Precision, address
+from pmtool.interface.protocol import Array, address
 from pmtool.models.bundle import Bundle
 from pmtool.system.devices import find_gpu, gpu_index
 from pmtool.system.extras import require

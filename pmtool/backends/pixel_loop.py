@@ -6,7 +6,8 @@ import warnings
 from ctypes import CDLL
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pmtool.interface.protocol import Arrays, Precision, Program
+from pmtool.choices import Precision
+from pmtool.interface.protocol import Arrays, Program
 from pmtool.models.bundle import Bundle
 
 if TYPE_CHECKING:

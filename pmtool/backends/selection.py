@@ -8,9 +8,9 @@ from importlib import import_module
 from typing import NamedTuple, Protocol, get_args
 
 from pmtool.backends.pixel_loop import PixelsBy
-from pmtool.choices import BACKENDS
+from pmtool.choices import BACKENDS, Precision
 from pmtool.errors import UsageError, is_memory_shortage
-from pmtool.interface.protocol import Backend, Precision
+from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
 from pmtool.system.checks import check_choice
 from pmtool.system.devices import CPU, find_devices, has_bfloat16

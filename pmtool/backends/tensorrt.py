@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pmtool.backends.pixel_loop import PixelKernel
+from pmtool.choices import Precision
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.interface.graph_names import is_pixel_graph
-from pmtool.interface.protocol import Array, Arrays, Memory, Precision, Program, address
+from pmtool.interface.protocol import Array, Arrays, Memory, Program, address
 from pmtool.models.bundle import Bundle
 from pmtool.system.devices import find_gpu, gpu_index
 from pmtool.system.extras import require

@@ -13,13 +13,14 @@ from torch import Tensor, nn
 from pmtool.arrays import Float32s
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.backends.torch_uniforms import draw_tails
+from pmtool.choices import Precision
 from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
 from pmtool.interface.graph_names import is_pixel_graph
-from pmtool.interface.protocol import Arrays, Precision, Program
+from pmtool.interface.protocol import Arrays, Program
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.encoder import Midpoint

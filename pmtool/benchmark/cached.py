@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from pmtool.arrays import Slice
 from pmtool.benchmark.floor import PARTS, window_pixels
+from pmtool.choices import Precision
 from pmtool.interface.graph_names import CHOOSERS, kind_and_depth
-from pmtool.interface.protocol import Arrays, Backend, Memory, Precision, Program
+from pmtool.interface.protocol import Arrays, Backend, Memory, Program
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair

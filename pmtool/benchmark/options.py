@@ -12,8 +12,8 @@ from typing import Literal, NamedTuple
 
 from pmtool.backends.selection import choose_engine
 from pmtool.benchmark.naive import WINDOW
+from pmtool.choices import Precision
 from pmtool.errors import UsageError
-from pmtool.interface.protocol import Precision
 from pmtool.sampling.windows import check_window
 
 MOST_SIZE, MOST_PAIRS = 4096, 10_000

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from pmtool.arrays import Float32s
-from pmtool.choices import Precision as Precision
+from pmtool.choices import Precision
 from pmtool.pixels.uniforms import Places
 
 Array = Any

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from pmtool.choices import Mode
-from pmtool.interface.protocol import Precision
+from pmtool.choices import Mode, Precision
 from pmtool.pixels.uniforms import check_seed
 from pmtool.sampling.windows import check_window
 from pmtool.system.checks import check_choice, check_positive

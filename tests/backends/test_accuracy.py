@@ -13,12 +13,13 @@ from pmtool.backends.accuracy import TOLERANCES, RoundingBackend, rounding_error
 from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.selection import choose_engine
+from pmtool.choices import Precision
 from pmtool.errors import UsageError
 from pmtool.export import precision
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.graph_names import GRAPHS
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Arrays, Backend, Precision, Program
+from pmtool.interface.protocol import Arrays, Backend, Program
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import ENCODER_MARGIN
 from pmtool.phantom.chest import chest_phantom

@@ -14,9 +14,9 @@ from pmtool.backends import onnxruntime, onnxruntime_cuda
 from pmtool.backends.onnxruntime import OnnxRuntimeProgram
 from pmtool.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCudaBackend, check
 from pmtool.backends.tensorrt import InTurn
+from pmtool.choices import Precision
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.interface.host import HostMemory
-from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import Bundle
 from pmtool.system import extras
 

@@ -10,9 +10,8 @@ import pytest
 
 from pmtool.backends import selection
 from pmtool.backends.selection import choose_engine
-from pmtool.choices import BACKENDS
+from pmtool.choices import BACKENDS, Precision
 from pmtool.errors import UsageError
-from pmtool.interface.protocol import Precision
 from pmtool.system import devices, extras
 from pmtool.system.devices import (
     UNTOLD_MEMORY,

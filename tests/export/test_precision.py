@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, TensorProto, helper, numpy_helper, shape_inference
 
 from pmtool.backends.onnxruntime import runtime
+from pmtool.choices import Precision
 from pmtool.export.precision import in_precision
 from pmtool.export.step import step_graph
-from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import Bundle
 
 GRAPHS = [

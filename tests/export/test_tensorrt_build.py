@@ -10,13 +10,13 @@ import pytest
 from onnx import TensorProto, helper
 
 from pmtool.backends.selection import PRECISIONS
+from pmtool.choices import Precision
 from pmtool.errors import UsageError
 from pmtool.export import tensorrt as building
 from pmtool.export.engines import engine_graph
 from pmtool.export.profiles import MAX_WINDOWS, profiles, shapes
 from pmtool.export.tensorrt import build_engine, check_driver, tensorrt
 from pmtool.interface.graph_names import GRAPHS
-from pmtool.interface.protocol import Precision
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import COMPACT, PAPER
 from pmtool.system.devices import Gpu

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from pmtool.choices import Precision
 from pmtool.interface.host import HostMemory
-from pmtool.interface.protocol import Precision
 from pmtool.kernels import launch, reference
 from pmtool.kernels.cuda import CudaDevice, CudaMemory
 from pmtool.kernels.packing import pack

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pmtool.choices import Precision
 from pmtool.errors import ModelError, UsageError
 from pmtool.graphs.pixel import PixelGraph
-from pmtool.interface.protocol import Precision
 from pmtool.kernels.packing import Packed, pack, to_bfloat16
 from pmtool.kernels.placement import place, threads, tile_lanes
 from pmtool.kernels.weights import bundle_weights

@@ -12,10 +12,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pmtool.backends.torch import TorchBackend
+from pmtool.choices import Precision
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Precision
 from pmtool.kernels import cpu, reference
 from pmtool.kernels.launch import CudaPixelRow, Launcher, PixelWeights
 from pmtool.kernels.packing import Packed, pack

@@ -14,9 +14,10 @@ import pytest
 from pmtool.backends import selection
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.selection import Engine
+from pmtool.choices import Precision
 from pmtool.cli.console import run_command
 from pmtool.errors import MemoryBudgetError, ModelError, OutputError, PmtoolError, UsageError
-from pmtool.interface.protocol import Arrays, Backend, Precision, Program
+from pmtool.interface.protocol import Arrays, Backend, Program
 from pmtool.main import cli
 from pmtool.models.bundle import DEFAULT, Bundle
 from pmtool.sampling.options import SamplerOptions
