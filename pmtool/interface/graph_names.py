@@ -5,6 +5,7 @@ The depth is the number of levels that a row touches, see `layout.depth_of_row`.
 
 from __future__ import annotations
 
+from pmtool.choices import Mode
 from pmtool.errors import UsageError
 from pmtool.models.hyperparameters import LEVELS
 
@@ -26,6 +27,11 @@ def kind_and_depth(graph: str) -> tuple[str, int]:
     if graph not in GRAPHS:
         raise UsageError(f"there is no graph {graph!r}: it is one of {', '.join(GRAPHS)}")
     return ("window", LEVELS) if graph == "window" else (graph[:-1], int(graph[-1]))
+
+
+def chooser_of(mode: Mode) -> str:
+    """Kind of the graphs that generate pixels in a mode; the median is a quantile."""
+    return "mean" if mode == "mean" else "quantile"
 
 
 def is_pixel_graph(graph: str) -> bool:

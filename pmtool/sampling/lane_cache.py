@@ -8,6 +8,7 @@ import numpy as np
 
 from pmtool.choices import Mode
 from pmtool.interface.buffers import Buffers
+from pmtool.interface.graph_names import chooser_of
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.hyperparameters import Hyperparameters
@@ -102,8 +103,7 @@ class LaneCache:
             Callback, see `Lanes.generate`.
         """
         window = batch[0][1]
-        chooser = "mean" if mode == "mean" else "quantile"
-        lanes = self.lanes(len(batch), window.known_columns, chooser)
+        lanes = self.lanes(len(batch), window.known_columns, chooser_of(mode))
         lanes.prepare([group.neighbours(*place) for place in batch])
         lanes.draw(group.places(batch), seed, mode)
         targets = [group.target(*place) for place in batch]

@@ -113,7 +113,7 @@ class Sampler(Planner):
 
     def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:
         engines = working_engines(options.backend, options.device, options.precision)
-        engine, self._on_gpus = start(engines, bundle, options.thread_count)
+        engine, self._on_gpus = start(engines, bundle, options.thread_count, options.mode)
         super().__init__(bundle, options, engine)
         if self.device != CPU:
             _ = self._free_gpu_memory  # now, for all modes, as engines keep memory that they used

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from pmtool.backends.selection import Engine
+from pmtool.choices import Mode
 from pmtool.errors import (
     MemoryBudgetError,
     OutputError,
@@ -16,7 +17,7 @@ from pmtool.errors import (
     is_memory_shortage,
 )
 from pmtool.interface.buffers import Buffers
-from pmtool.interface.graph_names import CHOOSERS
+from pmtool.interface.graph_names import chooser_of
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
@@ -30,8 +31,12 @@ Loaded = dict[str, Backend]
 """The model on every GPU of an engine, by device; empty for the CPU."""
 
 
-def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engine, Loaded]:
+def start(
+    engines: Iterable[Engine], bundle: Bundle, threads: int, mode: Mode = "sample"
+) -> tuple[Engine, Loaded]:
     """Return the first engine that generates a window on all its GPUs, or that runs on the CPU.
+
+    The window is generated in one mode; another may need graphs that are not tried.
 
     Raises
     ------
@@ -50,7 +55,9 @@ def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engi
     failures: list[tuple[str, PmtoolError]] = []
     for engine in engines:
         try:
-            loaded = {d: _load(engine, bundle, d, threads) for d in engine.devices if d != CPU}
+            loaded = {
+                d: _load(engine, bundle, d, threads, mode) for d in engine.devices if d != CPU
+            }
         except (UsageError, OutputError) as error:
             failures.append((engine.backend, error))
         else:
@@ -62,11 +69,11 @@ def start(engines: Iterable[Engine], bundle: Bundle, threads: int) -> tuple[Engi
     raise failures[0][1]
 
 
-def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
+def _load(engine: Engine, bundle: Bundle, device: str, threads: int, mode: Mode) -> Backend:
     """Load the model on a GPU and let it generate a window; raises `PmtoolError`."""
     try:
         backend = engine.load(bundle, device, threads)
-        check_generates(backend, Layout(bundle.hyperparameters))
+        check_generates(backend, Layout(bundle.hyperparameters), mode)
     except PmtoolError:
         raise
     except Exception as error:  # the libraries' errors have no common base
@@ -83,8 +90,8 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int) -> Backend:
     return backend
 
 
-def check_generates(backend: Backend, layout: Layout) -> None:
-    """Run every graph on windows of zeros, more than once because a repetition may be captured.
+def check_generates(backend: Backend, layout: Layout, mode: Mode) -> None:
+    """Run a mode's graphs on a window of zeros, repeatedly because a repetition may be captured.
 
     Raises
     ------
@@ -92,14 +99,13 @@ def check_generates(backend: Backend, layout: Layout) -> None:
         If the results are not finite numbers.
     """
     buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows_per_call)
+    lanes = Lanes(backend, buffers, SUB_PATCH, chooser_of(mode))
     outer = np.zeros(buffers.above.shape[2:], np.float32)
-    for chooser in CHOOSERS:
-        lanes = Lanes(backend, buffers, SUB_PATCH, chooser)
-        lanes.prepare([Neighbours(outer, outer, np.ones((1, 1), np.float32))])
-        lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, "sample")
-        lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
-        if not np.isfinite(lanes.parameters()).all():
-            raise UsageError(
-                f"{backend.name} computes no numbers on {backend.device} in {backend.precision}: "
-                "use another --precision or --backend"
-            )
+    lanes.prepare([Neighbours(outer, outer, np.ones((1, 1), np.float32))])
+    lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, mode)
+    lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
+    if not np.isfinite(lanes.parameters()).all():
+        raise UsageError(
+            f"{backend.name} computes no numbers on {backend.device} in {backend.precision}: use "
+            "another --precision or --backend"
+        )

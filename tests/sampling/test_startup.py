@@ -109,15 +109,11 @@ def test_an_engine_that_works_is_loaded_on_every_gpu(bundle: Bundle) -> None:
             "OSError: libcudnn.so.9 is missing; use another --backend",
         ),
         (
-            lambda bundle, device: Broken(bundle, "mean2", RuntimeError("no mean")),
-            "does not work on cuda:0, RuntimeError: no mean; use another",
-        ),
-        (
             lambda bundle, device: NotANumber(bundle),
             "computes no numbers on cpu in float32: use another --precision or --backend",
         ),
     ],
-    ids=["refused", "no disk", "library", "kernels", "graph", "mode", "NaN"],
+    ids=["refused", "no disk", "library", "kernels", "graph", "NaN"],
 )
 def test_an_engine_that_fails(
     bundle: Bundle, load: Callable[[Bundle, str], Backend], reason: str
@@ -135,6 +131,14 @@ def test_an_engine_that_fails(
     with pytest.raises((UsageError, OutputError)) as raised:
         start([failing], bundle, 1)
     assert reason in str(raised.value)
+
+
+def test_the_graphs_of_the_mode_are_tried(bundle: Bundle) -> None:
+    failing = engine("torch", lambda bundle, device: Broken(bundle, "mean2", OSError("no mean")))
+    assert start([failing, ON_CPU], bundle, 1)[0] is failing
+    with pytest.warns(UserWarning, match="OSError: no mean"):
+        found, _ = start([failing, ON_CPU], bundle, 1, "mean")
+    assert found is ON_CPU
 
 
 def test_one_of_two_gpus_that_fails_is_enough(bundle: Bundle) -> None:
