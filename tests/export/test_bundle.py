@@ -12,12 +12,16 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.backends.torch import TorchBackend
+from pmtool.choices import Mode
 from pmtool.cli.console import run_command
 from pmtool.errors import ModelError
 from pmtool.export import bundle as export
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.interface.graph_names import GRAPHS
+from pmtool.interface.protocol import Arrays, Program
 from pmtool.main import cli
 from pmtool.models.bundle import (
     CARD,
@@ -32,6 +36,9 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network
+from pmtool.sampling.lane_cache import LaneCache
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.windows import wavefronts
 
 TINY = Hyperparameters(channels=4, mixtures=2)
 EXPORTED = ["window", "row2", "known3", "quantile2", "mean1"]
@@ -102,6 +109,37 @@ def test_graphs_carry_no_weights_and_no_origins(bundle: Bundle) -> None:
         outside = [t for t in model.graph.initializer if t.external_data]
         assert outside
         assert {t.external_data[0].value for t in outside} == {WEIGHTS}
+
+
+class Mixed(TorchBackend):
+    """Runs the exported graphs in ONNX Runtime, and the others in PyTorch."""
+
+    def __init__(self, network: PixelMiner, bundle: Bundle) -> None:
+        super().__init__(network)
+        self.exported = OnnxRuntimeBackend(bundle)
+
+    def bind(self, graph: str, arrays: Arrays) -> Program:
+        if graph not in EXPORTED:
+            return super().bind(graph, arrays)
+        return self.exported.bind(graph, {name: array.numpy() for name, array in arrays.items()})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["median", "mean"])
+def test_bundle_generates(bundle: Bundle, network: PixelMiner, mode: Mode) -> None:
+    """A whole slice in windows of all kinds, as by PyTorch alone."""
+    above, below = np.random.default_rng(0).integers(-1024, 3072, (2, 90, 104)).astype(np.int16)
+    made = []
+    for backend in (TorchBackend(network), Mixed(network, bundle)):
+        group = PairGroup(TINY, [SlicePair(above, below, 0.5, 0)], (92, 104))
+        cache = LaneCache(backend, TINY, (64, 64))
+        for front in wavefronts((92, 104), (64, 64)):
+            for window in front:
+                cache.generate(group, [(0, window)], 0, mode)
+        made.append(group.slices()[0])
+    assert made[0].shape == (90, 104)
+    assert made[0].std() > 1
+    assert np.mean(made[0] == made[1]) > 0.99
 
 
 @pytest.mark.slow
