@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import SimpleITK as sitk
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pmtool.choices import GRIDS, GridName
@@ -109,6 +109,7 @@ def test_corner_aligns_corners(count: int, a: float, b: float) -> None:
 
 @given(COUNTS, SPACINGS, SPACINGS)
 @example(30, 2.5, 0.6)
+@settings(deadline=None)
 def test_corner_is_pyradiomics_grid(count: int, a: float, b: float) -> None:
     """As it resamples a mask of everything; a rounding error earns it one more slice."""
     operations = pytest.importorskip("radiomics.imageoperations")
