@@ -18,7 +18,10 @@ from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
 from pmtool.errors import ContentError, is_unwritable
+from pmtool.images.hounsfield import CT_RANGE
 
+PADDING = -2048
+"""HU of padding that is stored above those of any CT, as the unsigned 63536 is."""
 RESCALE_MAX = 1e6
 """Larger slopes and intercepts make no HU of any pixel."""
 
@@ -101,16 +104,29 @@ def check_rescale(header: Dataset, file: Path) -> None:
             )
 
 
+def high_padding(header: Dataset) -> tuple[int, int] | None:
+    """Lowest and highest stored value of padding above all HU; None if there is none."""
+    named = (number(header, key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    ends = sorted(int(end) for end in named if end is not None)
+    slope, intercept = rescale(header) or (1.0, 0.0)
+    if not ends or any(slope * end + intercept <= CT_RANGE[1] for end in ends):
+        return None
+    return ends[0], ends[-1]
+
+
 def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
-    """An image's rescaled values ``(H, W)``.
+    """An image's rescaled values ``(H, W)``, with high padding from `PADDING` downwards.
 
     The type is int16 or, if needed, int32 for integer slope and intercept, otherwise float32.
     """
     slope, intercept = rescale(header) or (1.0, 0.0)
-    if not (slope.is_integer() and intercept.is_integer()):
-        return np.asarray(stored * slope + intercept, np.float32)
-    values = stored.astype(np.int64) * int(slope) + int(intercept)
-    for dtype in (np.int16, np.int32):
+    stored = stored.astype(np.int64)
+    whole = slope.is_integer() and intercept.is_integer()
+    values = stored * int(slope) + int(intercept) if whole else stored * slope + intercept
+    if padding := high_padding(header):
+        outside = (stored >= padding[0]) & (stored <= padding[1])
+        values[outside] = PADDING + padding[0] - stored[outside]
+    for dtype in (np.int16, np.int32) if whole else ():
         limits = np.iinfo(dtype)
         if limits.min <= values.min() and values.max() <= limits.max:
             return values.astype(dtype)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydicom import Dataset
 from pydicom.valuerep import DSfloat
 
-from pmtool.dicom.pixels import rescale
+from pmtool.dicom.pixels import PADDING, high_padding, rescale
 
 
 def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
@@ -30,6 +30,10 @@ def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
     dataset.setdefault("RescaleIntercept", DSfloat(intercept, auto_format=True))
     signed = dataset.PixelRepresentation = int(header.PixelRepresentation)
     stored = np.rint((values.astype(np.float64) - intercept) / slope)
+    if padding := high_padding(header):
+        mirrored = PADDING + padding[0] - values.astype(np.float64)
+        outside = (mirrored >= padding[0]) & (mirrored <= padding[1])
+        stored[outside] = mirrored[outside]
     bits = min(max(int(header.BitsStored), 12), 16)
     low, high = _range(bits, signed)
     if stored.min() < low or stored.max() > high:

@@ -18,6 +18,7 @@ from pydicom import Dataset, dcmread
 import pmtool
 from pmtool.dicom.pixels import to_hounsfield
 from pmtool.dicom.stored import set_pixels
+from pmtool.loading import load_volume
 
 Resample = Callable[..., list[Dataset]]
 
@@ -109,6 +110,38 @@ def test_padding(implicit: bool, resampled: Resample) -> None:
         assert found.PixelPaddingValue == -2000
         assert (found.pixel_array[0, :4] == -2000).all()
         assert (found.pixel_array[1:] >= 0).all()
+
+
+@pytest.mark.parametrize("limit", [None, 63530])
+def test_padding_above_all_hu(
+    limit: int | None, tmp_path: Path, ct: sitk.Image, resampled: Resample
+) -> None:
+    """Is below air in HU, where it is neither metal nor seen by the network."""
+
+    def change(number: int, slice_: Dataset) -> None:
+        values = np.frombuffer(slice_.PixelData, "<u2").copy()
+        values[:4], values[4] = 63536, 63530
+        slice_.PixelData, slice_.PixelPaddingValue = values.tobytes(), 63536
+        slice_.BitsStored, slice_.HighBit = 16, 15
+        if limit is not None:
+            slice_.PixelPaddingRangeLimit = limit
+
+    for number, found in enumerate(resampled(change=change)):
+        assert found.PixelPaddingValue == 63536
+        assert (found.pixel_array[0, :4] == 63536).all()
+        assert (found.pixel_array[1:] <= 2024).all()
+        if number % 2 == 0 or limit is not None:
+            assert found.pixel_array[0, 4] == 63530
+    row = load_volume(tmp_path / "in").slices[0, 0]
+    last = -2048 if limit is None else -2054
+    assert row[:5].tolist() == [last] * 4 + [62506 if limit is None else -2048]
+
+
+@pytest.mark.parametrize("value", [-2000, 0, 1000, 4095])
+def test_padding_that_may_be_hu_is_rescaled(value: int) -> None:
+    source = header(16, 1, 1, -1024)
+    source.PixelPaddingValue = value
+    assert to_hounsfield(np.array([[value]], np.int16), source).tolist() == [[value - 1024]]
 
 
 def test_slopes_of_their_own(ct: sitk.Image, resampled: Resample) -> None:
