@@ -12,6 +12,10 @@ from pmtool.images.names import image_suffix
 from pmtool.system.files import walk
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
+_FIRST = (b"\2\0", b"\b\0")
+"""Groups that a file without preamble may begin with."""
+_STORAGE = b"1.2.840.10008.5.1.4.1.1."
+"""Begins the SOP class of all images, which is among the first attributes."""
 
 
 def is_dicom(path: Path) -> bool:
@@ -26,9 +30,10 @@ def is_dicom(path: Path) -> bool:
         return True
     try:
         with path.open("rb") as file:
-            return file.read(132)[128:] == b"DICM"
+            start = file.read(512)
     except OSError as error:
         raise unreadable(error) from error
+    return start[128:132] == b"DICM" or (start.startswith(_FIRST) and _STORAGE in start)
 
 
 class Contents(NamedTuple):

@@ -78,11 +78,38 @@ class TestSources:
         junk(tmp_path, write_dicom, voxels)
         np.testing.assert_array_equal(hounsfield(tmp_path), voxels)
 
-    def test_files_without_preamble(self, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:
+    @pytest.mark.parametrize("implicit", [True, False])
+    @pytest.mark.parametrize("meta", [True, False])
+    def test_files_without_preamble_and_suffix(
+        self, implicit: bool, meta: bool, voxels: Any, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        """As old archives hold them, some with the file's meta information."""
         for file in write_dicom(tmp_path, voxels):
             slice_ = pydicom.dcmread(file)
-            slice_.file_meta = pydicom.dataset.FileMetaDataset()
-            slice_.save_as(file, implicit_vr=True, little_endian=True)
+            slice_.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+            if not meta:
+                slice_.file_meta = pydicom.dataset.FileMetaDataset()
+            elif implicit:
+                slice_.file_meta.TransferSyntaxUID = uid.ImplicitVRLittleEndian
+            slice_.preamble = None
+            file.unlink()
+            slice_.save_as(file.with_suffix(""), implicit_vr=implicit, little_endian=True)
+        np.testing.assert_array_equal(hounsfield(tmp_path), voxels)
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"\b\0" * 300,
+            b"\b\0\0\0\4\0\0\0" * 80,
+            b"SOP class 1.2.840.10008.5.1.4.1.1.2",
+            bytes(range(8, 256)) * 3,
+        ],
+    )
+    def test_other_files_are_not_taken_for_dicom(
+        self, content: bytes, voxels: Any, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        write_dicom(tmp_path, voxels)
+        (tmp_path / "other").write_bytes(content)
         np.testing.assert_array_equal(hounsfield(tmp_path), voxels)
 
     @pytest.mark.parametrize("kind", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
