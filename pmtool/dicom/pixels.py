@@ -43,8 +43,9 @@ def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray
     for file, wanted in frames.items():
         dataset = read_dataset(file, pixels=True)
         stored, headers = stored_values(dataset, file, decoder), image_headers(dataset)
+        told = number(dataset, "NumberOfFrames") or len(stored)
         for frame in wanted:
-            if not frame < len(stored) == len(headers):
+            if not frame < len(stored) == len(headers) == told:
                 raise damaged(file)
             check_rescale(headers[frame], file)
             read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]

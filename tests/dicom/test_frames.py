@@ -142,6 +142,18 @@ def test_frames_that_are_missing(file: Path) -> None:
         load_volume(file)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("told", [4, 6])
+def test_another_number_of_frames_than_told(told: int, compressed: bool, file: Path) -> None:
+    image = pydicom.dcmread(file)
+    if compressed:
+        image.compress(uid.RLELossless)
+    image.NumberOfFrames = told
+    image.save_as(file)
+    with pytest.raises(InputError, match=f"{file} is a damaged DICOM file"):
+        load_volume(file)
+
+
 def test_phases_in_a_file(voxels: Any, file: Path) -> None:
     enhanced(voxels, phases=2).save_as(file, enforce_file_format=True)
     told = r"2 different images at 0 mm, which differ in TemporalPositionIndex \(1, 2\)"
