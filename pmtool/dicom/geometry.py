@@ -75,15 +75,16 @@ def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
 
 
 def check_straight(planes: Planes, name: str) -> None:
-    """Raise `GeometryError` unless slices, in order, lie straight above each other."""
-    offsets = planes.places - planes.places[0]
-    depths = planes.depths - planes.depths[0]
+    """Raise `GeometryError` unless slices lie straight above each other, or at one place."""
+    order = np.argsort(planes.depths, kind="stable")
+    offsets = planes.places[order] - planes.places[order[0]]
+    depths = offsets @ planes.direction[:, 2]
     sideways = offsets - np.outer(depths, planes.direction[:, 2])
     limit = STRAIGHT * min(planes.pixel)
     shift = np.linalg.norm(sideways, axis=1)
     if shift.max() <= limit:
         return
-    slant = sideways[-1] / depths[-1]
+    slant = sideways[-1] / max(depths[-1], limit)
     if np.linalg.norm(sideways - np.outer(depths, slant), axis=1).max() <= limit:
         angle = np.degrees(np.arctan(np.linalg.norm(slant)))
         raise GeometryError(

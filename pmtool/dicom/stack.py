@@ -67,13 +67,13 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Order
     images = series.images
     planes = image_planes([image.header for image in images], name)
     _check_alike(images, name)
+    check_straight(planes, name)
     order = _without_repeats(images, planes, name)
     if len(order) < 2:
         raise GeometryError(
             f"{name} has a single slice; slices can only be made between two others"
         )
     stack = OrderedImages([images[i] for i in order], planes._replace(places=planes.places[order]))
-    check_straight(stack.planes, name)
     if not allow_uneven and not is_even(stack.planes.depths):
         raise GeometryError(unevenness(stack.planes.depths, name))
     _warn_of_several_scans(stack.images, name)

@@ -181,6 +181,25 @@ class TestRefused:
         with pytest.raises(GeometryError, match="shifted against each other by up to 3 mm"):
             load_volume(tmp_path)
 
+    @pytest.mark.parametrize("slices", [1, 2, 6])
+    @pytest.mark.parametrize("others", [0, 1])
+    def test_images_beside_each_other(
+        self, slices: int, others: int, voxels: Any, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        """At the same depths, whether their pixels are the same or not."""
+        write_dicom(tmp_path / "a", voxels)
+        beside = shifted(3, 0, 0, slices=range(6))
+        write_dicom(tmp_path / "b", voxels[:slices] + others, change=beside)
+        with pytest.raises(GeometryError, match="shifted against each other by up to 3 mm"):
+            load_volume(tmp_path)
+
+    def test_a_single_slice_in_two_places(
+        self, voxels: Any, tmp_path: Path, write_dicom: Writer
+    ) -> None:
+        write_dicom(tmp_path, voxels[:2], 0, change=shifted(0, 3, 0, slices=range(1)))
+        with pytest.raises(GeometryError, match="shifted against each other by up to 3 mm"):
+            load_volume(tmp_path)
+
     @pytest.mark.parametrize(
         ("keyword", "value", "told"),
         [
