@@ -100,9 +100,13 @@ def run_cohort(
 
 
 def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> str:
-    """Describe what `run_cohort` would do; raises `UsageError` and `ModelError` as it does."""
+    """Describe what `run_cohort` would do; raises `UsageError` and `ModelError` as it does.
+
+    Scans and masks that are not there are logged as warnings.
+    """
     request.check_names(cases)
     check_report(request.folder, FILES)
+    _report_missing(cases)
     planner = _estimator(request, workers)
     sizes = [size_of(case, request, planner) for case in cases]
     cores = workers.processes or (1 if workers.processes == 0 or workers.scheduler else cpu_count())
@@ -149,6 +153,16 @@ def _finished(
         _log.info(plan_text(cases, list(sizes.values()), request, cores))
         _log.info("dashboard: %s", client.dashboard_link)
         yield dispatch(client, cases, request, sizes, tell)
+
+
+def _report_missing(cases: Sequence[Case]) -> None:
+    for case in cases:
+        for path in filter(None, (case.path, case.mask)):
+            try:
+                path.stat()
+            except OSError as error:
+                told = (case.name, path, error.strerror)
+                _log.warning("%s will fail: %s cannot be read (%s)", *told)
 
 
 def _report(result: Result, progress: Tally) -> None:

@@ -179,6 +179,22 @@ def test_dry_run(
     )
 
 
+def test_a_dry_run_tells_what_is_not_there(
+    cohort: Cohort, scans: Path, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = scans / "cases.csv"
+    table.write_text("path,mask\na.nrrd,mask.nrrd\nb.nii.gz,lung.nrrd\nd.nrrd,\n")
+    assert cohort(table, out, "--dry-run", "-q") == 0
+    why = "cannot be read (No such file or directory)"
+    assert capsys.readouterr().err.splitlines() == [
+        f"b will fail: {scans / 'lung.nrrd'} {why}",
+        f"d will fail: {scans / 'd.nrrd'} {why}",
+    ]
+    assert cohort(table, out, "-q") == 8
+    found = json.loads((out / JSON).read_text())["cases"]
+    assert [case["status"] for case in found] == ["done", "failed", "failed"]
+
+
 def test_log_in_json(cohort: Cohort, scans: Path, out: Path, tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     cohort(scans, out, "--log-json", log, "-q")
