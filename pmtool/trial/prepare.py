@@ -112,7 +112,9 @@ def _write_images(
     trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> None:
     for name, number, values in _images(trial, scans, methods, tell):
-        write_array(values, trial.image_path(number, name))
+        path = trial.image_path(number, name)
+        remove_leftovers(path)
+        write_array(values, path)
 
 
 def _images(

@@ -138,9 +138,13 @@ class TestPrepare:
         folder = tmp_path / "trial"
         arguments = ("trial", "prepare", *scans, "-q", "--out", folder)
         assert run(*arguments) == 0
-        (folder / "trial.json").rename(folder / ".trial.json.1@a.tmp")  # as a kill leaves it
+        image = folder / "images" / "0000-linear.npy"
+        for file in (folder / "trial.json", image):  # as a kill leaves them
+            file.rename(file.with_name(f".{file.name}.1@a.tmp"))
         assert run("trial", "report", folder) == 3
         assert run(*arguments) == 0
+        assert image.exists()
+        assert not list(folder.rglob(".*"))
 
 
 def answer_all(trial: Trial, answers: Sequence[Answer]) -> None:
