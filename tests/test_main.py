@@ -157,9 +157,18 @@ def test_phantom(out: Path) -> None:
     assert image.GetSpacing()[2] == 2.5
     assert run("phantom", out, *arguments) == 6
     assert run("phantom", out, *arguments, "--overwrite") == 0
-    assert run("phantom", out.with_suffix(".txt"), *arguments) == 2
     assert np.array_equal(
         sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
+    )
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out/"])
+def test_a_phantom_is_no_dicom_series(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("phantom", f"{tmp_path}/{name}") == 2
+    assert capsys.readouterr().err.endswith(
+        "names no image format; end it with .nrrd, .nii, .nii.gz, .mha, .mhd\n"
     )
 
 

@@ -31,13 +31,13 @@ def written_suffix(path: Path) -> str:
     return (image_suffix(path) or "") if is_written(path) else ".nrrd"
 
 
-def check_format(path: Path) -> None:
-    """Raise `UsageError` for a name that no file in a format written by pmtool can have."""
+def check_format(path: Path, also: str = "") -> None:
+    """Raise `UsageError` for a name that no file in a format written by pmtool can have.
+
+    ``also`` names what else may be given, after the list of suffixes.
+    """
     if not is_written(path):
-        raise UsageError(
-            f"{path} names no image format; end it with .{', .'.join(FORMATS)}, or with a slash "
-            "for a DICOM series"
-        )
+        raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}{also}")
     if not image_stem(path):
         raise UsageError(f"{path} is a suffix alone; give the file a name before it")
     if problem := foreign_name(path) or mixed_case(path):

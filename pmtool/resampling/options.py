@@ -123,7 +123,9 @@ class Outputs:
             raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
         interpolations = get_args(MaskInterpolation)
         check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
-        for path in (None if self.dicom else self.image, self.uncertainty, self.segmentation_out):
+        if not self.dicom:
+            check_format(self.image, ", or with a slash for a DICOM series")
+        for path in (self.uncertainty, self.segmentation_out):
             if path is not None:
                 check_format(path)
         check_png(self.preview, "preview")
