@@ -217,8 +217,8 @@ def split_options(
         return Options(**kept), None
     for name in {"segmentation", *_PRODUCTS} & set(written):
         written[name] = None if written[name] is None else _path(name, written[name])
+    options, image = Options(**kept), _path("output", output)
     written.setdefault("dicom", names_folder(output))
-    options, image = Options(**kept), Path(output)
     if written.get("segmentation") and not written.get("segmentation_out"):
         written["segmentation_out"] = companion(image, "mask")
     if options.samples > 1 and not written.get("uncertainty"):

@@ -261,11 +261,13 @@ def test_what_cannot_be_met(ct: sitk.Image, options: Any, error: type[PmtoolErro
         pmtool.resample(ct, **options)
 
 
-def test_what_is_no_input() -> None:
+def test_what_is_no_input_or_output() -> None:
     with pytest.raises(UsageError, match="ndarray is no input"):
         pmtool.resample(np.zeros((4, 8, 8)), 1.25)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="segmentation must be the path of a file, not Image"):
         pmtool.resample("ct.nrrd", 1.25, "out.nrrd", segmentation=sitk.Image([8, 8, 4], 1))
+    with pytest.raises(UsageError, match="output must be the path of a file, not int"):
+        pmtool.resample("ct.nrrd", 1.25, 5)  # type: ignore[arg-type]
     with pytest.raises(ContentError, match="label map"):
         pmtool.resample(sitk.Image([64, 64, 4], sitk.sitkLabelUInt16), 1.25)
 
