@@ -50,6 +50,18 @@ def test_missing_folders_and_other_files(tmp_path: Path) -> None:
             read_image(path)
 
 
+def test_a_space_without_a_name_is_that_of_dicom(ct: sitk.Image, tmp_path: Path) -> None:
+    """As ITK reads it."""
+    path = tmp_path / "a.nrrd"
+    write_image(ct, path)
+    named, unnamed = b"space: left-posterior-superior", b"space dimension: 3"
+    assert named in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(named, unnamed))
+    found = load_volume(path)
+    assert found.has_axes_of(ct)
+    assert np.array_equal(found.slices, sitk.GetArrayFromImage(ct))
+
+
 def test_a_list_of_one_value_is_a_voxel(ct: sitk.Image, tmp_path: Path) -> None:
     """ITK makes vectors of them."""
     path = tmp_path / "a.nrrd"
