@@ -1,6 +1,18 @@
-"""Entry point of ``python -m pmtool``."""
+"""Entry point of ``pmtool`` and of ``python -m pmtool``; imports may be interrupted too."""
 
-from pmtool.main import main
+import sys
+
+
+def main() -> None:
+    """Run the ``pmtool`` command and exit with its code."""
+    try:
+        from pmtool.main import main as run
+
+        run()
+    except KeyboardInterrupt:  # before or after `pmtool.cli.console.run_command` handles it
+        sys.stderr.write("pmtool: interrupted\n")
+        sys.exit(130)
+
 
 if __name__ == "__main__":
     main()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +21,8 @@ from pmtool.cli.console import INTERRUPTED, run_command
 from pmtool.main import cli
 from pmtool.sampling.options import SamplerOptions
 from pmtool.training.settings import PRESETS
+
+ROOT = Path(__file__).parents[1]
 
 
 def run(*arguments: object) -> int:
@@ -160,6 +164,23 @@ def test_phantom(out: Path) -> None:
     assert np.array_equal(
         sitk.GetArrayFromImage(image), sitk.GetArrayFromImage(sitk.ReadImage(str(out)))
     )
+
+
+@pytest.mark.parametrize("command", [("-m", "pmtool"), ("-c", "{}")])
+def test_an_interrupt_while_pmtool_is_imported(command: tuple[str, str], tmp_path: Path) -> None:
+    """By the module and by the function that the installed script calls."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    module, function = project["scripts"]["pmtool"].split(":")
+    code = command[1].format(f"from {module} import {function}; {function}()")
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    places = os.pathsep.join([str(tmp_path), str(ROOT)])
+    done = subprocess.run(
+        [sys.executable, command[0], code],
+        env={**os.environ, "PYTHONPATH": places},
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (INTERRUPTED, b"pmtool: interrupted\n")
 
 
 @pytest.mark.parametrize("name", ["out.txt", "out/"])
