@@ -26,7 +26,7 @@ from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.sampler import Sampler
-from pmtool.sampling.suitability import engine_text, spacing_text, thickness_text
+from pmtool.sampling.suitability import engine_text, pixel_text, spacing_text, thickness_text
 from pmtool.system.checks import check_choice
 
 METHODS = (*CLASSICAL, PIXELMINER)
@@ -94,7 +94,7 @@ def chosen_methods(
     Warns
     -----
     UserWarning
-        If the model was not trained for the distance or the thickness of the slices.
+        If the model was not trained for the distance, the thickness or the pixels of the slices.
     """
     methods: list[Method] = [Classical(x) for x in CLASSICAL if x in options.methods]
     methods += _externals(scans, options)
@@ -105,6 +105,7 @@ def chosen_methods(
         for scan in scans:
             texts = (
                 spacing_text(scan.grid, manifest.spacing_mm),
+                pixel_text(scan.volume),
                 thickness_text(scan.volume, manifest.thickness_mm),
             )
             for text in filter(None, texts):

@@ -27,7 +27,7 @@ from pmtool.resampling.synthesis import all_jobs, missing_jobs
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
-from pmtool.sampling.suitability import spacing_text, thickness_text
+from pmtool.sampling.suitability import pixel_text, spacing_text, thickness_text
 from pmtool.system.versions import own_version
 
 
@@ -125,6 +125,7 @@ def _run(volume: Volume, grid: Grid, options: Options, sampler: Sampler) -> Run:
         report.made_text(volume),
         report.uneven_text(grid),
         report.interpolation_text(grid),
+        pixel_text(volume),
         thickness_text(volume, sampler.bundle.manifest.thickness_mm),
         spacing_text(grid, sampler.bundle.manifest.spacing_mm),
     ):

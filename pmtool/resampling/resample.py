@@ -73,8 +73,8 @@ def resample(
     -----
     UserWarning
         For repaired directions, uneven gaps, slices that seem to be of several scans, interpolated
-        slices, slices made earlier by pmtool, spacings and slice thicknesses the model was not
-        trained on, engines that failed, and a pixel loop that is not compiled.
+        slices, slices made earlier by pmtool, spacings, slice thicknesses and shapes of pixels the
+        model was not trained on, engines that failed, and a pixel loop that is not compiled.
     """
     chosen, outputs = split_options(output, options)
     if outputs is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pmtool.geometry.grid import Grid
-from pmtool.images.volume import Volume
+from pmtool.images.volume import Volume, same_spacing
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.tables import listed
 
@@ -29,6 +29,17 @@ def spacing_text(grid: Grid, trained: tuple[float, float]) -> str | None:
     return (
         f"slices will be generated at {listed(outside)}, outside the "
         f"{trained[0]:g} to {trained[1]:g} mm that the model was trained to produce; check them"
+    )
+
+
+def pixel_text(volume: Volume) -> str | None:
+    """A sentence on pixels that are not square, as if slices lay along another axis."""
+    one, other = (s for axis, s in enumerate(volume.image.GetSpacing()) if axis != volume.axis)
+    if same_spacing(one, other):
+        return None
+    return (
+        f"the slices of {volume.name}, taken to lie along {'xyz'[volume.axis]}, have pixels of "
+        f"{one:.4g} x {other:.4g} mm; the model was trained on square ones; check the result"
     )
 
 

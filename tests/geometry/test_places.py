@@ -21,7 +21,10 @@ from numpy.typing import NDArray
 import pmtool
 from pmtool.arrays import Float64s
 
-pytestmark = pytest.mark.usefixtures("fake_sampler")
+pytestmark = [
+    pytest.mark.usefixtures("fake_sampler"),
+    pytest.mark.filterwarnings("ignore:.* have pixels of .*; the model was trained on square ones"),
+]
 
 LPS = np.diag([-1.0, -1.0, 1.0])
 

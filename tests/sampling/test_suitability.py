@@ -6,7 +6,8 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.images.volume import Volume
-from pmtool.sampling.suitability import thickness_text
+from pmtool.loading import load_volume
+from pmtool.sampling.suitability import pixel_text, thickness_text
 
 
 def volume(thickness: float | None) -> Volume:
@@ -23,3 +24,20 @@ def test_thick_slices() -> None:
     assert text is not None
     assert "8 mm thick" in text
     assert "up to 6 mm" in text
+
+
+@pytest.mark.parametrize(
+    ("spacing", "told"),
+    [
+        ((0.7, 0.7, 2.5), None),
+        ((0.7, 0.70001, 2.5), None),
+        ((0.9, 0.7, 2.5), "taken to lie along z, have pixels of 0.9 x 0.7 mm"),
+        ((0.7, 0.9, 0.8), "taken to lie along y, have pixels of 0.7 x 0.8 mm"),
+    ],
+)
+def test_pixels_that_are_not_square(spacing: tuple[float, float, float], told: str | None) -> None:
+    image = sitk.Image([4, 4, 3], sitk.sitkInt16)
+    image.SetSpacing(spacing)
+    text = pixel_text(load_volume(image))
+    assert (text is None) == (told is None)
+    assert told is None or (text is not None and told in text)
