@@ -13,11 +13,13 @@ from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.errors import ModelError
 from pmtool.export.to_onnx import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
+from pmtool.graphs.pixel import pixel_weights
 from pmtool.graphs.suite import graph_suite
 from pmtool.models.bundle import (
     CARD,
     MANIFEST,
     NETWORK,
+    PIXELS,
     TRAINING_LOG,
     WEIGHTS,
     Bundle,
@@ -91,8 +93,9 @@ def export_bundle(
 def _make(network: PixelMiner, folder: Path, description: Description, tell: Tell) -> None:
     """Write the files of a bundle to an empty folder, the manifest once the graphs are checked."""
     models, store = _models(network, tell), WeightStore()
-    for name, tensor in folded_state(network).items():
-        store.keep(NETWORK + name, tensor.numpy())
+    for prefix, weights in ((NETWORK, folded_state(network)), (PIXELS, pixel_weights(network))):
+        for name, tensor in weights.items():
+            store.keep(prefix + name, tensor.numpy())
     names = {name: take_out(model, name, store) for name, model in models.items()}
     store.save(folder / WEIGHTS)
     for name, model in models.items():

@@ -19,7 +19,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 
 Weights = Mapping[str, Float32s]
-"""Weights of a `PixelGraph` of depth 3, named as in its ``state_dict``; see `bundle_weights`."""
+"""Weights of a pixel loop by name, see `pmtool.graphs.pixel.pixel_weights`."""
 
 GROUP = 16
 CHANNELS_MAX = 256

@@ -60,6 +60,12 @@ class PixelGraph(nn.Module):
         return _Columns(self, dict(zip(self.inputs, tensors, strict=True))).run()
 
 
+def pixel_weights(network: PixelMiner) -> dict[str, Tensor]:
+    """Weights of a loop over pixels that touches all levels, by name."""
+    state = PixelGraph(network, LEVELS, "mean").state_dict()
+    return {name: tensor for name, tensor in state.items() if not name.startswith("edges")}
+
+
 class _Columns:
     """One pass of a `PixelGraph`: columns are generated in turn; each line keeps its history."""
 

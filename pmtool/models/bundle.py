@@ -16,8 +16,9 @@ from pmtool.system.hashes import bytes_hash, file_hash
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-NETWORK = "network."
-"""Prefix of the network's own weights in the file; the others are derived from them."""
+NETWORK, PIXELS = "network.", "pixels."
+"""Prefixes of the network's own weights in the file, and of those of the pixel loop; these and all
+others, which only graphs refer to, are derived from the network's own."""
 CARD, TRAINING_LOG = "README.md", "training.csv"
 """Texts about a model, which a bundle may lack; no hash covers them, as they affect no voxel."""
 _LONGEST = 1 << 20

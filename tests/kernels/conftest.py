@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
 from pmtool.backends.torch import TorchProgram
-from pmtool.graphs.pixel import PixelGraph
+from pmtool.graphs.pixel import PixelGraph, pixel_weights
 from pmtool.interface.layout import Layout
 from pmtool.kernels import cpu
 from pmtool.kernels.packing import Weights
@@ -126,8 +126,7 @@ class RowCase:
 
     @property
     def weights(self) -> Weights:
-        state = PixelGraph(self.network, LEVELS, self.chooser).state_dict()
-        return {name: state[name].numpy() for name in state if not name.startswith("edges")}
+        return {name: tensor.numpy() for name, tensor in pixel_weights(self.network).items()}
 
     def arrays(self) -> Arrays:
         """The same inputs every time, and outputs that are not yet written."""

@@ -13,26 +13,24 @@ import pytest
 
 from pmtool.choices import Precision
 from pmtool.errors import ModelError, UsageError
-from pmtool.graphs.pixel import PixelGraph
+from pmtool.graphs.pixel import pixel_weights
 from pmtool.kernels.packing import Packed, pack, to_bfloat16
 from pmtool.kernels.placement import place, threads, tile_lanes
-from pmtool.kernels.weights import bundle_weights
-from pmtool.models.bundle import NETWORK, WEIGHTS, Bundle
+from pmtool.kernels.weights import bundle_weights, weight_shapes
+from pmtool.models.bundle import PIXELS, WEIGHTS, Bundle
 from pmtool.models.hyperparameters import COMPACT, PAPER, Hyperparameters
-from pmtool.network.folding import folded_state
 from pmtool.network.inference import load_network
 
 H100 = 227 * 1024
 
 
 def test_weights_of_the_default_bundle() -> None:
-    """Those of the graphs in PyTorch, but for the order of sums."""
+    """Those of the graphs in PyTorch."""
     bundle = Bundle.load()
-    found = bundle_weights(bundle)
-    expected = PixelGraph(load_network(bundle), 3, "quantile").state_dict()
-    assert found.keys() == {name for name in expected if not name.startswith("edges")}
+    found, expected = bundle_weights(bundle), pixel_weights(load_network(bundle))
+    assert found.keys() == expected.keys()
     for name, array in found.items():
-        np.testing.assert_allclose(array, expected[name].numpy(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(array, expected[name].numpy(), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -44,14 +42,18 @@ def test_weights_of_other_networks(
 ) -> None:
     from safetensors.numpy import save_file
 
-    row = row_case(hyperparameters, "quantile1", 1)
-    state = {NETWORK + name: x.numpy() for name, x in folded_state(row.network).items()}
-    save_file(state, tmp_path / WEIGHTS)
+    weights = row_case(hyperparameters, "quantile1", 1).weights
+    stored = {PIXELS + name: np.ascontiguousarray(x) for name, x in weights.items()}
+    save_file(stored, tmp_path / WEIGHTS)
     bundle: Any = SimpleNamespace(weights=tmp_path / WEIGHTS, hyperparameters=hyperparameters)
     found = bundle_weights(bundle)
-    for name, expected in row.weights.items():
-        np.testing.assert_allclose(found[name], expected, rtol=1e-5, atol=1e-6)
+    assert found.keys() == weights.keys()
+    for name, expected in weights.items():
+        np.testing.assert_array_equal(found[name], expected)
     bundle.hyperparameters = replace(hyperparameters, channels=hyperparameters.channels + 1)
+    with pytest.raises(ModelError, match="export the model again"):
+        bundle_weights(bundle)
+    bundle.hyperparameters = replace(hyperparameters, blocks=hyperparameters.blocks + 1)
     with pytest.raises(ModelError, match="export the model again"):
         bundle_weights(bundle)
 
@@ -65,21 +67,7 @@ def test_bfloat16_is_rounded_to_the_nearest() -> None:
 
 def packed(hyperparameters: Hyperparameters, precision: Precision) -> Packed:
     """Weights of a network, all zero."""
-    channels, k = hyperparameters.channels, hyperparameters.mixtures
-    shapes: dict[str, tuple[int, ...]] = {
-        "weights.input": (1, channels),
-        "output.matrix": (channels, 3 * k),
-    }
-    shapes["output.bias"] = (3 * k,)
-    for level in range(3):
-        for i in range(3 if level < 2 else 2):
-            name = f"weights.layers.{level}.{i}"
-            shapes[f"{name}.first"] = ((8 if i else 6) * channels, channels)
-            shapes[f"{name}.second"] = (6 * channels, 2 * channels)
-    for level in range(2):
-        shapes[f"weights.strided{level}"] = (3 * channels, channels)
-        shapes[f"weights.upsample{level}"] = (channels, 4 * channels)
-        shapes[f"weights.upsample_bias{level}"] = (channels,)
+    shapes = weight_shapes(hyperparameters)
     weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     return pack(weights, hyperparameters, precision)
 
