@@ -11,6 +11,7 @@ from pmtool.backends.pixel_loop import PixelsBy
 from pmtool.choices import BACKENDS, Precision
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.interface.protocol import Backend
+from pmtool.kernels import cpu
 from pmtool.models.bundle import Bundle
 from pmtool.system.checks import check_choice
 from pmtool.system.devices import CPU, find_devices, has_bfloat16
@@ -64,9 +65,7 @@ class Engine(NamedTuple):
         """Whether a `PixelLoop` or the engine generates pixels; the two round differently."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
-        from pmtool.kernels.cpu import library
-
-        return "engine" if library() is None else "kernel"
+        return "engine" if cpu.library() is None else "kernel"
 
     def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
         """Load the model on one of the devices; raises `UsageError` and `ModelError`."""
