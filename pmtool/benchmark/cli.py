@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import (
     debug_option,
     device_option,
@@ -114,7 +114,7 @@ def bench(
     from pmtool.benchmark.run import run_benchmark
 
     outputs = {"json": json_, "page": page, "picture": picture}
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         check_outputs(outputs, options["source"], overwrite)
         report = run_benchmark(BenchmarkOptions(**options), tell)
         values = report.to_json()  # once, because it contains the current load

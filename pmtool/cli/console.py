@@ -128,7 +128,7 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
 
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
-    """Print a line for every stage; on a terminal, one line below the log, with the share done."""
+    """Print log, warnings and stages: a line each, or on a terminal, one below with the share."""
     live, told = sys.stderr.isatty(), ""
 
     def tell(label: str, share: float) -> None:
@@ -143,17 +143,11 @@ def stages(quiet: bool) -> Iterator[Tell]:
 
     with _below_the_log() if live else nullcontext():
         try:
-            yield tell
+            with narration(quiet, verbose=False):
+                yield tell
         finally:
             if live and told:
                 say()
-
-
-@contextmanager
-def narrated_stages(quiet: bool) -> Iterator[Tell]:
-    """`stages` below the log and the warnings of the package."""
-    with stages(quiet) as tell, narration(quiet, verbose=False):
-        yield tell
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import (
     debug_option,
     hu_option,
@@ -82,7 +82,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
     asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         told = run(scans, folder, asked, tell)
     click.echo(told)
 
@@ -114,6 +114,6 @@ def compare(
     from pmtool.images.reading import ReadingOptions
 
     reading = taken(ReadingOptions, options)
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         told = run(volumes, reference, folder, tell, reading=reading, **options)
     click.echo(told)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import debug_option, method_options, quiet_option, taken
 from pmtool.cli.types import PATH
 from pmtool.system.extras import require
@@ -92,7 +92,7 @@ def prepare(
     asked = MethodOptions(
         methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
     )
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)
 
