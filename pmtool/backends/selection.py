@@ -33,8 +33,6 @@ DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
 }
 """Alternative packages that contain an engine."""
-_PACKAGES = {"torch": ("torch", "safetensors")}
-"""Packages without which an engine's module cannot be imported."""
 _MODULES = {
     "tensorrt": "tensorrt",
     "torch": "torch",
@@ -154,7 +152,8 @@ def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
 
 def engine_module(backend: str) -> _Module:
     """The module of a backend; raises `UsageError` if its packages are missing."""
-    require(f"the backend {backend}", _PACKAGES.get(backend, ()), "pmtool[torch]")
+    if backend == "torch":
+        require("the backend torch", ("torch", "safetensors"), "pmtool[torch]")
     try:
         module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")
     except (ImportError, OSError) as error:

@@ -21,8 +21,6 @@ from pmtool.cli.options import (
 from pmtool.cli.types import BACKEND, PATH, PRECISION
 from pmtool.system.extras import require
 
-PACKAGES = ("torch", "safetensors")
-
 
 @click.command()
 @click.option("--json", "json_", type=PATH, help="Write the figures to this file as JSON.")
@@ -105,7 +103,7 @@ def bench(
 
     Example: pmtool bench --backend torch --precision float32 --precision bfloat16
     """
-    require("pmtool bench", PACKAGES, "pmtool[cpu,torch]")
+    require("pmtool bench", ("torch", "safetensors"), "pmtool[cpu,torch]")
     if picture is not None:
         require("pmtool bench --picture", ("matplotlib",), "pmtool[evaluate]")
     from pmtool.benchmark.options import BenchmarkOptions

@@ -18,8 +18,7 @@ from pmtool.cli.options import (
     taken,
 )
 from pmtool.cli.types import PATH
-from pmtool.evaluation import EXTRAS, PACKAGES
-from pmtool.system.extras import require
+from pmtool.evaluation import require_packages
 
 workers_option = click.option(
     "--workers",
@@ -74,7 +73,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     Example: pmtool evaluate thin.nrrd --out report --slices 8
     """
-    require("pmtool evaluate", PACKAGES, EXTRAS)
+    require_packages("pmtool evaluate")
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.commands import evaluate as run
     from pmtool.images.reading import ReadingOptions
@@ -109,7 +108,7 @@ def compare(
     Uses the measures of pmtool evaluate. Slices that equal the reference in both volumes are left
     out.
     """
-    require("pmtool compare", PACKAGES, EXTRAS)
+    require_packages("pmtool compare")
     from pmtool.evaluation.compare import compare as run
     from pmtool.images.reading import ReadingOptions
 

@@ -13,7 +13,6 @@ from pmtool.cli.options import debug_option, method_options, quiet_option, taken
 from pmtool.cli.types import PATH
 from pmtool.system.extras import require
 
-PREPARE_PACKAGES = ("scipy",)
 SERVE_PACKAGES = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
 REPORT_PACKAGES = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
@@ -80,7 +79,7 @@ def prepare(
 
     Example: pmtool trial prepare thin.nrrd --out trial
     """
-    require("pmtool trial prepare", PREPARE_PACKAGES, "pmtool[cpu,trial]")
+    require("pmtool trial prepare", ("scipy",), "pmtool[cpu,trial]")
     from pmtool.evaluation.method_options import MethodOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.images.reading import ReadingOptions
