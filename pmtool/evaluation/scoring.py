@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -70,15 +70,6 @@ class Scores(NamedTuple):
     texture: dict[str, float]
     maps: dict[str, float]
     noise_power: list[float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; NaN is kept, which Python's JSON reads and writes."""
-        return self._asdict()
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Scores:
-        """Create scores from the values of `to_json`; raises TypeError for other content."""
-        return cls(**values)
 
 
 def score(task: Task) -> dict[str, Scores]:
