@@ -175,7 +175,9 @@ class Report:
             "speedup_window_64": self.naive.seconds / self.window_64.seconds,
             "seconds_per_slice_512": self.default.seconds_per_slice_512,
             "max_logit_difference": max(self.max_logit_difference.values()),
-            "max_logit_difference_by_window": _by_name(self.max_logit_difference),
+            "max_logit_difference_by_window": {
+                str(size): x for size, x in self.max_logit_difference.items()
+            },
             "max_logit_difference_by_engine": self.engines,
             "equal_pixels": self.strip.equal_pixels,
             "command": self.command,
@@ -195,10 +197,6 @@ class Report:
             "scaling": None if self.scaling is None else self.scaling.to_json(),
             "left_out": self.left_out,
         }
-
-
-def _by_name(values: dict[int, float]) -> dict[str, float]:
-    return {str(key): value for key, value in values.items()}
 
 
 def machine(device: str = CPU) -> dict[str, Any]:
