@@ -79,7 +79,7 @@ def choose_engine(
 
 
 def working_engines(
-    backend: str | None = None, device: str = "auto", precision: Precision | None = None
+    backend: str | None, device: str, precision: Precision | None
 ) -> Iterator[Engine]:
     """Yield the engines that match the request and pass their check, in order of preference.
 

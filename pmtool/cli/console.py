@@ -129,15 +129,13 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
     """Print log, warnings and stages: a line each, or on a terminal, one below with the share."""
-    live, told = sys.stderr.isatty(), ""
+    live, told = sys.stderr.isatty() and not quiet, ""
 
     def tell(label: str, share: float) -> None:
         nonlocal told
-        if quiet:
-            return
         if live:
             say_anew(f"{label} {share:.0%}")
-        elif label != told:
+        elif not quiet and label != told:
             say(label)
         told = label
 
