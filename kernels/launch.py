@@ -16,7 +16,7 @@ from pmtool.interface.protocol import Array, Arrays, address
 from pmtool.kernels.compile import sources_digest
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.pixel_arrays import PixelArrays
-from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
+from pmtool.kernels.placement import Place, place, threads, tile_lanes
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.pixels.uniforms import Places
 
@@ -141,12 +141,12 @@ class CudaPixelRow:
             *(address(self.kernel.matrices), address(self.workspace)),
             *vectors,
             *self.arrays.addresses(),
-            *(word for level in range(LEVELS) for word in self._level(level, placement)),
+            *(word for level in range(LEVELS) for word in self._level(level)),
         ]
 
-    def _level(self, level: int, placement: Placement) -> list[int]:
+    def _level(self, level: int) -> list[int]:
         """Words of ``Level`` of pixel_row.cuh."""
-        sizes = self.packed.sizes
+        sizes, placement = self.packed.sizes, self.placement
         return [
             *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
             address(self.lines[level]) if level < self.arrays.depth else 0,
