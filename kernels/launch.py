@@ -7,6 +7,7 @@ or, for the kernels on a CPU, by ``__array_interface__``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from pmtool.interface.protocol import Array, Arrays, address
 from pmtool.kernels.compile import sources_digest
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.pixel_arrays import PixelArrays
-from pmtool.kernels.placement import Place, place, threads, tile_lanes
+from pmtool.kernels.placement import place, threads, tile_lanes
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.pixels.uniforms import Places
 
@@ -60,19 +61,19 @@ def tails(launcher: Launcher, target: Array, seed: int, origins: Array) -> None:
     ``origins`` is the result of `origins`, on the device.
     """
     words = [address(target), address(origins), seed, *target.shape]
-    launcher.launch("tails", *_grid(_size(target)), 0, words)
+    launcher.launch("tails", *_grid(prod(target.shape)), 0, words)
 
 
 def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
     """Copy a row of planes ``(M, H, W, C)`` into ``target`` ``(W, M, C)``."""
     lanes, height, width, channels = plane.shape
     words = [address(target), address(plane), row, lanes, height, width, channels]
-    launcher.launch("load_row", *_grid(_size(target)), 0, words)
+    launcher.launch("load_row", *_grid(prod(target.shape)), 0, words)
 
 
 def standardise(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
     """Compute residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
-    count = _size(pixels)
+    count = prod(pixels.shape)
     words = [address(x) for x in (residuals, pixels, mixture)]
     launcher.launch("standardise", *_grid(count), 0, [*words, count, mixture.shape[-1]])
 
@@ -150,20 +151,12 @@ class CudaPixelRow:
         return [
             *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
             address(self.lines[level]) if level < self.arrays.depth else 0,
-            *_words(placement.states[level]),
-            *_words(placement.weights[level]),
+            *placement.states[level],
+            *placement.weights[level],
             *(sum(sizes[:level]), sizes[level]),
         ]
-
-
-def _words(place: Place) -> tuple[int, int]:
-    return int(place.shared), place.offset
 
 
 def _grid(count: int) -> tuple[int, int]:
     """Number of blocks and of threads per block for a number of elements."""
     return min(-(-count // THREADS), 4096), THREADS
-
-
-def _size(array: Array) -> int:
-    return int(np.prod(array.shape))

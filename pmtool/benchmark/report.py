@@ -202,7 +202,7 @@ class Report:
 def machine(device: str = CPU) -> dict[str, Any]:
     """Describe the machine: processor, system and, on GPUs, name and driver of the first GPU."""
     return {
-        "processor": _processor(),
+        "processor": _cpu_info("model name") or platform.processor(),
         "vectors": _vectors(),
         "gpu": None if device == CPU else _gpu(device.partition(",")[0]),
         "load": psutil.getloadavg()[0],
@@ -215,10 +215,6 @@ def machine(device: str = CPU) -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Versions of the packages that determine the speed."""
     return {name: package_version(name) for name in PACKAGES}
-
-
-def _processor() -> str:
-    return _cpu_info("model name") or platform.processor()
 
 
 def _vectors() -> str | None:

@@ -78,7 +78,8 @@ def score(task: Task) -> dict[str, Scores]:
     place = homogeneous_place(np.stack([task.above, task.truth, task.below]))
     edges = edge_map(task.truth)
     others = [name for name in task.results if name != REFERENCE]
-    maps = feature_maps(grey_levels(task.truth)) if others and _has_windows(task) else None
+    measured = others and min(task.truth.shape) >= WINDOW
+    maps = feature_maps(grey_levels(task.truth)) if measured else None
     scores = {}
     for name, result in task.results.items():
         found = edge_map(result)
@@ -112,10 +113,6 @@ def _texture(task: Task, result: Slice) -> dict[str, float]:
     if not texture.is_available():
         return {}
     return texture.slice_texture(result, task.region, task.pixel)
-
-
-def _has_windows(task: Task) -> bool:
-    return bool(min(task.truth.shape) >= WINDOW)
 
 
 def _noise(task: Task, result: Slice, place: Place | None) -> dict[str, float]:
