@@ -19,19 +19,18 @@ from torch import Tensor
 from yardsticks import load
 
 from pmtool.cli.console import run_command
+from pmtool.cli.types import PATH
 from pmtool.errors import UsageError
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state, unfold
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("one", type=_FILE)
-@click.argument("other", type=_FILE)
+@click.argument("one", type=PATH)
+@click.argument("other", type=PATH)
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, help="Of B's weights.")
 @click.option("--scale", type=click.FloatRange(0, min_open=True), default=1.0)
-@click.option("--out", type=_FILE, required=True)
+@click.option("--out", type=PATH, required=True)
 def main(one: Path, other: Path, share: float, scale: float, out: Path) -> None:
     """Mix two models and multiply the scales of all components."""
     first, second = (load(path)[0] for path in (one, other))

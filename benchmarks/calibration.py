@@ -24,18 +24,18 @@ from yardsticks import BATCH, load, prepared, tiles, told
 
 from pmtool.cli.console import run_command
 from pmtool.cli.options import thickness_option
+from pmtool.cli.types import PATH
 from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.network import Mixture, PixelMiner, bits_per_pixel
 
 TENTHS = 10
 FACTORS = (0.9, 0.95, 1.05, 1.1)
-_FILE = click.Path(path_type=Path)
 
 
 @click.command()
-@click.option("--model", type=_FILE, required=True, help="A bundle or a training checkpoint.")
-@click.option("--scan", "scans", type=_FILE, multiple=True, required=True, help="A scan.")
+@click.option("--model", type=PATH, required=True, help="A bundle or a training checkpoint.")
+@click.option("--scan", "scans", type=PATH, multiple=True, required=True, help="A scan.")
 @click.option("--filter", "amounts", multiple=True, default=(0.0,), help="Amount of sharpening.")
 @thickness_option
 @click.option("--crops", "count", default=40, show_default=True, help="Of a scan, at most.")

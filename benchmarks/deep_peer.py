@@ -27,6 +27,7 @@ from torch.nn import functional as F
 from torch.utils.data import Dataset
 
 from pmtool.cli.console import run_command
+from pmtool.cli.types import PATH
 from pmtool.errors import InputError, ModelError
 from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.hounsfield import for_network, restore_padding, to_voxels
@@ -47,8 +48,6 @@ from pmtool.training.sources import find_sources
 CHANNELS = 32
 BATCH, LEARNING_RATE = 4, 1e-3
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.group()
 def main() -> None:
@@ -56,9 +55,9 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--data", type=_FILE, required=True, help="Training scans.")
+@click.option("--data", type=PATH, required=True, help="Training scans.")
 @click.option("--patches", type=click.IntRange(BATCH), required=True, help="To train on.")
-@click.option("--weights", type=_FILE, required=True, help="Where to write them.")
+@click.option("--weights", type=PATH, required=True, help="Where to write them.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--overwrite", is_flag=True, help="Replace the weights.")
 def train(data: Path, patches: int, weights: Path, seed: int, overwrite: bool) -> None:
@@ -76,9 +75,9 @@ def train(data: Path, patches: int, weights: Path, seed: int, overwrite: bool) -
 
 
 @main.command()
-@click.argument("source", metavar="SCAN", type=_FILE)
-@click.argument("target", metavar="OUT", type=_FILE)
-@click.option("--weights", type=_FILE, required=True, help="Of the trained network.")
+@click.argument("source", metavar="SCAN", type=PATH)
+@click.argument("target", metavar="OUT", type=PATH)
+@click.option("--weights", type=PATH, required=True, help="Of the trained network.")
 @click.option("--overwrite", is_flag=True, help="Replace OUT.")
 def predict(source: Path, target: Path, weights: Path, overwrite: bool) -> None:
     """Write a scan with every second slice predicted from its neighbours."""

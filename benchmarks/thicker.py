@@ -17,15 +17,14 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
+from pmtool.cli.types import PATH
 from pmtool.errors import GeometryError, UsageError
 from pmtool.loading import load_ct
 
-_FILE = click.Path(path_type=Path)
-
 
 @click.command()
-@click.argument("thin", type=_FILE)
-@click.argument("out", type=_FILE)
+@click.argument("thin", type=PATH)
+@click.argument("out", type=PATH)
 @click.option("--slices", type=click.IntRange(1), required=True, help="Slices in a thick one.")
 @click.option("--every", type=click.IntRange(1), required=True, help="Distance of thick slices.")
 def main(thin: Path, out: Path, slices: int, every: int) -> None:

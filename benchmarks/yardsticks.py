@@ -30,10 +30,11 @@ from torch import Tensor
 from pmtool.benchmark.report import machine, versions
 from pmtool.cli.console import run_command
 from pmtool.cli.options import thickness_option
+from pmtool.cli.types import PATH
 from pmtool.errors import InputError
 from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.image_file import write_image
-from pmtool.images.names import image_suffix
+from pmtool.images.names import image_stem, image_suffix
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
@@ -53,20 +54,19 @@ SIGMA = 0.8
 """Standard deviation of the filter's Gaussian in pixels."""
 
 Slices = NDArray[np.int16]
-_FILE = click.Path(path_type=Path)
 _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
 
 
 @click.command()
 @click.option("--data", type=_FOLDER, required=True, help="Folder of training scans.")
-@click.option("--validation", "scans", type=_FILE, multiple=True, required=True, help="A scan.")
-@click.option("--model", type=_FILE, required=True, help="A bundle or a training checkpoint.")
+@click.option("--validation", "scans", type=PATH, multiple=True, required=True, help="A scan.")
+@click.option("--model", type=PATH, required=True, help="A bundle or a training checkpoint.")
 @click.option("--filter", "amounts", multiple=True, default=(0.0,), help="Amount of sharpening.")
 @thickness_option
 @click.option("--filtered", type=_FOLDER, help="Folder for the filtered scans.")
 @click.option("--crops", "count", default=300, show_default=True, help="Of a scan, at most.")
 @click.option("--steps", default=2000, show_default=True, help="Of fitting a simple model.")
-@click.option("--json", "result", type=_FILE, help="Write the figures to a file too.")
+@click.option("--json", "result", type=PATH, help="Write the figures to a file too.")
 def main(
     data: Path,
     scans: tuple[Path, ...],
@@ -205,9 +205,7 @@ def image_like(volume: Volume, slices: Slices) -> sitk.Image:
 
 def filtered_name(volume: Volume, amount: float) -> str:
     """Name of a filtered scan, such as ``scan-filter-0.6.nrrd``."""
-    name = Path(volume.name).name
-    suffix = image_suffix(Path(name)) or ""
-    return f"{name.removesuffix(suffix)}-filter{amount:+g}.nrrd"
+    return f"{image_stem(Path(volume.name))}-filter{amount:+g}.nrrd"
 
 
 def table(run: dict[str, Any]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
@@ -23,6 +22,7 @@ from pmtool.models.bundle import (
     TRAINING_LOG,
     WEIGHTS,
     Bundle,
+    Description,
     Manifest,
 )
 from pmtool.network import PixelMiner
@@ -44,20 +44,8 @@ MADE = "bundle"
 """Name, within the folder, of the temporary folder in which a bundle is made."""
 
 
-@dataclass(frozen=True)
-class Description:
-    """Description of a model's origin for its manifest, see `Manifest`, and its training log."""
-
-    name: str
-    spacing_mm: tuple[float, float]
-    thickness_mm: float
-    trained_on: str = "unknown data"
-    licence: str = "unknown"
-    log: Path | None = None
-
-
 def export_bundle(
-    network: PixelMiner, folder: Path, description: Description, tell: Tell
+    network: PixelMiner, folder: Path, description: Description, log: Path | None, tell: Tell
 ) -> Bundle:
     """Write a bundle and check that ONNX Runtime agrees with PyTorch.
 
@@ -68,7 +56,9 @@ def export_bundle(
     folder
         Folder of the bundle.
     description
-        Origin of the model.
+        Description of the model for its manifest.
+    log
+        Training log, which may be missing.
     tell
         Called with the current stage and the share of the graphs that are done.
 
@@ -85,12 +75,14 @@ def export_bundle(
         remove_leftovers(folder / MADE)
         with temporary_beside(folder / MADE) as made:
             made.mkdir()
-            _make(network, made, description, tell)
+            _make(network, made, description, log, tell)
             _move_into_place(made, folder)
     return Bundle.load(folder)
 
 
-def _make(network: PixelMiner, folder: Path, description: Description, tell: Tell) -> None:
+def _make(
+    network: PixelMiner, folder: Path, description: Description, log: Path | None, tell: Tell
+) -> None:
     """Write the files of a bundle to an empty folder, the manifest once the graphs are checked."""
     models, store = _models(network, tell), WeightStore()
     for prefix, weights in ((NETWORK, folded_state(network)), (PIXELS, pixel_weights(network))):
@@ -101,15 +93,11 @@ def _make(network: PixelMiner, folder: Path, description: Description, tell: Tel
     for name, model in models.items():
         refer(model, names[name], folder / WEIGHTS)
         onnx.save(model, folder / f"{name}.onnx")
-    if description.log is not None and description.log.exists():
-        write_bytes(description.log.read_bytes(), folder / TRAINING_LOG)
+    if log is not None and log.exists():
+        write_bytes(log.read_bytes(), folder / TRAINING_LOG)
     written = [WEIGHTS, *(f"{name}.onnx" for name in models)]
     manifest = Manifest(
-        name=description.name,
-        trained_on=description.trained_on,
-        licence=description.licence,
-        spacing_mm=description.spacing_mm,
-        thickness_mm=description.thickness_mm,
+        **vars(description),
         hyperparameters=network.hyperparameters,
         files={name: file_hash(folder / name) for name in written},
         errors={},

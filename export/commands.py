@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pmtool.choices import Precision
 from pmtool.errors import OutputError, UsageError
-from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, check_description
+from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Description
 from pmtool.system.devices import find_devices
 from pmtool.system.files import is_leftover_of, writing
 from pmtool.system.outputs import names_in
@@ -49,7 +49,7 @@ def export(
         If the folder holds something else than a model to replace, or cannot be written.
     """
     check_bundle_folder(folder, overwrite)
-    from pmtool.export.bundle import Description, export_bundle
+    from pmtool.export.bundle import export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 
     network = load_checkpoint(checkpoint)
@@ -61,21 +61,18 @@ def export(
             f"no record of a run lies beside {checkpoint}: give --spacing and --thickness, the "
             "distances and the largest thickness that it was trained for"
         )
-    description = Description(
-        name or folder.resolve().name,
-        spacing,
-        thickness,
-        trained_on or (f"{run.scans} scans" if run else Description.trained_on),
-        licence,
-        run.log if run else None,
-    )
-    texts = description.name, description.trained_on, description.licence
     try:
-        check_description(texts, description.spacing_mm, description.thickness_mm)
+        description = Description(
+            name or folder.resolve().name,
+            trained_on or (f"{run.scans} scans" if run else "unknown data"),
+            licence,
+            spacing,
+            thickness,
+        )
     except ValueError as error:
         raise UsageError(f"{error}: correct the options that describe the model") from error
     with writing(folder):
-        bundle = export_bundle(network, folder, description, tell)
+        bundle = export_bundle(network, folder, description, run.log if run else None, tell)
     rows = [(graph, f"{error:.1e}") for graph, error in bundle.manifest.errors.items()]
     return "\n".join(aligned([("graph", "largest difference from PyTorch"), *rows]))
 

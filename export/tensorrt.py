@@ -122,7 +122,8 @@ def build_engine(
     log = logger(trt)
     log.errors.clear()
     builder = trt.Builder(log)
-    network = builder.create_network(_strongly_typed(trt))
+    strongly_typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(strongly_typed)
     parser = trt.OnnxParser(network, log)
     if not parser.parse(model.SerializeToString()):
         raise _unsupported(trt, name, [_parser_error(parser)])
@@ -159,10 +160,6 @@ def logger(trt: ModuleType) -> Any:
                 _log.debug("TensorRT: %s", message)
 
     return Log()
-
-
-def _strongly_typed(trt: ModuleType) -> int:
-    return 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
 
 
 def _profile(builder: Any, model: ModelProto, sizes: Profile) -> Any:

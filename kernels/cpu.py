@@ -30,21 +30,29 @@ def library() -> ctypes.CDLL | None:
         return None
 
 
-class PixelMatrices:
-    """A model's weights and their addresses, for all programs.
+class CpuPixels:
+    """The compiled loop with a model's weights, for all programs.
 
     Parameters
     ----------
+    library
+        The compiled loop, see `library`.
     hyperparameters
         Hyper-parameters of the network.
     weights
         See `pmtool.kernels.weights.bundle_weights`.
     """
 
-    def __init__(self, hyperparameters: Hyperparameters, weights: Weights) -> None:
-        self.hyperparameters = hyperparameters
+    def __init__(
+        self, library: ctypes.CDLL, hyperparameters: Hyperparameters, weights: Weights
+    ) -> None:
+        self.library, self.hyperparameters = library, hyperparameters
         self.weights = {name: np.ascontiguousarray(x, np.float32) for name, x in weights.items()}
         self.layers = [self._layers(level) for level in range(LEVELS)]
+
+    def bind(self, graph: str, arrays: Arrays) -> CpuPixelRow:
+        """See `Backend.bind`."""
+        return CpuPixelRow(self, graph, arrays)
 
     def at(self, name: str) -> int:
         """Address of a matrix or vector; 0 if there is none."""
@@ -62,25 +70,21 @@ class CpuPixelRow:
 
     Parameters
     ----------
-    library
-        The compiled loop.
-    matrices
-        The model's weights.
+    loop
+        The loop and the model's weights.
     graph, arrays
         See `PixelArrays`; the arrays must not be moved.
     """
 
-    def __init__(
-        self, library: ctypes.CDLL, matrices: PixelMatrices, graph: str, arrays: Arrays
-    ) -> None:
-        self.library, self.matrices = library, matrices
-        self.arrays = PixelArrays(matrices.hyperparameters, graph, arrays)
+    def __init__(self, loop: CpuPixels, graph: str, arrays: Arrays) -> None:
+        self.loop = loop
+        self.arrays = PixelArrays(loop.hyperparameters, graph, arrays)
         self.lines = [self.arrays.lines(level) for level in range(self.arrays.depth)]
         self.row = np.array(self._row(), np.uint64)
 
     def run(self) -> None:
         """See `Program.run`; raises `MemoryBudgetError`."""
-        if self.library.pixel_row(ctypes.c_void_p(address(self.row))):
+        if self.loop.library.pixel_row(ctypes.c_void_p(address(self.row))):
             raise MemoryBudgetError(OUT_OF_MEMORY)
 
     def _row(self) -> list[int]:
@@ -88,7 +92,7 @@ class CpuPixelRow:
         names = ("weights.input", "output.matrix", "output.bias")
         return [
             *self.arrays.sizes(),
-            *(self.matrices.at(name) for name in names),
+            *(self.loop.at(name) for name in names),
             *self.arrays.addresses(),
             *(word for level in range(LEVELS) for word in self._level(level)),
         ]
@@ -99,6 +103,6 @@ class CpuPixelRow:
         return [
             *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
             address(self.lines[level]) if level < self.arrays.depth else 0,
-            address(self.matrices.layers[level]),
-            *(self.matrices.at(f"weights.{name}{level}") for name in names),
+            address(self.loop.layers[level]),
+            *(self.loop.at(f"weights.{name}{level}") for name in names),
         ]

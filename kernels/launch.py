@@ -7,19 +7,20 @@ or, for the kernels on a CPU, by ``__array_interface__``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pmtool.interface.protocol import Array, address
+from pmtool.interface.protocol import Array, Arrays, address
+from pmtool.kernels.compile import sources_digest
 from pmtool.kernels.packing import GROUP, Packed
 from pmtool.kernels.pixel_arrays import PixelArrays
-from pmtool.kernels.placement import Place, Placement, place, threads, tile_lanes
+from pmtool.kernels.placement import place, threads, tile_lanes
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.pixels.uniforms import Places
 
-Arrays = dict[str, Array]
 THREADS = 256
 
 
@@ -60,30 +61,39 @@ def tails(launcher: Launcher, target: Array, seed: int, origins: Array) -> None:
     ``origins`` is the result of `origins`, on the device.
     """
     words = [address(target), address(origins), seed, *target.shape]
-    launcher.launch("tails", *_grid(_size(target)), 0, words)
+    launcher.launch("tails", *_grid(prod(target.shape)), 0, words)
 
 
 def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
     """Copy a row of planes ``(M, H, W, C)`` into ``target`` ``(W, M, C)``."""
     lanes, height, width, channels = plane.shape
     words = [address(target), address(plane), row, lanes, height, width, channels]
-    launcher.launch("load_row", *_grid(_size(target)), 0, words)
+    launcher.launch("load_row", *_grid(prod(target.shape)), 0, words)
 
 
 def standardise(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
     """Compute residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
-    count = _size(pixels)
+    count = prod(pixels.shape)
     words = [address(x) for x in (residuals, pixels, mixture)]
     launcher.launch("standardise", *_grid(count), 0, [*words, count, mixture.shape[-1]])
 
 
-class PixelWeights:
-    """A model's weights on a device, for all programs on it."""
+class PixelKernel:
+    """The kernel `pixel_row` on a device with a model's weights, for all programs on it."""
 
     def __init__(self, launcher: Launcher, packed: Packed) -> None:
         self.launcher, self.packed = launcher, packed
         self.matrices = launcher.keep(packed.matrices)
         self.vectors = launcher.keep(packed.vectors)
+
+    @property
+    def version(self) -> str:
+        """Digest of the kernel's source code."""
+        return sources_digest()
+
+    def bind(self, graph: str, arrays: Arrays, tile: int | None = None) -> CudaPixelRow:
+        """See `Backend.bind` and, for ``tile`` and what is raised, `CudaPixelRow`."""
+        return CudaPixelRow(self, graph, arrays, tile)
 
 
 class CudaPixelRow:
@@ -91,12 +101,12 @@ class CudaPixelRow:
 
     Parameters
     ----------
-    weights
-        The model's weights, on the device that runs the loop.
+    kernel
+        The kernel and the model's weights, on the device that runs the loop.
     graph, arrays
         See `PixelArrays`; the arrays must not be moved.
     tile
-        Number of lanes of a block, 8 or 16; by default that of `tile_lanes`.
+        Number of lanes of a block, 8 or 16; that of `tile_lanes` if None.
 
     Raises
     ------
@@ -104,15 +114,9 @@ class CudaPixelRow:
         If the GPU has too little shared memory.
     """
 
-    def __init__(
-        self,
-        weights: PixelWeights,
-        graph: str,
-        arrays: Arrays,
-        tile: int | None = None,
-    ) -> None:
-        launcher, packed = weights.launcher, weights.packed
-        self.weights, self.launcher, self.packed = weights, launcher, packed
+    def __init__(self, kernel: PixelKernel, graph: str, arrays: Arrays, tile: int | None) -> None:
+        launcher, packed = kernel.launcher, kernel.packed
+        self.kernel, self.launcher, self.packed = kernel, launcher, packed
         self.arrays = PixelArrays(packed.hyperparameters, graph, arrays)
         depth, lanes, limit = self.arrays.depth, self.arrays.lanes, launcher.shared_limit
         tile = tile or tile_lanes(packed, lanes, launcher.multiprocessors, limit)
@@ -124,43 +128,35 @@ class CudaPixelRow:
 
     def run(self) -> None:
         """Generate the row."""
-        kernel = f"pixel_row_{self.packed.precision}_{self.placement.tile}"
+        name = f"pixel_row_{self.packed.precision}_{self.placement.tile}"
         shared = self.placement.shared_bytes
-        self.launcher.launch(kernel, self.blocks, threads(self.packed), shared, self.words)
+        self.launcher.launch(name, self.blocks, threads(self.packed), shared, self.words)
 
     def _row(self) -> list[int]:
         """Words of ``Row`` of pixel_row.cuh."""
         placement, padded = self.placement, GROUP * self.packed.groups
-        vectors = [address(self.weights.vectors) + 4 * start for start in (0, padded, 3 * padded)]
+        vectors = [address(self.kernel.vectors) + 4 * start for start in (0, padded, 3 * padded)]
         return [
             *self.arrays.sizes(),
             placement.workspace_bytes,
-            *(address(self.weights.matrices), address(self.workspace)),
+            *(address(self.kernel.matrices), address(self.workspace)),
             *vectors,
             *self.arrays.addresses(),
-            *(word for level in range(LEVELS) for word in self._level(level, placement)),
+            *(word for level in range(LEVELS) for word in self._level(level)),
         ]
 
-    def _level(self, level: int, placement: Placement) -> list[int]:
+    def _level(self, level: int) -> list[int]:
         """Words of ``Level`` of pixel_row.cuh."""
-        sizes = self.packed.sizes
+        sizes, placement = self.packed.sizes, self.placement
         return [
             *(self.arrays.at(f"h_shares{level}"), self.arrays.at(f"h{level}_carry_next")),
             address(self.lines[level]) if level < self.arrays.depth else 0,
-            *_words(placement.states[level]),
-            *_words(placement.weights[level]),
+            *placement.states[level],
+            *placement.weights[level],
             *(sum(sizes[:level]), sizes[level]),
         ]
-
-
-def _words(place: Place) -> tuple[int, int]:
-    return int(place.shared), place.offset
 
 
 def _grid(count: int) -> tuple[int, int]:
     """Number of blocks and of threads per block for a number of elements."""
     return min(-(-count // THREADS), 4096), THREADS
-
-
-def _size(array: Array) -> int:
-    return int(np.prod(array.shape))

@@ -12,7 +12,7 @@ from pmtool.arrays import Float32s
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.graph_names import kind_and_depth
 from pmtool.interface.layout import Layout
-from pmtool.interface.protocol import Array, Backend, Memory
+from pmtool.interface.protocol import Array, Backend
 
 if TYPE_CHECKING:
     from pmtool.network import PixelMiner
@@ -75,21 +75,23 @@ def _run(
     bound or recorded.
     """
     buffers = Buffers(backend.memory, layout, SIZE, *sizes, WINDOWS)
-    arrays = _arrays(graph, buffers)
-    program = backend.bind(graph, arrays)
-    for seed in (1, 0):
-        _fill(buffers, seed)
-        program.run()
+    program = backend.bind(graph, random_arrays(graph, buffers, seed=1))
+    program.run()
+    arrays = random_arrays(graph, buffers)
+    program.run()
     return {name: backend.memory.download(array) for name, array in arrays.items()}
 
 
-def graph_arrays(
-    graph: str, layout: Layout, memory: Memory, width: int = SIZE, lanes: int = LANES
-) -> dict[str, Array]:
-    """Arrays of a graph: random inputs, the same in every call, and space for the outputs."""
-    buffers = Buffers(memory, layout, SIZE, width, lanes, WINDOWS)
-    _fill(buffers, seed=0)
-    return _arrays(graph, buffers)
+def random_arrays(graph: str, buffers: Buffers, seed: int = 0) -> dict[str, Array]:
+    """Arrays of a graph: random inputs, the same for a seed, and space for the outputs."""
+    _fill(buffers, seed)
+    kind, depth = kind_and_depth(graph)
+    if kind == "window":
+        return buffers.window(0)
+    if kind == "row":
+        return buffers.row(depth)
+    known = len(buffers.row_tails) - GENERATED
+    return buffers.known(depth, known) if kind == "known" else buffers.pixel(depth, known)
 
 
 def _fill(buffers: Buffers, seed: int) -> None:
@@ -105,16 +107,6 @@ def _fill(buffers: Buffers, seed: int) -> None:
         memory.upload(slices, (between + rng.normal(0, 0.03, between.shape)).astype(np.float32))
     relative = rng.uniform(0.1, 1.2, buffers.relative_thickness.shape)
     memory.upload(buffers.relative_thickness, relative.astype(np.float32))
-
-
-def _arrays(graph: str, buffers: Buffers) -> dict[str, Array]:
-    kind, depth = kind_and_depth(graph)
-    if kind == "window":
-        return buffers.window(0)
-    if kind == "row":
-        return buffers.row(depth)
-    known = len(buffers.row_tails) - GENERATED
-    return buffers.known(depth, known) if kind == "known" else buffers.pixel(depth, known)
 
 
 def _equal_lanes(expected: Float32s, found: Float32s) -> NDArray[np.bool_]:

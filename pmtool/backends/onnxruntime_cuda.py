@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-from pmtool.backends.pixel_loop import PixelKernel, PixelLoop
+from pmtool.backends.pixel_loop import PixelLoop, gpu_pixels
 from pmtool.choices import Precision
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
@@ -136,7 +136,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Onn
 
     _runtime_for_cuda()
     memory = CudaMemory(CudaDevice(gpu_index(device)))
-    pixels = PixelKernel(bundle, precision, memory.device)
+    pixels = gpu_pixels(bundle, precision, memory.device)
     return OnnxRuntimeCudaBackend(bundle, memory, device, precision, threads, pixels)
 
 

@@ -11,6 +11,7 @@ from pmtool.backends.pixel_loop import PixelsBy
 from pmtool.choices import BACKENDS, Precision
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.interface.protocol import Backend
+from pmtool.kernels import cpu
 from pmtool.models.bundle import Bundle
 from pmtool.system.checks import check_choice
 from pmtool.system.devices import CPU, find_devices, has_bfloat16
@@ -32,8 +33,6 @@ DISTRIBUTIONS = {
     "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
 }
 """Alternative packages that contain an engine."""
-_PACKAGES = {"torch": ("torch", "safetensors")}
-"""Packages without which an engine's module cannot be imported."""
 _MODULES = {
     "tensorrt": "tensorrt",
     "torch": "torch",
@@ -64,9 +63,7 @@ class Engine(NamedTuple):
         """Whether a `PixelLoop` or the engine generates pixels; the two round differently."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
-        from pmtool.kernels.cpu import library
-
-        return "engine" if library() is None else "kernel"
+        return "engine" if cpu.library() is None else "kernel"
 
     def load(self, bundle: Bundle, device: str, threads: int) -> Backend:
         """Load the model on one of the devices; raises `UsageError` and `ModelError`."""
@@ -82,7 +79,7 @@ def choose_engine(
 
 
 def working_engines(
-    backend: str | None = None, device: str = "auto", precision: Precision | None = None
+    backend: str | None, device: str, precision: Precision | None
 ) -> Iterator[Engine]:
     """Yield the engines that match the request and pass their check, in order of preference.
 
@@ -155,7 +152,8 @@ def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
 
 def engine_module(backend: str) -> _Module:
     """The module of a backend; raises `UsageError` if its packages are missing."""
-    require(f"the backend {backend}", _PACKAGES.get(backend, ()), "pmtool[torch]")
+    if backend == "torch":
+        require("the backend torch", ("torch", "safetensors"), "pmtool[torch]")
     try:
         module: _Module = import_module(f"pmtool.backends.{_MODULES[backend]}")
     except (ImportError, OSError) as error:

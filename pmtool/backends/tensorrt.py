@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pmtool.backends.pixel_loop import PixelKernel
+from pmtool.backends.pixel_loop import gpu_pixels
 from pmtool.choices import Precision
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
 from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.protocol import Array, Arrays, Memory, Program, address
+from pmtool.kernels.launch import PixelKernel
 from pmtool.models.bundle import Bundle
 from pmtool.system.devices import find_gpu, gpu_index
 from pmtool.system.extras import require
@@ -363,7 +364,7 @@ def load(
 
     memory = CudaMemory(CudaDevice(gpu_index(device)))
     engines = Engines(bundle, find_gpu(device), precision, max_windows)
-    pixels = PixelKernel(bundle, precision, memory.device)
+    pixels = gpu_pixels(bundle, precision, memory.device)
     backend = TensorRTBackend(engines, memory, device, pixels)
     check_engines(backend, threads)
     return backend

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import (
     debug_option,
     device_option,
@@ -20,8 +20,6 @@ from pmtool.cli.options import (
 )
 from pmtool.cli.types import BACKEND, PATH, PRECISION
 from pmtool.system.extras import require
-
-PACKAGES = ("torch", "safetensors")
 
 
 @click.command()
@@ -105,7 +103,7 @@ def bench(
 
     Example: pmtool bench --backend torch --precision float32 --precision bfloat16
     """
-    require("pmtool bench", PACKAGES, "pmtool[cpu,torch]")
+    require("pmtool bench", ("torch", "safetensors"), "pmtool[cpu,torch]")
     if picture is not None:
         require("pmtool bench --picture", ("matplotlib",), "pmtool[evaluate]")
     from pmtool.benchmark.options import BenchmarkOptions
@@ -114,7 +112,7 @@ def bench(
     from pmtool.benchmark.run import run_benchmark
 
     outputs = {"json": json_, "page": page, "picture": picture}
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         check_outputs(outputs, options["source"], overwrite)
         report = run_benchmark(BenchmarkOptions(**options), tell)
         values = report.to_json()  # once, because it contains the current load

@@ -57,7 +57,7 @@ def gemm_peak(device: str = "cpu", precision: str = "float32") -> float:
     return 2 * size**3 / min(repeat(lambda: a @ b, device))
 
 
-def bandwidth(device: str = "cpu") -> float:
+def bandwidth(device: str) -> float:
     """Bytes read and written per second in a large copy."""
     source = torch.ones(COPY_BYTES, dtype=torch.uint8, device=device)
     target = torch.zeros_like(source)

@@ -175,7 +175,9 @@ class Report:
             "speedup_window_64": self.naive.seconds / self.window_64.seconds,
             "seconds_per_slice_512": self.default.seconds_per_slice_512,
             "max_logit_difference": max(self.max_logit_difference.values()),
-            "max_logit_difference_by_window": _by_name(self.max_logit_difference),
+            "max_logit_difference_by_window": {
+                str(size): x for size, x in self.max_logit_difference.items()
+            },
             "max_logit_difference_by_engine": self.engines,
             "equal_pixels": self.strip.equal_pixels,
             "command": self.command,
@@ -197,14 +199,10 @@ class Report:
         }
 
 
-def _by_name(values: dict[int, float]) -> dict[str, float]:
-    return {str(key): value for key, value in values.items()}
-
-
 def machine(device: str = CPU) -> dict[str, Any]:
     """Describe the machine: processor, system and, on GPUs, name and driver of the first GPU."""
     return {
-        "processor": _processor(),
+        "processor": _cpu_info("model name") or platform.processor(),
         "vectors": _vectors(),
         "gpu": None if device == CPU else _gpu(device.partition(",")[0]),
         "load": psutil.getloadavg()[0],
@@ -217,10 +215,6 @@ def machine(device: str = CPU) -> dict[str, Any]:
 def versions() -> dict[str, str | None]:
     """Versions of the packages that determine the speed."""
     return {name: package_version(name) for name in PACKAGES}
-
-
-def _processor() -> str:
-    return _cpu_info("model name") or platform.processor()
 
 
 def _vectors() -> str | None:

@@ -147,10 +147,8 @@ def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
         sorted({WINDOW, max(default.plan.window)}),
         job.scene,
         small.plan.threads,
-        job.options.passes,
-        job.options.seed,
+        job.options,
         job.tell,
-        peers=job.options.peers,
     )
 
 

@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import SimpleITK as sitk
 
 from pmtool.arrays import Slice
+from pmtool.evaluation.scan import ThinScan, load_thin
 from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.display import SCORING_WINDOW
+from pmtool.phantom.chest import chest_phantom
 from pmtool.sampling.pairs import SlicePair
 
 SPACING_MM = 1.25
@@ -79,19 +82,13 @@ def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
 
 
 def _phantom(pairs: int, size: int) -> _Source:
-    import SimpleITK
-
-    from pmtool.phantom.chest import chest_phantom
-
     pixel = FIELD_MM / size
     image = chest_phantom(size, 2 * pairs + 1, (pixel, pixel, SPACING_MM))
     relative = relative_thickness(SPACING_MM, SPACING_MM)
-    return _Source("chest phantom", SimpleITK.GetArrayFromImage(image), (pixel, pixel), relative)
+    return _Source("chest phantom", sitk.GetArrayFromImage(image), (pixel, pixel), relative)
 
 
 def _scan(source: Path, pairs: int) -> _Source:
-    from pmtool.evaluation.scan import ThinScan, load_thin
-
     scan = ThinScan(load_thin(source))
     count = len(scan.volume.slices)
     pairs = min(pairs, (count - 1) // 2)

@@ -20,7 +20,7 @@ def repeat(work: Callable[[], object], device: str = "cpu") -> list[float]:
     return seconds
 
 
-def seconds_of(work: Callable[[], object], device: str = "cpu") -> float:
+def seconds_of(work: Callable[[], object], device: str) -> float:
     """Seconds that some work takes until it is done on the device."""
     _wait(device)
     start = time.perf_counter()

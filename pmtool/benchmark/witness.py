@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pmtool.arrays import Slice
 from pmtool.benchmark.naive import WINDOW, PassCost, PlainNetwork, TimedNetwork, pass_costs
+from pmtool.benchmark.options import BenchmarkOptions
 from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers
 from pmtool.benchmark.report import StripReport
@@ -41,11 +42,8 @@ def call_witness(
     windows: Sequence[int],
     scene: Scene,
     threads: int,
-    passes: int,
-    seed: int,
+    options: BenchmarkOptions,
     tell: Tell,
-    *,
-    peers: bool,
 ) -> Witness:
     """Run the plain network, and compare the cached sampler with it.
 
@@ -61,16 +59,12 @@ def call_witness(
         Slices of the benchmark.
     threads
         Number of threads to try besides a single one.
-    passes
-        Number of passes of the naive sampler.
-    seed
-        Seed for the random numbers of all samplers.
+    options
+        Options of the benchmark, of which passes, seed and peers are used.
     tell
         Called with the current stage and its progress.
-    peers
-        Also time the peers.
     """
-    first, *_ = backends.values()
+    (first, *_), passes, seed = backends.values(), options.passes, options.seed
     tell("forward passes", 0)
     costs = pass_costs(network, threads, len(scene.pairs))
     timed = TimedNetwork(network, progress_of(tell, "naive sampler", passes))
@@ -84,8 +78,10 @@ def call_witness(
             name: differences[WINDOW] if x is first else _difference(x, plain, scene, WINDOW, seed)
             for name, x in backends.items()
         }
-        with full_float32():
-            found = time_peers(network, strip, scene, seed, tell) if peers else PeerRuns([], {})
+        found = PeerRuns([], {})
+        if options.peers:
+            with full_float32():
+                found = time_peers(network, strip, scene, seed, tell)
     device = str(next(network.parameters()).device)
     return Witness(device, costs, report, differences, engines, found)
 

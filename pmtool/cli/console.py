@@ -128,32 +128,24 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
 
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
-    """Print a line for every stage; on a terminal, one line below the log, with the share done."""
-    live, told = sys.stderr.isatty(), ""
+    """Print log, warnings and stages: a line each, or on a terminal, one below with the share."""
+    live, told = sys.stderr.isatty() and not quiet, ""
 
     def tell(label: str, share: float) -> None:
         nonlocal told
-        if quiet:
-            return
         if live:
             say_anew(f"{label} {share:.0%}")
-        elif label != told:
+        elif not quiet and label != told:
             say(label)
         told = label
 
     with _below_the_log() if live else nullcontext():
         try:
-            yield tell
+            with narration(quiet, verbose=False):
+                yield tell
         finally:
             if live and told:
                 say()
-
-
-@contextmanager
-def narrated_stages(quiet: bool) -> Iterator[Tell]:
-    """`stages` below the log and the warnings of the package."""
-    with stages(quiet) as tell, narration(quiet, verbose=False):
-        yield tell
 
 
 @contextmanager

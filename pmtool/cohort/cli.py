@@ -7,13 +7,11 @@ from typing import Any
 
 import click
 
-from pmtool import evaluation
 from pmtool.cli.console import narration, status_line
 from pmtool.cli.options import debug_option, quiet_option, resampling_options, taken, verbose_option
 from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SpacingCommand
+from pmtool.evaluation import require_packages
 from pmtool.system.extras import require
-
-PACKAGES = ("distributed",)
 
 
 @click.command(cls=SpacingCommand)
@@ -115,9 +113,9 @@ def cohort(
     if spacing is None:
         raise click.UsageError("give --spacing, the distance of slices that is wanted")
     if workers != 0 and not dry_run:
-        require("pmtool cohort", PACKAGES, "pmtool[cohort]")
+        require("pmtool cohort", ("distributed",), "pmtool[cohort]")
     if asked["evaluate"]:
-        require("pmtool cohort --evaluate", evaluation.PACKAGES, evaluation.EXTRAS)
+        require_packages("pmtool cohort --evaluate")
     request = Request(folder, spacing, taken(Options, asked), **asked)
     where = Workers(workers, scheduler)
     with status_line(quiet) as watch, narration(quiet, verbose), json_log(log_json):

@@ -62,11 +62,8 @@ def dispatch(
     send = partial(client.submit, _on_worker, topic, pure=False)
     workers = sum(client.nthreads().values())
     parts = max(1, math.ceil(workers / len(cases)))
+    submit = partial(_submit, send, request)
     suspects = []
-
-    def submit(case: Case, parts: int, size: Size | None) -> Future[Result]:
-        return _submit(send, request, case, parts, size)
-
     tasks = {submit(case, parts, sizes[case.name]): case for case in _longest_first(cases, sizes)}
     for future, case in _finished(tasks):
         if _died(future):

@@ -6,9 +6,8 @@ import json
 
 from pmtool.cohort.cases import Case
 from pmtool.cohort.request import Request
-from pmtool.evaluation import EXTRAS, PACKAGES
+from pmtool.evaluation import require_packages
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.extras import require
 
 Measures = dict[str, dict[str, float | None]]
 
@@ -24,7 +23,7 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
     PmtoolError
         As raised by `pmtool.evaluation.commands.evaluate`.
     """
-    require("pmtool evaluate", PACKAGES, EXTRAS)  # on the worker's machine
+    require_packages("pmtool evaluate")  # on the worker's machine
     from pmtool.evaluation.commands import EvaluationOptions, evaluate
     from pmtool.evaluation.folder import JSON
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pmtool.system.files import writing
 
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
 
-
-def json_log(path: Path | None) -> AbstractContextManager[None]:
+@contextmanager
+def json_log(path: Path | None) -> Iterator[None]:
     """Append the log to a file, one JSON object per line; does nothing without a path.
 
     Raises
@@ -24,11 +22,9 @@ def json_log(path: Path | None) -> AbstractContextManager[None]:
     OutputError
         If the file cannot be written.
     """
-    return nullcontext() if path is None else _json_log(path)
-
-
-@contextmanager
-def _json_log(path: Path) -> Iterator[None]:
+    if path is None:
+        yield
+        return
     with writing(path):
         handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_JsonFormatter())

@@ -50,7 +50,7 @@ class Workers:
 
 
 def run_cohort(
-    cases: Sequence[Case], request: Request, workers: Workers, watch: Watch = lambda progress: None
+    cases: Sequence[Case], request: Request, workers: Workers, watch: Watch
 ) -> list[Result]:
     """Resample the cases of a cohort and write the summary of the results.
 

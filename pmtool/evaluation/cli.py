@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import (
     debug_option,
     hu_option,
@@ -18,8 +18,7 @@ from pmtool.cli.options import (
     taken,
 )
 from pmtool.cli.types import PATH
-from pmtool.evaluation import EXTRAS, PACKAGES
-from pmtool.system.extras import require
+from pmtool.evaluation import require_packages
 
 workers_option = click.option(
     "--workers",
@@ -74,7 +73,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     Example: pmtool evaluate thin.nrrd --out report --slices 8
     """
-    require("pmtool evaluate", PACKAGES, EXTRAS)
+    require_packages("pmtool evaluate")
     from pmtool.evaluation.commands import EvaluationOptions
     from pmtool.evaluation.commands import evaluate as run
     from pmtool.images.reading import ReadingOptions
@@ -82,7 +81,7 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
     asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         told = run(scans, folder, asked, tell)
     click.echo(told)
 
@@ -109,11 +108,11 @@ def compare(
     Uses the measures of pmtool evaluate. Slices that equal the reference in both volumes are left
     out.
     """
-    require("pmtool compare", PACKAGES, EXTRAS)
+    require_packages("pmtool compare")
     from pmtool.evaluation.compare import compare as run
     from pmtool.images.reading import ReadingOptions
 
     reading = taken(ReadingOptions, options)
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         told = run(volumes, reference, folder, tell, reading=reading, **options)
     click.echo(told)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from pmtool.arrays import Slice
 from pmtool.evaluation.lungs import Region
@@ -15,9 +16,6 @@ from pmtool.evaluation.run import Case
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.tables import label
 from pmtool.images.display import LUNG_WINDOW, grey, png, upright_slice
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 DIFFERENCES = (-300.0, 300.0)
 """Differences in HU shown as black and as white; equal pixels are grey."""
@@ -62,10 +60,7 @@ def _example(case: Case, index: int) -> Example:
     for name in names:
         values = upright_slice(case.makers[name](index), volume)[piece].astype(np.float64)
         difference = values - truth[piece]
-        shown = (
-            _png(grey(values), _ZOOM),
-            _png(grey(difference, DIFFERENCES), _ZOOM),
-        )
+        shown = _png(grey(values)), _png(grey(difference, DIFFERENCES))
         panels.append(Panel("Truth" if name == REFERENCE else label(name), *shown))
     overview = _framed(grey(truth), top, left)
     return Example(f"{case.scan.name}, slice {index}", overview, panels)
@@ -85,18 +80,14 @@ def _busiest(truth: Slice, region: Region) -> tuple[int, int]:
 
 
 def _framed(values: NDArray[np.uint8], top: int, left: int) -> str:
-    from PIL import Image, ImageDraw
-
     picture = Image.fromarray(values).convert("RGB")
     ImageDraw.Draw(picture).rectangle((left, top, left + CROP, top + CROP), outline="red", width=2)
     picture.thumbnail((_OVERVIEW_WIDTH, _OVERVIEW_WIDTH))
     return _uri(picture)
 
 
-def _png(values: NDArray[np.uint8], zoom: int) -> str:
-    from PIL import Image
-
-    return _uri(Image.fromarray(values.repeat(zoom, axis=0).repeat(zoom, axis=1)))
+def _png(values: NDArray[np.uint8]) -> str:
+    return _uri(Image.fromarray(values.repeat(_ZOOM, axis=0).repeat(_ZOOM, axis=1)))
 
 
 def _uri(picture: Image.Image) -> str:

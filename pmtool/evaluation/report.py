@@ -57,7 +57,10 @@ class Report:
             "verdict": verdict(self.figures),
             "summary": self.figures,
             "intervals_95": self.intervals,
-            "reference": {name: plain(known_mean(x)) for name, x in self._noise().items()},
+            "reference": {
+                name: plain(known_mean(results.truth[name]))
+                for name in ("noise_hu", "odd_even_noise")
+            },
             "slices": len(results.units),
             "compared_by": "scan" if results.by_scan else "slice",
             "tables": [table.to_json() for table in self.tables],
@@ -102,9 +105,6 @@ class Report:
         compared = "scan by scan" if results.by_scan else "slice by slice"
         few = "; too few for conclusions" if len(results.units) < FEW_SLICES else ""
         return f"{len(results.units)} slices of {', '.join(names)}, compared {compared}{few}."
-
-    def _noise(self) -> dict[str, Any]:
-        return {name: self.results.truth[name] for name in ("noise_hu", "odd_even_noise")}
 
     def _values(self, row: int, column: int) -> list[tuple[str, str, float, float | str]]:
         results = self.results

@@ -51,7 +51,7 @@ class ThinScan:
     mask: Volume | None = None
     folders: int = 0
 
-    @property
+    @cached_property
     def name(self) -> str:
         """Name of the scan, from its file or folder and those above."""
         above = Path(self.volume.name).resolve().parent.parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,15 +71,6 @@ class Scores(NamedTuple):
     maps: dict[str, float]
     noise_power: list[float]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values; NaN is kept, which Python's JSON reads and writes."""
-        return self._asdict()
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> Scores:
-        """Create scores from the values of `to_json`; raises TypeError for other content."""
-        return cls(**values)
-
 
 def score(task: Task) -> dict[str, Scores]:
     """Score every result, on slices clipped to `CT_RANGE`."""
@@ -87,7 +78,8 @@ def score(task: Task) -> dict[str, Scores]:
     place = homogeneous_place(np.stack([task.above, task.truth, task.below]))
     edges = edge_map(task.truth)
     others = [name for name in task.results if name != REFERENCE]
-    maps = feature_maps(grey_levels(task.truth)) if others and _has_windows(task) else None
+    measured = others and min(task.truth.shape) >= WINDOW
+    maps = feature_maps(grey_levels(task.truth)) if measured else None
     scores = {}
     for name, result in task.results.items():
         found = edge_map(result)
@@ -121,10 +113,6 @@ def _texture(task: Task, result: Slice) -> dict[str, float]:
     if not texture.is_available():
         return {}
     return texture.slice_texture(result, task.region, task.pixel)
-
-
-def _has_windows(task: Task) -> bool:
-    return bool(min(task.truth.shape) >= WINDOW)
 
 
 def _noise(task: Task, result: Slice, place: Place | None) -> dict[str, float]:

@@ -14,7 +14,7 @@ from pmtool.system.hashes import json_hash
 
 
 class Store:
-    """A folder with a file of scores for every slice and method."""
+    """A folder with a file of scores for every slice and method; NaN is kept in its JSON."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -22,13 +22,13 @@ class Store:
     def get(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Scores | None:
         """Scores of a slice that a method made; None if they are missing or damaged."""
         try:
-            return Scores.from_json(json.loads(self._path(scan, index, identity).read_text()))
+            return Scores(**json.loads(self._path(scan, index, identity).read_text()))
         except (OSError, ValueError, TypeError):
             return None
 
     def put(self, scan: ThinScan, index: int, identity: dict[str, Any], scores: Scores) -> None:
         """Store scores; raises `OutputError` if they cannot be written."""
-        write_json(scores.to_json(), self._path(scan, index, identity))
+        write_json(scores._asdict(), self._path(scan, index, identity))
 
     def _path(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Path:
         key = {

@@ -18,12 +18,10 @@ from typing import Literal, NamedTuple
 from pmtool.choices import GRIDS, GridName, Interpolator
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.interpolation import Weight
-from pmtool.geometry.nodes import NUMBER_BITS, SNAP, Nodes, Slices, Source
+from pmtool.geometry.nodes import NUMBER_BITS, ROUNDING, SNAP, Nodes, Slices, Source
 from pmtool.system.checks import check_choice
 
 Kind = Literal["acquired", "synthesised", "interpolated", "extrapolated"]
-
-_ROUNDING = 1e-6
 
 
 class OutputSlice(NamedTuple):
@@ -192,7 +190,7 @@ def make_grid(
     """
     source = Source.of(slices, source_spacing, spacing)
     ratio = source.ratio
-    number = math.ceil((source.last + 1) / ratio - _ROUNDING)
+    number = math.ceil((source.last + 1) / ratio - ROUNDING)
     first = 0.0
     if name == "keep-slices":
         number = math.floor((source.last + source.margin) / ratio) + 1

@@ -31,7 +31,7 @@ SNAP = 2e-3
 """Distance, in distances between nodes, within which an index counts as meeting a node."""
 UNEVEN_SNAP = 5e-2
 """The same for uneven stacks, whose positions jitter or were written with few decimals."""
-_ROUNDING = 1e-6
+ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class Nodes:
     @cached_property
     def lengths(self) -> tuple[float, ...]:
         """Lengths of the gaps, in slice distances."""
-        return tuple(end - start for start, end in pairwise(self.positions))
+        return _gaps(self.positions)
 
     def slice_before(self, node: int) -> int:
         """The acquired slice at a node, or the last one before it."""
@@ -166,10 +166,11 @@ class Source:
         indices in them meet nodes.
         """
         asked = math.log2(self.ratio) + self.snap
-        enough = [max(math.ceil(math.log2(length) - asked), 0) for length in self._lengths]
+        lengths = _gaps(self.positions)
+        enough = [max(math.ceil(math.log2(length) - asked), 0) for length in lengths]
         nodes = Nodes(self.positions, tuple(enough), self.snap)
         finer = Nodes(self.positions, tuple(n + 1 for n in enough), self.snap)
-        kinds = [round(length, 1) for length in self._lengths]
+        kinds = [round(length, 1) for length in lengths]
         inside = [nodes.clamped(index) for index in indices]
         unmet, hopeless = (
             {kinds[halving.gap(i)] for i in inside if halving.at(i) is None}
@@ -178,32 +179,32 @@ class Source:
         more = (int(kind in unmet - hopeless) for kind in kinds)
         return Nodes(self.positions, tuple(map(sum, zip(enough, more, strict=True))), self.snap)
 
-    @property
-    def _lengths(self) -> list[float]:
-        return [end - start for start, end in pairwise(self.positions)]
-
     def _check(self, spacing: float) -> None:
         if not (0 < spacing < math.inf and 0 < self.ratio < math.inf):
             raise UsageError(
                 "the spacing between slices must be positive and finite, not "
                 f"{spacing:g} mm in place of {self.spacing:g} mm"
             )
-        if self.ratio > 1 + (_ROUNDING if self.even else UNEVEN_SNAP):
+        if self.ratio > 1 + (ROUNDING if self.even else UNEVEN_SNAP):
             raise UsageError(
                 f"a spacing of {spacing:.7g} mm is coarser than the input's {self.spacing:.7g} mm; "
                 "pmtool only refines"
             )
-        if self.ratio * 2**MAX_ROUNDS * (1 + _ROUNDING) < 1:
+        if self.ratio * 2**MAX_ROUNDS * (1 + ROUNDING) < 1:
             raise UsageError(
                 f"a spacing of {spacing:g} mm is finer than 1/{2**MAX_ROUNDS} of the input's "
                 f"{self.spacing:g} mm"
             )
-        longest = max(self._lengths)
+        longest = max(_gaps(self.positions))
         if longest > self.ratio * 2 ** (NUMBER_BITS - 1):
             raise UsageError(
                 f"a gap of {longest * self.spacing:g} mm between slices is too long for a spacing "
                 f"of {spacing:g} mm; give a coarser one"
             )
+
+
+def _gaps(positions: Sequence[float]) -> tuple[float, ...]:
+    return tuple(end - start for start, end in pairwise(positions))
 
 
 def _nearest(index: float, halvings: int, snap: float) -> int | None:

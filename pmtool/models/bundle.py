@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -37,8 +36,8 @@ DEFAULT = Path(__file__).parent / "default"
 
 
 @dataclass(frozen=True)
-class Manifest:
-    """Description of a bundle.
+class Description:
+    """What a model is, apart from its files; raises ValueError for what no manifest can hold.
 
     Attributes
     ----------
@@ -46,10 +45,6 @@ class Manifest:
         Shortest and longest distance from a new slice to its neighbours in training.
     thickness_mm
         Largest thickness of a slice in training.
-    files
-        SHA-256 of every other file of the bundle, by name.
-    errors
-        Largest absolute difference of ONNX Runtime from PyTorch at export, by graph.
     """
 
     name: str
@@ -57,6 +52,31 @@ class Manifest:
     licence: str
     spacing_mm: tuple[float, float]
     thickness_mm: float
+
+    def __post_init__(self) -> None:
+        low, high = self.spacing_mm
+        if not 0 < low <= high < math.inf:
+            raise ValueError(
+                f"the spacings must be positive and in order, not {low:g} and {high:g}"
+            )
+        if not 0 < self.thickness_mm < math.inf:
+            raise ValueError(f"{self.thickness_mm:g} mm is no thickness of a slice")
+        if not all(map(str.isprintable, (self.name, self.trained_on, self.licence))):
+            raise ValueError("a text holds a line break or another control character")
+
+
+@dataclass(frozen=True)
+class Manifest(Description):
+    """Description of a bundle.
+
+    Attributes
+    ----------
+    files
+        SHA-256 of every other file of the bundle, by name.
+    errors
+        Largest absolute difference of ONNX Runtime from PyTorch at export, by graph.
+    """
+
     hyperparameters: Hyperparameters
     files: dict[str, str]
     errors: dict[str, float]
@@ -73,31 +93,19 @@ class Manifest:
     def from_json(cls, values: dict[str, Any]) -> Manifest:
         """The inverse of `to_json`; raises `ModelError` or one of Python's errors."""
         low, high = (float(x) for x in values["spacing_mm"])
-        thickness = float(values["thickness_mm"])
-        texts = {name: str(values[name]) for name in ("name", "trained_on", "licence")}
-        check_description((*texts.values(), *values["errors"]), (low, high), thickness)
         files = {str(name): str(digest) for name, digest in values["files"].items()}
-        if WEIGHTS not in files:
-            raise ModelError("the manifest names no weights")
+        errors = {str(name): float(error) for name, error in values["errors"].items()}
+        if WEIGHTS not in files or not all(map(str.isprintable, errors)):
+            raise ModelError("the manifest names no weights, or a graph with a control character")
         typed = {
+            **{name: str(values[name]) for name in ("name", "trained_on", "licence")},
             "spacing_mm": (low, high),
-            "thickness_mm": thickness,
+            "thickness_mm": float(values["thickness_mm"]),
             "hyperparameters": Hyperparameters.from_json(values["hyperparameters"]),
             "files": files,
-            "errors": {str(name): float(error) for name, error in values["errors"].items()},
+            "errors": errors,
         }
-        return cls(**{**values, **texts, **typed})
-
-
-def check_description(texts: Iterable[str], spacing: tuple[float, float], thickness: float) -> None:
-    """Raise ValueError for what a manifest cannot hold: see `Manifest`."""
-    low, high = spacing
-    if not 0 < low <= high < math.inf:
-        raise ValueError(f"the spacings must be positive and in order, not {low:g} and {high:g}")
-    if not 0 < thickness < math.inf:
-        raise ValueError(f"{thickness:g} mm is no thickness of a slice")
-    if not all(text.isprintable() for text in texts):
-        raise ValueError("a text holds a line break or another control character")
+        return cls(**{**values, **typed})
 
 
 class Bundle:

@@ -31,13 +31,11 @@ def check_memory_for(
         The files to write; without them, generated slices are in memory and count as output.
     """
     pixels = math.prod(volume.shape)
-    whole = pixels * len(grid.slices)
-    output = volume.dtype.itemsize * whole
     if outputs is None:
-        output += _GENERATED * pixels * sum(map(len, grid.generated_rounds()))
+        generated = sum(map(len, grid.generated_rounds()))
+        output = pixels * (volume.dtype.itemsize * len(grid.slices) + _GENERATED * generated)
     else:
-        output += whole * (_DEVIATION if outputs.uncertainty is not None else 0)
-        output += whole * (0 if mask is None else mask.dtype.itemsize)
+        output = sum(_sizes(volume, grid, mask, outputs).values())
     needed = volume.dtype.itemsize * pixels * len(volume.slices) + output
     if budget is not None and needed > budget:
         raise MemoryBudgetError(
@@ -58,12 +56,16 @@ def check_disk_for(
     generated
         Number of slices that the journal will hold.
     """
-    pixels = math.prod(volume.shape)
-    whole = pixels * len(grid.slices)
-    needed: dict[Path | None, int] = {
-        outputs.image: whole * volume.dtype.itemsize,
-        outputs.uncertainty: whole * _DEVIATION,
-        outputs.segmentation_out: 0 if mask is None else whole * mask.dtype.itemsize,
-        outputs.journal: pixels * generated * _GENERATED,
+    journal = math.prod(volume.shape) * generated * _GENERATED
+    check_disk({**_sizes(volume, grid, mask, outputs), outputs.journal: journal})
+
+
+def _sizes(volume: Volume, grid: Grid, mask: Volume | None, outputs: Outputs) -> dict[Path, int]:
+    """Bytes of the voxels of every volume to write."""
+    voxels = math.prod(volume.shape) * len(grid.slices)
+    per_voxel = {
+        outputs.image: volume.dtype.itemsize,
+        outputs.uncertainty: _DEVIATION,
+        outputs.segmentation_out: 0 if mask is None else mask.dtype.itemsize,
     }
-    check_disk({path: size for path, size in needed.items() if path is not None})
+    return {path: voxels * size for path, size in per_voxel.items() if path is not None}

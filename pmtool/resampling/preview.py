@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw
 
 from pmtool.geometry.grid import Grid
 from pmtool.geometry.interpolation import weights
 from pmtool.images.display import grey, png, upright, upright_slice
 from pmtool.images.volume import Volume, plane_name
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 _MARGIN = 8
 _CAPTION = 16
@@ -88,8 +86,6 @@ def _linear(slices: Plane, position: float) -> Plane:
 
 def _panel(plane: Plane, caption: str, pixel: tuple[float, float]) -> Image.Image:
     """A plane whose pixels have a height and a width in mm, with a caption above it."""
-    from PIL import Image, ImageDraw
-
     height, width = plane.shape
     zoom = max(1, round(_WIDTH / width))
     size = width * zoom, max(round(height * zoom * pixel[0] / pixel[1]), 1)
@@ -126,8 +122,6 @@ def _pixel(volume: Volume, axis: int) -> tuple[float, float]:
 
 
 def _tiled(rows: list[list[Image.Image]]) -> Image.Image:
-    from PIL import Image
-
     width = max(sum(p.width + _MARGIN for p in row) for row in rows) + _MARGIN
     heights = [max(p.height for p in row) + _MARGIN for row in rows]
     picture = Image.new("L", (width, sum(heights) + _MARGIN), 255)

@@ -53,7 +53,7 @@ class Pairs(Sequence[SlicePair]):
         return SlicePair(above, below, relative, self.stack.grid.number(node), sample)
 
 
-def all_jobs(grid: Grid, samples: int = 1) -> list[list[Job]]:
+def all_jobs(grid: Grid, samples: int) -> list[list[Job]]:
     """The slices to generate for a grid, one list per round."""
     return [
         [Job(node, sample) for sample in range(samples) for node in nodes]
@@ -61,7 +61,7 @@ def all_jobs(grid: Grid, samples: int = 1) -> list[list[Job]]:
     ]
 
 
-def missing_jobs(stack: DyadicStack, samples: int = 1) -> list[list[Job]]:
+def missing_jobs(stack: DyadicStack, samples: int) -> list[list[Job]]:
     """Those of `all_jobs` that the store lacks."""
     return [
         [job for job in jobs if stack.key(*job) not in stack.generated]
@@ -70,7 +70,7 @@ def missing_jobs(stack: DyadicStack, samples: int = 1) -> list[list[Job]]:
 
 
 def synthesise(
-    stack: DyadicStack, sampler: SliceSampler, samples: int = 1, progress: ProgressOf | None = None
+    stack: DyadicStack, sampler: SliceSampler, samples: int, progress: ProgressOf | None
 ) -> None:
     """Fill the stack's store, round by round.
 
@@ -83,7 +83,7 @@ def synthesise(
     samples
         Number of samples of every slice.
     progress
-        Called with the progress, including slices of an earlier run.
+        Called with the progress, including slices of an earlier run; None to tell nobody.
     """
     rounds = missing_jobs(stack, samples)
     total = sum(map(len, all_jobs(stack.grid, samples)))

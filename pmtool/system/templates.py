@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from jinja2 import Environment, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 
 def template(package: str, name: str) -> Template:
@@ -19,6 +17,4 @@ def template(package: str, name: str) -> Template:
 
 @cache
 def _environment(package: str) -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
     return Environment(loader=PackageLoader(package), autoescape=True, undefined=StrictUndefined)

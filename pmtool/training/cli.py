@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import debug_option, quiet_option
 from pmtool.cli.types import PATH
 from pmtool.system.extras import require
@@ -140,7 +140,7 @@ def train(
 
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         warnings.filterwarnings(
             "ignore", "Grad strides do not match"
         )  # seen with several processes

@@ -98,11 +98,9 @@ class Crops(Dataset[Triplets]):
             slices = slices[:, CROP_MARGIN:-CROP_MARGIN, CROP_MARGIN:-CROP_MARGIN]
         else:
             slices = np.flip(slices, tuple(axis for axis in range(3) if rng.random() < 0.5))
-            slices = np.rint(self._augmented(slices, rng)).clip(low, high)
+            changed = self.settings.augmentation(slices, self.settings.crops.size, rng)
+            slices = np.rint(changed).clip(low, high)
         return Crop(slices.astype(np.int16), relative)
-
-    def _augmented(self, slices: Float32s, rng: np.random.Generator) -> Float32s:
-        return self.settings.augmentation(slices, self.settings.crops.size, rng)
 
     def _triplet(self, scan: CachedScan, rng: np.random.Generator) -> tuple[Float32s, float]:
         """Draw a crop with `CROP_MARGIN` around it; beyond the border, the last pixel repeats.

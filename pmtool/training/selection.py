@@ -122,7 +122,9 @@ def split_patients(scans: Sequence[CachedScan], share: float, seed: int) -> Spli
 
     Which patients are held back depends only on their names and the seed.
     """
-    patients = sorted({scan.patient for scan in scans}, key=lambda name: _rank(name, seed))
+    patients = sorted(
+        {scan.patient for scan in scans}, key=lambda name: bytes_hash(f"{seed} {name}".encode())
+    )
     if len(patients) < 2:
         raise UsageError(
             f"all scans are of one patient ({patients[0]}), so that none can be held back: give "
@@ -154,7 +156,3 @@ def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> 
                 "trained on: take either out"
             )
     return Split(training, validation)
-
-
-def _rank(patient: str, seed: int) -> str:
-    return bytes_hash(f"{seed} {patient}".encode())

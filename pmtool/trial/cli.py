@@ -8,12 +8,11 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import narrated_stages
+from pmtool.cli.console import stages
 from pmtool.cli.options import debug_option, method_options, quiet_option, taken
 from pmtool.cli.types import PATH
 from pmtool.system.extras import require
 
-PREPARE_PACKAGES = ("scipy",)
 SERVE_PACKAGES = ("itsdangerous", "jinja2", "multipart", "scipy", "starlette", "uvicorn")
 REPORT_PACKAGES = ("jinja2", "scipy")
 _EXTRA = "pmtool[trial]"
@@ -80,7 +79,7 @@ def prepare(
 
     Example: pmtool trial prepare thin.nrrd --out trial
     """
-    require("pmtool trial prepare", PREPARE_PACKAGES, "pmtool[cpu,trial]")
+    require("pmtool trial prepare", ("scipy",), "pmtool[cpu,trial]")
     from pmtool.evaluation.method_options import MethodOptions
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.images.reading import ReadingOptions
@@ -92,7 +91,7 @@ def prepare(
     asked = MethodOptions(
         methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
     )
-    with narrated_stages(quiet) as tell:
+    with stages(quiet) as tell:
         told = run(scans, folder, Size(participants, slices), asked, tell, cache)
     click.echo(told)
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pmtool.arrays import Slice
 from pmtool.errors import OutputError
 from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.method_options import MethodOptions, chosen_methods
@@ -111,16 +110,6 @@ def check_trial_folder(folder: Path) -> None:
 def _write_images(
     trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
 ) -> None:
-    for name, number, values in _images(trial, scans, methods, tell):
-        path = trial.image_path(number, name)
-        remove_leftovers(path)
-        write_array(values, path)
-
-
-def _images(
-    trial: Trial, scans: Sequence[ThinScan], methods: Sequence[Method], tell: Tell
-) -> Iterator[tuple[str, int, Slice]]:
-    """Yield method, number in the pool and values in HU of every image."""
     for scan in scans:
         numbers = {x.number: i for i, x in enumerate(trial.slices) if x.scan == scan.name}
         made = makers(scan, [(method, list(numbers)) for method in methods], tell)
@@ -129,7 +118,9 @@ def _images(
             for name, make in made.items():
                 values = make(index).clip(*CT_RANGE)
                 values[outside] = CT_RANGE[0]
-                yield name, number, upright_slice(values, scan.volume)
+                path = trial.image_path(number, name)
+                remove_leftovers(path)
+                write_array(upright_slice(values, scan.volume), path)
 
 
 def _provenance(

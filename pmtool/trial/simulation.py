@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import beta, binom
 
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial
@@ -50,8 +51,6 @@ def _own(
     preferences: Mapping[str, float], correlation: float, rng: np.random.Generator
 ) -> Mapping[str, float]:
     """Draw a participant's own preferences, which are as far above or below the mean for all."""
-    from scipy.stats import beta
-
     if not correlation:
         return preferences
     place = rng.random()
@@ -85,8 +84,6 @@ def exact_power(answers: int, preference: float) -> float:
     preference
         Probability that PixelMiner is chosen.
     """
-    from scipy.stats import binom
-
     least = critical_wins(answers)
     return float(
         binom.sf(least - 1, answers, preference) + binom.cdf(answers - least, answers, preference)
@@ -95,8 +92,6 @@ def exact_power(answers: int, preference: float) -> float:
 
 def critical_wins(answers: int) -> int:
     """Smallest number of wins above one half with p < 0.05; ``answers + 1`` if there is none."""
-    from scipy.stats import binom
-
     wins = np.arange(answers // 2 + 1, answers + 1)
     (enough,) = np.nonzero(2 * binom.sf(wins - 1, answers, 0.5) < SIGNIFICANT)
     return int(wins[enough[0]]) if enough.size else answers + 1

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
+from scipy.stats import binomtest, wilcoxon
 
 CONFIDENCE = 0.95
 SIGNIFICANT = 0.05
@@ -28,15 +29,11 @@ class Share:
     @cached_property
     def p(self) -> float:
         """P value of the exact two-sided binomial test against one half; 1 without answers."""
-        from scipy.stats import binomtest
-
         return float(binomtest(self.won, self.answers).pvalue) if self.answers else 1.0
 
     @cached_property
     def interval(self) -> tuple[float, float]:
         """Exact 95 % interval of the share by Clopper and Pearson; (0, 1) without answers."""
-        from scipy.stats import binomtest
-
         if not self.answers:
             return 0.0, 1.0
         bounds = binomtest(self.won, self.answers).proportion_ci(CONFIDENCE, "exact")
@@ -96,8 +93,6 @@ def signed_rank(shares: Iterable[Share]) -> float:
 
     Unlike the binomial test, it allows the answers of one participant to depend on each other.
     """
-    from scipy.stats import wilcoxon
-
     # Wins minus losses, per answer: equal shares are equal numbers, and 7/12 is as far as 5/12.
     leads = np.array([(2 * x.won - x.answers) / x.answers for x in shares])
     return float(wilcoxon(leads).pvalue) if leads.any() else 1.0

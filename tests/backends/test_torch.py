@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from pmtool.backends.accuracy import TOLERANCES
-from pmtool.backends.differences import graph_arrays, graph_errors
+from pmtool.backends.differences import LANES, SIZE, WINDOWS, graph_errors, random_arrays
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.torch import CapturedProgram, TorchBackend
 from pmtool.graphs.pixel import PixelGraph
+from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
@@ -107,12 +109,17 @@ def test_onnx_runtime_computes_the_same(bundle: Bundle, network: PixelMiner) -> 
     assert max(errors.values()) < 1e-4
 
 
+def arrays_of(graph: str, backend: TorchBackend, network: PixelMiner) -> dict[str, Tensor]:
+    layout = Layout(network.hyperparameters)
+    return random_arrays(graph, Buffers(backend.memory, layout, SIZE, SIZE, LANES, WINDOWS))
+
+
 def test_the_midpoint_is_exact(network: PixelMiner) -> None:
     """In bfloat16 it would move by several HU."""
     midpoints = []
     for precision in ("float32", "bfloat16"):
         backend = TorchBackend(network, precision=precision)
-        arrays = graph_arrays("window", Layout(network.hyperparameters), backend.memory)
+        arrays = arrays_of("window", backend, network)
         backend.bind("window", arrays).run()
         midpoints.append(arrays["mixture"][..., -2:])
     assert arrays["shares0"].std() > 0
@@ -122,9 +129,8 @@ def test_the_midpoint_is_exact(network: PixelMiner) -> None:
 def test_graphs_run_where_their_inputs_are(network: PixelMiner) -> None:
     """Nothing is made on the CPU on the way: PyTorch refuses tensors of two devices."""
     backend = TorchBackend(network, precision="bfloat16")
-    layout = Layout(network.hyperparameters)
     for name, graph in backend.graphs.items():
-        found = graph_arrays(name, layout, backend.memory)
+        found = arrays_of(name, backend, network)
         arrays = {key: array.to("meta") for key, array in found.items()}
         graph.to("meta")
         backend.bind(name, arrays).run()
@@ -141,13 +147,12 @@ def test_graphs_on_a_gpu(network: PixelMiner) -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")
 def test_a_captured_program_is_replayed(network: PixelMiner) -> None:
     backend = TorchBackend(network, "cuda:0")
-    layout = Layout(network.hyperparameters)
-    arrays = graph_arrays("row3", layout, backend.memory)
+    arrays = arrays_of("row3", backend, network)
     plain, captured = (dict.fromkeys(("h_shares0", "h_shares1", "h_shares2")) for _ in range(2))
     program = backend.bind("row3", arrays)
     assert isinstance(program, CapturedProgram)
     for results in (plain, captured):
-        for name, array in graph_arrays("row3", layout, backend.memory).items():
+        for name, array in arrays_of("row3", backend, network).items():
             arrays[name].copy_(array)
         program.run()
         backend.memory.wait()

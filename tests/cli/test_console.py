@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pmtool.cli.console import narration, progress_bar, run_command, stages, status_line
+from pmtool.cli.console import progress_bar, run_command, stages, status_line
 from pmtool.cohort.progress import Tally
 from pmtool.main import cli
 
@@ -45,7 +45,7 @@ def test_the_log_stands_above_the_stage(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with stages(quiet=False) as tell, narration(quiet=False, verbose=False):
+    with stages(quiet=False) as tell:
         tell("reading", 0)
         logging.getLogger("pmtool").info("the plan")
         tell("scoring", 0.5)

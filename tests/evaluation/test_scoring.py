@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from pmtool.evaluation import texture
 from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
+from pmtool.evaluation.store import Store
 from pmtool.evaluation.summary import intervals, left_out, summary
 from pmtool.evaluation.tables import tables
 from pmtool.evaluation.verdict import verdict
@@ -58,8 +62,12 @@ def test_slices_are_clipped_to_the_range_of_ct(scores: dict[str, Scores]) -> Non
     assert scores["low"].values["noise_hu"] == 0  # -1960 is -1024 everywhere
 
 
-def test_scores_in_files(scores: dict[str, Scores]) -> None:
-    assert Scores.from_json(scores["smooth"].to_json()) == scores["smooth"]
+def test_scores_in_files(scores: dict[str, Scores], tmp_path: Path) -> None:
+    scan: Any = SimpleNamespace(digest="", mask=None)
+    store = Store(tmp_path)
+    store.put(scan, 1, {}, scores["smooth"])
+    assert store.get(scan, 1, {}) == scores["smooth"]
+    assert store.get(scan, 2, {}) is None
 
 
 def made_up(scans: int, texture_values: NDArray[np.float64]) -> Results:

@@ -30,6 +30,7 @@ from pmtool.models.bundle import (
     TRAINING_LOG,
     WEIGHTS,
     Bundle,
+    Description,
     tensor_places,
 )
 from pmtool.models.hyperparameters import Hyperparameters
@@ -43,7 +44,7 @@ from pmtool.sampling.windows import wavefronts
 TINY = Hyperparameters(channels=4, mixtures=2)
 EXPORTED = ["window", "row2", "known3", "quantile2", "mean1"]
 """Graphs of the bundle here, one of each kind: all thirteen would take six minutes."""
-DESCRIPTION = export.Description("new", (1.0, 2.5), 3.0)
+DESCRIPTION = Description("tiny", "nothing", "unknown", (1.0, 2.5), 3.0)
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +66,10 @@ def bundle(network: PixelMiner, tmp_path_factory: pytest.TempPathFactory) -> Ite
     folder = tmp_path_factory.mktemp("export") / "new" / "bundle"
     log = folder.parents[1] / "log.csv"
     log.write_text("step\n1\n")
-    description = export.Description("tiny", (1.0, 2.5), 3.0, "nothing", log=log)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(export, "graph_suite", some)
         patch.setattr("pmtool.backends.torch.graph_suite", some)
-        made = export.export_bundle(network, folder, description, lambda *_: None)
+        made = export.export_bundle(network, folder, DESCRIPTION, log, lambda *_: None)
     yield made
     torch.set_num_threads(threads)
 
@@ -153,7 +153,7 @@ def test_a_graph_that_differs_is_no_bundle(
     for name in names:
         (tmp_path / name).write_text("of another")
     with pytest.raises(ModelError, match="the graph row2 differs from PyTorch by nan"):
-        export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
+        export.export_bundle(network, tmp_path, DESCRIPTION, None, lambda *_: None)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         names, "of another"
     )
@@ -168,7 +168,7 @@ def test_an_interrupted_export_leaves_the_model_that_was_there(
     monkeypatch.setattr(export, "export_graph", interrupt)
     (tmp_path / MANIFEST).write_text("{}")
     with pytest.raises(KeyboardInterrupt):
-        export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
+        export.export_bundle(network, tmp_path, DESCRIPTION, None, lambda *_: None)
     assert (tmp_path / MANIFEST).read_text() == "{}"
 
 
@@ -184,11 +184,11 @@ def test_a_full_disk_leaves_the_model_that_was_there(
     with monkeypatch.context() as patch:
         patch.setattr(place, full)
         with pytest.raises(OSError, match="No space"):
-            export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
+            export.export_bundle(network, tmp_path, DESCRIPTION, None, lambda *_: None)
     assert [path.name for path in tmp_path.iterdir()] == [MANIFEST]
     monkeypatch.setattr(export, "graph_errors", lambda *_: dict.fromkeys(GRAPHS, 0.0))
-    export.export_bundle(network, tmp_path, DESCRIPTION, lambda *_: None)
-    assert Bundle.load(tmp_path).manifest.name == "new"
+    export.export_bundle(network, tmp_path, DESCRIPTION, None, lambda *_: None)
+    assert Bundle.load(tmp_path).manifest.name == "tiny"
     assert not list(tmp_path.glob(".*"))
 
 

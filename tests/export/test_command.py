@@ -15,9 +15,9 @@ import torch
 from pmtool.backends import tensorrt as tensorrt_backend
 from pmtool.cli.console import run_command
 from pmtool.export import tensorrt
-from pmtool.export.bundle import Description
 from pmtool.export.cli import PACKAGES
 from pmtool.main import cli
+from pmtool.models.bundle import Description
 from pmtool.system import extras
 from pmtool.system.devices import Gpu
 
@@ -93,10 +93,10 @@ def test_the_description_is_the_runs_unless_it_is_given(
     scans = {"a.hu": "a.nrrd", "b.hu": "b.nrrd"}
     run_told = {"training": scans, "spacing_mm": [0.8, 2.5], "thickness_mm": 3}
     (tmp_path / "scans.json").write_text(json.dumps(run_told))
-    described: list[Description] = []
+    given_on: list[object] = []
 
-    def keep(_: object, folder: Path, description: Description, tell: object) -> SimpleNamespace:
-        described.append(description)
+    def keep(_: object, folder: Path, *described: object) -> SimpleNamespace:
+        given_on.extend(described[:2])
         return SimpleNamespace(manifest=SimpleNamespace(errors={}))
 
     monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: network)
@@ -104,8 +104,8 @@ def test_the_description_is_the_runs_unless_it_is_given(
     checkpoint = tmp_path / "checkpoint.pt"
     assert run("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", *given) == 0
     trained_on, spacing, thickness = ("mine", (2, 4), 5) if given else ("2 scans", (0.8, 2.5), 3)
-    log = tmp_path / "log.csv"
-    assert described == [Description("out", spacing, thickness, trained_on, log=log)]
+    expected = Description("out", trained_on, "unknown", spacing, thickness)
+    assert given_on == [expected, tmp_path / "log.csv"]
 
 
 def test_export_folder(checkpoint: Path, tmp_path: Path) -> None:

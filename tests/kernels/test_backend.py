@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.pixel_loop import PixelKernel
+from pmtool.backends.pixel_loop import gpu_pixels
 from pmtool.backends.tensorrt import TensorRTBackend
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.host import HostMemory
@@ -31,7 +31,7 @@ def test_pixels_are_those_of_onnx_runtime(graph: str, precision: Any, launcher: 
     )
     memory: Any = HostMemory()
     memory.device = launcher
-    backend = TensorRTBackend(engines, memory, "cuda:0", PixelKernel(bundle, precision, launcher))
+    backend = TensorRTBackend(engines, memory, "cuda:0", gpu_pixels(bundle, precision, launcher))
     layout, expected = Layout(bundle.hyperparameters), OnnxRuntimeBackend(bundle)
     (error,) = differences([graph], layout, expected, backend).values()
     assert error < {"float32": 1e-4, "bfloat16": TOLERANCES["bfloat16"]}[precision]
@@ -48,9 +48,9 @@ def test_weights_are_uploaded_once(launcher: Any, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(launcher, "keep", counting)
     bundle = Bundle.load()
-    kernel = PixelKernel(bundle, "float32", launcher)
+    kernel = gpu_pixels(bundle, "float32", launcher)
     arrays = Buffers(HostMemory(), Layout(bundle.hyperparameters), 4, 64, 2).pixel(1, 0)
     first, second = (kernel.bind("quantile1", arrays) for _ in range(2))
-    assert first.weights is second.weights
+    assert first.kernel is second.kernel
     assert len(kept) == 2 + 2 * first.arrays.depth
-    assert max(kept[-2:]) < 1000 < first.weights.packed.matrices.nbytes == kept[0]
+    assert max(kept[-2:]) < 1000 < first.packed.matrices.nbytes == kept[0]

@@ -17,7 +17,7 @@ from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.interface.host import HostMemory
 from pmtool.kernels import cuda
 from pmtool.kernels.cuda import CudaDevice, CudaMemory, DeviceArray
-from pmtool.kernels.launch import CudaPixelRow, PixelWeights
+from pmtool.kernels.launch import PixelKernel
 from pmtool.kernels.packing import pack
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.uniforms import Places
@@ -297,7 +297,7 @@ def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> No
     row = row_case(SMALL, "quantile2", 9, 2)
     packed = pack(row.weights, SMALL, "float32")
     arrays = {name: memory.device.keep(x).reshape(x.shape) for name, x in row.arrays().items()}
-    program = CudaPixelRow(PixelWeights(memory.device, packed), "quantile2", arrays)
+    program = PixelKernel(memory.device, packed).bind("quantile2", arrays)
     worker = threading.Thread(target=program.run)
     worker.start()
     worker.join()

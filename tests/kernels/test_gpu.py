@@ -87,7 +87,7 @@ def test_pixel_row(
     weights = row.weights
     reference.pixel_row(hyperparameters, weights, graph, expected, precision)
     packed = pack(weights, hyperparameters, precision)
-    launch.CudaPixelRow(launch.PixelWeights(memory.device, packed), graph, arrays, tile).run()
+    launch.PixelKernel(memory.device, packed).bind(graph, arrays, tile).run()
     found = {name: memory.download(array) for name, array in arrays.items()}
     levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
     same = (levels < 0.5).all(axis=(0, 1, 3))

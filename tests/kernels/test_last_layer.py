@@ -9,7 +9,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pmtool.backends.accuracy import TOLERANCES
-from pmtool.backends.differences import graph_arrays
+from pmtool.backends.differences import SIZE, random_arrays
+from pmtool.interface.buffers import Buffers
 from pmtool.interface.host import HostMemory
 from pmtool.interface.layout import Layout
 from pmtool.kernels import reference
@@ -34,7 +35,7 @@ def test_the_last_layer_in_half_types(graph: str) -> None:
     weights, layout = bundle_weights(bundle), Layout(bundle.hyperparameters)
 
     def parameters(row: type[reference._PixelRow], precision: Any) -> NDArray[np.float32]:
-        arrays = dict(graph_arrays(graph, layout, HostMemory(), lanes=64))
+        arrays = random_arrays(graph, Buffers(HostMemory(), layout, SIZE, SIZE, 64))
         row(bundle.hyperparameters, weights, graph, arrays, precision).run()
         found: NDArray[np.float32] = arrays["parameters"][0, 0]
         return found

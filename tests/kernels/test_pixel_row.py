@@ -17,7 +17,7 @@ from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.kernels import cpu, reference
-from pmtool.kernels.launch import CudaPixelRow, Launcher, PixelWeights
+from pmtool.kernels.launch import Launcher, PixelKernel
 from pmtool.kernels.packing import Packed, pack
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -81,8 +81,7 @@ def test_cpu(case: Any, cpu_library: ctypes.CDLL, row_case: Callable[..., Any]) 
     hp, graph, lanes, _ = case
     row = row_case(hp, graph, lanes)
     found = row.arrays()
-    matrices = cpu.PixelMatrices(hp, row.weights)
-    cpu.CpuPixelRow(cpu_library, matrices, graph, found).run()
+    cpu.CpuPixels(cpu_library, hp, row.weights).bind(graph, found).run()
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
 
 
@@ -91,14 +90,14 @@ def test_lanes_of_the_cpu_do_not_depend_on_the_batch(
     graph: str, cpu_library: ctypes.CDLL, row_case: Callable[..., Any]
 ) -> None:
     row = row_case(SMALL, graph, 19, 2)
-    matrices = cpu.PixelMatrices(SMALL, row.weights)
+    loop = cpu.CpuPixels(cpu_library, SMALL, row.weights)
 
     def run(arrays: Arrays, chosen: slice) -> Arrays:
         part = {
             name: np.ascontiguousarray(x[chosen] if x.ndim == 2 else x[:, :, chosen])
             for name, x in arrays.items()
         }
-        cpu.CpuPixelRow(cpu_library, matrices, graph, part).run()
+        loop.bind(graph, part).run()
         return part
 
     expected = run(row.arrays(), slice(None))
@@ -113,8 +112,8 @@ def test_single_precision(case: Any, launcher: Any, row_case: Callable[..., Any]
     hp, graph, lanes, tile = case
     row = row_case(hp, graph, lanes)
     found = row.arrays()
-    weights = PixelWeights(launcher, pack(row.weights, hp, "float32"))
-    CudaPixelRow(weights, graph, found, tile).run()
+    kernel = PixelKernel(launcher, pack(row.weights, hp, "float32"))
+    kernel.bind(graph, found, tile).run()
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
 
 
@@ -127,12 +126,10 @@ def test_results_depend_neither_on_the_batch_nor_on_where_things_lie(
     row = row_case(SMALL, "quantile3", 11, 2)
     packed = pack(row.weights, SMALL, precision)
     expected = row.arrays()
-    CudaPixelRow(PixelWeights(emulated(), packed), "quantile3", expected, 8).run()
+    PixelKernel(emulated(), packed).bind("quantile3", expected, 8).run()
     for tile, shared_limit in ((16, 227 * 1024), (8, SMALLEST), (8, 60 * 1024)):
         found = row.arrays()
-        program = CudaPixelRow(
-            PixelWeights(emulated(shared_limit), packed), "quantile3", found, tile
-        )
+        program = PixelKernel(emulated(shared_limit), packed).bind("quantile3", found, tile)
         program.run()
         assert program.placement.shared_bytes <= shared_limit
         for key, array in expected.items():
@@ -164,7 +161,7 @@ def test_sixteen_bits(
     weights = row.weights
     reference.pixel_row(hyperparameters, weights, graph, expected, precision)
     packed = pack(weights, hyperparameters, precision)
-    CudaPixelRow(PixelWeights(launcher, packed), graph, found, tile).run()
+    PixelKernel(launcher, packed).bind(graph, found, tile).run()
     levels = np.abs(expected["pixels"] - found["pixels"]) * 2047.5
     assert levels.max() < 1.5
     same = (levels < 0.5).all(axis=(0, 1, 3))
@@ -187,7 +184,7 @@ def test_sixteen_bits_are_near_single_precision(
     for precision in lower:
         found = row.arrays()
         packed = pack(row.weights, row.hyperparameters, precision)
-        CudaPixelRow(PixelWeights(launcher, packed), "quantile1", found, 8).run()
+        PixelKernel(launcher, packed).bind("quantile1", found, 8).run()
         difference = found["parameters"] - row.by_torch()["parameters"]
         errors[precision] = float(np.abs(difference[0, 0]).max())
     assert 0 < errors["float16"] < errors["bfloat16"] / 4
@@ -200,7 +197,7 @@ def test_parameters_may_be_left_out(launcher: Any, row_case: Callable[..., Any])
     expected, found = row.arrays(), row.arrays()
     found.pop("parameters")
     for arrays in (expected, found):
-        CudaPixelRow(PixelWeights(launcher, packed), "quantile1", arrays, 8).run()
+        PixelKernel(launcher, packed).bind("quantile1", arrays, 8).run()
     np.testing.assert_array_equal(found["pixels"], expected["pixels"])
 
 
@@ -215,7 +212,7 @@ class KernelBackend(TorchBackend):
         if not isinstance(self.graphs[graph], PixelGraph):
             return super().bind(graph, arrays)
         shared = {name: tensor.numpy() for name, tensor in arrays.items()}
-        return CudaPixelRow(PixelWeights(self.launcher, self.packed), graph, shared)
+        return PixelKernel(self.launcher, self.packed).bind(graph, shared)
 
 
 @pytest.mark.parametrize(("chooser", "known"), [("quantile", (4, 8)), ("mean", (0, 0))])
