@@ -366,6 +366,20 @@ def test_too_little_memory(bundle: Bundle) -> None:
         next(sampler.generate(make_pairs((20, 20), 1)))
 
 
+def test_memory_that_a_round_has_used_serves_the_next(
+    bundle: Bundle, expected: dict[int, Slice]
+) -> None:
+    """The process keeps what the first round took, which must not be counted twice."""
+    sampler = Sampler(bundle, SamplerOptions(window=64, threads=1))
+    pairs = make_pairs(SHAPE, 2)
+    first = dict(sampler.generate(pairs))
+    sampler.options = SamplerOptions(window=64, threads=1, memory=1)
+    assert_same({pairs[i].number: values for i, values in first.items()}, expected)
+    assert_same({pairs[0].number: dict(sampler.generate(pairs[:1]))[0]}, expected)
+    with pytest.raises(MemoryBudgetError):
+        next(sampler.generate(make_pairs((20, 20), 1)))
+
+
 @pytest.mark.parametrize("window", [1, 32, 66])
 def test_impossible_window(bundle: Bundle, window: int) -> None:
     with pytest.raises(UsageError, match=f"a window of {window} pixels"):
