@@ -9,6 +9,7 @@ import psutil
 from pmtool.errors import MemoryBudgetError
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
+from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.windows import balanced, padded_size, wavefronts
@@ -24,8 +25,11 @@ GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
 GPU_SHARE = 0.6
 """Share of a GPU's free memory for the buffers; the engine computes in the rest."""
-SCRATCH = 5.0
-"""Memory for running the window graph, in units of the buffers of one lane."""
+SCRATCH, LANE = 5.2, 1.2
+"""Memory of a worker for running graphs, and for each of its lanes with what is copied to and from
+it, in units of a lane's buffers; measured with ONNX Runtime."""
+GRAPHS, COPIES = 40 << 20, 2
+"""Memory of a model's loaded graphs in bytes, and copies of its weights that they hold."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
 """Operations of one forward pass, per pixel and squared number of channels, of the stacks and of
 the encoder."""
@@ -52,22 +56,24 @@ class Plan(NamedTuple):
     seconds_per_slice: float
 
 
-def make_plan(layout: Layout, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
+def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
     """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
+
+    The model counts as not loaded yet.
 
     Raises
     ------
     MemoryBudgetError
         If not even a single window fits.
     """
+    layout, threads = Layout(bundle.hyperparameters), options.thread_count
     padded, window = _window(options, shape, DEFAULT_WINDOW)
-    threads = options.thread_count
     seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
-    resident = psutil.Process().memory_info().rss
-    free = resident + free_memory()
-    budget = min(options.memory or total_memory() // 2, free)
-    lane = Buffers.size(layout, *window, 1)
-    scratch = int(SCRATCH * lane)
+    used = psutil.Process().memory_info().rss
+    budget = min(options.memory or total_memory() // 2, used + free_memory())
+    resident = used + GRAPHS + COPIES * bundle.weights.stat().st_size
+    buffers = Buffers.size(layout, *window, 1)
+    scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
     wanted = options.batch or MOST_LANES
     for workers in range(min(threads, pairs), 0, -1):
         lanes = ((budget - resident) // workers - scratch) // lane

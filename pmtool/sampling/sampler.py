@@ -74,7 +74,7 @@ class Planner:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
         devices = self.engine.devices
         if devices == (CPU,):
-            plan = make_plan(self.layout, self.options, shape, pairs)
+            plan = make_plan(self.bundle, self.options, shape, pairs)
             times = 1 if self.pixels == "kernel" else WITHOUT_LOOP
             return plan._replace(seconds_per_slice=times * plan.seconds_per_slice)
         return make_gpu_plan(
@@ -118,6 +118,21 @@ class Sampler(Planner):
         if self.device != CPU:
             _ = self._free_gpu_memory  # now, for all modes, as engines keep memory that they used
         self._on_cpu: dict[int, Backend] = {}
+        self._carried_out: dict[tuple[int, int], Plan] = {}
+
+    def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
+        """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`.
+
+        The process keeps memory that the model has used, and uses it again: if that seems to leave
+        too little for slices of the same shape, the plan that was carried out for them still holds.
+        """
+        try:
+            return super().plan(shape, pairs)
+        except MemoryBudgetError:
+            if shape not in self._carried_out:
+                raise
+            plan = self._carried_out[shape]
+            return plan._replace(workers=min(plan.workers, pairs))
 
     def in_mode(self, mode: Mode) -> Sampler:
         """Return a sampler with another mode that shares the loaded model."""
@@ -159,9 +174,10 @@ class Sampler(Planner):
         MemoryBudgetError
             If not even a single window fits into the memory.
         """
-        shape = pairs[0].above.shape
-        plan = self.plan((shape[0], shape[1]), len(pairs))
+        height, width = pairs[0].above.shape
+        plan = self.plan((height, width), len(pairs))
         yield from _Run(self, plan, pairs).results(progress)
+        self._carried_out[height, width] = plan
 
 
 class _Advance(NamedTuple):

@@ -42,6 +42,11 @@ from pmtool.training.trainer import Trainer
 
 _log = logging.getLogger("pmtool")
 
+_SLOW_BFLOAT16 = (
+    "this CPU has no instructions for bfloat16, which makes training many times slower: give "
+    "--set optimiser.precision=32-true and another --out"
+)
+
 
 @dataclass(frozen=True)
 class Data:
@@ -172,6 +177,8 @@ def _train(
         raise damaged(out) from error
     if fabric.is_global_zero:
         _log.info(_plan(trainer, split, skipped, out))
+        if settings.optimiser.precision == "bf16-mixed" and _emulates_bfloat16(fabric.device):
+            _log.warning(_SLOW_BFLOAT16)
     if workers is None:
         workers = 4 if fabric.device.type == "cuda" else 0
     try:
@@ -201,6 +208,13 @@ def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False
         found = fabric.broadcast(failed, rank)
         if found is not None:
             raise found
+
+
+def _emulates_bfloat16(device: torch.device) -> bool:
+    """Whether a device computes in bfloat16 by way of float32, far slower than in float32."""
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
+        return False
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _nothing(label: str, share: float) -> None:

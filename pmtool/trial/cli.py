@@ -43,8 +43,8 @@ def trial() -> None:
     type=click.IntRange(1),
     default=24,
     show_default=True,
-    help="Slices to draw at random from all scans together. With fewer, more participants see the "
-    "same slices.",
+    help="Slices to draw at random from all scans together, 12 or more. With fewer, more "
+    "participants see the same slices.",
 )
 @click.option(
     "--methods",

@@ -109,7 +109,7 @@ def test_same_bytes_for_any_company_and_order(bundle: Bundle, expected: dict[int
 def test_same_bytes_for_any_memory(bundle: Bundle, expected: dict[int, Slice]) -> None:
     lane = Buffers.size(Layout(bundle.hyperparameters), 64, 64, 1)
     options: dict[str, Any] = {"window": 64, "threads": 1}
-    options["memory"] = psutil.Process().memory_info().rss + 8 * lane
+    options["memory"] = psutil.Process().memory_info().rss + (60 << 20) + 8 * lane
     pairs = make_pairs(SHAPE, 3)
     plan = Sampler(bundle, SamplerOptions(**options)).plan(SHAPE, len(pairs))
     assert plan.batch < len(pairs) * 2
@@ -234,7 +234,7 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
 
 def test_no_more_threads_than_there_are(bundle: Bundle) -> None:
     asked = SamplerOptions(threads=10**6, device="cpu")
-    assert make_plan(Layout(bundle.hyperparameters), asked, SHAPE, 10**6).threads == cpu_count()
+    assert make_plan(bundle, asked, SHAPE, 10**6).threads == cpu_count()
 
 
 def test_several_devices_share_the_pairs(
@@ -362,6 +362,20 @@ def test_too_little_memory(bundle: Bundle) -> None:
     sampler = Sampler(bundle, SamplerOptions(memory=1))
     with pytest.raises(MemoryBudgetError, match="more with --memory or take a smaller --window"):
         sampler.plan((512, 512), 10)
+    with pytest.raises(MemoryBudgetError):
+        next(sampler.generate(make_pairs((20, 20), 1)))
+
+
+def test_memory_that_a_round_has_used_serves_the_next(
+    bundle: Bundle, expected: dict[int, Slice]
+) -> None:
+    """The process keeps what the first round took, which must not be counted twice."""
+    sampler = Sampler(bundle, SamplerOptions(window=64, threads=1))
+    pairs = make_pairs(SHAPE, 2)
+    first = dict(sampler.generate(pairs))
+    sampler.options = SamplerOptions(window=64, threads=1, memory=1)
+    assert_same({pairs[i].number: values for i, values in first.items()}, expected)
+    assert_same({pairs[0].number: dict(sampler.generate(pairs[:1]))[0]}, expected)
     with pytest.raises(MemoryBudgetError):
         next(sampler.generate(make_pairs((20, 20), 1)))
 

@@ -126,6 +126,31 @@ def test_it_learns(given: list[str], out: Path, whole: Path, train: Train, rows:
 
 
 @pytest.mark.parametrize(
+    ("emulated", "precision", "told"),
+    [(True, "bf16-mixed", True), (True, "32-true", False), (False, "bf16-mixed", False)],
+)
+def test_a_cpu_without_bfloat16_is_told_of(
+    emulated: bool,
+    precision: str,
+    told: bool,
+    given: list[str],
+    out: Path,
+    train: Train,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(run, "_emulates_bfloat16", lambda device: emulated)
+    few = ("--set", "optimiser.steps=0", "--set", f"optimiser.precision={precision}")
+    assert train(given, out, *few) == 0
+    assert ("this CPU has no instructions for bfloat16" in capsys.readouterr().err) == told
+
+
+def test_only_a_cpu_emulates_bfloat16() -> None:
+    assert not run._emulates_bfloat16(torch.device("cuda", 0))
+    assert run._emulates_bfloat16(torch.device("cpu")) in (True, False)
+
+
+@pytest.mark.parametrize(
     ("gpus", "nodes", "devices"), [(0, 1, "1"), (8, 1, "4"), (3, 1, "2"), (8, 2, "2"), (8, 9, "1")]
 )
 def test_as_many_gpus_as_can_share_the_patches(
