@@ -74,11 +74,12 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     resident = used + GRAPHS + COPIES * bundle.weights.stat().st_size
     buffers = Buffers.size(layout, *window, 1)
     scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
-    wanted = options.batch or MOST_LANES
+    side_by_side = max(map(len, wavefronts(padded, window)))
     for workers in range(min(threads, pairs), 0, -1):
         lanes = ((budget - resident) // workers - scratch) // lane
         if lanes >= (1 if workers == 1 else 2):
-            batch = min(wanted, int(lanes))
+            largest = side_by_side * -(-pairs // workers)
+            batch = min(options.batch or MOST_LANES, largest, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
     needed, held = (amount(size) for size in (resident + scratch + lane, budget))
