@@ -13,6 +13,7 @@ from pmtool.system.files import is_leftover_of, writing
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
+from pmtool.system.units import counted
 from pmtool.training.record import read_record
 
 EXPORT_OPTIONS = {
@@ -64,7 +65,7 @@ def export(
     try:
         description = Description(
             name or folder.resolve().name,
-            trained_on or (f"{run.scans} scans" if run else "unknown data"),
+            trained_on or (counted(run.scans, "scan") if run else "unknown data"),
             licence,
             spacing,
             thickness,

@@ -194,7 +194,8 @@ def choose_series(found: Found, uid: str | None, name: str) -> Series:
         chosen = [series for series in found.series if series.is_stack] or found.series
     if len(chosen) > 1:
         raise GeometryError(
-            f"{name} holds {len(found.series)} CT series; choose one by --series-uid UID: {listed}"
+            f"{name} holds {len(found.series)} CT series; choose one by --series-uid UID "
+            f"(in a cohort, by the column series_uid of its table): {listed}"
         )
     return chosen[0]
 

@@ -181,7 +181,7 @@ def _table(
     pairs: str,
     errors: Float64s,
 ) -> Table:
-    columns = {heading: [f"{x:.3f}" for x in values] for heading, values in means.items()}
+    columns = {heading: list(map(_figure, values)) for heading, values in means.items()}
     duels = _duels(results.methods, errors)
     return Table(number, f"Table {number}. {title}", results.methods, columns, pairs, duels)
 
@@ -207,6 +207,10 @@ def _flat(errors: Float64s) -> Float64s:
 def _deviation(values: Float64s) -> Float64s:
     count = values.shape[1]
     return values.std(axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
+
+
+def _figure(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

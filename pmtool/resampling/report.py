@@ -8,7 +8,7 @@ from pmtool.geometry.grid import Grid
 from pmtool.images.volume import Volume
 from pmtool.sampling.suitability import engine_text
 from pmtool.system.tables import listed
-from pmtool.system.units import amount, duration
+from pmtool.system.units import amount, counted, duration
 
 if TYPE_CHECKING:
     from pmtool.resampling.preparation import Run
@@ -19,14 +19,14 @@ def plan_text(run: Run, missing: int) -> str:
     volume, grid = run.stack.volume, run.stack.grid
     sampler, plan = run.sampler, run.plan
     kinds = ", ".join(f"{number} {kind}" for kind, number in grid.counts().items())
-    rounds = "1 round" if grid.rounds == 1 else f"{grid.rounds} rounds"
     height, width = volume.shape
     return (
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
-        f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); {missing} slices "
-        f"to generate in {rounds} by {engine_text(sampler)}, windows of {plan.window[1]}x"
-        f"{plan.window[0]}, {plan.batch} at once; about {amount(plan.memory)} of "
-        f"memory and {duration(missing * plan.seconds_per_slice)}."
+        f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); "
+        f"{counted(missing, 'slice')} to generate in {counted(grid.rounds, 'round')} by "
+        f"{engine_text(sampler)}, windows of {plan.window[1]}x{plan.window[0]}, {plan.batch} at "
+        f"once; about {amount(plan.memory)} of memory and "
+        f"{duration(missing * plan.seconds_per_slice)}."
     )
 
 

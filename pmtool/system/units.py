@@ -1,4 +1,4 @@
-"""Sizes and times in suitable units, for messages."""
+"""Sizes, times and numbers of things, for messages."""
 
 from __future__ import annotations
 
@@ -13,3 +13,8 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(round(seconds), 1)} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def counted(number: int, thing: str) -> str:
+    """Format a number of things, whose plural ends in s."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

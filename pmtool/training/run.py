@@ -23,6 +23,7 @@ from pmtool.errors import (
 from pmtool.system.files import alone_in, remove_leftovers
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
+from pmtool.system.units import counted
 from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.checkpoint import CHECKPOINT, damaged, load_state, starting_weights
 from pmtool.training.folder import CACHE, begin
@@ -306,6 +307,6 @@ def _plan(trainer: Trainer, split: Split, skipped: list[str], out: Path) -> str:
 
 
 def _count(scans: Sequence[CachedScan]) -> str:
-    patients = len({scan.patient for scan in scans})
-    slices = sum(scan.shape[0] for scan in scans)
-    return f"{len(scans)} scans of {patients} patients with {slices:,} slices"
+    patients = counted(len({scan.patient for scan in scans}), "patient")
+    slices = counted(sum(scan.shape[0] for scan in scans), "slice")
+    return f"{counted(len(scans), 'scan')} of {patients} with {slices}"

@@ -211,7 +211,8 @@ class TestSeries:
         with pytest.raises(GeometryError) as caught:
             load_volume(tmp_path)
         assert str(caught.value) == (
-            f"{tmp_path} holds 2 CT series; choose one by --series-uid UID: "
+            f"{tmp_path} holds 2 CT series; choose one by --series-uid UID "
+            "(in a cohort, by the column series_uid of its table): "
             "1.2.3 (Thorax soft, 5 slices, 2.5 mm apart, kernel B 1); "
             "1.2.4 (no description, 3 slices, 5 mm apart)"
         )

@@ -24,6 +24,15 @@ def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedPr
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+PEAK = """
+import resource, sys
+from pmtool.main import cli
+cli(sys.argv[1:], standalone_mode=False)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+"""
+"""Runs a command and prints the most memory that it had, in MiB."""
+
+
 def check(before: Path, after: Path) -> None:
     """All acquired slices are there, bit for bit, with new ones between them."""
     source, result = sitk.ReadImage(str(before)), sitk.ReadImage(str(after))
@@ -50,6 +59,18 @@ def test_phantom(tmp_path: Path) -> None:
     said = pmtool("resample", "--spacing", 1.25, "--batch", 1, "-q", before, again).stderr
     assert said.count("\n") == (library() is None)  # which is warned of
     assert again.read_bytes() == after.read_bytes()
+
+
+@pytest.mark.skipif(library() is None, reason="without it, the model takes more memory")
+def test_memory_stays_within_the_budget(tmp_path: Path) -> None:
+    """In both rounds, of which the second finds what the first has left."""
+    before, after = tmp_path / "phantom.nrrd", tmp_path / "fine.nrrd"
+    assert pmtool("phantom", before, "--size", 96, "--slices", 4, "--spacing", 5).returncode == 0
+    asked = ("resample", "--spacing", 1.25, "--memory", "400M", before, after)
+    command = [sys.executable, "-c", PEAK, *map(str, asked)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert 250 < int(done.stdout) < 400
 
 
 def test_what_the_machine_lacks(tmp_path: Path) -> None:
