@@ -25,12 +25,12 @@ def pmtool(*arguments: object, without: str = "torch") -> subprocess.CompletedPr
 
 
 PEAK = """
-import resource, sys
+import pathlib, re, sys
 from pmtool.main import cli
 cli(sys.argv[1:], standalone_mode=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+print(re.search("VmHWM: *(.*) kB", pathlib.Path("/proc/self/status").read_text().expandtabs())[1])
 """
-"""Runs a command and prints the most memory that it had, in MiB."""
+"""Runs a command and prints the most memory that it had, in KiB."""
 
 
 def check(before: Path, after: Path) -> None:
@@ -62,6 +62,7 @@ def test_phantom(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(library() is None, reason="without it, the model takes more memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells the most memory of a process")
 def test_memory_stays_within_the_budget(tmp_path: Path) -> None:
     """In both rounds, of which the second finds what the first has left."""
     before, after = tmp_path / "phantom.nrrd", tmp_path / "fine.nrrd"
@@ -70,7 +71,7 @@ def test_memory_stays_within_the_budget(tmp_path: Path) -> None:
     command = [sys.executable, "-c", PEAK, *map(str, asked)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert 250 < int(done.stdout) < 400
+    assert 250 < int(done.stdout) / 1024 < 400
 
 
 def test_what_the_machine_lacks(tmp_path: Path) -> None:

@@ -267,7 +267,7 @@ def test_disk_that_is_read_only(disk: Callable[..., Folder]) -> None:
     assert "not writable" in told[0]
 
 
-@pytest.mark.parametrize("megabytes", [300, 450, 600])
+@pytest.mark.parametrize("megabytes", [300, 400, 500])
 def test_too_little_memory(folder: Folder, megabytes: int) -> None:
     resource = pytest.importorskip("resource")
     limit = megabytes << 20

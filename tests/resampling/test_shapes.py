@@ -35,7 +35,7 @@ def mean_of(mask: NDArray[Any]) -> tuple[float, float]:
 @given(share=st.floats(0.01, 0.99), first=st.integers(5, 20), second=st.integers(5, 20))
 def test_a_disc_that_grows(share: float, first: int, second: int) -> None:
     found = labels_between(disc(first), disc(second), share, (1, 1))
-    assert mean_of(found)[0] == pytest.approx((1 - share) * first + share * second, abs=0.6)
+    assert mean_of(found)[0] == pytest.approx((1 - share) * first + share * second, abs=0.7)
 
 
 @settings(deadline=None)

@@ -94,7 +94,7 @@ def test_it_says_what_it_does(
     assert said.out == ""
     for part in (
         "2 scans of 2 patients",
-        "1 scans of 1 patients",
+        "1 scan of 1 patient",
         "0 skipped",
         "4 channels",
         "on cpu, bf16-mixed",
