@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -224,7 +225,19 @@ class CapturedProgram:
 
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
-    """Raise `UsageError` or `MemoryBudgetError` unless PyTorch can compute on the devices."""
+    """Raise `UsageError` or `MemoryBudgetError` unless PyTorch can compute on the devices.
+
+    Warns
+    -----
+    UserWarning
+        If a CPU has no instructions for bfloat16.
+    """
+    if precision == "bfloat16" and emulates_bfloat16(devices[0]):
+        warnings.warn(
+            "this CPU has no instructions for bfloat16, in which slices take many times as long: "
+            "leave --precision out",
+            stacklevel=2,
+        )
     for device in devices:
         try:
             (torch.ones(1, device=device) + 1).item()
@@ -235,6 +248,13 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
                 f"PyTorch cannot use {device}: install a build of PyTorch for CUDA and this GPU, "
                 "and a driver that is recent enough for it, or use --device cpu"
             ) from error
+
+
+def emulates_bfloat16(device: str) -> bool:
+    """Whether a device computes in bfloat16 by way of float32, far slower than in float32."""
+    if device != CPU or not torch.backends.mkldnn.is_available():
+        return False
+    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:

@@ -13,6 +13,7 @@ import torch
 from lightning_fabric import Fabric
 from torch._dynamo.exc import BackendCompilerFailed
 
+from pmtool.backends.torch import emulates_bfloat16
 from pmtool.errors import (
     InputError,
     MemoryBudgetError,
@@ -178,7 +179,7 @@ def _train(
         raise damaged(out) from error
     if fabric.is_global_zero:
         _log.info(_plan(trainer, split, skipped, out))
-        if settings.optimiser.precision == "bf16-mixed" and _emulates_bfloat16(fabric.device):
+        if settings.optimiser.precision == "bf16-mixed" and emulates_bfloat16(fabric.device.type):
             _log.warning(_SLOW_BFLOAT16)
     if workers is None:
         workers = 4 if fabric.device.type == "cuda" else 0
@@ -209,13 +210,6 @@ def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False
         found = fabric.broadcast(failed, rank)
         if found is not None:
             raise found
-
-
-def _emulates_bfloat16(device: torch.device) -> bool:
-    """Whether a device computes in bfloat16 by way of float32, far slower than in float32."""
-    if device.type != "cpu" or not torch.backends.mkldnn.is_available():
-        return False
-    return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _nothing(label: str, share: float) -> None:

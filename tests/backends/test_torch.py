@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pmtool.backends import torch as engine
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import LANES, SIZE, WINDOWS, graph_errors, random_arrays
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.torch import CapturedProgram, TorchBackend
+from pmtool.backends.torch import CapturedProgram, TorchBackend, check, emulates_bfloat16
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
@@ -159,3 +161,14 @@ def test_a_captured_program_is_replayed(network: PixelMiner) -> None:
         results.update({name: arrays[name].clone() for name in results})
     for name, values in plain.items():
         torch.testing.assert_close(captured[name], values)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_cpu_without_bfloat16_is_warned_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert emulates_bfloat16("cpu") in (True, False)
+    assert not emulates_bfloat16("cuda:0")
+    for emulated in (True, False):
+        monkeypatch.setattr(engine, "emulates_bfloat16", lambda device, told=emulated: told)
+        check(("cpu",), "float32")
+        with pytest.warns(UserWarning, match="no instructions") if emulated else nullcontext():
+            check(("cpu",), "bfloat16")

@@ -139,15 +139,10 @@ def test_a_cpu_without_bfloat16_is_told_of(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(run, "_emulates_bfloat16", lambda device: emulated)
+    monkeypatch.setattr(run, "emulates_bfloat16", lambda device: emulated)
     few = ("--set", "optimiser.steps=0", "--set", f"optimiser.precision={precision}")
     assert train(given, out, *few) == 0
     assert ("this CPU has no instructions for bfloat16" in capsys.readouterr().err) == told
-
-
-def test_only_a_cpu_emulates_bfloat16() -> None:
-    assert not run._emulates_bfloat16(torch.device("cuda", 0))
-    assert run._emulates_bfloat16(torch.device("cpu")) in (True, False)
 
 
 @pytest.mark.parametrize(
