@@ -117,7 +117,7 @@ def test_bench(
     assert list(values["max_logit_difference_by_engine"]) == ["onnxruntime-cpu float32"]
     assert "--pairs 1 --passes 64 --peers --scaling --budget 0.001" in values["command"]
     naive, cached, other, *peers = values["runs"]
-    assert [run["batch"] for run in (cached, other)] == [2, 1]
+    assert [run["batch"] for run in (cached, other)] == [1, 1]  # there is only one window
     assert values["speedup"] == naive["seconds"] / cached["seconds"] > 10
     assert cached["start"] > 0
     assert all(cached["shares"][part] > 0 for part in PARTS)
