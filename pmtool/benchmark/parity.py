@@ -45,8 +45,8 @@ def largest_difference(
 ) -> float:
     """Largest difference of logits, means and log-scales from the network's, by teacher forcing.
 
-    The pair is generated window by window, and the network is given each generated window. A pair
-    larger than a window has windows of all kinds.
+    It is NaN if any of them is. The pair is generated window by window, and the network is given
+    each generated window. A pair larger than a window has windows of all kinds.
     """
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
@@ -60,7 +60,7 @@ def largest_difference(
             mixture = network(group.neighbours(0, place), target)
             expected = np.concatenate([values[..., k : 2 * k] for values in mixture], axis=-1)
             new = expected[place.known_rows :, place.known_columns :]
-            worst = max(worst, float(np.abs(new - found).max()))
+            worst = float(np.maximum(worst, np.abs(new - found).max()))
     return worst
 
 

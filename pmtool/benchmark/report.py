@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 
 from pmtool.backends.selection import DISTRIBUTIONS
@@ -174,7 +175,7 @@ class Report:
             "speedup": self.naive.seconds / self.default.seconds,
             "speedup_window_64": self.naive.seconds / self.window_64.seconds,
             "seconds_per_slice_512": self.default.seconds_per_slice_512,
-            "max_logit_difference": max(self.max_logit_difference.values()),
+            "max_logit_difference": float(np.max([*self.max_logit_difference.values()])),
             "max_logit_difference_by_window": {
                 str(size): x for size, x in self.max_logit_difference.items()
             },

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from pmtool.arrays import Float32s
 from pmtool.backends.selection import Engine
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend, run_cached
@@ -23,6 +24,7 @@ from pmtool.benchmark.timing import torch_threads
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
+from pmtool.pixels.mixture import Mixture
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Neighbours, SlicePair
 from pmtool.sampling.sampler import Sampler
@@ -42,6 +44,22 @@ def test_parity_and_clocks(network: PixelMiner) -> None:
     assert np.array_equal(strip.cached[:-1], truth[:-1].clip(*network.hyperparameters.hu_window))
     assert naive.cost().passes == 64
     assert set(clock.seconds) == {"window", "row", "pixel"}
+
+
+def test_nan_is_not_a_small_difference(network: PixelMiner) -> None:
+    """Not even in the first window, if all others agree."""
+
+    class Spoilt(ArrayNetwork):
+        first = True
+
+        def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
+            found = super().__call__(neighbours, target)
+            factor, self.first = np.nan if self.first else 1, False
+            return found._replace(means=found.means * factor)
+
+    pair, backend = make_scene(None, 1, 68).pairs[0], TorchBackend(network)
+    with torch_threads(1):
+        assert np.isnan(largest_difference(backend, Spoilt(network), pair, 64, 0))
 
 
 @pytest.mark.parametrize("shares", [True, False])

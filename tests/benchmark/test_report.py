@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
@@ -59,6 +60,8 @@ def test_report(tmp_path: Path) -> None:
     assert values["speedup_window_64"] == 50
     assert values["seconds_per_slice_512"] == 2
     assert values["max_logit_difference"] == 2e-6
+    spoilt = replace(report, max_logit_difference={64: 1e-6, 192: float("nan")})
+    assert math.isnan(spoilt.to_json()["max_logit_difference"])
     assert values["equal_pixels"] == 1
     assert values["peaks"][0]["gemm_gflops"] == 10
     wanted = {"device", "backend", "precision", "channels", "pairs", "size", "batch", "seconds"}
