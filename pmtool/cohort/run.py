@@ -109,7 +109,8 @@ def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> s
     _report_missing(cases)
     planner = _estimator(request, workers)
     sizes = [size_of(case, request, planner) for case in cases]
-    cores = workers.processes or (1 if workers.processes == 0 or workers.scheduler else cpu_count())
+    on_cluster = workers.scheduler is not None
+    cores = 1 if on_cluster else max(1, _processes(cases, workers, planner, sizes))
     return f"{plan_table(cases, sizes, request)}\n\n{plan_text(cases, sizes, request, cores)}"
 
 
@@ -134,17 +135,14 @@ def _finished(
         cluster = joined_cluster(workers.scheduler)
         request = _with(request, threads=request.options.threads or 1)
     else:
-        free, cores, there = free_memory(), cpu_count(), gpus()
-        seen = [there[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
+        seen = _gpus_of(planner)
         asked = request.options.device  # a worker sees its own GPUs alone
-        processes = workers.processes or room(
-            cases, list(sizes.values()), planner, free, cores, len(seen)
-        )
+        processes = _processes(cases, workers, planner, list(sizes.values()))
         memory = total_memory() // processes
         request = _with(
             request,
             device="cuda" if seen and asked != "auto" else asked,
-            threads=request.options.threads or max(1, cores // processes),
+            threads=request.options.threads or max(1, cpu_count() // processes),
             memory=request.options.memory or memory // 2,
         )
         cluster = local_cluster(processes, memory, seen)
@@ -153,6 +151,22 @@ def _finished(
         _log.info(plan_text(cases, list(sizes.values()), request, cores))
         _log.info("dashboard: %s", client.dashboard_link)
         yield dispatch(client, cases, request, sizes, tell)
+
+
+def _processes(
+    cases: Sequence[Case], workers: Workers, planner: Planner, sizes: Sequence[Size | None]
+) -> int:
+    """Number of worker processes on this machine: as many as were asked for, or as fit."""
+    if workers.processes is not None:
+        return workers.processes
+    seen = _gpus_of(planner)
+    return room(cases, sizes, planner, free_memory(), cpu_count(), len(seen))
+
+
+def _gpus_of(planner: Planner) -> list[str]:
+    """CUDA's names of the GPUs that a planner counts on; none on a CPU."""
+    there = gpus()
+    return [there[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
 
 
 def _report_missing(cases: Sequence[Case]) -> None:

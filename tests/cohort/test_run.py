@@ -179,6 +179,19 @@ def test_dry_run(
     )
 
 
+def test_a_dry_run_counts_the_workers_that_fit(
+    ct_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Memory for three, whatever the number of cores."""
+    asked = ["cohort", str(ct_path.parent), str(out), "--spacing=1.25", "--dry-run"]
+    monkeypatch.setattr("pmtool.cohort.run.cpu_count", lambda: 64)
+    monkeypatch.setattr("pmtool.cohort.run.free_memory", lambda: 4 * 2**20)
+    assert run_command(cli, asked) == 0
+    assert capsys.readouterr().out.endswith("on 3 cores like these.\n")
+    assert run_command(cli, [*asked, "--scheduler=tcp://h:1"]) == 0
+    assert capsys.readouterr().out.endswith("on 1 core like these.\n")
+
+
 def test_a_dry_run_tells_what_is_not_there(
     cohort: Cohort, scans: Path, out: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
