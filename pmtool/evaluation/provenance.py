@@ -7,17 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pmtool.evaluation.run import Case
+from pmtool.evaluation.scoring import MEASURED_BY
 from pmtool.system.versions import package_version
 
-PACKAGES = (
-    "pmtool",
-    "numpy",
-    "opencv-python-headless",
-    "pyradiomics",
-    "scikit-image",
-    "scipy",
-    "SimpleITK",
-)
+VERSIONS = ("pmtool", "numpy", *MEASURED_BY, "SimpleITK")
+"""Packages whose versions are told."""
 
 
 def provenance(cases: Sequence[Case]) -> dict[str, Any]:
@@ -34,5 +28,5 @@ def provenance(cases: Sequence[Case]) -> dict[str, Any]:
             for case in cases
         ],
         "versions": {"python": platform.python_version()}
-        | {x: package_version(x) for x in PACKAGES},
+        | {x: package_version(x) for x in VERSIONS},
     }

@@ -23,6 +23,8 @@ from pmtool.images.hounsfield import CT_RANGE
 REFERENCE = "reference"
 VERSION = 1
 """Version of the measures; raise it when one changes, so that stored scores are not used."""
+MEASURED_BY = ("opencv-python-headless", "pyradiomics", "scikit-image", "scipy")
+"""Packages that compute the measures, of which the same holds."""
 
 
 class Task(NamedTuple):

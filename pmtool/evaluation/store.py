@@ -8,16 +8,21 @@ from typing import Any
 
 from pmtool.evaluation import texture
 from pmtool.evaluation.scan import ThinScan
-from pmtool.evaluation.scoring import VERSION, Scores
+from pmtool.evaluation.scoring import MEASURED_BY, VERSION, Scores
 from pmtool.system.files import write_json
 from pmtool.system.hashes import json_hash
+from pmtool.system.versions import package_version
 
 
 class Store:
-    """A folder with a file of scores for every slice and method; NaN is kept in its JSON."""
+    """A folder with a file of scores for every slice and method; NaN is kept in its JSON.
+
+    Scores that were computed by other versions of `MEASURED_BY` are not used.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.versions = [package_version(package) for package in MEASURED_BY]
 
     def get(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Scores | None:
         """Scores of a slice that a method made; None if they are missing or damaged."""
@@ -33,6 +38,7 @@ class Store:
     def _path(self, scan: ThinScan, index: int, identity: dict[str, Any]) -> Path:
         key = {
             "version": VERSION,
+            "packages": self.versions,
             "texture": texture.is_available(),
             "scan": scan.digest,
             "mask": None if scan.mask is None else scan.mask.digest(),

@@ -70,6 +70,16 @@ def test_scores_in_files(scores: dict[str, Scores], tmp_path: Path) -> None:
     assert store.get(scan, 2, {}) is None
 
 
+def test_scores_by_another_version_of_a_package(
+    scores: dict[str, Scores], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be compared with those of this version, and reported as such."""
+    scan: Any = SimpleNamespace(digest="", mask=None)
+    Store(tmp_path).put(scan, 1, {}, scores["smooth"])
+    monkeypatch.setattr("pmtool.evaluation.store.package_version", lambda package: "0.0.1")
+    assert Store(tmp_path).get(scan, 1, {}) is None
+
+
 def made_up(scans: int, texture_values: NDArray[np.float64]) -> Results:
     """Six slices of a number of scans; method ``near`` has half of the errors of ``far``."""
     rows = []
