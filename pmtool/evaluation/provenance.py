@@ -21,7 +21,7 @@ def provenance(cases: Sequence[Case]) -> dict[str, Any]:
             {
                 "name": case.scan.name,
                 "sha256_of_voxels_and_geometry": case.scan.digest,
-                "mask": None if case.scan.mask is None else case.scan.mask.digest(),
+                "mask": case.scan.mask_digest,
                 "slices": case.indices,
                 "spacing_mm": list(case.scan.volume.image.GetSpacing()),
             }

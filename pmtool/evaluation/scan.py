@@ -63,6 +63,11 @@ class ThinScan:
         """SHA-256 of the scan's voxels and geometry."""
         return self.volume.digest()
 
+    @cached_property
+    def mask_digest(self) -> str | None:
+        """SHA-256 of the mask's voxels and geometry; None without a mask."""
+        return None if self.mask is None else self.mask.digest()
+
     @property
     def dropped(self) -> range:
         """Indices of the dropped slices: every second one that lies between two kept ones."""

@@ -41,7 +41,7 @@ class Store:
             "packages": self.versions,
             "texture": texture.is_available(),
             "scan": scan.digest,
-            "mask": None if scan.mask is None else scan.mask.digest(),
+            "mask": scan.mask_digest,
             "slice": index,
             **identity,
         }

@@ -10,7 +10,9 @@ import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.evaluation.scan import ThinScan, dependent_slices, load_scan, told_apart
+from pmtool.evaluation.store import Store
 from pmtool.images.reading import ReadingOptions
+from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
 
@@ -45,6 +47,21 @@ def test_own_region(phantom: sitk.Image, tmp_path: Path) -> None:
         load_scan(path, write(mask * 0, tmp_path / "empty.nrrd"))
     with pytest.raises(GeometryError, match="another grid"):
         load_scan(path, write(mask[:, :, 1:], tmp_path / "short.nrrd"))
+
+
+def test_a_mask_is_hashed_once(phantom: sitk.Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for every slice and method."""
+    hashed = []
+    digest = Volume.digest
+
+    def counted(volume: Volume) -> str:
+        hashed.append(volume.name)
+        return digest(volume)
+
+    monkeypatch.setattr(Volume, "digest", counted)
+    scan, store = ThinScan(Volume(phantom, 2, "a"), Volume(phantom, 2, "mask")), Store(Path())
+    assert [store.get(scan, index, {}) for index in (1, 3)] == [None, None]
+    assert sorted(hashed) == ["a", "mask"]
 
 
 def test_bad_input(phantom: sitk.Image, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_slices_are_clipped_to_the_range_of_ct(scores: dict[str, Scores]) -> Non
 
 
 def test_scores_in_files(scores: dict[str, Scores], tmp_path: Path) -> None:
-    scan: Any = SimpleNamespace(digest="", mask=None)
+    scan: Any = SimpleNamespace(digest="", mask_digest=None)
     store = Store(tmp_path)
     store.put(scan, 1, {}, scores["smooth"])
     assert store.get(scan, 1, {}) == scores["smooth"]
@@ -74,7 +74,7 @@ def test_scores_by_another_version_of_a_package(
     scores: dict[str, Scores], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They would be compared with those of this version, and reported as such."""
-    scan: Any = SimpleNamespace(digest="", mask=None)
+    scan: Any = SimpleNamespace(digest="", mask_digest=None)
     Store(tmp_path).put(scan, 1, {}, scores["smooth"])
     monkeypatch.setattr("pmtool.evaluation.store.package_version", lambda package: "0.0.1")
     assert Store(tmp_path).get(scan, 1, {}) is None
