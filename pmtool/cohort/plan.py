@@ -12,7 +12,7 @@ from pmtool.errors import PmtoolError
 from pmtool.geometry.grid import make_grid, spacing_along
 from pmtool.sampling.sampler import Planner
 from pmtool.system.tables import aligned
-from pmtool.system.units import amount, duration
+from pmtool.system.units import amount, counted, duration
 
 _USED = 0.8
 """Share of the free memory that the workers may use."""
@@ -122,12 +122,12 @@ def plan_text(
     unknown = len(sizes) - len(known)
     left_out = f" ({unknown} left out, whose headers do not tell or do not fit)" if unknown else ""
     there = sum(_is_there(case, request) for case in cases) if request.skip_existing else 0
-    kept = f" Outputs of {there} cases exist and are kept if they are up to date." if there else ""
+    made = f" Outputs of {counted(there, 'case')} exist and are kept if they are up to date."
     return (
         f"cases: {len(sizes)}{left_out}; slices: {sum(size.slices for size in known)}, "
         f"{generated} of them to generate; {amount(sum(size.output_bytes for size in known))} "
         f"before compression; about {duration(sum(size.seconds for size in known) / cores)} on "
-        f"{cores} {'core' if cores == 1 else 'cores'} like these.{kept}"
+        f"{counted(cores, 'core')} like these.{made if there else ''}"
     )
 
 

@@ -88,6 +88,8 @@ def evaluate(
 def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
     masks = options.masks or (None,) * len(paths)
     if len(masks) != len(paths):
-        raise UsageError(f"{len(paths)} scans need as many masks or none, not {len(masks)}")
+        raise UsageError(
+            f"scans: {len(paths)}, masks: {len(masks)}; give one for every scan, or none"
+        )
     given = zip(paths, masks, strict=True)
     return told_apart([load_scan(*pair, options.reading) for pair in given])

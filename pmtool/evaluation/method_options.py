@@ -130,7 +130,9 @@ def _externals(scans: Sequence[ThinScan], options: MethodOptions) -> list[Method
         if name in (*METHODS, *map(_mode_name, get_args(Mode)), REFERENCE):
             raise UsageError(f"{name} is a name of pmtool's own; give the external method another")
         if len(paths) != len(scans):
-            raise UsageError(f"{len(scans)} scans need as many files of {name}, not {len(paths)}")
+            raise UsageError(
+                f"scans: {len(scans)}, files of {name}: {len(paths)}; give one for every scan"
+            )
         pairs = zip(scans, paths, strict=True)
         volumes = {s.name: load_external(p, s.volume, options.reading) for s, p in pairs}
         found.append(External(name, volumes))

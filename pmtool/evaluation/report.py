@@ -12,6 +12,7 @@ from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left
 from pmtool.evaluation.tables import Table, label, tables, text
 from pmtool.evaluation.verdict import verdict
 from pmtool.system.tables import aligned, csv_text, listed
+from pmtool.system.units import counted
 from pmtool.system.versions import own_version
 
 FEW_SLICES = 8
@@ -104,7 +105,8 @@ class Report:
         names = list(dict.fromkeys(results.scans))
         compared = "scan by scan" if results.by_scan else "slice by slice"
         few = "; too few for conclusions" if len(results.units) < FEW_SLICES else ""
-        return f"{len(results.units)} slices of {', '.join(names)}, compared {compared}{few}."
+        slices = counted(len(results.units), "slice")
+        return f"{slices} of {', '.join(names)}, compared {compared}{few}."
 
     def _values(self, row: int, column: int) -> list[tuple[str, str, float, float | str]]:
         results = self.results

@@ -23,6 +23,7 @@ from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
 from pmtool.resampling.segmentation import load_mask
+from pmtool.system.units import counted
 
 _AIR = -1000
 _ROUNDING = 0.6
@@ -168,8 +169,8 @@ def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     volume = load_ct(path, reading)
     if len(volume.slices) < 3:
         raise GeometryError(
-            f"{path} has {len(volume.slices)} slices; every second one is dropped, which takes "
-            "three or more"
+            f"{path} has {counted(len(volume.slices), 'slice')}; every second one is dropped, "
+            "which takes three or more"
         )
     dependent = dependent_slices(volume)
     if dependent:

@@ -23,6 +23,7 @@ from pmtool.errors import InputError, MemoryBudgetError, OutputError
 from pmtool.system.files import write_bytes
 from pmtool.system.hashes import bytes_hash, json_hash
 from pmtool.system.stages import Tell
+from pmtool.system.units import counted
 from pmtool.training.sources import BODY_HU, ReadScan, Source, read_source
 
 BLOCK = 16
@@ -133,8 +134,9 @@ class Cache:
         self._remove_leftovers()
         entries = {source: self.entry(source) for source in sources}
         missing = [source for source, e in entries.items() if e is None or e.short_of_memory]
+        scans = counted(len(missing), "scan")
         for number, source in enumerate(missing):
-            tell(f"reading {len(missing)} scans into {self.folder}", number / len(missing))
+            tell(f"reading {scans} into {self.folder}", number / len(missing))
             self._build(source)
 
     def load(self, sources: Sequence[Source]) -> tuple[list[CachedScan], list[str]]:

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pmtool.errors import UsageError
+from pmtool.system.units import counted
 from pmtool.trial.database import Database
 from pmtool.trial.design import ITEMS
 from pmtool.trial.folder import Trial
@@ -96,8 +97,7 @@ def power_text(
 ) -> str:
     """Text on the number of participants needed, and on the power of a given number."""
     overall, against = (
-        needed_participants(preference, power, each) or f"more than {MOST_PARTICIPANTS}"
-        for each in (ITEMS, ITEMS / _METHODS)
+        needed_participants(preference, power, each) for each in (ITEMS, ITEMS / _METHODS)
     )
     seen, false = (
         simulated_power(participants, share, correlation, _TRIALS, seed)
@@ -105,10 +105,17 @@ def power_text(
     )
     return (
         f"To see {preference:.0%} with a power of {power:.0%} (exact two-sided binomial test, "
-        f"p < 0.05, independent answers) it takes {overall} participants of {ITEMS} answers, or "
-        f"{against} to see it against each of {_METHODS} methods, without correction for their "
-        f"number.\n{participants} participants: exact power "
+        f"p < 0.05, independent answers) it takes {_people(overall)} of {ITEMS} answers, or "
+        f"{_people(against)} to see it against each of {_METHODS} methods, without correction for "
+        f"their number.\n{_people(participants)}: exact power "
         f"{exact_power(participants * ITEMS, preference):.1%}; simulated, with a correlation of "
         f"{correlation:g} between answers of a participant, {seen:.1%}, and {false:.1%} of fair "
         "coins are taken for a preference."
     )
+
+
+def _people(number: int | None) -> str:
+    """Number of participants; None if it exceeds what is considered."""
+    if number is None:
+        return f"more than {counted(MOST_PARTICIPANTS, 'participant')}"
+    return counted(number, "participant")

@@ -18,6 +18,7 @@ from pmtool.system.array_file import write_array
 from pmtool.system.files import remove_leftovers
 from pmtool.system.outputs import make_folder, names_in
 from pmtool.system.stages import Tell
+from pmtool.system.units import counted
 from pmtool.system.versions import own_version
 from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, Trial
@@ -85,8 +86,8 @@ def prepare(
     _write_images(trial, scans, methods, tell)
     trial.save()
     return (
-        f"{len(plans)} participants see {ITEMS} of {len(pool)} slices each, PixelMiner beside "
-        f"{', '.join(others)}; go on with: pmtool trial serve {folder}"
+        f"planned for {counted(len(plans), 'participant')}: {ITEMS} of {len(pool)} slices each, "
+        f"PixelMiner beside {', '.join(others)}; go on with: pmtool trial serve {folder}"
     )
 
 

@@ -134,7 +134,7 @@ class TestSelection:
             "far has slices 5 mm apart",
             "small has slices of 24x20",
         ]
-        assert "1 scans have slices thicker" in (
+        assert "slices are thicker or further apart than 3 mm in 1 scan, such as" in (
             thick_scans_text([good, far], CropSettings()) or ""
         )
         assert thick_scans_text([good], CropSettings()) is None

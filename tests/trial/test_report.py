@@ -245,7 +245,7 @@ class TestReport:
             assert "SIMULATED" in (out / "report.html").read_text()
         told = capsys.readouterr().out
         assert "it takes more than 500 participants" in told
-        assert "it takes 5 participants of 12 answers, or 17" in told
+        assert "it takes 5 participants of 12 answers, or 17 participants" in told
         assert not Trial.load(trial_folder).database.exists()
 
     def test_folders_of_other_things_are_left_alone(
