@@ -104,8 +104,8 @@ def power_text(
         for share in (preference, 0.5)
     )
     return (
-        f"To see {preference:.0%} with a power of {power:.0%} (exact two-sided binomial test, "
-        f"p < 0.05, independent answers) it takes {_people(overall)} of {ITEMS} answers, or "
+        f"To see {100 * preference:g}% with a power of {100 * power:g}% (exact two-sided binomial "
+        f"test, p < 0.05, independent answers) it takes {_people(overall)} of {ITEMS} answers, or "
         f"{_people(against)} to see it against each of {_METHODS} methods, without correction for "
         f"their number.\n{_people(participants)}: exact power "
         f"{exact_power(participants * ITEMS, preference):.1%}; simulated, with a correlation of "

@@ -18,6 +18,7 @@ from pmtool.images.hounsfield import padding
 from pmtool.main import cli
 from pmtool.models.bundle import Bundle
 from pmtool.phantom.chest import chest_phantom
+from pmtool.trial.commands import power_text
 from pmtool.trial.database import Database
 from pmtool.trial.folder import Trial, load_secrets
 from pmtool.trial.report import Report
@@ -247,6 +248,11 @@ class TestReport:
         assert "it takes more than 500 participants" in told
         assert "it takes 5 participants of 12 answers, or 17 participants" in told
         assert not Trial.load(trial_folder).database.exists()
+
+    def test_what_is_asked_for_is_told_unrounded(self) -> None:
+        told = power_text(0.505, 0.999, 0.0, 1, 0)
+        assert told.startswith("To see 50.5% with a power of 99.9% ")
+        assert "\n1 participant: exact power" in told
 
     def test_folders_of_other_things_are_left_alone(
         self, trial_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
