@@ -121,7 +121,8 @@ def serve(
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
         app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
         number = listener.getsockname()[1]
-        place = f"https://{names[0]}" if https and names else f"http://{host}:{number}"
+        reached = names[0] if _is_wildcard(host) else host
+        place = f"https://{names[0]}" if https and names else f"http://{reached}:{number}"
         tell(f"participants: {place}/")
         tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
         # No access log, because it would contain personal links.

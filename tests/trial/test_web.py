@@ -82,6 +82,23 @@ def test_addresses_that_are_refused(
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("host", "shown"), [("127.0.0.1", "127.0.0.1"), ("0.0.0.0", "lab.example"), ("", "lab.example")]
+)
+def test_the_address_that_is_told_can_be_reached(
+    trial_folder: Path,
+    host: str,
+    shown: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """By the name, if the server listens on every address, which is none to go to."""
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: None)
+    options = ("--port=0", "--name=lab.example", f"--host={host}")
+    assert run_command(cli, ["trial", "serve", str(trial_folder), *options]) == 0
+    assert capsys.readouterr().err.startswith(f"participants: http://{shown}:")
+
+
 def test_it_ends_though_a_form_is_not_sent_whole(trial_folder: Path, serve_trial: Serve) -> None:
     address, server = serve_trial(trial_folder)
     host, port = address.removeprefix("http://").rstrip("/").split(":")
