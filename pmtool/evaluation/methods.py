@@ -208,6 +208,6 @@ def makers(
 
 
 def described(method: Method, scan: ThinScan) -> dict[str, Any]:
-    """Name and identity of a method, and the device on which a model runs, as plain JSON values."""
+    """Scan, name and identity of a method, and the device of a model, as plain JSON values."""
     device = {"device": method.sampler.device} if isinstance(method, Sampled) else {}
-    return {"name": method.name, **method.identity(scan), **device}
+    return {"scan": scan.name, "name": method.name, **method.identity(scan), **device}

@@ -199,8 +199,9 @@ def test_several_scans_and_masks(phantom: sitk.Image, scan: Path, tmp_path: Path
     sitk.WriteImage(sitk.Cast(phantom > 0, sitk.sitkUInt8), str(mask))
     arguments = ("evaluate", scan, other, "--out", tmp_path / "report", "--methods", "linear", "-q")
     assert run(*arguments, "--workers", 1, "--slices", 1) == 0
-    names = [x["name"] for x in report_of(tmp_path / "report")["provenance"]["scans"]]
-    assert names == ["thin.nrrd", "other.nii.gz"]
+    provenance = report_of(tmp_path / "report")["provenance"]
+    assert [x["name"] for x in provenance["scans"]] == ["thin.nrrd", "other.nii.gz"]
+    assert [x["scan"] for x in provenance["methods"]] == ["thin.nrrd", "other.nii.gz"]
     assert run(*arguments, "--mask", mask) == 2
     assert run(*arguments, "--external", f"x={scan}") == 2
     assert run(*arguments, "--mask", mask, "--mask", mask) == 4  # of the other scan's grid
