@@ -23,6 +23,7 @@ from pmtool.cli.types import PATH
 from pmtool.errors import UsageError
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state, unfold
+from pmtool.system.outputs import check_no_input, check_output
 
 
 @click.command()
@@ -31,8 +32,11 @@ from pmtool.network.folding import folded_state, unfold
 @click.option("--share", type=click.FloatRange(0, 1), default=1.0, help="Of B's weights.")
 @click.option("--scale", type=click.FloatRange(0, min_open=True), default=1.0)
 @click.option("--out", type=PATH, required=True)
-def main(one: Path, other: Path, share: float, scale: float, out: Path) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def main(one: Path, other: Path, share: float, scale: float, out: Path, overwrite: bool) -> None:
     """Mix two models and multiply the scales of all components."""
+    check_output(out, overwrite)
+    check_no_input(out, [one, other])
     first, second = (load(path)[0] for path in (one, other))
     if first.hyperparameters != second.hyperparameters:
         raise UsageError(f"{one} and {other} are not the same network")

@@ -19,7 +19,10 @@ import SimpleITK as sitk
 from pmtool.cli.console import run_command
 from pmtool.cli.types import PATH
 from pmtool.errors import GeometryError, UsageError
+from pmtool.images.image_file import write_image
+from pmtool.images.names import check_format
 from pmtool.loading import load_ct
+from pmtool.system.outputs import check_no_input, check_output
 
 
 @click.command()
@@ -27,14 +30,18 @@ from pmtool.loading import load_ct
 @click.argument("out", type=PATH)
 @click.option("--slices", type=click.IntRange(1), required=True, help="Slices in a thick one.")
 @click.option("--every", type=click.IntRange(1), required=True, help="Distance of thick slices.")
-def main(thin: Path, out: Path, slices: int, every: int) -> None:
+@click.option("--overwrite", is_flag=True, help="Replace OUT.")
+def main(thin: Path, out: Path, slices: int, every: int, overwrite: bool) -> None:
     """Write the scan THIN with thick slices to OUT."""
+    check_format(out)
+    check_output(out, overwrite)
+    check_no_input(out, [thin])
     volume = load_ct(thin)
     if volume.axis != 2:
         raise GeometryError(f"{thin} has slices along axis {volume.axis}, not the last: turn it")
     if slices > len(volume.slices):
         raise UsageError(f"{thin} has only {len(volume.slices)} slices: give fewer --slices")
-    sitk.WriteImage(thicker(volume.image, slices, every), str(out), useCompression=True)
+    write_image(thicker(volume.image, slices, every), out)
 
 
 def thicker(image: sitk.Image, slices: int, every: int) -> sitk.Image:

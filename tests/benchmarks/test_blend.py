@@ -47,6 +47,7 @@ def test_blend(blending: Any, script: Callable[[str], Any], tmp_path: Path) -> N
     out = tmp_path / "out.pt"
     given = (*files, "--share", 0.25, "--scale", 1.5, "--out", out)
     assert run_command(blending.main, list(map(str, given))) == 0
+    assert run_command(blending.main, list(map(str, given))) == 6
     first, second = map(folded_state, networks)
     found = script("yardsticks").load(out)[0]
     for name, tensor in folded_state(found).items():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from pmtool.errors import UsageError
+from pmtool.errors import OutputError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -44,5 +44,8 @@ def test_command(tmp_path: Path, script: Callable[[str], Any]) -> None:
     found = sitk.GetArrayFromImage(sitk.ReadImage(files[1]))
     expected = [np.rint(hu[z : z + 2].mean(axis=0)) for z in (0, 3, 6)]
     np.testing.assert_array_equal(found, expected)
+    asked = [*files, "--slices", "10", "--every", "1"]
+    with pytest.raises(OutputError, match="exists"):
+        script("thicker").main(asked, standalone_mode=False)
     with pytest.raises(UsageError, match="has only 9 slices"):
-        script("thicker").main([*files, "--slices", "10", "--every", "1"], standalone_mode=False)
+        script("thicker").main([*asked, "--overwrite"], standalone_mode=False)
