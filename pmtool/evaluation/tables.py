@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from pmtool.arrays import Float64s
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import Duel, duel, holm
-from pmtool.evaluation.summary import summary
+from pmtool.evaluation.summary import known_mean, summary
 from pmtool.system.tables import aligned
 
 SIGNIFICANT = 0.01
@@ -121,7 +121,7 @@ def tables(results: Results) -> list[Table]:
             "1",
             "Edge share, best at 0.5 (the paper's EPR as its authors' code computes it)",
             results,
-            {"Mean": share.mean(axis=1), "SD": _deviation(share)},
+            _mean_and_deviation(share),
             cases,
             np.abs(share - 0.5),
         ),
@@ -129,7 +129,7 @@ def tables(results: Results) -> list[Table]:
             "1b",
             "Edge preservation ratio, EPR, as the paper's source defines it",
             results,
-            {"Mean": epr.mean(axis=1), "SD": _deviation(epr)},
+            _mean_and_deviation(epr),
             cases,
             -epr,
         ),
@@ -143,7 +143,7 @@ def tables(results: Results) -> list[Table]:
                 "3",
                 "Error of the maps of GLCM features, MSMFE",
                 results,
-                {"Mean": np.nanmean(maps, axis=1), "SD": np.nanstd(maps, axis=1)},
+                _mean_and_deviation(maps),
                 features,
                 maps,
             )
@@ -167,21 +167,19 @@ def _texture_table(results: Results, pairs: str) -> Table:
         "CCC": [_percent(figures[m]["ccc_mean"]) for m in results.methods],
         ">= 0.85": [_percent(figures[m]["ccc_share"]) for m in results.methods],
     }
-    means = {"NRMSE": np.nanmean(errors, axis=1), "SD": np.nanstd(errors, axis=1)}
     title = "Texture in the lungs or the mask: concordance, %, and error of its features"
-    table = _table("2", title, results, means, pairs, errors)
-    return replace(table, columns=concordances | table.columns)
+    columns = concordances | _mean_and_deviation(errors, "NRMSE")
+    return _table("2", title, results, columns, pairs, errors)
 
 
 def _table(
     number: str,
     title: str,
     results: Results,
-    means: dict[str, Float64s],
+    columns: dict[str, list[str]],
     pairs: str,
     errors: Float64s,
 ) -> Table:
-    columns = {heading: list(map(_figure, values)) for heading, values in means.items()}
     duels = _duels(results.methods, errors)
     return Table(number, f"Table {number}. {title}", results.methods, columns, pairs, duels)
 
@@ -204,9 +202,13 @@ def _flat(errors: Float64s) -> Float64s:
     return errors.reshape(len(errors), -1)
 
 
-def _deviation(values: Float64s) -> Float64s:
-    count = values.shape[1]
-    return values.std(axis=1, ddof=1) if count > 1 else np.full(len(values), math.nan)
+def _mean_and_deviation(values: Float64s, heading: str = "Mean") -> dict[str, list[str]]:
+    """Columns with mean and sample standard deviation of every method's known values."""
+    known = [row[np.isfinite(row)] for row in values]
+    return {
+        heading: [_figure(known_mean(row)) for row in known],
+        "SD": [_figure(row.std(ddof=1) if row.size > 1 else math.nan) for row in known],
+    }
 
 
 def _figure(value: float) -> str:

@@ -131,6 +131,9 @@ def test_tables_by_hand() -> None:
     assert found["Table 1"].cell("far", "near") == "0.0"
     assert found["Table 1b"].cell("near", "far") == "-"  # ties alone
     assert found["Table 1b"].notes() == ["6 ties left out"]
+    assert found["Table 1"].columns["SD"] == ["0.000", "0.000"]
+    errors = found["Table 3"].columns  # of far: (sqrt(4 + number) - 1) / 2
+    assert errors["SD"][1] == f"{np.std((np.sqrt(4.0 + np.arange(6)) - 1) / 2, ddof=1):.3f}"
     textures = found["Table 2"].duels["near", "far"]
     assert textures[:4] == (12, 0, 6, 0)
     assert textures.binomial == pytest.approx(2 / 2**12)
