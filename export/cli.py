@@ -8,6 +8,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from pmtool.choices import Precision
 from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option
 from pmtool.cli.types import PATH, PRECISION, FiniteRange
@@ -67,7 +68,7 @@ def export(
     overwrite: bool,
     tensorrt: bool,
     model: Path | None,
-    precision: Any,
+    precision: Precision,
     max_windows: int | None,
     **description: Any,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -38,14 +38,14 @@ class Clock:
     """
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds = defaultdict[str, float](float)
         self.running = True
         self._lock = threading.Lock()
 
     def add(self, part: str, seconds: float) -> None:
         """Add seconds to a part."""
         with self._lock:
-            self.seconds[part] += seconds  # type: ignore[assignment]  # typeshed: int
+            self.seconds[part] += seconds
 
 
 class TimedBackend:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +26,7 @@ class Tally:
         self.left = {name: size.generated if size else 0 for name, size in sizes.items()}
         self.total = len(sizes)
         self.counts: Counter[str] = Counter()
-        self._under_way: Counter[str] = Counter()
+        self._under_way = defaultdict[str, float](float)
         self._generated = 0.0
         self._start = time.monotonic()
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class Tally:
         """Count slices of a case, unless the case is finished: events may arrive late."""
         with self._lock:
             if name in self.left:
-                self._under_way[name] += slices  # type: ignore[assignment]  # typeshed: int
+                self._under_way[name] += slices
 
     def finish(self, result: Result) -> None:
         """Count a finished case."""

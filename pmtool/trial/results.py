@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.statistics import holm
@@ -13,6 +13,8 @@ from pmtool.trial.database import Database
 from pmtool.trial.design import ITEMS, Side
 from pmtool.trial.folder import Trial
 from pmtool.trial.statistics import Agreement, Share, Times, agreement, signed_rank, times
+
+K = TypeVar("K", int, str)
 
 
 class Answer(NamedTuple):
@@ -163,8 +165,8 @@ def _share(answers: Sequence[Answer]) -> Share:
     return Share(sum(answer.won for answer in answers), len(answers))
 
 
-def _grouped(answers: Sequence[Answer], key: Callable[[Answer], Any]) -> dict[Any, Share]:
-    groups: dict[Any, list[Answer]] = {value: [] for value in sorted(set(map(key, answers)))}
+def _grouped(answers: Sequence[Answer], key: Callable[[Answer], K]) -> dict[K, Share]:
+    groups: dict[K, list[Answer]] = {value: [] for value in sorted(set(map(key, answers)))}
     for answer in answers:
         groups[key(answer)].append(answer)
     return {value: _share(group) for value, group in groups.items()}

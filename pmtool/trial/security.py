@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from typing import Any
 
 from starlette.datastructures import FormData, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -66,9 +65,9 @@ class Bucket:
     rate: float
     burst: float
     clock: Callable[[], float] = time.monotonic
-    levels: dict[Any, tuple[float, float]] = field(default_factory=dict)
+    levels: dict[Hashable, tuple[float, float]] = field(default_factory=dict)
 
-    def allows(self, key: Any) -> bool:
+    def allows(self, key: Hashable) -> bool:
         """Whether one more request is within the limit; if so, it is counted."""
         now = self.clock()
         level, before = self.levels.get(key, (self.burst, now))
