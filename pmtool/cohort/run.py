@@ -147,7 +147,7 @@ def _finished(
         )
         cluster = local_cluster(processes, memory, seen)
     with cluster as client:
-        cores = max(1, len(client.nthreads()))
+        cores = max(1, sum(client.nthreads().values()))
         _log.info(plan_text(cases, list(sizes.values()), request, cores))
         _log.info("dashboard: %s", client.dashboard_link)
         yield dispatch(client, cases, request, sizes, tell)

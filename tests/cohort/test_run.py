@@ -9,7 +9,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -190,6 +192,18 @@ def test_a_dry_run_counts_the_workers_that_fit(
     assert capsys.readouterr().out.endswith("on 3 cores like these.\n")
     assert run_command(cli, [*asked, "--scheduler=tcp://h:1"]) == 0
     assert capsys.readouterr().out.endswith("on 1 core like these.\n")
+
+
+def test_workers_with_several_threads_take_as_many_cases_at_once(
+    ct_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("distributed")
+    client = SimpleNamespace(nthreads=lambda: {"tcp://a": 4, "tcp://b": 8}, dashboard_link="")
+    monkeypatch.setattr("pmtool.cohort.cluster.joined_cluster", lambda _: nullcontext(client))
+    monkeypatch.setattr("pmtool.cohort.dispatch.dispatch", lambda *_: iter(()))
+    asked = ["cohort", str(ct_path.parent), str(out), "--spacing=1.25", "--scheduler=tcp://h:1"]
+    assert run_command(cli, asked) == 8
+    assert "on 12 cores like these" in capsys.readouterr().err
 
 
 def test_a_dry_run_tells_what_is_not_there(
