@@ -45,9 +45,9 @@ def export(
     UsageError
         If the spacing or the thickness is unknown, or no manifest can hold the description.
     InputError
-        If the checkpoint is none.
+        If the checkpoint cannot be read or is not one of pmtool.
     OutputError
-        If the folder holds something else than a model to replace, or cannot be written.
+        If the folder holds anything but a model to replace, or cannot be written.
     """
     check_bundle_folder(folder, overwrite)
     from pmtool.export.bundle import export_bundle

@@ -35,7 +35,7 @@ _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, RecursionError)
 """What reading text other than YAML raises; some tags and dates raise errors of Python."""
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
-_Decay = Annotated[float, Field(ge=0, lt=1)]
+_BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -97,12 +97,12 @@ class PhaseSettings:
     steps: NonNegativeInt = 10_000
     patches: PositiveInt = 2
     learning_rate: PositiveFloat = 2e-3
-    betas: tuple[_Decay, _Decay] = (0.95, 0.9995)
+    betas: tuple[_BelowOne, _BelowOne] = (0.95, 0.9995)
     warmup: NonNegativeInt = 200
     decay: Literal["cosine", "exponential", "constant"] = "cosine"
     decay_rate: Annotated[float, Field(gt=0, le=1)] = 0.999995
     clip_norm: PositiveFloat | None = 1.0
-    averaging: _Decay = 0.999
+    averaging: _BelowOne = 0.999
 
 
 @dataclass(frozen=True, config=_STRICT)
@@ -126,7 +126,7 @@ class OptimiserSettings(PhaseSettings):
     """
 
     joint: bool = False
-    dropout: _Decay = 0.0
+    dropout: _BelowOne = 0.0
     context_noise: NonNegativeFloat = 0.0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
     compile: bool = True

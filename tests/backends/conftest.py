@@ -1,4 +1,4 @@
-"""A TensorRT that is none, for the backend: engines are ONNX files that the CPU runs."""
+"""A stand-in for TensorRT, for its backend: engines are ONNX files that the CPU runs."""
 
 from __future__ import annotations
 

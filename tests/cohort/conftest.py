@@ -57,7 +57,7 @@ def fresh_worker(fake_sampler: Any) -> None:
 
 @pytest.fixture
 def scans(ct: sitk.Image, tmp_path: Path) -> Path:
-    """Three CTs, one of them with a mask beside it in a table, and two that are none."""
+    """Three CTs, and two files that are not: a mask, and a file that is cut off."""
     folder = tmp_path / "scans"
     (folder / "deep").mkdir(parents=True)
     sitk.WriteImage(ct, str(folder / "a.nrrd"))
