@@ -145,8 +145,9 @@ class Bundle:
             content = _read(path)
             manifest = Manifest.from_json(json.loads(content))
         except OSError as error:
+            why = f"cannot be read ({error.strerror})" if error.strerror else "is missing"
             raise ModelError(
-                f"no model was found in {folder}: {path.name} is missing; give another folder"
+                f"no model was found in {folder}: {path.name} {why}; give another folder"
             ) from error
         except _NOT_OURS as error:
             raise ModelError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -98,6 +99,17 @@ def test_missing_manifest(folder: Path) -> None:
     (folder / MANIFEST).unlink()
     assert "no model was found" in refusal(folder)
     assert "no model was found" in refusal(folder / "nowhere")
+    assert "manifest.json is missing" in refusal(folder)
+
+
+def test_manifest_that_may_not_be_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is not missing."""
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "manifest.json cannot be read (Permission denied)" in refusal(folder)
 
 
 def _without(key: str) -> Callable[[dict[str, Any]], Any]:
