@@ -213,8 +213,8 @@ def split_options(
     written = {name: value for name, value in values.items() if name in names}
     if output is None:
         if written:
-            names = ", ".join(sorted(written))
-            raise UsageError(f"an image is returned and no file is written: {names} needs output=")
+            asked = ", ".join(sorted(written))
+            raise UsageError(f"an image is returned and no file is written: {asked} needs output=")
         return Options(**kept), None
     for name in {"segmentation", *_PRODUCTS} & set(written):
         written[name] = None if written[name] is None else _path(name, written[name])
