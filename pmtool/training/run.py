@@ -178,7 +178,8 @@ def _train(
             raise
         raise damaged(out) from error
     if fabric.is_global_zero:
-        _log.info(_plan(trainer, split, skipped, out))
+        told = [*map("skipped: {}".format, skipped), _plan(trainer, split, skipped, out)]
+        _log.info("\n".join(told))
         if settings.optimiser.precision == "bf16-mixed" and emulates_bfloat16(fabric.device.type):
             _log.warning(_SLOW_BFLOAT16)
     if workers is None:
@@ -195,7 +196,7 @@ def _train(
             "compiler and Python's headers, or give --set optimiser.compile=false and another --out"
         ) from error
     if fabric.is_global_zero:
-        _log.info("\n".join([*map("skipped: {}".format, skipped), f"{out / CHECKPOINT} is ready"]))
+        _log.info("%s is ready", out / CHECKPOINT)
 
 
 def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False) -> None:
