@@ -231,6 +231,9 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
     assert planned(window=128).batch == 7
     assert planned(free=0).batch == 1
     assert planned(batch=3).memory == 3 * lane
+    few = planned(pairs=3, window="full", free=2**40)  # at most two pairs a worker, of one window
+    assert few.batch == 2
+    assert few.memory == 2 * Buffers.size(layout, 512, 512, 1)
 
 
 def test_no_more_threads_than_there_are(bundle: Bundle) -> None:
