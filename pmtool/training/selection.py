@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from pmtool.errors import UsageError
 from pmtool.system.hashes import bytes_hash
+from pmtool.system.units import counted
 from pmtool.training.cache import CachedScan
 from pmtool.training.settings import CropSettings
 
@@ -111,9 +112,9 @@ def thick_scans_text(scans: Sequence[CachedScan], settings: CropSettings) -> str
     if not thick:
         return None
     return (
-        f"{len(thick)} scans have slices thicker or further apart than {limit:g} mm, such as "
-        f"{thick[0].name} ({thick[0].thickness:g} mm, {thick[0].spacing:g} mm apart): thin slices "
-        "are what a model has to learn"
+        f"slices are thicker or further apart than {limit:g} mm in {counted(len(thick), 'scan')}, "
+        f"such as {thick[0].name} ({thick[0].thickness:g} mm, {thick[0].spacing:g} mm apart): thin "
+        "slices are what a model has to learn"
     )
 
 

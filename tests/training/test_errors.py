@@ -80,7 +80,7 @@ def test_thick_and_corrupt_scans(
     (data / "bad.nrrd").write_bytes(b"NRRD0004\n")
     assert train(given_data, out, "--set", "optimiser.steps=1") == 0
     said = capsys.readouterr().err
-    assert "warning: 1 scans have slices thicker or further apart than 3 mm" in said
+    assert "warning: slices are thicker or further apart than 3 mm in 1 scan, such as" in said
     assert "2 skipped" in said
     told = [line for line in said.splitlines() if line.startswith("skipped: ")]
     listed = json.loads((out / SCANS).read_text())["skipped"]
