@@ -15,6 +15,7 @@ from pmtool.system.units import counted
 
 CPU = "cpu"
 UNTOLD_MEMORY = 4 << 30
+"""Bytes that are taken to be free on a GPU that does not tell."""
 _GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
