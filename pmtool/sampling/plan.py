@@ -43,8 +43,20 @@ OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
 class Plan(NamedTuple):
     """How a job runs. Only ``shape`` and ``window`` influence the result.
 
-    ``memory``, in bytes, is that of the CPU or, if the model runs on GPUs, that of each GPU;
-    ``seconds_per_slice`` is a guess.
+    Attributes
+    ----------
+    shape, window
+        Height and width of a padded slice and of a window.
+    batch
+        Number of windows that a worker generates at once.
+    workers
+        Number of workers: groups of CPU threads, or GPUs.
+    threads
+        Number of CPU threads of all workers.
+    memory
+        Memory of the process or, if the model runs on GPUs, of each GPU, in bytes.
+    seconds_per_slice
+        Time of a slice; a guess.
     """
 
     shape: tuple[int, int]
