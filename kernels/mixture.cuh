@@ -5,10 +5,11 @@
 #include "portable.cuh"
 
 static const int SEARCH_BITS = 4;  // bits decided at once, as in pmtool/graphs/choose.py
-static const float RESIDUAL_MAX = 16;    // pmtool/models/hyperparameters.py
-static const float COMPONENT_MAX = 4;    // pmtool/models/hyperparameters.py
-static const float COMPONENT_LOG_SCALE_MAX = 0;  // pmtool/models/hyperparameters.py
-static const float LOG_SCALE_MIN = -7;   // pmtool/models/hyperparameters.py
+// As in pmtool/models/hyperparameters.py.
+static const float RESIDUAL_MAX = 16;
+static const float COMPONENT_MAX = 4;
+static const float COMPONENT_LOG_SCALE_MAX = 0;
+static const float LOG_SCALE_MIN = -7;
 
 DEVICE float clip(float x, float limit) { return fmin(fmax(x, -limit), limit); }
 

@@ -20,6 +20,7 @@ import SimpleITK as sitk
 from pmtool.cli.console import INTERRUPTED, run_command
 from pmtool.main import cli
 from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.plan import Plan
 from pmtool.training.settings import PRESETS
 
 ROOT = Path(__file__).parents[1]
@@ -42,6 +43,19 @@ class TestResample:
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.startswith("5 slices of 10x12 at 2.5 mm become 9 at 1.25 mm")
+
+    def test_windows_at_once_are_those_of_all_workers(
+        self,
+        ct_path: Path,
+        out: Path,
+        capsys: pytest.CaptureFixture[str],
+        fake_sampler: Any,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        plan = Plan((64, 64), (64, 64), 8, workers=2, threads=2, memory=2**20, seconds_per_slice=1)
+        monkeypatch.setattr(fake_sampler, "plan", lambda *_: plan)
+        assert run("resample", "--spacing", 1.25, ct_path, out) == 0
+        assert "windows of 64x64, 16 at once; about 1 MiB of memory" in capsys.readouterr().err
 
     def test_three_spacings_and_quiet(
         self, ct_path: Path, out: Path, capsys: pytest.CaptureFixture[str]

@@ -47,7 +47,7 @@ from pmtool.system.extras import require
     "batches",
     type=click.IntRange(1),
     multiple=True,
-    help="Windows to generate at once; repeat to compare several.",
+    help="Windows to generate at once on each thread or GPU; repeat to compare several.",
 )
 @window_option
 @threads_option

@@ -103,12 +103,20 @@ def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
         return
     with ExitStack() as stack:
         bars: list[Any] = []
+        time_left = _TimeLeft()
 
         def tell(done: float, total: int) -> None:
             if not bars:  # not before the plan has been printed
-                bar = click.progressbar(length=1000, label="generating", file=cast(TextIO, _Told()))
+                bar: Any = click.progressbar(
+                    length=1000,
+                    label="generating",
+                    show_eta=False,  # click's own counts the slices of an earlier run
+                    item_show_func=lambda left: f"{duration(left)} left" if left else None,
+                    file=cast(TextIO, _Told()),
+                )
                 bars.append(stack.enter_context(bar))
-            bars[0].update(max(int(1000 * done / max(total, 1)) - bars[0].pos, 0))
+            steps = max(int(1000 * done / max(total, 1)) - bars[0].pos, 0)
+            bars[0].update(steps, time_left(done, total))
 
         yield tell
 
@@ -159,19 +167,35 @@ def _below_the_log() -> Iterator[None]:
         logger.removeHandler(eraser)
 
 
+class _TimeLeft:
+    """Estimates the time left by the slices made since the first call; others were there before."""
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+        self.began = 0.0
+
+    def __call__(self, done: float, total: int) -> float | None:
+        """Seconds left; None before anything is done."""
+        now = time.monotonic()
+        if self.first is None:
+            self.first, self.began = done, now
+        if done <= self.first:
+            return None
+        return (now - self.began) * (total - done) / (done - self.first)
+
+
 class _Lines:
     """Prints the number of finished slices and the time left once a minute."""
 
     def __init__(self) -> None:
-        self.began = self.told = time.monotonic()
-        self.first: float | None = None
+        self.time_left = _TimeLeft()
+        self.told: float | None = None
 
     def __call__(self, done: float, total: int) -> None:
-        now = time.monotonic()
-        if self.first is None:  # includes what an earlier run did
-            self.first = done
-        if now - self.told >= LINE_SECONDS and done > self.first:
-            left = (now - self.began) * (total - done) / (done - self.first)
+        now, left = time.monotonic(), self.time_left(done, total)
+        if self.told is None:
+            self.told = now
+        if left is not None and now - self.told >= LINE_SECONDS:
             say(f"{done:.0f} of {total} slices are generated, {duration(left)} left")
             self.told = now
 

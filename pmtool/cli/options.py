@@ -82,7 +82,9 @@ _SAMPLER = (  # the fields of `SamplerOptions` except its mode, and the model
         help="Precision of matrix products.  [default: the backend's]",
     ),
     window_option,
-    click.option("--batch", type=click.IntRange(1), help="Windows to generate at once."),
+    click.option(
+        "--batch", type=click.IntRange(1), help="Windows to generate at once on each thread or GPU."
+    ),
     threads_option,
     memory_option,
 )

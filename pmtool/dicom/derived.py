@@ -13,6 +13,7 @@ import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset
 from pydicom.sr.codedict import codes
+from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage
 from pydicom.valuerep import DSfloat
 
@@ -98,7 +99,7 @@ class DerivedSeries:
 
     def __init__(self, source: Volume, image: sitk.Image, sidecar: dict[str, Any]) -> None:
         assert source.headers is not None
-        self._headers: tuple[Dataset, ...] = source.headers
+        self._headers = source.headers
         self._volume = Volume(image, source.axis, source.name)
         self._sidecar = sidecar
         identity = [sidecar["options"], [_identity(header) for header in self._headers]]
@@ -221,7 +222,7 @@ def _reference(header: Dataset) -> Dataset:
     return item
 
 
-def _code(code: Any) -> Dataset:
+def _code(code: Code) -> Dataset:
     item = Dataset()
     item.CodeValue = code.value
     item.CodingSchemeDesignator = code.scheme_designator

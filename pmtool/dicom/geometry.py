@@ -16,6 +16,7 @@ from pmtool.errors import GeometryError
 from pmtool.geometry.directions import orthonormal
 from pmtool.geometry.nodes import EVEN
 from pmtool.system.tables import listed
+from pmtool.system.units import counted
 
 SAME_PLACE = 0.05
 """Distance in pixels within which images count as lying at one position."""
@@ -114,9 +115,9 @@ def unevenness(depths: Float64s, name: str) -> str:
         f"{distances[i]:.4g} mm ({distances[i] / usual:.3g}x) after {depths[i]:.4g} mm" for i in odd
     ]
     return (
-        f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for {len(gaps)} "
-        f"gap{'s' * (len(gaps) > 1)}: {listed(gaps)}; copy missing slices, or take "
-        "slices where they lie by --allow-uneven"
+        f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for "
+        f"{counted(len(gaps), 'gap')}: {listed(gaps)}; copy missing slices, or take slices where "
+        "they lie by --allow-uneven"
     )
 
 

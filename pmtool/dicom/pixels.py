@@ -17,7 +17,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
-from pmtool.errors import ContentError, is_unwritable
+from pmtool.errors import ContentError, is_memory_shortage, is_unwritable
 from pmtool.images.hounsfield import CT_RANGE
 
 PADDING = -2048
@@ -82,7 +82,7 @@ def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any
             else:
                 values = pixel_array(dataset, raw=True)
     except Exception as error:  # pydicom raises whatever it stumbles over
-        if isinstance(error, MemoryError) or is_unwritable(error):  # the decoder's files
+        if is_memory_shortage(error) or is_unwritable(error):  # of the decoder
             raise
         raise damaged(file) from error
     return values.reshape(-1, *values.shape[-2:])

@@ -18,6 +18,7 @@ from pydicom.uid import (
 
 from pmtool.dicom.headers import image_headers, number, read_dataset
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
+from pmtool.system.units import counted
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
 TELLING = (
@@ -116,7 +117,7 @@ class Series:
     def __str__(self) -> str:
         kernel, spacing = self._text("ConvolutionKernel"), self.spacing
         details = [self._text("SeriesDescription") or "no description"]
-        details += [f"{len(self.images)} slices"]
+        details += [counted(len(self.images), "slice")]
         details += [f"{spacing:g} mm apart"] if spacing else []
         details += [f"kernel {kernel}"] if kernel else []
         return f"{self.uid} ({', '.join(details)})"

@@ -23,6 +23,7 @@ from pmtool.dicom.pixels import read_images, rescale
 from pmtool.dicom.series import TELLING, Image, Series
 from pmtool.errors import ContentError, GeometryError
 from pmtool.system.tables import listed
+from pmtool.system.units import counted
 
 _OF_ONE_SCAN = ("AcquisitionNumber", "ConvolutionKernel", "KVP", "SliceThickness")
 """Attributes that may change along a scan, as from one rotation to the next, but not to and fro."""
@@ -127,7 +128,10 @@ def _without_repeats(images: Sequence[Image], planes: Planes, name: str) -> NDAr
                 _check_equal([images[i] for i in place], depth, name, decoder)
     repeats = len(images) - len(places)
     if repeats:
-        warnings.warn(f"{repeats} images of {name} are there twice; one is taken", stacklevel=2)
+        found = counted(repeats, "image")
+        warnings.warn(
+            f"{name} repeats {found} (same position, same voxels); one is taken", stacklevel=2
+        )
     return np.array([place[0] for place in places])
 
 

@@ -131,7 +131,10 @@ class Grid:
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
     def dyadic_spacings(self) -> tuple[float, float]:
-        """The nearest spacings, mm, that ``keep-slices`` meets without interpolation."""
+        """The two spacings, mm, that halving alone gives and between which the output's lies.
+
+        ``keep-slices`` meets them without interpolation, and also others, such as three quarters.
+        """
         rounds = max(math.floor(math.log2(self.source_spacing / self.spacing) + SNAP), 0)
         return self.source_spacing / 2**rounds, self.source_spacing / 2 ** (rounds + 1)
 

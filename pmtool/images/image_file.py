@@ -104,6 +104,8 @@ def write_image(image: sitk.Image, path: Path) -> None:
             for file in sorted(folder.iterdir(), key=lambda file: file.name == plain):
                 move_into_place(file, path if file.name == plain else path.with_name(file.name))
     except (OSError, RuntimeError, InputError) as error:
+        if is_memory_shortage(error):
+            raise
         raise OutputError(f"{path} cannot be written: {_reason(error)}") from error
 
 

@@ -10,13 +10,16 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
 
 _MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
 _SAME = 1e-3
@@ -56,7 +59,7 @@ class Volume:
     axis: int
     name: str
     positions: tuple[float, ...] | None = None
-    headers: tuple[Any, ...] | None = None
+    headers: tuple[Dataset, ...] | None = None
     known_thickness: float | None = None
 
     @property

@@ -27,8 +27,8 @@ Without it, an outlying pixel is drawn now and then, and leads later pixels furt
 """
 LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
 """Limits of the midpoint's log-scale; the lower one also applies to the components."""
-_LARGEST = 1 << 15
-"""Upper limit of every hyper-parameter: HU are kept in 16 bits, and no network is so wide."""
+_LARGEST = (1 << 15) - 1
+"""Upper limit of every hyper-parameter: HU are kept as int16, and no network is so wide."""
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,11 @@ from pmtool.models.hyperparameters import (
 from pmtool.network.layers import Layers
 
 MEAN_UNIT = 0.1
+"""Distance of the midpoint's mean from the linear interpolation for an output of 1."""
 LOG_SCALE_OFFSET = -4.0
+"""The midpoint's log-scale for an output of 0, with which training starts."""
 DIFFERENCE_GAIN = 16.0
+"""Factor for the difference of the neighbours, which is small as an input of a network."""
 
 
 class Midpoint(NamedTuple):

@@ -111,7 +111,7 @@ class Journal:
         return not any(self.folder.glob(_SLICES)) and not self.outputs
 
     def remove(self) -> None:
-        """Delete everything in the journal's folder, and the folder.
+        """Delete the journal's files; `alone_in`, in which this is called, removes the folder.
 
         The key is deleted first: a journal without a key has ended.
         """

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import SimpleITK as sitk
 
 MOST_SAMPLES = 10_000
+"""Largest number of samples; all of them are kept on disk until the output is complete."""
 UNCERTAINTY_SAMPLES = 8
 """Samples drawn for an uncertainty if no number is given."""
 _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics")
@@ -187,6 +188,9 @@ def split_options(
 ) -> tuple[Options, Outputs | None]:
     """Sort keyword arguments into options and outputs.
 
+    A mask, and the uncertainty of several samples, get a `companion` of the output if no file is
+    given; an uncertainty without a number of samples gets `UNCERTAINTY_SAMPLES`.
+
     Parameters
     ----------
     output
@@ -194,9 +198,6 @@ def split_options(
         None to write nothing.
     values
         Fields of `Options` and of `Outputs`; paths may be strings, and numbers NumPy's.
-
-    A mask, and the uncertainty of several samples, get a `companion` of the output if no file is
-    given; an uncertainty without a number of samples gets `UNCERTAINTY_SAMPLES`.
 
     Raises
     ------

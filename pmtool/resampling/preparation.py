@@ -1,10 +1,10 @@
-"""A request that was checked: everything that can be wrong is found here, before the work."""
+"""A request that was checked: what can be wrong with it is found here, before the work."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,10 @@ from pmtool.loading import load_ct
 from pmtool.models.bundle import Bundle
 from pmtool.resampling import report
 from pmtool.resampling.assembly import DyadicStack
-from pmtool.resampling.journal import Journal
-from pmtool.resampling.needs import check_disk_for, check_memory_for
+from pmtool.resampling.needs import check_memory_for
 from pmtool.resampling.options import Options, Outputs
 from pmtool.resampling.segmentation import load_mask
-from pmtool.resampling.synthesis import all_jobs, missing_jobs
+from pmtool.resampling.synthesis import all_jobs
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
@@ -138,16 +137,12 @@ def _run(volume: Volume, grid: Grid, options: Options, sampler: Sampler) -> Run:
 
 
 def _with_files(run: Run, outputs: Outputs, mask: Volume | None) -> FileRun:
-    """The run with its files, for which there must be room."""
-    volume, key = run.stack.volume, run.key
+    """The run with its files."""
+    key = run.key
     if outputs.dicom:
         from pmtool.dicom.derived import headers_digest
 
-        key = {**key, "headers": headers_digest(volume)}
-    journal = Journal(outputs.journal)
-    kept = replace(run.stack, generated=journal if journal.matches(key) else {})
-    lacking = sum(map(len, missing_jobs(kept, run.options.samples)))
-    check_disk_for(volume, run.stack.grid, mask, outputs, lacking)
+        key = {**key, "headers": headers_digest(run.stack.volume)}
     return FileRun(run.stack, run.options, run.sampler, run.plan, key, outputs, mask)
 
 

@@ -24,8 +24,8 @@ def plan_text(run: Run, missing: int) -> str:
         f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); "
         f"{counted(missing, 'slice')} to generate in {counted(grid.rounds, 'round')} by "
-        f"{engine_text(sampler)}, windows of {plan.window[1]}x{plan.window[0]}, {plan.batch} at "
-        f"once; about {amount(plan.memory)} of memory and "
+        f"{engine_text(sampler)}, windows of {plan.window[1]}x{plan.window[0]}, "
+        f"{plan.workers * plan.batch} at once; about {amount(plan.memory)} of memory and "
         f"{duration(missing * plan.seconds_per_slice)}."
     )
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from pmtool.errors import OutputError
 from pmtool.resampling.journal import Journal
+from pmtool.resampling.needs import check_disk_for
 from pmtool.resampling.preparation import FileRun
 from pmtool.resampling.sidecar import read_sidecar, unchanged
+from pmtool.resampling.synthesis import missing_jobs
 from pmtool.system.files import alone_in
 
 _log = logging.getLogger("pmtool")
@@ -37,7 +40,8 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
     UsageError
         If there is an interrupted run that is not to be resumed, or that is a different run.
     OutputError
-        If another process is working on it, or a file exists or cannot be written.
+        If another process is working on it, a file exists or cannot be written, or a disk has no
+        room.
     """
     outputs = run.outputs
     with alone_in(outputs.journal):
@@ -46,6 +50,7 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
             Journal(outputs.journal).remove()
             yield None
             return
+        _check_room(run)
         journal = Journal.open(
             outputs.journal, run.key, resume=outputs.resume, discard=outputs.overwrite
         )
@@ -80,6 +85,15 @@ def files_to_make(run: FileRun) -> set[Path]:
     if outputs.uncertainty is not None and content["options"].get("samples") != run.options.samples:
         missing.add(outputs.uncertainty)
     return every if missing & {outputs.image, outputs.uncertainty} else missing
+
+
+def _check_room(run: FileRun) -> None:
+    """Raise `OutputError` if there is no room for the files and for the slices that are missing."""
+    stack, outputs = run.stack, run.outputs
+    journal = Journal(outputs.journal)
+    kept = replace(stack, generated=journal if journal.matches(run.key) else {})
+    lacking = sum(map(len, missing_jobs(kept, run.options.samples)))
+    check_disk_for(stack.volume, stack.grid, run.mask, outputs, lacking)
 
 
 def _is_of(content: dict[str, Any], key: dict[str, Any]) -> bool:

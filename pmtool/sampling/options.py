@@ -29,7 +29,8 @@ class SamplerOptions:
         Height and width of the windows, or ``full`` for the whole slice; None for the device's
         default.
     batch
-        Number of windows to generate at once.
+        Number of windows to generate at once in each group of CPU threads, or on each GPU; None for
+        as many as suit the memory.
     threads
         Number of CPU threads; None for all.
     memory

@@ -43,8 +43,20 @@ OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
 class Plan(NamedTuple):
     """How a job runs. Only ``shape`` and ``window`` influence the result.
 
-    ``memory``, in bytes, is that of the CPU or, if the model runs on GPUs, that of each GPU;
-    ``seconds_per_slice`` is a guess.
+    Attributes
+    ----------
+    shape, window
+        Height and width of a padded slice and of a window.
+    batch
+        Number of windows that a worker generates at once.
+    workers
+        Number of workers: groups of CPU threads, or GPUs.
+    threads
+        Number of CPU threads of all workers.
+    memory
+        Memory of the process or, if the model runs on GPUs, of each GPU, in bytes.
+    seconds_per_slice
+        Time of a slice; a guess.
     """
 
     shape: tuple[int, int]
@@ -74,12 +86,11 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     resident = used + GRAPHS + COPIES * bundle.weights.stat().st_size
     buffers = Buffers.size(layout, *window, 1)
     scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
-    side_by_side = max(map(len, wavefronts(padded, window)))
     for workers in range(min(threads, pairs), 0, -1):
         lanes = ((budget - resident) // workers - scratch) // lane
         if lanes >= (1 if workers == 1 else 2):
-            largest = side_by_side * -(-pairs // workers)
-            batch = min(options.batch or MOST_LANES, largest, int(lanes))
+            wanted = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
+            batch = min(wanted, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
     needed, held = (amount(size) for size in (resident + scratch + lane, budget))
@@ -102,11 +113,17 @@ def make_gpu_plan(
     Smaller batches share the memory of the largest.
     """
     padded, window = _window(options, shape, GPU_WINDOW)
-    lane = Buffers.size(layout, *window, 1)
-    batch = min(options.batch or MOST_GPU_LANES, max(1, int(GPU_SHARE * free / lane)))
     workers, threads = min(gpus, pairs), options.thread_count
+    lane = Buffers.size(layout, *window, 1)
+    wanted = min(options.batch or MOST_GPU_LANES, _most_at_once(padded, window, pairs, workers))
+    batch = min(wanted, max(1, int(GPU_SHARE * free / lane)))
     seconds = _operations(layout, padded, window) / (workers * GPU_OPERATIONS_PER_SECOND)
     return Plan(padded, window, batch, workers, threads, batch * lane, seconds)
+
+
+def _most_at_once(shape: tuple[int, int], window: tuple[int, int], pairs: int, workers: int) -> int:
+    """Largest number of windows of a worker's pairs that are independent of each other."""
+    return max(map(len, wavefronts(shape, window))) * -(-pairs // workers)
 
 
 def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:

@@ -219,9 +219,9 @@ class _Run:
             groups = queue.SimpleQueue[range]()
             for indices in self.groups:
                 groups.put(indices)
-            futures = [pool.submit(self._work, backend, groups) for backend in self.backends]
             try:
-                for event in self._events(futures):
+                workers = [pool.submit(self._work, backend, groups) for backend in self.backends]
+                for event in self._events(workers):
                     if isinstance(event, _Finished):
                         yield event.pair, event.values
                         continue

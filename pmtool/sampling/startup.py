@@ -54,6 +54,8 @@ def start(
     """
     failures: list[tuple[str, PmtoolError]] = []
     for engine in engines:
+        for _, error in failures:
+            _forget_frames(error)
         try:
             loaded = {
                 d: _load(engine, bundle, d, threads, mode) for d in engine.devices if d != CPU
@@ -88,6 +90,11 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int, mode: Mode)
             "another --backend, or --device cpu"
         ) from error
     return backend
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Cut off where an error comes from, whose variables keep a failed engine's memory."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None
 
 
 def check_generates(backend: Backend, layout: Layout, mode: Mode) -> None:

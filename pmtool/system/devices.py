@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from pmtool.errors import UsageError
+from pmtool.system.units import counted
 
 CPU = "cpu"
 UNTOLD_MEMORY = 4 << 30
+"""Bytes that are taken to be free on a GPU that does not tell."""
 _GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
@@ -103,8 +105,10 @@ def find_devices(asked: str) -> tuple[str, ...]:
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if asked == "auto":
         return there or (CPU,)
-    found = there if asked == "cuda" else tuple(name for name in there if name == asked)
-    if not found:
-        many = f"has {len(there)} NVIDIA GPUs" if there else "has no NVIDIA GPU that can be used"
-        raise UsageError(f"the device {asked} is not there, this machine {many}: use --device cpu")
-    return found
+    meant = there if asked == "cuda" else tuple(name for name in there if name == asked)
+    if not meant:
+        found = counted(len(there), "NVIDIA GPU") if there else "no NVIDIA GPU that can be used"
+        raise UsageError(
+            f"the device {asked} is not there, this machine has {found}: use --device cpu"
+        )
+    return meant

@@ -24,17 +24,17 @@ def names_in(folder: Path) -> list[str]:
     Raises
     ------
     OutputError
-        If it is a file, or the folder, or the one that it is to be made in, cannot be written to.
+        If the folder, or the one that it is to be made in, is a file or cannot be written to.
     """
     try:
-        is_file = folder.exists() and not folder.is_dir()
         there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        is_folder = there.is_dir()
     except OSError as error:  # a working folder that is gone, or one that may not be searched
         raise OutputError(
             f"{folder} cannot be made: {error.strerror}; choose another folder"
         ) from error
-    if is_file:
-        raise OutputError(f"{folder} is a file, not a folder: name another folder")
+    if not is_folder:
+        raise OutputError(f"{there} is a file, not a folder: name another folder")
     if not os.access(there, os.W_OK):
         raise OutputError(f"{there} is not writable; choose another folder")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []

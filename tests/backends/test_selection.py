@@ -76,7 +76,7 @@ def test_without_a_gpu() -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_devices_of_a_machine_with_gpus() -> None:
+def test_devices_of_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     assert find_devices("auto") == find_devices("cuda") == ("cuda:0", "cuda:1")
     assert find_devices("cuda:1") == ("cuda:1",)
     assert find_devices("cpu") == ("cpu",)
@@ -86,6 +86,9 @@ def test_devices_of_a_machine_with_gpus() -> None:
     assert os.environ["CUDA_DEVICE_ORDER"] == "PCI_BUS_ID"
     with pytest.raises(UsageError, match=r"cuda:2 is not there, this machine has 2 NVIDIA GPUs"):
         find_devices("cuda:2")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    with pytest.raises(UsageError, match=r"cuda:1 is not there, this machine has 1 NVIDIA GPU:"):
+        find_devices("cuda:1")
 
 
 @pytest.mark.usefixtures("two_gpus")

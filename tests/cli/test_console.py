@@ -29,7 +29,7 @@ def test_progress_is_for_terminals(
 def test_progress_without_a_terminal_is_a_line_a_minute(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = [100.0]
+    clock = [10.0]  # when the input is read, which tells nothing of the time left
     monkeypatch.setattr("time.monotonic", lambda: clock[0])
     with progress_bar(quiet=False) as progress:
         assert progress is not None
@@ -39,6 +39,22 @@ def test_progress_without_a_terminal_is_a_line_a_minute(
         "3 of 6 slices are generated, 3 min left",
         "5 of 6 slices are generated, 40 s left",
     ]
+
+
+def test_the_time_left_on_a_terminal_is_that_of_this_run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Slices of an earlier run that is resumed took none of its time."""
+    clock = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_bar(quiet=False) as progress:
+        assert progress is not None
+        for clock[0], done in ((100.0, 90), (700.0, 91), (1300.0, 92)):
+            progress(done, 100)
+    told = capsys.readouterr().err
+    assert "91%  1.5 h left" in told
+    assert "92%  80 min left" in told
 
 
 def test_the_log_stands_above_the_stage(

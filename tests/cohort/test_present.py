@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ def test_what_is_there_is_kept(
     assert {k: v for k, v in after.items() if k not in (CSV, JSON)} == {
         k: v for k, v in before.items() if k not in (CSV, JSON)
     }
+
+
+def test_what_is_there_is_kept_on_a_full_disk(
+    cohort: Cohort,
+    statuses: Statuses,
+    ct_path: Path,
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert cohort(ct_path.parent, out) == 0
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    assert cohort(ct_path.parent, out) == 0
+    assert statuses(out) == {"ct": "present"}
 
 
 def test_what_is_there_is_made_again_on_demand(

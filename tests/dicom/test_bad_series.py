@@ -257,18 +257,31 @@ def test_a_file_that_may_not_be_read_is_not_damaged(
     refused(3, "cannot be read (Permission denied)", *arguments)
 
 
-def test_a_full_disk_is_no_damaged_file(
-    tmp_path: Path, write_dicom: Writer, refused: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (OSError(28, "No space left on device"), 6, "No space left on device"),
+        (OSError(12, "Cannot allocate memory"), 7, "out of memory"),
+    ],
+)
+def test_a_full_disk_or_memory_is_no_damaged_file(
+    error: OSError,
+    code: int,
+    told: str,
+    tmp_path: Path,
+    write_dicom: Writer,
+    refused: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The decoder writes a frame to a temporary folder."""
+    """The decoder writes a frame to a temporary folder, and starts a process."""
 
     def full(*_: object) -> None:
-        raise OSError(28, "No space left on device")
+        raise error
 
     monkeypatch.setattr("pmtool.dicom.decoder.Decoder._decode", full)
     source = encapsulated(RLE, bytes(64))(tmp_path, write_dicom)
     arguments = ("resample", "--spacing", 1.25, source, tmp_path / "out.nrrd")
-    refused(6, "No space left on device", *arguments)
+    refused(code, told, *arguments)
 
 
 def private(number: int, image: Any) -> None:

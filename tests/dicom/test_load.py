@@ -231,6 +231,8 @@ class TestSeries:
         localizer["SeriesInstanceUID"] = "1.2.3"
         write_dicom(tmp_path / "localizer in the series", voxels[:1], **localizer)
         np.testing.assert_array_equal(hounsfield(tmp_path), voxels)
+        with pytest.raises(UsageError, match=r"1\.9 \(no description, 1 slice\)"):
+            load_volume(tmp_path, ReadingOptions(series_uid="1.2"))
 
     def test_only_dicom_has_series(self, ct_path: Path) -> None:
         with pytest.raises(UsageError, match="only DICOM has series"):

@@ -10,7 +10,14 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.choices import FORMATS
-from pmtool.errors import ContentError, GeometryError, InputError, OutputError, UsageError
+from pmtool.errors import (
+    ContentError,
+    GeometryError,
+    InputError,
+    OutputError,
+    UsageError,
+    exit_code,
+)
 from pmtool.images.image_file import read_image, write_image
 from pmtool.images.names import check_format, image_suffix, is_written
 from pmtool.images.silence import quiet_itk
@@ -181,6 +188,19 @@ def test_a_failed_write_leaves_nothing(ct: sitk.Image, tmp_path: Path) -> None:
     with pytest.raises(OutputError):
         write_image(ct, tmp_path / "none" / "a.nrrd")
     assert [p.name for p in tmp_path.iterdir()] == ["a.nrrd"]
+
+
+def test_memory_that_is_short_is_no_full_disk(
+    ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: object, **__: object) -> None:
+        raise RuntimeError("Exception thrown in SimpleITK WriteImage: std::bad_alloc")
+
+    monkeypatch.setattr(sitk, "WriteImage", short)
+    with pytest.raises(RuntimeError) as raised:
+        write_image(ct, tmp_path / "a.nrrd")
+    assert exit_code(raised.value) == 7
+    assert not any(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -147,6 +147,7 @@ def _with(**changes: Any) -> Callable[[dict[str, Any]], Any]:
         _with(hyperparameters={"channels": True, "hu_window": [-1024, 3071]}),
         _with(hyperparameters={"channels": 4, "hu_window": [-1e300, 3071]}),
         _with(hyperparameters={"channels": 4, "hu_window": [-1024, 10**9]}),
+        _with(hyperparameters={"channels": 4, "hu_window": [-1024, 2**15]}),  # no int16
         _with(hyperparameters={"channels": 4, "bits": -1, "hu_window": [-1024, 3071]}),
         _with(hyperparameters={"channels": 0, "hu_window": [-1024, 3071]}),
         _with(hyperparameters={"channels": "4", "hu_window": [-1024, 3071]}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_room_is_asked_for_what_is_missing(
     ct_path: Path, tmp_path: Path, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
-    module = "pmtool.resampling.preparation.check_disk_for"
+    module = "pmtool.resampling.resumption.check_disk_for"
     monkeypatch.setattr(module, lambda *given: asked.append(given[-1]))
     fake_sampler.interrupt_after = 6
     with pytest.raises(KeyboardInterrupt):
@@ -49,6 +50,21 @@ def test_room_is_asked_for_what_is_missing(
     pmtool.resample(ct_path, 0.625, tmp_path / "out.nrrd", resume=True)
     kept = 12 - (len(fake_sampler.calls) - 6)
     assert asked == [12, 12 - kept]
+
+
+def test_a_complete_run_needs_no_room(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk may be full of what was made; nothing is written again."""
+    out = tmp_path / "out.nrrd"
+    pmtool.resample(ct_path, 1.25, out)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=0))
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    pmtool.resample(ct_path, 1.25, out, resume=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    with pytest.raises(OutputError, match="make room or choose another disk"):
+        pmtool.resample(ct_path, 1.25, out, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_a_complete_run_is_not_another_one(

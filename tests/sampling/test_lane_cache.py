@@ -40,7 +40,7 @@ def test_a_batch_fits_into_its_share_of_the_memory(window: int) -> None:
     layout, asked = Layout(COMPACT), SamplerOptions(window=window)
     lane = Buffers.size(layout, window, window, 1)
     for free in (2**gigabytes * 2**30 for gigabytes in range(8)):
-        plan = make_gpu_plan(layout, asked, (512, 512), 10, gpus=1, free=free)
+        plan = make_gpu_plan(layout, asked, (512, 512), MOST_GPU_LANES, gpus=1, free=free)
         assert plan.memory == plan.batch * lane
         assert plan.batch == 1 or plan.memory <= GPU_SHARE * free
         assert plan.batch == MOST_GPU_LANES or plan.memory + lane > GPU_SHARE * free

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -230,6 +231,9 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
     assert planned(window=128).batch == 7
     assert planned(free=0).batch == 1
     assert planned(batch=3).memory == 3 * lane
+    few = planned(pairs=3, window="full", free=2**40)  # at most two pairs a worker, of one window
+    assert few.batch == 2
+    assert few.memory == 2 * Buffers.size(layout, 512, 512, 1)
 
 
 def test_no_more_threads_than_there_are(bundle: Bundle) -> None:
@@ -317,6 +321,31 @@ def test_error_in_a_worker_is_raised(bundle: Bundle, monkeypatch: pytest.MonkeyP
     with pytest.raises(ArithmeticError, match="broken"):
         generate(bundle, make_pairs((20, 20), 2), threads=2)
     assert threading.active_count() == before
+
+
+def test_a_thread_that_cannot_start_ends_the_others(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error is not kept back until the first thread has generated everything."""
+    submit, slices_of = ThreadPoolExecutor.submit, PairGroup.slices
+    started, finished = list[int](), list[int]()
+
+    def submit_once(pool: ThreadPoolExecutor, *work: Any) -> Any:
+        if started:
+            raise RuntimeError("can't start new thread")
+        started.append(1)
+        return submit(pool, *work)
+
+    def counted(group: PairGroup) -> list[Slice]:
+        finished.append(1)
+        return slices_of(group)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", submit_once)
+    monkeypatch.setattr(PairGroup, "slices", counted)
+    slices = Sampler(bundle, SamplerOptions(threads=2, batch=1)).generate(make_pairs((20, 20), 8))
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        next(slices)
+    assert len(finished) < 2
 
 
 def test_stopping_early_ends_the_workers(bundle: Bundle) -> None:

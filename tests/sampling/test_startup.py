@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,28 @@ def test_one_of_two_gpus_that_fails_is_enough(bundle: Bundle) -> None:
         found, loaded = start([engine("tensorrt", load), WORKS], bundle, 1)
     assert found is WORKS
     assert tuple(loaded) == GPUS
+
+
+def test_the_memory_of_an_engine_that_fails_is_free_for_the_next(bundle: Bundle) -> None:
+    """At once, without a collection of cycles, of which a GPU knows nothing."""
+    broken: list[weakref.ref[Backend]] = []
+
+    class NoLibrary(OnnxRuntimeBackend):
+        def bind(self, graph: str, arrays: Arrays) -> Program:
+            raise OSError("libcudnn.so.9 is missing")
+
+    def fail(bundle: Bundle, device: str) -> Backend:
+        made = NoLibrary(bundle)
+        broken.append(weakref.ref(made))
+        return made
+
+    def follow(bundle: Bundle, device: str) -> Backend:
+        assert {reference() for reference in broken} == {None}
+        return OnnxRuntimeBackend(bundle)
+
+    with pytest.warns(UserWarning, match="libcudnn"):
+        found, _ = start([engine("torch", fail), engine("tensorrt", follow)], bundle, 1)
+    assert found.backend == "tensorrt"
 
 
 def test_several_that_fail_are_told_of_in_one_sentence(bundle: Bundle) -> None:

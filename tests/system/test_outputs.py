@@ -25,6 +25,14 @@ def test_a_folder_must_be_writable_or_the_one_that_it_is_made_in(
     assert names_in(tmp_path / "a") == []
 
 
+def test_a_file_is_no_folder_and_holds_none(tmp_path: Path) -> None:
+    """It is refused before the work, not when a report is written after it."""
+    (tmp_path / "file").touch()
+    for folder in (tmp_path / "file", tmp_path / "file" / "report", tmp_path / "file" / "a" / "b"):
+        with pytest.raises(OutputError, match=r"file is a file, not a folder: name another folder"):
+            names_in(folder)
+
+
 def test_a_working_folder_that_is_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")

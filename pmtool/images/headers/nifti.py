@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from pmtool.errors import InputError
 from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged
@@ -33,43 +34,18 @@ _LEAST_OFFSET = 352
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32}
 _BITS |= {1024: 64, 1280: 64, 1792: 128, 2304: 32}
 """Bits of a value, by the code of its type."""
+Fields = dict[str, tuple[Any, ...]]
+"""Values by the names of `_FIELDS`."""
 
 
 def declared_nifti(path: Path) -> Declared:
     """The claim of a NIfTI file, gzipped or not; raises `InputError`."""
     packed = path.name.lower().endswith(".gz")
-    try:
-        with (gzip.open if packed else open)(path, "rb") as file:
-            header = file.read(_LENGTH)
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise damaged(path, "it cannot be unpacked", "NIfTI") from error
-    if any(_size(header, order) == _NIFTI_2 for order in "<>"):
-        raise InputError(f"{path} is NIfTI-2, which ITK does not read; write it as NIfTI-1")
-    order = next((order for order in "<>" if _size(header, order) == _LENGTH), None)
-    if order is None or len(header) < _LENGTH:
-        raise damaged(path, "it does not begin as a NIfTI file", "NIfTI")
-    values = {
-        name: struct.unpack_from(order + kind, header, place)
-        for name, (place, kind) in _FIELDS.items()
-    }
-    dimensions, *size = values["dim"]
-    (code,), (bits,), (offset,) = values["type"], values["bits"], values["offset"]
-    if not 1 <= dimensions <= 7:
-        raise damaged(path, f"its header gives {dimensions} dimensions", "NIfTI")
-    if _BITS.get(code) != bits:
-        raise damaged(path, f"its voxels have type {code} and {bits} bits", "NIfTI")
-    if not math.isfinite(offset) or not _LEAST_OFFSET <= offset < 2**31:
-        raise damaged(path, f"its voxels start at byte {offset:g}", "NIfTI")
-    if not all(map(math.isfinite, values["spacing"][: dimensions + 1])):
-        raise damaged(path, "its spacing is not finite", "NIfTI")
-    slope, intercept = values["scaling"]
-    scaled = slope != 0 and not math.isnan(slope)
-    if scaled and not (math.isfinite(intercept) and _LEAST_SLOPE < abs(slope) < math.inf):
-        raise damaged(path, f"it scales its values by {slope:g} and adds {intercept:g}", "NIfTI")
-    for form, code in zip(("qform", "sform"), values["codes"], strict=True):
-        # ITK reads numbers that are none as zeros.
-        if code > 0 and not all(map(math.isfinite, values[form])):
-            raise damaged(path, f"its {form} is not finite", "NIfTI")
+    fields = _fields(path, packed)
+    _check_voxels(path, fields)
+    _check_numbers(path, fields)
+    dimensions, *size = fields["dim"]
+    (bits,), (offset,) = fields["bits"], fields["offset"]
     encoding: Encoding = "gzip" if packed else "raw"
     shape = tuple(size[:dimensions])
     return Declared(
@@ -80,8 +56,51 @@ def declared_nifti(path: Path) -> Declared:
         int(offset),
         encoding,
         packed_whole=packed,
-        spacing_fault=_spacing_fault(values["spacing"][1:4]),
+        spacing_fault=_spacing_fault(fields["spacing"][1:4]),
     )
+
+
+def _fields(path: Path, packed: bool) -> Fields:
+    """The values of `_FIELDS`; raises `InputError` unless the file begins as NIfTI-1."""
+    try:
+        with (gzip.open if packed else open)(path, "rb") as file:
+            header = file.read(_LENGTH)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise damaged(path, "it cannot be unpacked", "NIfTI") from error
+    if any(_size(header, order) == _NIFTI_2 for order in "<>"):
+        raise InputError(f"{path} is NIfTI-2, which ITK does not read; write it as NIfTI-1")
+    order = next((order for order in "<>" if _size(header, order) == _LENGTH), None)
+    if order is None or len(header) < _LENGTH:
+        raise damaged(path, "it does not begin as a NIfTI file", "NIfTI")
+    return {
+        name: struct.unpack_from(order + kind, header, place)
+        for name, (place, kind) in _FIELDS.items()
+    }
+
+
+def _check_voxels(path: Path, fields: Fields) -> None:
+    """Raise `InputError` if voxels cannot be as many, of such a type or at such a place."""
+    (code,), (bits,), (offset,) = fields["type"], fields["bits"], fields["offset"]
+    dimensions = fields["dim"][0]
+    if not 1 <= dimensions <= 7:
+        raise damaged(path, f"its header gives {dimensions} dimensions", "NIfTI")
+    if _BITS.get(code) != bits:
+        raise damaged(path, f"its voxels have type {code} and {bits} bits", "NIfTI")
+    if not math.isfinite(offset) or not _LEAST_OFFSET <= offset < 2**31:
+        raise damaged(path, f"its voxels start at byte {offset:g}", "NIfTI")
+
+
+def _check_numbers(path: Path, fields: Fields) -> None:
+    """Raise `InputError` for numbers that are none, which ITK reads as zeros, and odd scalings."""
+    if not all(map(math.isfinite, fields["spacing"][: fields["dim"][0] + 1])):
+        raise damaged(path, "its spacing is not finite", "NIfTI")
+    slope, intercept = fields["scaling"]
+    scaled = slope != 0 and not math.isnan(slope)
+    if scaled and not (math.isfinite(intercept) and _LEAST_SLOPE < abs(slope) < math.inf):
+        raise damaged(path, f"it scales its values by {slope:g} and adds {intercept:g}", "NIfTI")
+    for form, code in zip(("qform", "sform"), fields["codes"], strict=True):
+        if code > 0 and not all(map(math.isfinite, fields[form])):
+            raise damaged(path, f"its {form} is not finite", "NIfTI")
 
 
 def _spacing_fault(spacing: Sequence[float]) -> str:

@@ -23,7 +23,7 @@ _BYTES = {
     "double": 8,
 }
 _ENCODINGS: dict[str, Encoding] = {
-    **dict.fromkeys(("raw",), "raw"),
+    "raw": "raw",
     **dict.fromkeys(("gz", "gzip"), "gzip"),
     **dict.fromkeys(("txt", "text", "ascii", "hex"), "text"),
 }
