@@ -56,8 +56,8 @@ def main(
         shares = np.histogram(places(mixture, target, sizes.bits), TENTHS, (0, 1))[0]
         click.echo(f"{path.name}, filter {amount:g}, {target.numel():,} pixels")
         click.echo(f"tenths: {' '.join(f'{x:.3f}' for x in shares / shares.sum())}")
-        for name, found in corrections(mixture, target, sizes.bits).items():
-            click.echo(f"{name}: {' '.join(f'{f:g}: {x:+.4f}' for f, x in found.items())}")
+        for name, changes in corrections(mixture, target, sizes.bits).items():
+            click.echo(f"{name}: {' '.join(f'{f:g}: {x:+.4f}' for f, x in changes.items())}")
 
 
 @torch.inference_mode()

@@ -27,8 +27,8 @@ def shares(workers: int, seconds: float) -> tuple[float, float]:
     """
     with cluster.local_cluster(workers, total_memory() // workers) as client:
         time.sleep(_SETTLE)
-        found = client.run(_process).values()
-        processes = [psutil.Process(), *map(psutil.Process, found)]
+        process_ids = client.run(_process).values()
+        processes = [psutil.Process(), *map(psutil.Process, process_ids)]
         before = [_cpu_seconds(process) for process in processes]
         time.sleep(seconds)
         after = [_cpu_seconds(process) for process in processes]
@@ -50,11 +50,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=20)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     ours = cluster.CARE
     for name, settings in (("Dask's defaults", {}), ("pmtool's", ours)):
         cluster.CARE = settings
-        own, theirs = shares(asked.workers, asked.seconds)
+        own, theirs = shares(arguments.workers, arguments.seconds)
         print(f"{name}: scheduler {100 * own:.1f} % of a core, a worker {100 * theirs:.1f} %")
 
 

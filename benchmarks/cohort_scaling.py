@@ -140,12 +140,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the figures to a file too")
     parser.add_argument("--most", type=int, default=COUNTS[-1], help="cases at once")
-    asked = parser.parse_args()
-    target, before = asked.json, described_machine()
-    runs = measure_all(asked.most)
+    arguments = parser.parse_args()
+    target, before = arguments.json, described_machine()
+    runs = measure_all(arguments.most)
     if target is not None:
-        found = [{**run._asdict(), "efficiency": run.efficiency} for run in runs]
-        target.write_text(json.dumps({"machine": before, "runs": found}, indent=1) + "\n")
+        rows = [{**run._asdict(), "efficiency": run.efficiency} for run in runs]
+        target.write_text(json.dumps({"machine": before, "runs": rows}, indent=1) + "\n")
     print(tables(runs))
 
 

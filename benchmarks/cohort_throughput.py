@@ -73,10 +73,10 @@ def measure(cases: int, size: int, slices: int, workers: int, repeats: int) -> I
 
 def plain_seconds(scan: Path, count: int) -> float:
     """Seconds that ``count`` processes of ``pmtool resample`` take side by side."""
-    asked = ["resample", "--spacing=1.25", "--threads=1", "-q", "--overwrite", str(scan)]
+    arguments = ["resample", "--spacing=1.25", "--threads=1", "-q", "--overwrite", str(scan)]
     start = time.perf_counter()
     processes = [
-        subprocess.Popen([*_pmtool(), *asked, str(scan.with_name(f"plain-{number}.nrrd"))])
+        subprocess.Popen([*_pmtool(), *arguments, str(scan.with_name(f"plain-{number}.nrrd"))])
         for number in range(count)
     ]
     codes = [process.wait() for process in processes]
@@ -88,8 +88,16 @@ def slices_a_second(scans: Path, out: Path, workers: int) -> float:
     """Slices per second of ``pmtool cohort`` on a number of workers."""
     out.mkdir(parents=True)
     log = out.with_suffix(".jsonl")
-    asked = ["cohort", scans, out, "--spacing=1.25", f"--workers={workers}", "--threads=1", "-q"]
-    command = [*_pmtool(), *map(str, asked), f"--log-json={log}"]
+    arguments = [
+        "cohort",
+        scans,
+        out,
+        "--spacing=1.25",
+        f"--workers={workers}",
+        "--threads=1",
+        "-q",
+    ]
+    command = [*_pmtool(), *map(str, arguments), f"--log-json={log}"]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     lines: list[dict[str, Any]] = [json.loads(line) for line in log.read_text().splitlines()]
     times = [datetime.fromisoformat(line["time"]) for line in lines]
@@ -108,13 +116,13 @@ def main() -> None:
     options = (("cases", 20), ("size", 96), ("slices", 5), ("workers", 2), ("repeats", 3))
     for name, value in options:
         parser.add_argument(f"--{name}", type=int, default=value)
-    asked = parser.parse_args()
+    arguments = parser.parse_args()
     print(f"load before {psutil.getloadavg()[0]:.2f}, cores {psutil.cpu_count()}")
     pairs = []
-    for pair in measure(**vars(asked)):
+    for pair in measure(**vars(arguments)):
         pairs.append(pair)
         print(
-            f"1 worker {pair.slices_a_second:.2f} slices/s, {asked.workers} workers "
+            f"1 worker {pair.slices_a_second:.2f} slices/s, {arguments.workers} workers "
             f"{pair.times:.2f} times that; plain processes {pair.ceiling:.2f} times",
             flush=True,
         )

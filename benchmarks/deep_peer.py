@@ -145,9 +145,9 @@ def with_predictions(network: Encoder, source: Path) -> sitk.Image:
     relative = relative_thickness(volume.thickness, volume.spacing)
     for index in range(1, len(volume.slices) - 1, 2):
         above, below = volume.slices[index - 1], volume.slices[index + 1]
-        made = midpoint(network, above, below, relative).astype(np.float32)
-        restore_padding(made, above, below, COMPACT.hu_window[0])
-        volume.put_slice(result, index, to_voxels(made, volume.dtype))
+        prediction = midpoint(network, above, below, relative).astype(np.float32)
+        restore_padding(prediction, above, below, COMPACT.hu_window[0])
+        volume.put_slice(result, index, to_voxels(prediction, volume.dtype))
     return result
 
 

@@ -38,14 +38,14 @@ def table(peak: float) -> str:
 
 
 def _cells(hyperparameters: Hyperparameters, window: int, peak: float) -> list[str]:
-    found = loads(hyperparameters, SHAPE, (window, window))
-    operations = [found[part].operations for part in PARTS]
+    by_part = loads(hyperparameters, SHAPE, (window, window))
+    operations = [by_part[part].operations for part in PARTS]
     total, generated = window_pixels(SHAPE, (window, window))
     return [
         *(str(x) for x in (hyperparameters.channels, hyperparameters.encoder, window)),
         f"{total / generated:.2f}",
         *(f"{x / 1e9:.1f}" for x in operations),
-        f"{sum(load.bytes for load in found.values()) / 1e9:.1f}",
+        f"{sum(load.bytes for load in by_part.values()) / 1e9:.1f}",
         f"{sum(operations) / peak:.1f}",
     ]
 
@@ -54,12 +54,12 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--peak", type=float, help="of a GEMM, GFLOPS; measured if not given")
-    asked = parser.parse_args().peak
-    if asked is None:
+    peak = parser.parse_args().peak
+    if peak is None:
         from pmtool.benchmark.peaks import gemm_peak
 
-        asked = gemm_peak() / 1e9
-    print(f"GEMM peak {asked:.0f} GFLOPS\n\n{table(1e9 * asked)}")
+        peak = gemm_peak() / 1e9
+    print(f"GEMM peak {peak:.0f} GFLOPS\n\n{table(1e9 * peak)}")
 
 
 if __name__ == "__main__":

@@ -133,8 +133,8 @@ def network_models(network: PixelMiner, relative_thickness: Tensor) -> dict[str,
         return mixture
 
     def midpoint(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
-        found = network.midpoint(above, below, relative_thickness)
-        return Mixture(torch.zeros_like(found.mean), found.mean, found.log_scale)
+        prediction = network.midpoint(above, below, relative_thickness)
+        return Mixture(torch.zeros_like(prediction.mean), prediction.mean, prediction.log_scale)
 
     models: dict[str, Predictor] = {"midpoint": midpoint, "model": model}
     if not network.hyperparameters.encoder:

@@ -73,10 +73,10 @@ def export_bundle(
     make_folder(folder)
     with alone_in(folder):
         remove_leftovers(folder / MADE)
-        with temporary_beside(folder / MADE) as made:
-            made.mkdir()
-            _make(network, made, description, log, tell)
-            _move_into_place(made, folder)
+        with temporary_beside(folder / MADE) as temporary:
+            temporary.mkdir()
+            _make(network, temporary, description, log, tell)
+            _move_into_place(temporary, folder)
     return Bundle.load(folder)
 
 

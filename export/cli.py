@@ -89,8 +89,8 @@ def export(
     if checkpoint is not None and folder is not None:
         require("pmtool export", PACKAGES, "pmtool[cpu,torch]")
         with stages(quiet=False) as tell:
-            told = run(checkpoint, folder, overwrite, tell, **description)
-        click.echo(told)
+            table = run(checkpoint, folder, overwrite, tell, **description)
+        click.echo(table)
     if tensorrt:
         with narration(False, False):
             click.echo(export_engines(model or folder, gpu, precision, max_windows))

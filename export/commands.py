@@ -119,17 +119,19 @@ def export_engines(
     from pmtool.backends.accuracy import error_table
 
     engines = tensorrt.load(Bundle.load(model), device, precision, 1, max_windows).engines
-    known, target = engines.manifest(), engines.target
-    told = f"{target.gpu}, {target.tensorrt}, {known['max_windows']} windows: {engines.folder}"
-    return f"{error_table(known['errors'])}\n{told}"
+    manifest, target = engines.manifest(), engines.target
+    description = (
+        f"{target.gpu}, {target.tensorrt}, {manifest['max_windows']} windows: {engines.folder}"
+    )
+    return f"{error_table(manifest['errors'])}\n{description}"
 
 
 def check_bundle_folder(folder: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a folder is empty or holds a model that may be overwritten."""
     from pmtool.export.bundle import MADE
 
-    there = [name for name in names_in(folder) if not is_leftover_of(name, MADE)]
-    if there and not overwrite:
+    names = [name for name in names_in(folder) if not is_leftover_of(name, MADE)]
+    if names and not overwrite:
         raise OutputError(f"{folder} is not empty: give another --out or --overwrite")
-    if there and MANIFEST not in there and WEIGHTS not in there:
+    if names and MANIFEST not in names and WEIGHTS not in names:
         raise OutputError(f"{folder} holds no model to replace: give another --out")

@@ -117,16 +117,16 @@ class Engines:
 
         ``kernel`` is the version of the kernel that generates pixels; empty if an engine does.
         """
-        known = self.manifest()
-        same = known["kernel"] == kernel and all(map(self._kept, graphs))
-        return known["errors"] if same else {}
+        manifest = self.manifest()
+        same = manifest["kernel"] == kernel and all(map(self._kept, graphs))
+        return manifest["errors"] if same else {}
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]], kernel: str) -> None:
         """Store the errors found in the loaded engines and the kernel, until one is built again."""
         with alone_in(self.folder / LOCK, wait=True):
-            known = self.manifest()["engines"]
-            if self.loaded.items() <= known.items():  # else another process has replaced them
-                self._write(known, errors, kernel)
+            digests = self.manifest()["engines"]
+            if self.loaded.items() <= digests.items():  # else another process has replaced them
+                self._write(digests, errors, kernel)
 
     def manifest(self) -> dict[str, Any]:
         """Return what is known of the engines in the folder: their digests, errors and kernel.
@@ -137,8 +137,8 @@ class Engines:
             values = json.loads((self.folder / MANIFEST).read_bytes())
             most = int(values["max_windows"])
             if values["target"] == asdict(self.target) and self.max_windows in (None, most):
-                kept = {key: dict(values[key]) for key in _KEPT}
-                return {"max_windows": most, **kept, "kernel": str(values["kernel"])}
+                stored = {key: dict(values[key]) for key in _KEPT}
+                return {"max_windows": most, **stored, "kernel": str(values["kernel"])}
         except (OSError, LookupError, TypeError, ValueError):
             pass  # not a manifest of engines
         nothing: dict[str, Any] = {key: {} for key in _KEPT}
@@ -166,9 +166,9 @@ class Engines:
     def _write(
         self, engines: Mapping[str, str], errors: Mapping[str, Any], kernel: str = ""
     ) -> None:
-        known = {"target": asdict(self.target), "max_windows": self.manifest()["max_windows"]}
-        found = {"engines": engines, "errors": errors, "kernel": kernel}
-        write_json(known | found, self.folder / MANIFEST)
+        built_for = {"target": asdict(self.target), "max_windows": self.manifest()["max_windows"]}
+        contents = {"engines": engines, "errors": errors, "kernel": kernel}
+        write_json(built_for | contents, self.folder / MANIFEST)
 
     def _build(self, graph: str) -> bytes:
         """Build the engine of a graph.

@@ -56,15 +56,15 @@ def profiles(graph: str, hyperparameters: Hyperparameters, max_windows: int) -> 
         of columns.
     """
     margin = 2 * hyperparameters.margin if graph == "window" else 0
-    found: list[Profile] = []
+    result: list[Profile] = []
     for width in WIDTHS:
         lanes = max_windows * WIDTHS[0] // width
         if graph == "window":
             lanes = min(max_windows, WINDOWS_AT_ONCE * WIDTHS[0] ** 2 // width**2)
         groups = Sizes(*((size + margin) // COLUMNS for size in (_LEAST, width, width)))
         lanes = max(1, lanes)
-        found.append({"lanes": Sizes(1, lanes, lanes), "rows": groups, "groups": groups})
-    return found
+        result.append({"lanes": Sizes(1, lanes, lanes), "rows": groups, "groups": groups})
+    return result
 
 
 def shapes(value: ValueInfoProto, profile: Profile) -> list[tuple[int, ...]]:
@@ -78,7 +78,7 @@ def shapes(value: ValueInfoProto, profile: Profile) -> list[tuple[int, ...]]:
 
 def _size(expression: str, profile: Profile, index: int) -> int:
     """Evaluate a symbolic size such as ``4*groups + 1``, the only form in the graphs' inputs."""
-    found = _TERM.fullmatch(expression)
-    assert found is not None, expression
-    factor, symbol, offset = found.groups()
+    match = _TERM.fullmatch(expression)
+    assert match is not None, expression
+    factor, symbol, offset = match.groups()
     return int(factor or 1) * profile[symbol][index] + int(offset or 0)

@@ -75,8 +75,8 @@ def check_driver(trt: ModuleType, gpu: Gpu) -> None:
 def _cuda_version(rtx: bool) -> int:
     """Version of CUDA that the installed package is for; 0 if its name does not say."""
     name = re.compile(rf"tensorrt{'[-_]rtx' if rtx else ''}[-_]cu(\d+)([-_](bindings|libs))?")
-    found = (name.fullmatch(package.name or "") for package in metadata.distributions())
-    return next((int(match[1]) for match in found if match), 0)
+    matches = (name.fullmatch(package.name or "") for package in metadata.distributions())
+    return next((int(match[1]) for match in matches if match), 0)
 
 
 class Build(NamedTuple):

@@ -33,9 +33,9 @@ class WeightStore:
         """Store an array unless its content is there; return the name of that content."""
         array = np.ascontiguousarray(array, np.float32)
         key = (hashlib.sha256(array.tobytes()).digest(), array.shape)
-        known = self._names.setdefault(key, name)
-        self.arrays.setdefault(known, array)
-        return known
+        stored_name = self._names.setdefault(key, name)
+        self.arrays.setdefault(stored_name, array)
+        return stored_name
 
     def save(self, path: Path) -> None:
         """Write the file, readable for everyone: it may be installed for other users."""

@@ -88,8 +88,8 @@ def find_compiler() -> Compiler:
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     library = nvrtc.find_library()
     if nvcc is not None:
-        told = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
-        return Compiler(told.stdout, partial(_with_either, nvcc, library))
+        completed = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
+        return Compiler(completed.stdout, partial(_with_either, nvcc, library))
     if library is not None:
         return Compiler(nvrtc.version(library), partial(_with_nvrtc, library))
     raise UsageError(

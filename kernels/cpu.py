@@ -21,11 +21,11 @@ _LIBRARY = "pmtool.kernels._pixel_row"
 @cache
 def library() -> ctypes.CDLL | None:
     """Load the compiled loop; None if it was not compiled or cannot be loaded here."""
-    found = find_spec(_LIBRARY)
-    if found is None or found.origin is None:
+    spec = find_spec(_LIBRARY)
+    if spec is None or spec.origin is None:
         return None
     try:
-        return ctypes.CDLL(found.origin)
+        return ctypes.CDLL(spec.origin)
     except OSError:
         return None
 

@@ -20,15 +20,15 @@ def find_library() -> str | None:
     """Path of the newest NVRTC from a wheel, else the system's NVRTC, else None."""
     spec = find_spec("nvidia")
     folders = [] if spec is None else list(spec.submodule_search_locations or ())
-    found = [path for folder in folders for place in _PLACES for path in Path(folder).glob(place)]
-    libraries = sorted((path for path in found if "builtins" not in path.name), key=_release)
+    paths = [path for folder in folders for place in _PLACES for path in Path(folder).glob(place)]
+    libraries = sorted((path for path in paths if "builtins" not in path.name), key=_release)
     return str(libraries[-1]) if libraries else ctypes.util.find_library("nvrtc")
 
 
 def _release(library: Path) -> int:
     """Release in a library's name: 12 for libnvrtc.so.12, 130 for nvrtc64_130_0.dll."""
-    found = re.search(r"(?:\.so\.|nvrtc64_)(\d+)", library.name)
-    return int(found[1]) if found else 0
+    match = re.search(r"(?:\.so\.|nvrtc64_)(\d+)", library.name)
+    return int(match[1]) if match else 0
 
 
 def version(library: str) -> str:

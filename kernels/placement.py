@@ -97,21 +97,21 @@ def scratch_bytes(packed: Packed, tile: int) -> int:
 
     It holds an operand, the output's parameters, the components and the last residuals.
     """
-    kept, mixtures = FORMATS[packed.precision], packed.hyperparameters.mixtures
-    operand = kept.bytes * (GROUP * packed.groups + kept.pad)
+    number_format, mixtures = FORMATS[packed.precision], packed.hyperparameters.mixtures
+    operand = number_format.bytes * (GROUP * packed.groups + number_format.pad)
     parameters = -(-3 * mixtures // GROUP) * GROUP
     return tile * (operand + 4 * (parameters + 4 * 3 * mixtures + 1))
 
 
 def state_bytes(packed: Packed, level: int, tile: int) -> int:
     """Bytes of three columns of every line of a level, and of a skip."""
-    kept = FORMATS[packed.precision]
-    plain = GROUP * packed.groups + kept.pad
-    concat = 2 * GROUP * packed.groups + kept.pad
+    number_format = FORMATS[packed.precision]
+    plain = GROUP * packed.groups + number_format.pad
+    concat = 2 * GROUP * packed.groups + number_format.pad
     row = LINE_COLUMNS * 2 * Layout(packed.hyperparameters).gated(level) * concat
     if level < LEVELS - 1:
         row += LINE_COLUMNS * plain + concat
-    return kept.bytes * tile * row
+    return number_format.bytes * tile * row
 
 
 def _aligned(size: int) -> int:

@@ -44,10 +44,10 @@ def pixel_row(
 
 def rounded(x: Real, precision: Precision) -> Real:
     """Round numbers to a precision, and return them in float32."""
-    kept = FORMATS[precision].rounded(np.asarray(x, np.float32))
+    converted = FORMATS[precision].rounded(np.asarray(x, np.float32))
     if precision == "bfloat16":
-        return (kept.astype(np.uint32) << 16).view(np.float32)
-    return kept.astype(np.float32)
+        return (converted.astype(np.uint32) << 16).view(np.float32)
+    return converted.astype(np.float32)
 
 
 class _PixelRow:
@@ -145,8 +145,8 @@ class _PixelRow:
     def _choose(self, x: int, h: Real) -> None:
         hp, outer = self.hyperparameters, self._columns("mixture")[x]
         mean, log_scale = outer[:, -2:-1], outer[:, -1:]
-        found = self._product([_elu(h)], "output.matrix") + self.weights["output.bias"]
-        logits, means, log_scales = np.split(found, 3, axis=1)
+        parameters = self._product([_elu(h)], "output.matrix") + self.weights["output.bias"]
+        logits, means, log_scales = np.split(parameters, 3, axis=1)
         means = mean + np.exp(log_scale) * means.clip(-COMPONENT_MAX, COMPONENT_MAX)
         log_scales = log_scale + np.minimum(log_scales, COMPONENT_LOG_SCALE_MAX)
         log_scales = np.maximum(log_scales, LOG_SCALE_MIN)

@@ -24,15 +24,15 @@ def bundle_weights(bundle: Bundle) -> Weights:
         If the bundle lacks some, or some are not of the network that its manifest describes.
     """
     places, content = tensor_places(bundle.weights), bundle.weights.read_bytes()
-    found = {}
+    weights = {}
     for name, shape in weight_shapes(bundle.hyperparameters).items():
         offset, length = places.get(PIXELS + name, (0, 0))
         if length != _FLOAT_BYTES * prod(shape):
             raise ModelError(
                 f"{bundle.weights} does not hold the network's weights: export the model again"
             )
-        found[name] = np.frombuffer(content, np.float32, prod(shape), offset).reshape(shape)
-    return found
+        weights[name] = np.frombuffer(content, np.float32, prod(shape), offset).reshape(shape)
+    return weights
 
 
 def weight_shapes(hyperparameters: Hyperparameters) -> dict[str, tuple[int, ...]]:

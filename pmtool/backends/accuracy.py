@@ -89,9 +89,11 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     errors = engines.known_errors(built, kernel)
     if not errors:
         _log.info("comparing the engines with ONNX Runtime")
-        found = engine_errors(OnnxRuntimeBackend(bundle, threads), backend)
+        engine_differences = engine_errors(OnnxRuntimeBackend(bundle, threads), backend)
         rounding = rounding_errors(bundle, backend.precision, threads)
-        errors = {name: {ROUNDING: rounding[name], ENGINE: found[name]} for name in GRAPHS}
+        errors = {
+            name: {ROUNDING: rounding[name], ENGINE: engine_differences[name]} for name in GRAPHS
+        }
         engines.note_errors(errors, kernel)
     for name, error in errors.items():
         if not error[ENGINE] <= TOLERANCES[backend.precision]:  # true for NaN too

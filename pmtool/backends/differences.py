@@ -90,8 +90,8 @@ def random_arrays(graph: str, buffers: Buffers, seed: int = 0) -> dict[str, Arra
         return buffers.window(0)
     if kind == "row":
         return buffers.row(depth)
-    known = len(buffers.row_tails) - GENERATED
-    return buffers.known(depth, known) if kind == "known" else buffers.pixel(depth, known)
+    columns = len(buffers.row_tails) - GENERATED
+    return buffers.known(depth, columns) if kind == "known" else buffers.pixel(depth, columns)
 
 
 def _fill(buffers: Buffers, seed: int) -> None:

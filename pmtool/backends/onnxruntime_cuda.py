@@ -106,8 +106,8 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
         """Error that blames the GPU or its libraries, because the graph does run on the CPU."""
-        found = super()._failure(graph, error)
-        if isinstance(found, MemoryBudgetError):
+        failure = super()._failure(graph, error)
+        if isinstance(failure, MemoryBudgetError):
             return MemoryBudgetError(OUT_OF_GPU_MEMORY)
         return UsageError(
             f"ONNX Runtime cannot run the graph {graph} in {self.precision} on {self.device}: use "

@@ -104,7 +104,7 @@ def working_engines(
         check_choice("backend", backend, BACKENDS)
     if precision is not None:
         check_choice("precision", precision, PRECISIONS)
-    found, failures = False, list[UsageError]()
+    has_yielded, failures = False, list[UsageError]()
     for devices in _in_turn(backend, device):
         for name in (ON_CPU if devices == (CPU,) else ON_GPU) if backend is None else (backend,):
             try:
@@ -113,9 +113,9 @@ def working_engines(
                 failures.append(error)
                 _log.debug("not %s on %s: %s", name, devices[0], error)
             else:
-                found = True
+                has_yielded = True
                 yield engine
-    if not found:
+    if not has_yielded:
         raise failures[0]
 
 
@@ -133,15 +133,15 @@ def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
         return [find_devices(device)]
     if backend is not None and backend not in ON_GPU:
         return [(CPU,)]
-    found = find_devices("auto")
+    devices = find_devices("auto")
     if backend is None or backend in ON_CPU:
-        return [found] if found == (CPU,) else [found, (CPU,)]
-    if found == (CPU,):
+        return [devices] if devices == (CPU,) else [devices, (CPU,)]
+    if devices == (CPU,):
         raise UsageError(
             f"the backend {backend} needs an NVIDIA GPU, and this machine has none that can be "
             "used: choose another --backend"
         )
-    return [found]
+    return [devices]
 
 
 def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:

@@ -197,9 +197,9 @@ class GraphEngine:
 
     def _names(self, mode: str) -> list[str]:
         """Names of the engine's tensors that are an ``INPUT`` or an ``OUTPUT``."""
-        wanted = getattr(self.engines.trt.TensorIOMode, mode)
+        io_mode = getattr(self.engines.trt.TensorIOMode, mode)
         names = (self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors))
-        return [name for name in names if self.engine.get_tensor_mode(name) == wanted]
+        return [name for name in names if self.engine.get_tensor_mode(name) == io_mode]
 
     def _takes(self, name: str, shape: Sequence[int], number: int) -> bool:
         least, _, most = self.engine.get_tensor_profile_shape(name, number)
@@ -324,10 +324,10 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless TensorRT can run on the devices."""
     from pmtool.export.tensorrt import check_driver, is_rtx, tensorrt
 
-    found = [find_gpu(device) for device in devices]
+    gpus = [find_gpu(device) for device in devices]
     trt = tensorrt()
     require("TensorRT", PACKAGES, "pmtool[rtx]" if is_rtx(trt) else "pmtool[gpu]")
-    for gpu in found:
+    for gpu in gpus:
         check_driver(trt, gpu)
 
 

@@ -169,8 +169,8 @@ def run_cached(
     if not on_cpu:
         sampler.clock.running = True
         clocked, _ = _generate(sampler, pairs, progress)
-    found = _shares(sampler.clock, clocked * plan.workers)
-    return CachedRun(sampler, plan, start, seconds, found, slices)
+    time_shares = _shares(sampler.clock, clocked * plan.workers)
+    return CachedRun(sampler, plan, start, seconds, time_shares, slices)
 
 
 def _shares(clock: Clock, worked: float) -> dict[str, float]:

@@ -32,11 +32,11 @@ class Recorder:
 
     def input(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
         """Call ``keep`` with a layer's input."""
-        self.handles.append(layer.register_forward_pre_hook(lambda _, given: keep(given[0])))
+        self.handles.append(layer.register_forward_pre_hook(lambda _, inputs: keep(inputs[0])))
 
     def output(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
         """Call ``keep`` with a layer's output."""
-        self.handles.append(layer.register_forward_hook(lambda _, given, found: keep(found)))
+        self.handles.append(layer.register_forward_hook(lambda _, inputs, output: keep(output)))
 
     def stop(self) -> None:
         """Remove all callbacks."""
@@ -66,8 +66,8 @@ class CachedConvolution:
         """Compute columns of a row of the output, ``(N, C_out, 1, n)``."""
         (kh, kw), (stride, _) = self.convolution.kernel_size, self.convolution.stride
         top, left, last = (stride * x for x in (row, columns.start, columns.stop - 1))
-        found: Tensor = self.convolution(self.x[:, :, top : top + kh, left : last + kw])
-        return found
+        result: Tensor = self.convolution(self.x[:, :, top : top + kh, left : last + kw])
+        return result
 
 
 class CachedBlock:
@@ -225,8 +225,8 @@ class FastPixelCNN:
     def give(self, row: int, column: int, pixels: Tensor) -> None:
         """Store the chosen pixels, ``(N,)`` in [-1, 1]."""
         here = slice(column, column + 1)
-        found = self._midpoint(row, here).residual(pixels.view(-1, 1, 1, 1))
-        self.residuals[:, :, row, here] = found[:, :, 0]
+        residual = self._midpoint(row, here).residual(pixels.view(-1, 1, 1, 1))
+        self.residuals[:, :, row, here] = residual[:, :, 0]
 
     def _input(self, row: int, columns: Columns) -> Tensor:
         x = self.residuals[:, :, row, columns].unsqueeze(2)

@@ -51,11 +51,11 @@ class TimedNetwork(PlainNetwork):
     def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
         """See `ArrayNetwork`."""
         start = time.perf_counter()
-        found = super().__call__(neighbours, target)
+        mixture = super().__call__(neighbours, target)
         self.seconds.append(time.perf_counter() - start)
         if self.tell is not None:
             self.tell(len(self.seconds))
-        return found
+        return mixture
 
     def cost(self) -> PassCost:
         """Cost of the passes so far."""

@@ -99,12 +99,12 @@ def _unlike(naive: Values, cached: Values) -> str:
 
 def _loading(runs: Iterable[Values]) -> list[str]:
     """Loading times of the cached sampler's engines that load before the first graph."""
-    told = [
+    times = [
         f"{run['name']} {_number(run['start'])} s"
         for run in runs
         if run["shares"] and (run.get("start") or 0) > _AT_ONCE
     ]
-    return [f"loading the engines, before the clock: {'; '.join(told)}"] if told else []
+    return [f"loading the engines, before the clock: {'; '.join(times)}"] if times else []
 
 
 def _peers(runs: Iterable[Values]) -> list[str]:
@@ -122,12 +122,12 @@ def _breakdown(values: Values) -> str:
     timed = [run for run in values["runs"] if run["shares"]]
     heading = ["s / slice (times the floor)", *PARTS, "driver", "all", "GFLOPS"]
     table = markdown(heading, [_breakdown_row(run) for run in timed])
-    told = [
+    peaks = [
         f"{x['device']} {x['precision']}: {_number(x['gemm_gflops'])} GFLOPS, "
         f"{_number(x['gb_per_second'])} GB/s"
         for x in values.get("peaks", [])
     ]
-    parts = [table, f"Peaks: {'; '.join(told)}." if told else ""]
+    parts = [table, f"Peaks: {'; '.join(peaks)}." if peaks else ""]
     if any(run["device"] != CPU for run in timed):
         parts.append("On a GPU shares are of a second run that waits for the end of every graph.")
     return "\n\n".join(part for part in parts if part)
@@ -153,15 +153,19 @@ def _breakdown_row(run: Values) -> list[str]:
 def _quality(values: Values) -> str:
     """Table of measures and differences from the first run, the reference, with intervals."""
     by_run: dict[str, Values] = values.get("quality", {})
-    measures = [x for x in MEASURES if any(x in found for found in by_run.values())]
+    measures = [x for x in MEASURES if any(x in by_measure for by_measure in by_run.values())]
     if not measures:
         return ""
     heading = ["by the true slices", *(MEASURES[x] for x in measures)]
-    rows = [[name, *(_measure(found[x]) for x in measures)] for name, found in by_run.items()]
+    rows = [
+        [name, *(_measure(by_measure[x]) for x in measures)] for name, by_measure in by_run.items()
+    ]
     notes = []
     if len(by_run) > 1:
         notes.append("After a semicolon: the difference from the first row, slice by slice.")
-    if any(x["interval"] is not None for found in by_run.values() for x in found.values()):
+    if any(
+        x["interval"] is not None for by_measure in by_run.values() for x in by_measure.values()
+    ):
         pairs = values["runs"][0]["pairs"]
         notes.append(f"In brackets: bootstrap intervals of 95 % over the {pairs} slices.")
     if "texture_nrmse" in measures:
@@ -182,18 +186,18 @@ def _interval(interval: Sequence[float] | None, form: str) -> str:
 
 def _scaling(values: Values) -> str:
     """Table of times with a row per number of pairs and a column per size."""
-    found = values.get("scaling")
-    if not found:
+    scaling = values.get("scaling")
+    if not scaling:
         return ""
-    seconds = {(x["pairs"], x["size"]): x["seconds"] for x in found["measured"]}
-    points = {(x["pairs"], x["size"]) for x in found["left_out"]} | seconds.keys()
+    seconds = {(x["pairs"], x["size"]): x["seconds"] for x in scaling["measured"]}
+    points = {(x["pairs"], x["size"]) for x in scaling["left_out"]} | seconds.keys()
     pairs, sizes = (sorted({point[i] for point in points}) for i in (0, 1))
     rows = [
         [str(n), *(_number(seconds[n, m]) if (n, m) in seconds else "-" for m in sizes)]
         for n in pairs
     ]
     table = markdown(["s / scan, by pairs", *(f"{m}x{m}" for m in sizes)], rows)
-    return f"{table}\n\n-: not measured, beyond the budget of {found['budget']:g} s."
+    return f"{table}\n\n-: not measured, beyond the budget of {scaling['budget']:g} s."
 
 
 def _left_out(values: Values) -> str:

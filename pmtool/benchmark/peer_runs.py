@@ -55,8 +55,8 @@ def time_peers(
         left_out[COMPILED] = reason(error)
     for batch in BATCHES:
         tell("cached peer", 0)
-        found = generate_with_caches(network, contest.windows(batch), strip.rows, bits)
-        runs.append(contest.cached(found, batch))
+        run = generate_with_caches(network, contest.windows(batch), strip.rows, bits)
+        runs.append(contest.cached(run, batch))
     return PeerRuns(runs, left_out)
 
 
@@ -73,13 +73,13 @@ class _Contest(NamedTuple):
         strip, device = self.strip, next(self.network.parameters()).device
         pairs = [strip.pair._replace(number=strip.pair.number + i) for i in range(count)]
         group, window = strip_group(self.network.hyperparameters, pairs, strip.truth, strip.rows)
-        known = group.targets.copy()
-        known[:, window.known_rows :] = 0
+        targets = group.targets.copy()
+        targets[:, window.known_rows :] = 0
         neighbours = [group.neighbours(i, window) for i in range(count)]
         outer = (np.stack(x)[:, None] for x in zip(*neighbours, strict=True))
         rows, columns = np.ogrid[: window.height, : window.width]
         numbers = np.array([pair.number for pair in pairs])[:, None, None]
-        arrays = (*outer, known[:, None], uniforms(self.seed, numbers, rows, columns))
+        arrays = (*outer, targets[:, None], uniforms(self.seed, numbers, rows, columns))
         return Windows(window.known_rows, *(torch.from_numpy(x).to(device) for x in arrays))
 
     def naive(self, name: str, found: PeerRun, rows: int) -> Run:
@@ -106,7 +106,7 @@ class _Contest(NamedTuple):
     def _run(self, name: str, found: PeerRun, rows: int, batch: int, seconds: float) -> Run:
         height, width = self.scene.truths[0].shape
         first = self.strip.window.known_rows
-        made = to_hounsfield(found.pixels[0, 0].cpu().numpy(), self.network.hyperparameters)
+        values = to_hounsfield(found.pixels[0, 0].cpu().numpy(), self.network.hyperparameters)
         new = slice(first, first + rows)
         return Run(
             name=name,
@@ -120,7 +120,7 @@ class _Contest(NamedTuple):
             seconds=seconds,
             passes=rows * found.pixels.shape[-1] * batch,
             start=found.start,
-            equal_pixels=float(np.mean(made[new] == self.strip.naive[new])),
+            equal_pixels=float(np.mean(values[new] == self.strip.naive[new])),
             device=str(found.pixels.device),
         )
 

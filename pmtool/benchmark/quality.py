@@ -55,7 +55,7 @@ def qualities(results: Mapping[str, Sequence[Slice]], scene: Scene) -> Qualities
     Measures whose packages are not installed are left out, and so is texture if there are no lungs.
     Texture of the phantom is not measured.
     """
-    found: dict[str, dict[str, Quality]] = {name: {} for name in results}
+    by_run: dict[str, dict[str, Quality]] = {name: {} for name in results}
     left_out = {}
     for kind, measure_all in {"edges": _edges, "texture": _texture}.items():
         try:
@@ -65,8 +65,8 @@ def qualities(results: Mapping[str, Sequence[Slice]], scene: Scene) -> Qualities
             continue
         for measure, rows in measured.items():
             for name, row in zip(results, rows, strict=True):
-                found[name][measure] = _quality(row, None if row is rows[0] else rows[0])
-    return Qualities(found, left_out)
+                by_run[name][measure] = _quality(row, None if row is rows[0] else rows[0])
+    return Qualities(by_run, left_out)
 
 
 def _quality(values: Float64s, reference: Float64s | None) -> Quality:
@@ -79,7 +79,7 @@ def _quality(values: Float64s, reference: Float64s | None) -> Quality:
 
 
 def _interval(values: Float64s) -> Interval:
-    return bootstrap_interval(lambda drawn: known_mean(values[drawn]), len(values), SEED)
+    return bootstrap_interval(lambda indices: known_mean(values[indices]), len(values), SEED)
 
 
 def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Float64s]]:
@@ -125,6 +125,6 @@ def _texture(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, 
 
     truth = features(scene.truths)
     names = names_of(truth)
-    found = np.stack([table_of(features(slices), names) for slices in results.values()])
-    errors = scaled_errors(np.abs(found - table_of(truth, names)))
+    measured = np.stack([table_of(features(slices), names) for slices in results.values()])
+    errors = scaled_errors(np.abs(measured - table_of(truth, names)))
     return {"texture_nrmse": [np.array([known_mean(x) for x in run]) for run in errors]}

@@ -192,7 +192,7 @@ class Report:
             "versions": versions(),
             "runs": [run.to_json() for run in self.runs],
             "quality": {
-                name: {measure: found._asdict() for measure, found in by_measure.items()}
+                name: {measure: quality._asdict() for measure, quality in by_measure.items()}
                 for name, by_measure in self.quality.items()
             },
             "scaling": None if self.scaling is None else self.scaling.to_json(),
@@ -227,13 +227,13 @@ def _vectors() -> str | None:
 def _cpu_info(name: str) -> str:
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
-    found = [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
-    return found[0] if found else ""
+    values = [line.partition(":")[2].strip() for line in lines if line.startswith(name)]
+    return values[0] if values else ""
 
 
 def _gpu(device: str) -> str | None:
     try:
-        found = find_gpu(device)
+        gpu = find_gpu(device)
     except UsageError:  # not worth losing a benchmark for
         return None
-    return f"{found.name}, driver {found.driver}"
+    return f"{gpu.name}, driver {gpu.driver}"

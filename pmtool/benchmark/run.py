@@ -50,8 +50,8 @@ class _Job(NamedTuple):
     ) -> CachedRun:
         """Generate slices by the cached sampler, and time it."""
         self.tell(label, 0)
-        asked, progress = self.asked(variant, window), progress_of(self.tell, label, len(pairs))
-        run = run_cached(self.bundle, asked, pairs, progress, shares=shares)
+        options, progress = self.asked(variant, window), progress_of(self.tell, label, len(pairs))
+        run = run_cached(self.bundle, options, pairs, progress, shares=shares)
         free_cached_memory()
         return run
 
@@ -203,13 +203,13 @@ def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
 def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
     """Least number of seconds for all slices, by graph; None if no peak is known."""
     keys = [(run.devices[0], x) for x in (run.sampler.precision, "float32")]
-    known = [peaks[key] for key in keys if key in peaks]
-    if not known:
+    known_peaks = [peaks[key] for key in keys if key in peaks]
+    if not known_peaks:
         return None
-    gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known), strict=True))
-    found = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
+    gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known_peaks), strict=True))
+    by_graph = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
     slices = len(run.slices) / min(len(run.devices), run.plan.workers)
-    return {graph: slices * floor(load, gemm, bandwidth) for graph, load in found.items()}
+    return {graph: slices * floor(load, gemm, bandwidth) for graph, load in by_graph.items()}
 
 
 def _naive(job: _Job, witness: Witness) -> Run:

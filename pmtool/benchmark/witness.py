@@ -78,12 +78,12 @@ def call_witness(
             name: differences[WINDOW] if x is first else _difference(x, plain, scene, WINDOW, seed)
             for name, x in backends.items()
         }
-        found = PeerRuns([], {})
+        peer_runs = PeerRuns([], {})
         if options.peers:
             with full_float32():
-                found = time_peers(network, strip, scene, seed, tell)
+                peer_runs = time_peers(network, strip, scene, seed, tell)
     device = str(next(network.parameters()).device)
-    return Witness(device, costs, report, differences, engines, found)
+    return Witness(device, costs, report, differences, engines, peer_runs)
 
 
 def _strip(
@@ -93,8 +93,8 @@ def _strip(
     place, rows = scene.busiest(WINDOW), passes // WINDOW
     pair, truth = _crop(scene, place, WINDOW)
     strip = generate_strip(backend, network, pair, truth, rows, seed)
-    told = (strip.equal, strip.largest, _epr(strip, rows))
-    return strip, StripReport(place, rows, len(network.seconds), *told)
+    figures = (strip.equal, strip.largest, _epr(strip, rows))
+    return strip, StripReport(place, rows, len(network.seconds), *figures)
 
 
 def _epr(strip: Strip, rows: int) -> dict[str, float | None]:

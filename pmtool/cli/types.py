@@ -77,12 +77,14 @@ def window(
 
 def names(ctx: click.Context, param: click.Parameter, value: str) -> tuple[str, ...]:
     """Parse a comma-separated subset of the default's names, without duplicates."""
-    known = str(param.default).split(",")
-    found = tuple(name.strip() for name in value.split(",") if name.strip())
-    unknown = [name for name in found if name not in known]
+    default_names = str(param.default).split(",")
+    requested = tuple(name.strip() for name in value.split(",") if name.strip())
+    unknown = [name for name in requested if name not in default_names]
     if unknown:
-        raise click.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", ctx, param)
-    return tuple(dict.fromkeys(found))
+        raise click.BadParameter(
+            f"{unknown[0]!r} is none of {', '.join(default_names)}", ctx, param
+        )
+    return tuple(dict.fromkeys(requested))
 
 
 def named_files(
@@ -103,10 +105,10 @@ def spacing(
     if value is None:
         return None
     numbers = [to_number(part) for part in value.split(",")]
-    known = tuple(number for number in numbers if number is not None)
-    if len(known) != len(numbers):
+    valid = tuple(number for number in numbers if number is not None)
+    if len(valid) != len(numbers):
         raise click.BadParameter(f"{value!r} is neither one number nor three", ctx, param)
-    return known
+    return valid
 
 
 class SpacingCommand(click.Command):

@@ -122,12 +122,12 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _check_columns(columns: Sequence[str], table: Path) -> None:
-    named = list(filter(None, columns))  # Excel leaves columns and rows of nothing
-    if columns.count(PATH) != 1 or len(set(named)) < len(named):
-        found = ", ".join(map(repr, columns)) or "none"
+    names = list(filter(None, columns))  # Excel leaves columns and rows of nothing
+    if columns.count(PATH) != 1 or len(set(names)) < len(names):
+        quoted = ", ".join(map(repr, columns)) or "none"
         raise InputError(
             f"{table} needs a column {PATH!r}, columns of different names, and commas between "
-            f"them, not {found}: change it"
+            f"them, not {quoted}: change it"
         )
 
 
@@ -167,12 +167,12 @@ def _name(
         name = PurePosixPath(folder, stem)
         return str(name / series if siblings[scan.path] > 1 else name)
     own = {"folder": folder, "stem": stem, "series": series, "number": number}
-    known = {**own, **scan.fields}
+    fields = {**own, **scan.fields}
     try:
-        name = PurePosixPath(template.format(**known))
+        name = PurePosixPath(template.format(**fields))
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise UsageError(
-            f"the template {template!r} cannot be filled in; it may use {', '.join(known)}"
+            f"the template {template!r} cannot be filled in; it may use {', '.join(fields)}"
         ) from error
     if name.is_absolute() or ".." in name.parts or not name.name:
         raise UsageError(f"the template names {str(name)!r}, which is no path within a folder")

@@ -128,14 +128,14 @@ def _result(future: Future[Result], case: Case) -> Result:
     except (CancelledError, OSError) as error:
         raise _gone() from error
     except KilledWorker:
-        told = (
+        message = (
             "every worker that had it died, mostly for lack of memory; give workers more of it, or "
             "look whether the file is damaged"
         )
-        return replace(failed, error=f"{case.path} was given up: {told}")
+        return replace(failed, error=f"{case.path} was given up: {message}")
     except Exception as error:
-        told = f"no worker could take {case.path}: {sentence(error)}"
-        return replace(failed, exit_code=exit_code(error), error=told)
+        message = f"no worker could take {case.path}: {sentence(error)}"
+        return replace(failed, exit_code=exit_code(error), error=message)
 
 
 def _gone() -> BatchError:

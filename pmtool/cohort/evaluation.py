@@ -28,7 +28,7 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
     from pmtool.evaluation.folder import JSON
 
     options, folder = request.case_options(case), request.evaluation(case)
-    asked = EvaluationOptions(
+    evaluation_options = EvaluationOptions(
         modes=(options.mode,),
         slices=request.evaluate_slices,
         workers=1,
@@ -36,6 +36,6 @@ def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
         reading=options,
         sampler=options,
     )
-    evaluate([case.path], folder, asked, lambda label, share: None, sampler)
+    evaluate([case.path], folder, evaluation_options, lambda label, share: None, sampler)
     measures: Measures = json.loads((folder / JSON).read_text())["summary"]
     return measures

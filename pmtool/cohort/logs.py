@@ -46,5 +46,9 @@ class _JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, Any] = getattr(record, "fields", {})
         time = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
-        told = {"time": time, "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps({**told, **fields})
+        basic_fields = {
+            "time": time,
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+        }
+        return json.dumps({**basic_fields, **fields})

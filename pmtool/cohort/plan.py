@@ -101,11 +101,11 @@ def room(
     if planner.device.startswith("cuda"):
         return max(gpus, 1)
     pairs = zip(cases, sizes, strict=True)
-    known = [(case.extent, size) for case, size in pairs if case.extent is not None and size]
-    if not known:
+    known_sizes = [(case.extent, size) for case, size in pairs if case.extent is not None and size]
+    if not known_sizes:
         return cores
-    shape = max(e.height for e, _ in known), max(e.width for e, _ in known)
-    volumes = max(_VOXEL_BYTES * e.voxels + size.output_bytes for e, size in known)
+    shape = max(e.height for e, _ in known_sizes), max(e.width for e, _ in known_sizes)
+    volumes = max(_VOXEL_BYTES * e.voxels + size.output_bytes for e, size in known_sizes)
     needed = planner.plan(shape, _MANY).memory + _COPIES * volumes
     return max(1, min(cores, int(_USED * free) // needed))
 
@@ -121,13 +121,13 @@ def plan_text(
     generated = sum(size.generated for size in known)
     unknown = len(sizes) - len(known)
     left_out = f" ({unknown} left out, whose headers do not tell or do not fit)" if unknown else ""
-    there = sum(_is_there(case, request) for case in cases) if request.skip_existing else 0
-    made = f" Outputs of {counted(there, 'case')} exist and are kept if they are up to date."
+    existing = sum(_is_there(case, request) for case in cases) if request.skip_existing else 0
+    note = f" Outputs of {counted(existing, 'case')} exist and are kept if they are up to date."
     return (
         f"cases: {len(sizes)}{left_out}; slices: {sum(size.slices for size in known)}, "
         f"{generated} of them to generate; {amount(sum(size.output_bytes for size in known))} "
         f"before compression; about {duration(sum(size.seconds for size in known) / cores)} on "
-        f"{counted(cores, 'core')} like these.{made if there else ''}"
+        f"{counted(cores, 'core')} like these.{note if existing else ''}"
     )
 
 

@@ -69,8 +69,8 @@ class Tally:
     def __str__(self) -> str:
         state = self.state()
         left = state["seconds_left"]
-        told = "" if left is None else f", {duration(left)} left"
+        remaining = "" if left is None else f", {duration(left)} left"
         return (
             f"{state['finished']}/{state['cases']} cases, {state['failed']} failed, "
-            f"{state['slices_per_second']:.2f} slices/s{told}"
+            f"{state['slices_per_second']:.2f} slices/s{remaining}"
         )

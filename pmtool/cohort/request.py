@@ -101,7 +101,7 @@ class Request:
         That is the case if two cases would write the same output, if one would write into the DICOM
         series of another, or if an output would replace a scan, a mask or the summary.
         """
-        taken: dict[str | Path, Case] = {}
+        owners: dict[str | Path, Case] = {}
         series = {o.image: case for case in cases if (o := self.planned(case)) and o.dicom}
         inputs, summaries = _inputs(cases), summary_files(self.folder)
         for case in cases:
@@ -109,7 +109,7 @@ class Request:
             files = outputs.files() if outputs else []
             things: list[str | Path] = [case.name, *files]
             for thing in things:
-                other = taken.setdefault(thing, case)
+                other = owners.setdefault(thing, case)
                 if other is not case:
                     raise UsageError(
                         f"{other.path} and {case.path} would both become {thing}; tell them apart "
@@ -136,6 +136,6 @@ class Request:
 
 def _inputs(cases: Iterable[Case]) -> set[Path]:
     """All files and folders that are read, and the folders above them."""
-    named = {path for case in cases for path in (case.path, case.mask) if path is not None}
-    found = {path.resolve() for path in (*named, *voxel_files(named))}
-    return found | {folder for path in found for folder in path.parents}
+    paths = {path for case in cases for path in (case.path, case.mask) if path is not None}
+    resolved = {path.resolve() for path in (*paths, *voxel_files(paths))}
+    return resolved | {folder for path in resolved for folder in path.parents}

@@ -128,4 +128,6 @@ def _cell(value: Any) -> Any:
 
 def _measures(result: Result) -> dict[str, float | None]:
     methods = result.evaluation or {}
-    return {f"{m} {key}": value for m, found in methods.items() for key, value in found.items()}
+    return {
+        f"{m} {key}": value for m, measures in methods.items() for key, value in measures.items()
+    }

@@ -136,12 +136,12 @@ def _finished(
         request = _with(request, threads=request.options.threads or 1)
     else:
         seen = _gpus_of(planner)
-        asked = request.options.device  # a worker sees its own GPUs alone
+        device = request.options.device  # a worker sees its own GPUs alone
         processes = _processes(cases, workers, planner, list(sizes.values()))
         memory = total_memory() // processes
         request = _with(
             request,
-            device="cuda" if seen and asked != "auto" else asked,
+            device="cuda" if seen and device != "auto" else device,
             threads=request.options.threads or max(1, cpu_count() // processes),
             memory=request.options.memory or memory // 2,
         )
@@ -165,8 +165,8 @@ def _processes(
 
 def _gpus_of(planner: Planner) -> list[str]:
     """CUDA's names of the GPUs that a planner counts on; none on a CPU."""
-    there = gpus()
-    return [there[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
+    available = gpus()
+    return [available[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
 
 
 def _report_missing(cases: Sequence[Case]) -> None:
@@ -175,8 +175,8 @@ def _report_missing(cases: Sequence[Case]) -> None:
             try:
                 path.stat()
             except OSError as error:
-                told = (case.name, path, error.strerror)
-                _log.warning("%s will fail: %s cannot be read (%s)", *told)
+                arguments = (case.name, path, error.strerror)
+                _log.warning("%s will fail: %s cannot be read (%s)", *arguments)
 
 
 def _report(result: Result, progress: Tally) -> None:
@@ -187,8 +187,8 @@ def _report(result: Result, progress: Tally) -> None:
     elif result.status == "present":
         _log.info("%s is there already", where, extra={"fields": fields})
     else:
-        made = f"{result.generated} slices in {result.seconds:.0f} s"
-        _log.info("%s is done: %s", where, made, extra={"fields": fields})
+        summary = f"{result.generated} slices in {result.seconds:.0f} s"
+        _log.info("%s is done: %s", where, summary, extra={"fields": fields})
 
 
 def _for_any_folder(request: Request) -> Request:

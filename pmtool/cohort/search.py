@@ -80,8 +80,8 @@ class _Part(NamedTuple):
             )
             for image in images
         }
-        told = (series.uid, series.patient, files, places, series_extent(series))
-        return cls(folder, *told, series.is_stack, series.is_localizer)
+        fields = (series.uid, series.patient, files, places, series_extent(series))
+        return cls(folder, *fields, series.is_stack, series.is_localizer)
 
 
 class _Folder(NamedTuple):
@@ -134,9 +134,9 @@ def _read(folder: Path, contents: Contents) -> _Folder:
     require_pydicom()
     from pmtool.dicom.series import find_series
 
-    found = find_series(dicom)
-    parts = [_Part.of(folder, series) for series in found.series]
-    fails = bool(found.series or found.damaged or found.others or contents.broken)
+    result = find_series(dicom)
+    parts = [_Part.of(folder, series) for series in result.series]
+    fails = bool(result.series or result.damaged or result.others or contents.broken)
     return _Folder(folder, parts, fails)
 
 

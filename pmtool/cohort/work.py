@@ -143,11 +143,11 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
     outputs, generated = run.outputs, 0
     missing = files_to_make(run) if request.skip_existing else set(outputs.files())
     if outputs.image in missing:
-        kept: SliceStore = Journal(outputs.journal) if outputs.resume else {}
-        stack = replace(run.stack, generated=kept)
+        store: SliceStore = Journal(outputs.journal) if outputs.resume else {}
+        stack = replace(run.stack, generated=store)
         generated = sum(map(len, missing_jobs(stack, run.options.samples)))
-        told = _increments(case, tell)
-        finish(run, lambda done, total: told(done), _REMEDY)
+        progress = _increments(case, tell)
+        finish(run, lambda done, total: progress(done), _REMEDY)
     elif missing:
         volume = load_volume(outputs.image, LENIENT)
         with resumable(run, _REMEDY) as journal:
@@ -156,14 +156,14 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
     elif outputs.journal.exists():  # left by a run that was killed when all was done
         with alone_in(outputs.journal):
             Journal(outputs.journal).remove()
-    made = Result.of(case, "done" if missing else "present")
-    made = replace(made, output=str(outputs.image), generated=generated)
+    result = Result.of(case, "done" if missing else "present")
+    result = replace(result, output=str(outputs.image), generated=generated)
     if not request.evaluate:
-        return made
+        return result
     try:
-        return replace(made, evaluation=evaluate_case(case, request, run.sampler))
+        return replace(result, evaluation=evaluate_case(case, request, run.sampler))
     except Exception as error:
-        return _failed(made, error)
+        return _failed(result, error)
 
 
 def _result(

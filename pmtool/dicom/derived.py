@@ -150,8 +150,8 @@ class DerivedSeries:
 
         A slice made by pmtool does not become acquired when it is resampled again.
         """
-        found = sources[0].get("ImageType") or ()
-        more = [] if isinstance(found, str) else list(found[3:])
+        image_type = sources[0].get("ImageType") or ()
+        more = [] if isinstance(image_type, str) else list(image_type[3:])
         if kind == "acquired" and more and more[-1].lower() in _WHAT:
             kind = more[-1].lower()
         more = [value for value in more if value.lower() not in _WHAT]
@@ -163,11 +163,11 @@ class DerivedSeries:
 
     @property
     def _provenance(self) -> str:
-        told = self._sidecar
+        facts = self._sidecar
         return (
-            f"Series resampled to {told['grid']['spacing_mm']:g} mm by pmtool {told['pmtool']}, "
-            f"model {told['model']['name']} (SHA-256 {told['model']['sha256']}), "
-            f"mode {told['options']['mode']}, seed {told['seed']}. {told['notice']}"
+            f"Series resampled to {facts['grid']['spacing_mm']:g} mm by pmtool {facts['pmtool']}, "
+            f"model {facts['model']['name']} (SHA-256 {facts['model']['sha256']}), "
+            f"mode {facts['options']['mode']}, seed {facts['seed']}. {facts['notice']}"
         )
 
     def _place(self, dataset: Dataset, index: int, kind: str, source: Dataset) -> None:
@@ -201,15 +201,15 @@ def _identity(header: Dataset) -> list[str]:
 
 def _equipment(header: Dataset) -> list[Dataset]:
     """Equipment that contributed to the source, followed by the equipment that made it."""
-    kept = Dataset()
-    keep(kept, ("ContributingEquipmentSequence",), [header])
+    earlier = Dataset()
+    keep(earlier, ("ContributingEquipmentSequence",), [header])
     maker = Dataset()
     keep(maker, attributes.EQUIPMENT, [header])
     maker.Manufacturer = maker.get("Manufacturer") or "unknown"
     derived = "DERIVED" in (header.get("ImageType") or ())
     role = codes.DCM.ProcessingEquipment if derived else codes.DCM.AcquisitionEquipment
     maker.PurposeOfReferenceCodeSequence = [_code(role)]
-    return [*kept.get("ContributingEquipmentSequence", ()), maker]
+    return [*earlier.get("ContributingEquipmentSequence", ()), maker]
 
 
 def _reference(header: Dataset) -> Dataset:

@@ -74,11 +74,11 @@ def dicom_files(folder: Path, subfolders: bool = True) -> list[Path]:
     Raises `InputError` for what cannot be read, which could be a missing slice.
     """
     places = islice(walk(folder, refuse), None if subfolders else 1)
-    found = [Contents.of(place, names) for place, _, names in places]
-    broken = [link for contents in found for link in contents.broken]
+    folders = [Contents.of(place, names) for place, _, names in places]
+    broken = [link for contents in folders for link in contents.broken]
     if broken:
         raise not_there(broken[0])
-    return sorted(path for contents in found for path in contents.others if is_dicom(path))
+    return sorted(path for contents in folders for path in contents.others if is_dicom(path))
 
 
 def refuse(error: OSError) -> None:

@@ -28,11 +28,11 @@ def write_series(series: DerivedSeries, folder: Path) -> None:
     """
     digits = max(4, len(str(len(series))))
     with writing(folder), temporary_beside(folder) as temporary:
-        made = temporary / "made"
-        made.mkdir(parents=True)
+        new_folder = temporary / "made"
+        new_folder.mkdir(parents=True)
         for index in range(len(series)):
-            _write(series[index], made / f"{index + 1:0{digits}d}.dcm")
-        _move_into_place(made, folder, temporary / "former")
+            _write(series[index], new_folder / f"{index + 1:0{digits}d}.dcm")
+        _move_into_place(new_folder, folder, temporary / "former")
 
 
 def check_series_folder(path: Path, overwrite: bool) -> None:
@@ -86,5 +86,5 @@ def _is_ours(folder: Path) -> bool:
         headers = [read_dataset(path, _TAGS) for path in folder.iterdir()]
     except InputError:
         return False
-    found = {(header.get("Manufacturer"), header.get("SeriesInstanceUID")) for header in headers}
-    return len(found) == 1 and found.pop()[0] == MAKER
+    series = {(header.get("Manufacturer"), header.get("SeriesInstanceUID")) for header in headers}
+    return len(series) == 1 and series.pop()[0] == MAKER

@@ -55,10 +55,10 @@ def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
         places = np.array([h.ImagePositionPatient for h in headers], dtype=float)
         axes = np.array([h.ImageOrientationPatient for h in headers], dtype=float)
         spacing = np.array([h.PixelSpacing for h in headers], dtype=float)
-        known = places.shape[1:] == (3,) and axes.shape[1:] == (6,) and spacing.shape[1:] == (2,)
+        complete = places.shape[1:] == (3,) and axes.shape[1:] == (6,) and spacing.shape[1:] == (2,)
     except (AttributeError, TypeError, ValueError):
-        known = False
-    if not known or not all(np.isfinite(a).all() for a in (places, axes, spacing)):
+        complete = False
+    if not complete or not all(np.isfinite(a).all() for a in (places, axes, spacing)):
         raise GeometryError(
             f"{name} does not say for every slice where it lies (ImagePositionPatient, "
             "ImageOrientationPatient, PixelSpacing); export it again"

@@ -57,13 +57,13 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
     MemoryBudgetError
         If it inflates to more than may be read.
     """
-    wanted = [*tags, _SHARED, _FRAMES, "SOPClassUID"] if tags else None
+    keywords = [*tags, _SHARED, _FRAMES, "SOPClassUID"] if tags else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _check_inflated(file)
             dataset = pydicom.dcmread(
-                file, stop_before_pixels=not pixels, specific_tags=wanted, force=True
+                file, stop_before_pixels=not pixels, specific_tags=keywords, force=True
             )
             _convert(dataset)
     except (MemoryError, MemoryBudgetError):

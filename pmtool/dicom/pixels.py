@@ -40,12 +40,12 @@ def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray
     frames: dict[Path, list[int]] = defaultdict(list)
     for image in images:
         frames[image.file].append(image.frame)
-    for file, wanted in frames.items():
+    for file, requested in frames.items():
         dataset = read_dataset(file, pixels=True)
         stored, headers = stored_values(dataset, file, decoder), image_headers(dataset)
-        told = number(dataset, "NumberOfFrames") or len(stored)
-        for frame in wanted:
-            if not frame < len(stored) == len(headers) == told:
+        declared = number(dataset, "NumberOfFrames") or len(stored)
+        for frame in requested:
+            if not frame < len(stored) == len(headers) == declared:
                 raise damaged(file)
             check_rescale(headers[frame], file)
             read[file, frame] = to_hounsfield(stored[frame], headers[frame]), headers[frame]
@@ -107,8 +107,8 @@ def check_rescale(header: Dataset, file: Path) -> None:
 
 def high_padding(header: Dataset) -> tuple[int, int] | None:
     """Lowest and highest stored value of padding above all HU; None if there is none."""
-    named = (number(header, key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
-    ends = sorted(int(end) for end in named if end is not None)
+    values = (number(header, key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+    ends = sorted(int(end) for end in values if end is not None)
     slope, intercept = rescale(header) or (1.0, 0.0)
     if not ends or any(slope * end + intercept <= CT_RANGE[1] for end in ends):
         return None

@@ -89,8 +89,8 @@ class Series:
     @property
     def thickness(self) -> float | None:
         """Median thickness of the slices, mm; None if no image tells it."""
-        told = (number(image.header, "SliceThickness") or 0.0 for image in self.images)
-        positive = [thickness for thickness in told if thickness > 0]
+        thicknesses = (number(image.header, "SliceThickness") or 0.0 for image in self.images)
+        positive = [thickness for thickness in thicknesses if thickness > 0]
         return float(np.median(positive)) if positive else None
 
     @property

@@ -86,16 +86,18 @@ def _check_alike(images: Sequence[Image], name: str) -> None:
         ("PatientID", "patients"),
         ("FrameOfReferenceUID", "frames of reference"),
     ):
-        named = {str(image.header.get(keyword) or "") for image in images} - {""}
-        if len(named) > 1:
+        values = {str(image.header.get(keyword) or "") for image in images} - {""}
+        if len(values) > 1:
             raise GeometryError(
                 f"the slices of {name} are of several {what} ({keyword}); give each in a folder "
                 "of its own"
             )
     sizes = {image.shape for image in images}
     if len(sizes) > 1:
-        told = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
-        raise GeometryError(f"the slices of {name} have {told} pixels; give each size on its own")
+        listing = ", ".join(f"{width}x{height}" for height, width in sorted(sizes))
+        raise GeometryError(
+            f"the slices of {name} have {listing} pixels; give each size on its own"
+        )
     if len({rescale(image.header) is None for image in images}) > 1:
         raise ContentError(
             f"some slices of {name} have no RescaleSlope and RescaleIntercept and others have; "
@@ -106,8 +108,8 @@ def _check_alike(images: Sequence[Image], name: str) -> None:
 def _warn_of_several_scans(images: Sequence[Image], name: str) -> None:
     """Warn if an attribute of one scan takes an earlier value again along the stack."""
     for keyword in _OF_ONE_SCAN:
-        told = (image.header.get(keyword) for image in images)
-        values = [str(value) for value in told if value not in (None, "")]
+        header_values = (image.header.get(keyword) for image in images)
+        values = [str(value) for value in header_values if value not in (None, "")]
         changes = sum(one != other for one, other in pairwise(values))
         if changes >= len(set(values)) > 1:
             warnings.warn(
@@ -128,9 +130,9 @@ def _without_repeats(images: Sequence[Image], planes: Planes, name: str) -> NDAr
                 _check_equal([images[i] for i in place], depth, name, decoder)
     repeats = len(images) - len(places)
     if repeats:
-        found = counted(repeats, "image")
+        repeated = counted(repeats, "image")
         warnings.warn(
-            f"{name} repeats {found} (same position, same voxels); one is taken", stacklevel=2
+            f"{name} repeats {repeated} (same position, same voxels); one is taken", stacklevel=2
         )
     return np.array([place[0] for place in places])
 
@@ -147,8 +149,12 @@ def _check_equal(images: list[Image], depth: float, name: str, decoder: Decoder)
     first, *others = (values for values, _ in read_images(images, decoder))
     if all(np.array_equal(first, other) for other in others):
         return
-    told = {key: {str(image.header.get(key)) for image in images} for key in TELLING}
-    telling = [f"{key} ({', '.join(sorted(told[key]))})" for key in TELLING if len(told[key]) > 1]
+    header_values = {key: {str(image.header.get(key)) for image in images} for key in TELLING}
+    telling = [
+        f"{key} ({', '.join(sorted(header_values[key]))})"
+        for key in TELLING
+        if len(header_values[key]) > 1
+    ]
     raise GeometryError(
         f"{name} has {len(images)} different images at {depth:.4g} mm, which differ in "
         f"{telling[0] if telling else 'their pixels alone'}; give each stack in a folder of its own"

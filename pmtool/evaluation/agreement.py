@@ -34,8 +34,8 @@ def concordance(result: Float64s, reference: Float64s) -> Float64s:
     ----------
     .. [1] Lin 1989, doi:10.2307/2532051.
     """
-    known = np.isfinite(result) & np.isfinite(reference)
-    x, y = (np.where(known, values, np.nan) for values in (result, reference))
+    finite = np.isfinite(result) & np.isfinite(reference)
+    x, y = (np.where(finite, values, np.nan) for values in (result, reference))
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore", RuntimeWarning)  # features without any value
         dx, dy = x - np.nanmean(x, axis=0), y - np.nanmean(y, axis=0)
@@ -52,10 +52,10 @@ def is_constant(values: Float64s) -> NDArray[np.bool_]:
     ``values`` is ``(slices, features)``. Rounding errors do not count as variation; a feature with
     a single known value is constant.
     """
-    known = np.isfinite(values)
-    low = np.min(values, axis=0, initial=np.inf, where=known)
-    high = np.max(values, axis=0, initial=-np.inf, where=known)
-    size = np.max(np.abs(values), axis=0, initial=0, where=known)
+    finite = np.isfinite(values)
+    low = np.min(values, axis=0, initial=np.inf, where=finite)
+    high = np.max(values, axis=0, initial=-np.inf, where=finite)
+    size = np.max(np.abs(values), axis=0, initial=0, where=finite)
     return np.asarray(~(high - low > 1e-9 * size))
 
 
@@ -75,8 +75,8 @@ def scaled_errors(errors: Float64s) -> Float64s:
     array
         Scaled errors, of the same shape; 0 for features with equal errors everywhere.
     """
-    known = np.isfinite(errors)
-    low = np.min(errors, axis=(0, 1), initial=np.inf, where=known)
-    high = np.max(errors, axis=(0, 1), initial=-np.inf, where=known)
+    finite = np.isfinite(errors)
+    low = np.min(errors, axis=(0, 1), initial=np.inf, where=finite)
+    high = np.max(errors, axis=(0, 1), initial=-np.inf, where=finite)
     width = np.where(high > low, high - low, 1.0)
-    return np.asarray((np.where(known, errors, np.nan) - np.where(high >= low, low, 0.0)) / width)
+    return np.asarray((np.where(finite, errors, np.nan) - np.where(high >= low, low, 0.0)) / width)

@@ -80,10 +80,10 @@ def evaluate(scans: tuple[Path, ...], folder: Path, quiet: bool, **options: Any)
     from pmtool.sampling.options import SamplerOptions
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
-    asked = EvaluationOptions(reading=reading, sampler=sampler, **options)
+    evaluation_options = EvaluationOptions(reading=reading, sampler=sampler, **options)
     with stages(quiet) as tell:
-        told = run(scans, folder, asked, tell)
-    click.echo(told)
+        text = run(scans, folder, evaluation_options, tell)
+    click.echo(text)
 
 
 @click.command()
@@ -114,5 +114,5 @@ def compare(
 
     reading = taken(ReadingOptions, options)
     with stages(quiet) as tell:
-        told = run(volumes, reference, folder, tell, reading=reading, **options)
-    click.echo(told)
+        text = run(volumes, reference, folder, tell, reading=reading, **options)
+    click.echo(text)

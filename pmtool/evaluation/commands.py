@@ -79,8 +79,10 @@ def evaluate(
     workers = options.workers or cpu_count()
     results, cases = run_evaluation(chosen, methods, Store(folder / CACHE), workers, tell)
     tell("report", 0)
-    told = [described(method, scan) for scan in scans for method in methods]
-    report = Report(results, {**provenance(cases), "seed": options.sampler.seed, "methods": told})
+    descriptions = [described(method, scan) for scan in scans for method in methods]
+    report = Report(
+        results, {**provenance(cases), "seed": options.sampler.seed, "methods": descriptions}
+    )
     write_report(report, cases, folder)
     return report.to_text()
 
@@ -91,5 +93,5 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
         raise UsageError(
             f"scans: {len(paths)}, masks: {len(masks)}; give one for every scan, or none"
         )
-    given = zip(paths, masks, strict=True)
-    return told_apart([load_scan(*pair, options.reading) for pair in given])
+    pairs = zip(paths, masks, strict=True)
+    return told_apart([load_scan(*pair, options.reading) for pair in pairs])

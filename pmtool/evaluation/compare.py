@@ -59,8 +59,8 @@ def compare(
     with tempfile.TemporaryDirectory() as scores:
         chosen, store = [(scan, indices)], Store(Path(scores))
         results, cases = run_evaluation(chosen, methods, store, workers or cpu_count(), tell)
-    told = [described(method, scan) for method in methods]
-    report = Report(results, {**provenance(cases), "methods": told})
+    descriptions = [described(method, scan) for method in methods]
+    report = Report(results, {**provenance(cases), "methods": descriptions})
     if folder is not None:
         make_folder(folder)
         write_report(report, cases, folder)

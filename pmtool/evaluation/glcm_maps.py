@@ -107,8 +107,8 @@ def _pair_counts(levels: NDArray[np.uint8], step: tuple[int, int]) -> Counts:
     left, across = max(-right, 0), abs(right)
     one = levels[: height - down, left : left + width - across]
     other = levels[down:, left + right : left + right + width - across]
-    found = _CODE[one, other] == np.arange(len(_I), dtype=np.uint8)[:, None, None]
-    rows = _sliding_sum(found.view(np.uint8), WINDOW - down)
+    matches = _CODE[one, other] == np.arange(len(_I), dtype=np.uint8)[:, None, None]
+    rows = _sliding_sum(matches.view(np.uint8), WINDOW - down)
     counts = _sliding_sum(rows.swapaxes(1, 2), WINDOW - across).swapaxes(1, 2)
     return counts.reshape(len(_I), -1)
 
@@ -207,8 +207,8 @@ def _entropy(counts: NDArray[np.generic], total: int) -> Float64s:
     """Entropy in bits over the rows: the sum of -p log2 p, where p is a count over the total."""
     p = np.arange(total + 1) / total
     terms = (-p * np.log2(p, np.zeros_like(p), where=p > 0)).astype(np.float32)
-    found = np.take(terms, counts.astype(np.uint8), mode="clip")
-    return np.asarray(found.sum(axis=0, dtype=np.float64))
+    contributions = np.take(terms, counts.astype(np.uint8), mode="clip")
+    return np.asarray(contributions.sum(axis=0, dtype=np.float64))
 
 
 def _squares(counts: Counts) -> Float64s:

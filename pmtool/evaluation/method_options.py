@@ -125,7 +125,7 @@ def _externals(scans: Sequence[ThinScan], options: MethodOptions) -> list[Method
     files: dict[str, list[Path]] = {}
     for name, path in options.externals:
         files.setdefault(name, []).append(path)
-    found: list[Method] = []
+    methods: list[Method] = []
     for name, paths in files.items():
         if name in (*METHODS, *map(_mode_name, get_args(Mode)), REFERENCE):
             raise UsageError(f"{name} is a name of pmtool's own; give the external method another")
@@ -135,5 +135,5 @@ def _externals(scans: Sequence[ThinScan], options: MethodOptions) -> list[Method
             )
         pairs = zip(scans, paths, strict=True)
         volumes = {s.name: load_external(p, s.volume, options.reading) for s, p in pairs}
-        found.append(External(name, volumes))
-    return found
+        methods.append(External(name, volumes))
+    return methods

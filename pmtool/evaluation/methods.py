@@ -90,10 +90,10 @@ def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
         Weights ``(count - 1, count)``.
     """
     stacks = sitk.GetImageFromArray(np.eye(count))
-    made = sitk.Resample(
+    resampled = sitk.Resample(
         stacks, (count, count - 1), sitk.Transform(), CLASSICAL[name], (0, 0.5), (1, 1)
     )
-    weights = sitk.GetArrayFromImage(made)
+    weights = sitk.GetArrayFromImage(resampled)
     weights[np.abs(weights) < 1e-9] = 0
     return np.asarray(weights)
 
@@ -184,8 +184,8 @@ class Sampled:
 
         def make(index: int) -> Slice:
             complete([index])
-            made = stack.render(stack.grid.slices[index])
-            return np.asarray(to_voxels(made, np.dtype(np.int16)))
+            rendered = stack.render(stack.grid.slices[index])
+            return np.asarray(to_voxels(rendered, np.dtype(np.int16)))
 
         return make
 
@@ -200,11 +200,11 @@ def makers(
     dict
         The truth, as `REFERENCE`, and what makes the slices of every method, by name.
     """
-    found: dict[str, Maker] = {REFERENCE: scan.truth}
+    by_name: dict[str, Maker] = {REFERENCE: scan.truth}
     for method, indices in work:
         progress = progress_of(tell, f"{scan.name}: {method.name}", len(indices))
-        found[method.name] = method.maker(scan, indices, progress)
-    return found
+        by_name[method.name] = method.maker(scan, indices, progress)
+    return by_name
 
 
 def described(method: Method, scan: ThinScan) -> dict[str, Any]:

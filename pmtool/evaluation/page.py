@@ -36,7 +36,7 @@ def write_report(report: Report, cases: Sequence[Case], folder: Path) -> None:
 def html(report: Report, cases: Sequence[Case]) -> str:
     """Render the HTML page; the cases make the slices that it shows."""
     results = report.results
-    drawn = "scans" if results.by_scan else "slices, which of one scan resemble each other"
+    units = "scans" if results.by_scan else "slices, which of one scan resemble each other"
     return template("pmtool.evaluation", "report").render(
         title="Slice interpolation, evaluated",
         verdict=verdict(report.figures),
@@ -44,7 +44,7 @@ def html(report: Report, cases: Sequence[Case]) -> str:
         missing=missing(),
         methods=[label(method) for method in results.methods],
         measures=[(name, _cells(report, key)) for key, name in MEASURE_NAMES.items()],
-        interval_note=f"Intervals by bootstrap over {drawn}.",
+        interval_note=f"Intervals by bootstrap over {units}.",
         tables=report.tables,
         examples=examples(cases),
         lung_window=LUNG_WINDOW,

@@ -45,8 +45,8 @@ def feature_plot(results: Results) -> str:
     figure, (left, right) = _figure(9.0, 1.2 + 0.17 * len(results.features), 2)
     rows = np.arange(len(results.features))
     for number, (method, colour) in enumerate(_colours(results).items()):
-        known = np.isfinite(errors[number])
-        mean = np.where(known, errors[number], 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+        finite = np.isfinite(errors[number])
+        mean = np.where(finite, errors[number], 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
         agreement = concordance(results.texture[number], results.texture_truth)
         left.plot(mean, rows, "o", color=colour, markersize=4, label=label(method))
         right.plot(agreement, rows, "o", color=colour, markersize=4)

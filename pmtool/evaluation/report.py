@@ -110,7 +110,7 @@ class Report:
 
     def _values(self, row: int, column: int) -> list[tuple[str, str, float, float | str]]:
         results = self.results
-        found: list[tuple[str, str, float, float | str]] = [
+        rows: list[tuple[str, str, float, float | str]] = [
             (name, "", float(values[row, column]), float(results.truth[name][column]))
             for name, values in results.values.items()
         ]
@@ -118,11 +118,11 @@ class Report:
             value, truth = (
                 x[column, number] for x in (results.texture[row], results.texture_truth)
             )
-            found.append(("texture", feature, float(value), float(truth)))
+            rows.append(("texture", feature, float(value), float(truth)))
         for number, feature in enumerate(results.map_features):
             error = float(results.maps[row, column, number])
-            found.append(("map_squared_error", f"glcm_{feature}", error, ""))
-        return found
+            rows.append(("map_squared_error", f"glcm_{feature}", error, ""))
+        return rows
 
 
 def missing() -> list[str]:
@@ -132,15 +132,15 @@ def missing() -> list[str]:
 
 def left_out_lines(results: Results) -> list[str]:
     """Lines that name the values that are left out of all figures."""
-    found = left_out(results)
-    constant = found["constant_features"]
-    told = {
+    omitted = left_out(results)
+    constant = omitted["constant_features"]
+    descriptions = {
         "unknown_texture_values": "texture values that are NaN",
         "slices_without_region": "slices without lung or region, hence without texture",
         "slices_without_homogeneous_piece": "slices without homogeneous piece, hence without noise",
         "slices_without_error": "slices of a method that equal the truth, hence without PSNR",
     }
-    lines = [f"{what}: {found[key]}" for key, what in told.items() if found[key]]
+    lines = [f"{what}: {omitted[key]}" for key, what in descriptions.items() if omitted[key]]
     if constant:
         lines.append(f"constant features, which have no concordance: {listed(constant)}")
     return lines

@@ -91,10 +91,10 @@ class Results:
         are compared, otherwise slices.
         """
         if not self.by_scan:
-            return len(self.units), lambda drawn: drawn
+            return len(self.units), lambda cases: cases
         scans = np.array(self.scans)
         groups = [np.flatnonzero(scans == name) for name in dict.fromkeys(self.scans)]
-        return len(groups), lambda drawn: np.concatenate([groups[i] for i in drawn])
+        return len(groups), lambda cases: np.concatenate([groups[i] for i in cases])
 
 
 def collect(scores: Sequence[tuple[ScanSlice, dict[str, Scores]]]) -> Results:
@@ -129,12 +129,12 @@ def names_of(rows: Sequence[dict[str, float]]) -> list[str]:
 
 def table_of(rows: Sequence[dict[str, float]], names: Sequence[str]) -> Float64s:
     """Arrange values as an array ``(rows, names)``; NaN where a row lacks a name."""
-    known = [[row.get(name, np.nan) for name in names] for row in rows]
-    return np.array(known, np.float64).reshape(len(rows), len(names))
+    table = [[row.get(name, np.nan) for name in names] for row in rows]
+    return np.array(table, np.float64).reshape(len(rows), len(names))
 
 
 def _mean_spectrum(spectra: Sequence[list[float]]) -> list[float]:
-    known = [spectrum for spectrum in spectra if spectrum]
-    if not known:
+    measured = [spectrum for spectrum in spectra if spectrum]
+    if not measured:
         return [float("nan")] * BINS
-    return [float(x) for x in np.mean(known, axis=0)]
+    return [float(x) for x in np.mean(measured, axis=0)]

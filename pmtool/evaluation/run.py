@@ -91,8 +91,8 @@ class _Scored:
         }
         self.scores: dict[int, dict[str, Scores]] = {}
         for index in indices:
-            found = {name: store.get(scan, index, key) for name, key in self.identities.items()}
-            self.scores[index] = {name: x for name, x in found.items() if x is not None}
+            stored = {name: store.get(scan, index, key) for name, key in self.identities.items()}
+            self.scores[index] = {name: x for name, x in stored.items() if x is not None}
 
     def missing(self, index: int) -> list[str]:
         """Names of the methods that have no scores for a slice yet."""

@@ -130,9 +130,9 @@ def told_apart(scans: Sequence[ThinScan]) -> list[ThinScan]:
     """
     deepest = max(len(Path(scan.volume.name).resolve().parts) for scan in scans)
     for folders in range(deepest):
-        named = [replace(scan, folders=folders) for scan in scans] if folders else list(scans)
-        if len({scan.name for scan in named}) == len(named):
-            return named
+        renamed = [replace(scan, folders=folders) for scan in scans] if folders else list(scans)
+        if len({scan.name for scan in renamed}) == len(renamed):
+            return renamed
     names = Counter(scan.volume.name for scan in scans)
     raise UsageError(f"{names.most_common(1)[0][0]} is given more than once; give each scan once")
 

@@ -84,10 +84,10 @@ def score(task: Task) -> dict[str, Scores]:
     maps = feature_maps(grey_levels(task.truth)) if measured else None
     scores = {}
     for name, result in task.results.items():
-        found = edge_map(result)
+        result_edges = edge_map(result)
         values = {
-            "edge_share": edge_share(found, edges),
-            "epr": edge_preservation(found, edges),
+            "edge_share": edge_share(result_edges, edges),
+            "epr": edge_preservation(result_edges, edges),
             "psnr": peak_signal_to_noise(result, task.truth),
             "ssim": structural_similarity(result, task.truth),
             "mae_hu": mean_absolute_error(result, task.truth),

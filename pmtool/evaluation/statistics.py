@@ -52,12 +52,12 @@ def duel(one: NDArray[np.float64], other: NDArray[np.float64]) -> Duel:
     """
     from scipy.stats import binomtest, wilcoxon
 
-    known = np.isfinite(one) & np.isfinite(other)
-    difference = one[known] - other[known]
+    finite = np.isfinite(one) & np.isfinite(other)
+    difference = one[finite] - other[finite]
     wins, losses = int((difference < 0).sum()), int((difference > 0).sum())
     binomial = float(binomtest(wins, wins + losses).pvalue) if wins + losses else 1.0
     ranks = float(wilcoxon(difference).pvalue) if wins + losses else 1.0
-    ties, unknown = difference.size - wins - losses, int((~known).sum())
+    ties, unknown = difference.size - wins - losses, int((~finite).sum())
     return Duel(wins, losses, ties, unknown, binomial, ranks)
 
 
@@ -103,9 +103,9 @@ def bootstrap_interval(
         return None
     rng = np.random.default_rng(seed)
     draws = np.array([statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)])
-    known = draws[np.isfinite(draws)]
-    if not known.size:
+    finite = draws[np.isfinite(draws)]
+    if not finite.size:
         return None
     tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(known, (tail, 100 - tail))
+    low, high = np.percentile(finite, (tail, 100 - tail))
     return float(low), float(high)

@@ -56,8 +56,10 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
     count, slices = results.resampler()
 
     def interval(statistic: Callable[[Indices], float]) -> list[float] | None:
-        found = bootstrap_interval(lambda drawn: statistic(slices(drawn)), count, BOOTSTRAP_SEED)
-        return None if found is None else list(found)
+        bounds = bootstrap_interval(
+            lambda indices: statistic(slices(indices)), count, BOOTSTRAP_SEED
+        )
+        return None if bounds is None else list(bounds)
 
     return {
         method: {key: interval(statistic) for key, statistic in by_key.items()}
@@ -105,8 +107,8 @@ def _statistics(results: Results) -> dict[str, dict[str, Callable[[Indices], flo
 
 def reproducible(concordances: Float64s) -> float:
     """Share of the features with a known concordance that reach 0.85."""
-    known = concordances[np.isfinite(concordances)]
-    return float(np.mean(known >= REPRODUCIBLE)) if known.size else math.nan
+    finite = concordances[np.isfinite(concordances)]
+    return float(np.mean(finite >= REPRODUCIBLE)) if finite.size else math.nan
 
 
 def _mean_of(values: Float64s) -> Callable[[Indices], float]:
@@ -115,18 +117,18 @@ def _mean_of(values: Float64s) -> Callable[[Indices], float]:
 
 def known_mean(values: Float64s) -> float:
     """Mean of the finite values; NaN if there are none."""
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else math.nan
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if finite.size else math.nan
 
 
 def _concordance(
     results: Results, row: int, statistic: Callable[[Float64s], float]
 ) -> Callable[[Indices], float]:
     def of(slices: Indices) -> float:
-        found = concordance(results.texture[row][slices], results.texture_truth[slices])
+        concordances = concordance(results.texture[row][slices], results.texture_truth[slices])
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # no texture at all
-            return statistic(found)
+            return statistic(concordances)
 
     return of
 

@@ -60,11 +60,11 @@ class Table:
 
         A star marks a result that both tests find significant.
         """
-        found = self.duels.get((row, column))
-        if found is None or found.share is None:
+        outcome = self.duels.get((row, column))
+        if outcome is None or outcome.share is None:
             return "-"
-        sure = max(found.binomial, found.wilcoxon) < SIGNIFICANT
-        return f"{100 * found.share:.1f}{'*' if sure else ''}"
+        sure = max(outcome.binomial, outcome.wilcoxon) < SIGNIFICANT
+        return f"{100 * outcome.share:.1f}{'*' if sure else ''}"
 
     @property
     def legend(self) -> str:
@@ -89,17 +89,17 @@ class Table:
 
     def notes(self) -> list[str]:
         """Notes under the table on the pairs that are left out."""
-        ties = sum(found.ties for (a, b), found in self.duels.items() if a < b)
-        unknown = sum(found.unknown for (a, b), found in self.duels.items() if a < b)
-        told = (("ties", ties), ("pairs with NaN", unknown))
-        left = "; ".join(f"{number} {what} left out" for what, number in told if number)
+        ties = sum(outcome.ties for (a, b), outcome in self.duels.items() if a < b)
+        unknown = sum(outcome.unknown for (a, b), outcome in self.duels.items() if a < b)
+        counts = (("ties", ties), ("pairs with NaN", unknown))
+        left = "; ".join(f"{number} {what} left out" for what, number in counts if number)
         return [left] if left else []
 
     def to_json(self) -> dict[str, Any]:
         """Return the table as plain values."""
         duels: dict[str, dict[str, Any]] = {method: {} for method in self.methods}
-        for (row, column), found in self.duels.items():
-            duels[row][column] = {"share": found.share, **found._asdict()}
+        for (row, column), outcome in self.duels.items():
+            duels[row][column] = {"share": outcome.share, **outcome._asdict()}
         return {
             "title": self.title,
             "columns": {
@@ -116,7 +116,7 @@ def tables(results: Results) -> list[Table]:
     cases = "scans" if results.by_scan else "slices"
     share, epr = (results.per_case(results.values[name]) for name in ("edge_share", "epr"))
     features = "slices and features"
-    found = [
+    all_tables = [
         _table(
             "1",
             "Edge share, best at 0.5 (the paper's EPR as its authors' code computes it)",
@@ -135,10 +135,10 @@ def tables(results: Results) -> list[Table]:
         ),
     ]
     if results.features:
-        found.append(_texture_table(results, features))
+        all_tables.append(_texture_table(results, features))
     if results.map_features:
         maps = _flat(results.map_errors)
-        found.append(
+        all_tables.append(
             _table(
                 "3",
                 "Error of the maps of GLCM features, MSMFE",
@@ -148,7 +148,7 @@ def tables(results: Results) -> list[Table]:
                 maps,
             )
         )
-    return found
+    return all_tables
 
 
 def text(table: Table) -> str:
@@ -190,10 +190,13 @@ def _duels(methods: Sequence[str], errors: Float64s) -> dict[tuple[str, str], Du
     The two orders of a pair count as one comparison in Holm's correction.
     """
     once = [duel(one, other) for one, other in combinations(errors, 2)]
-    adjusted = (holm([found.binomial for found in once]), holm([found.wilcoxon for found in once]))
+    adjusted = (
+        holm([outcome.binomial for outcome in once]),
+        holm([outcome.wilcoxon for outcome in once]),
+    )
     duels: dict[tuple[str, str], Duel] = {}
-    for pair, found, *p in zip(combinations(methods, 2), once, *adjusted, strict=True):
-        duels[pair] = found._replace(binomial=p[0], wilcoxon=p[1])
+    for pair, outcome, *p in zip(combinations(methods, 2), once, *adjusted, strict=True):
+        duels[pair] = outcome._replace(binomial=p[0], wilcoxon=p[1])
         duels[pair[::-1]] = duels[pair].mirrored
     return duels
 
@@ -204,10 +207,10 @@ def _flat(errors: Float64s) -> Float64s:
 
 def _mean_and_deviation(values: Float64s, heading: str = "Mean") -> dict[str, list[str]]:
     """Columns with mean and sample standard deviation of every method's known values."""
-    known = [row[np.isfinite(row)] for row in values]
+    finite_rows = [row[np.isfinite(row)] for row in values]
     return {
-        heading: [_figure(known_mean(row)) for row in known],
-        "SD": [_figure(row.std(ddof=1) if row.size > 1 else math.nan) for row in known],
+        heading: [_figure(known_mean(row)) for row in finite_rows],
+        "SD": [_figure(row.std(ddof=1) if row.size > 1 else math.nan) for row in finite_rows],
     }
 
 

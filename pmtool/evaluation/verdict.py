@@ -25,19 +25,19 @@ def verdict(figures: Figures) -> str:
         _clause(figures, "the number of edges", "edge_share", "edge share", _from_half),
         _clause(figures, "each pixel", "mae_hu", "MAE in HU", float),
     ]
-    told = [clause for clause in clauses if clause]
-    return f"Nearest to the truth {'; '.join(told)}." if told else "Nothing could be compared."
+    parts = [clause for clause in clauses if clause]
+    return f"Nearest to the truth {'; '.join(parts)}." if parts else "Nothing could be compared."
 
 
 def _clause(
     figures: Figures, what: str, key: str, name: str, error: Callable[[float], float]
 ) -> str | None:
-    known = {m: x for m, row in figures.items() if (x := row[key]) is not None}
-    if not known:
+    values = {m: x for m, row in figures.items() if (x := row[key]) is not None}
+    if not values:
         return None
-    order = sorted(known, key=lambda method: error(known[method]))
-    shown = order[:2] + [m for m in order[2:] if m == PIXELMINER]
-    places = [f"{label(m)} {known[m]:.3g}{_place(order.index(m) + 1)}" for m in shown]
+    order = sorted(values, key=lambda method: error(values[method]))
+    methods = order[:2] + [m for m in order[2:] if m == PIXELMINER]
+    places = [f"{label(m)} {values[m]:.3g}{_place(order.index(m) + 1)}" for m in methods]
     return f"in {what} ({name}): {', '.join(places)}"
 
 

@@ -97,19 +97,19 @@ class Grid:
 
     def generated_rounds(self) -> list[list[int]]:
         """The nodes to generate, one list per round; each round depends only on earlier ones."""
-        wanted = self._with_ancestors(w.node for s in self.slices for w in s.weights)
+        nodes = self._with_ancestors(w.node for s in self.slices for w in s.weights)
         steps = [1 << (self.rounds - 1 - i) for i in range(self.rounds)]
-        return [sorted(node for node in wanted if node & -node == step) for step in steps]
+        return [sorted(node for node in nodes if node & -node == step) for step in steps]
 
     def _with_ancestors(self, nodes: Iterable[int]) -> set[int]:
-        found: set[int] = set()
+        visited: set[int] = set()
         pending = [node for node in nodes if not self.nodes.is_acquired(node)]
         while pending:
             node = pending.pop()
-            if node not in found:
-                found.add(node)
+            if node not in visited:
+                visited.add(node)
                 pending += [p for p in parents(node) if not self.nodes.is_acquired(p)]
-        return found
+        return visited
 
     def generated_spacings(self) -> set[float]:
         """Distances, mm, from generated slices to the two slices that each is made from."""

@@ -88,8 +88,8 @@ class Nodes:
         """The nodes between which the slice at an index is interpolated."""
         halvings = self.halvings[self.gap(index)]
         count = (len(self.halvings) << halvings) + 1
-        found = weights(index * 2**halvings, count, interpolator)
-        return tuple(Weight(w.node << (self.rounds - halvings), w.share) for w in found)
+        local_weights = weights(index * 2**halvings, count, interpolator)
+        return tuple(Weight(w.node << (self.rounds - halvings), w.share) for w in local_weights)
 
     def clamped(self, index: float) -> float:
         """The nearest index that is not outside."""
@@ -165,9 +165,9 @@ class Source:
         Gaps of equal length, to a tenth of a slice distance, are halved once more if that makes all
         indices in them meet nodes.
         """
-        asked = math.log2(self.ratio) + self.snap
+        log_limit = math.log2(self.ratio) + self.snap
         lengths = _gaps(self.positions)
-        enough = [max(math.ceil(math.log2(length) - asked), 0) for length in lengths]
+        enough = [max(math.ceil(math.log2(length) - log_limit), 0) for length in lengths]
         nodes = Nodes(self.positions, tuple(enough), self.snap)
         finer = Nodes(self.positions, tuple(n + 1 for n in enough), self.snap)
         kinds = [round(length, 1) for length in lengths]

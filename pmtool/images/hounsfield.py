@@ -73,22 +73,22 @@ def _check_unit(volume: Volume) -> None:
 def _check_range(volume: Volume) -> None:
     low = min(float(s.min()) for s in volume.slices)  # a difference of int16 could overflow
     high = max(float(s.max()) for s in volume.slices)
-    found = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
+    message = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
     if low >= 0 or high - low <= narrowest or max(-low, high) > _LARGEST:
-        raise ContentError(found + _ADVICE)
+        raise ContentError(message + _ADVICE)
     if low > _NO_AIR and _share(volume, low, low) > _CUT_SHARE:
-        raise ContentError(f"{found} and are cut off at the lower end{_ADVICE}")
+        raise ContentError(f"{message} and are cut off at the lower end{_ADVICE}")
     if high < _NO_BONE and volume.slices.size > _CUT_VOXELS:
         cut, below = _share(volume, high, high), _share(volume, high - _CUT_BELOW, high - 1)
         if cut > max(_CUT_SHARE, 10 * below / _CUT_BELOW):
-            raise ContentError(f"{found} and are cut off at the upper end{_ADVICE}")
+            raise ContentError(f"{message} and are cut off at the upper end{_ADVICE}")
 
 
 def _share(volume: Volume, low: float, high: float) -> float:
     """Share of the voxels that lie from ``low`` to ``high``."""
-    found = sum(int(np.count_nonzero((s >= low) & (s <= high))) for s in volume.slices)
-    return found / volume.slices.size
+    count = sum(int(np.count_nonzero((s >= low) & (s <= high))) for s in volume.slices)
+    return count / volume.slices.size
 
 
 def for_network(values: NDArray[Any], hu_window: tuple[int, int]) -> NDArray[np.int16]:

@@ -53,15 +53,15 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
         orthonormal(sform[:, :3] / lengths, str(path))
     spacing = np.array(reader.GetSpacing()[:3])
     if not np.allclose(lengths, spacing, rtol=1e-3):
-        told = (" x ".join(f"{x:g}" for x in values) for values in (spacing, lengths))
+        texts = (" x ".join(f"{x:g}" for x in values) for values in (spacing, lengths))
         raise GeometryError(
-            f"{path} gives two spacings, {next(told)} mm as pixdim and {next(told)} mm in its "
+            f"{path} gives two spacings, {next(texts)} mm as pixdim and {next(texts)} mm in its "
             "sform; mend its header"
         )
     dimensions = reader.GetDimension()
     direction = np.array(reader.GetDirection()).reshape(dimensions, dimensions)[:3, :3]
-    taken = np.column_stack([direction * spacing, reader.GetOrigin()[:3]]) * _LPS[:, None]
-    if not np.allclose(taken, sform, rtol=1e-3, atol=_NEAR * spacing.min()):
+    qform = np.column_stack([direction * spacing, reader.GetOrigin()[:3]]) * _LPS[:, None]
+    if not np.allclose(qform, sform, rtol=1e-3, atol=_NEAR * spacing.min()):
         warnings.warn(
             f"the qform and the sform of {path} place it differently; the qform is taken",
             stacklevel=2,

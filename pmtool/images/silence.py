@@ -46,14 +46,14 @@ def permit_skewed_nifti() -> None:
 
 @contextmanager
 def _silenced() -> Iterator[None]:
-    shown = sitk.ProcessObject.GetGlobalWarningDisplay()
+    display = sitk.ProcessObject.GetGlobalWarningDisplay()
     permissive = os.environ.get(_PERMISSIVE)
     try:
         sitk.ProcessObject.SetGlobalWarningDisplay(False)
         with _without_standard_error():
             yield
     finally:
-        sitk.ProcessObject.SetGlobalWarningDisplay(shown)
+        sitk.ProcessObject.SetGlobalWarningDisplay(display)
         os.environ.pop(_PERMISSIVE, None)
         if permissive is not None:
             os.environ[_PERMISSIVE] = permissive

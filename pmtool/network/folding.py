@@ -43,7 +43,7 @@ def unfold(state: dict[str, Tensor], network: PixelMiner) -> None:
         layer, _, kind = name.rpartition(".")
         module = network.get_submodule(layer)
         if parametrize.is_parametrized(module, kind):
-            there = tensor.to(getattr(module, kind).device)  # PyTorch would not move it
-            setattr(module, kind, there)  # and derives magnitude and direction
+            moved = tensor.to(getattr(module, kind).device)  # PyTorch would not move it
+            setattr(module, kind, moved)  # and derives magnitude and direction
         else:
             getattr(module, kind).copy_(tensor)

@@ -35,12 +35,12 @@ class ArrayNetwork:
     def __call__(self, neighbours: Neighbours, target: Float32s) -> mixture.Mixture:
         """See `pmtool.sampling.reference.Network`."""
         device = next(self.network.parameters()).device
-        above, below, relative_thickness, known = (
+        above, below, relative_thickness, target_tensor = (
             torch.from_numpy(np.ascontiguousarray(x)).to(device)[None, None]
             for x in (*neighbours, target)
         )
-        found = self.network(above, known, below, relative_thickness)
-        return mixture.Mixture(*(part[0].permute(1, 2, 0).cpu().numpy() for part in found))
+        output = self.network(above, target_tensor, below, relative_thickness)
+        return mixture.Mixture(*(part[0].permute(1, 2, 0).cpu().numpy() for part in output))
 
 
 def load_network(bundle: Bundle) -> PixelMiner:

@@ -55,10 +55,10 @@ class DyadicStack:
         if output.is_copy:
             index = self.grid.nodes.slice_before(output.weights[0].node)
             return np.ascontiguousarray(self.volume.slices[index])
-        made = self._made(output, sample)
+        pixels = self._made(output, sample)
         above, below = (self.volume.slices[index] for index in output.gap)
-        restore_padding(made, above, below, self.hu_window[0])
-        return made
+        restore_padding(pixels, above, below, self.hu_window[0])
+        return pixels
 
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
         """Standard deviation of a slice over its samples; zero for acquired slices.
@@ -73,10 +73,10 @@ class DyadicStack:
         if output.is_copy:
             return mean.astype(np.float32)
         for sample in range(samples):
-            made = self.render(output, sample).astype(np.float64)
-            off = made - mean
+            pixels = self.render(output, sample).astype(np.float64)
+            off = pixels - mean
             mean += off / (sample + 1)
-            squares += off * (made - mean)
+            squares += off * (pixels - mean)
         return np.sqrt(squares / (samples - 1)).astype(np.float32)
 
     def _made(self, output: OutputSlice, sample: int) -> NDArray[Any]:

@@ -107,10 +107,10 @@ def resample(
     from pmtool.resampling.resample import resample as run
 
     with narration(quiet, verbose):
-        given, wanted = _one_each(source, target, source_option, target_option)
-        output = with_format(wanted, file_format)
+        input_path, output_path = _one_each(source, target, source_option, target_option)
+        output = with_format(output_path, file_format)
         with progress_bar(quiet) as progress:
-            run(given, spacing, output, progress=progress, **options)
+            run(input_path, spacing, output, progress=progress, **options)
 
 
 def _one_each(

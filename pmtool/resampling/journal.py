@@ -157,8 +157,8 @@ class Journal:
                 f"{self.folder} holds an interrupted run; go on with --resume or discard it with "
                 "--overwrite"
             )
-        found = self._key()
-        different = sorted(name for name, value in key.items() if found.get(name) != value)
+        stored = self._key()
+        different = sorted(name for name, value in key.items() if stored.get(name) != value)
         if different:
             names = ", ".join(_NAMES.get(name, name) for name in different)
             raise UsageError(

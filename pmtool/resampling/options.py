@@ -210,16 +210,18 @@ def split_options(
     if values.get("samples") is None:
         values["samples"] = UNCERTAINTY_SAMPLES if values.get("uncertainty") else 1
     names = {field.name for field in fields(Outputs)}
-    kept = {name: value for name, value in values.items() if name not in names}
+    option_values = {name: value for name, value in values.items() if name not in names}
     written = {name: value for name, value in values.items() if name in names}
     if output is None:
         if written:
-            asked = ", ".join(sorted(written))
-            raise UsageError(f"an image is returned and no file is written: {asked} needs output=")
-        return Options(**kept), None
+            arguments = ", ".join(sorted(written))
+            raise UsageError(
+                f"an image is returned and no file is written: {arguments} needs output="
+            )
+        return Options(**option_values), None
     for name in {"segmentation", *_PRODUCTS} & set(written):
         written[name] = None if written[name] is None else _path(name, written[name])
-    options, image = Options(**kept), _path("output", output)
+    options, image = Options(**option_values), _path("output", output)
     written.setdefault("dicom", names_folder(output))
     if written.get("segmentation") and not written.get("segmentation_out"):
         written["segmentation_out"] = companion(image, "mask")
@@ -250,11 +252,11 @@ def with_format(output: str, name: str | None) -> str:
     A format may be ``dicom``, whose suffix is a slash.
     """
     suffix = "/" if names_folder(output) else image_suffix(Path(output))
-    wanted = "/" if name == "dicom" else f".{name}"
-    if name is None or suffix == wanted:
+    format_suffix = "/" if name == "dicom" else f".{name}"
+    if name is None or suffix == format_suffix:
         return output
     if suffix is not None:
         raise UsageError(
-            f"{output} does not end with {wanted}, the format asked for; change either"
+            f"{output} does not end with {format_suffix}, the format asked for; change either"
         )
-    return output + wanted
+    return output + format_suffix

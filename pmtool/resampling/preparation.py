@@ -168,8 +168,8 @@ def _key(
 
 
 def _inputs(image: str | Path | sitk.Image, outputs: Outputs, options: Options) -> list[Path]:
-    named = (image, options.reference, outputs.segmentation)
-    paths = [Path(source) for source in named if isinstance(source, (str, Path))]
+    sources = (image, options.reference, outputs.segmentation)
+    paths = [Path(source) for source in sources if isinstance(source, (str, Path))]
     return paths + voxel_files(paths)
 
 

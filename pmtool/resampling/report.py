@@ -62,11 +62,11 @@ def uneven_text(grid: Grid) -> str | None:
 
 def made_text(volume: Volume) -> str | None:
     """A sentence on input slices that were not acquired, if any."""
-    made = volume.made_before
-    if not made:
+    indices = volume.made_before
+    if not indices:
         return None
     return (
-        f"{len(made)} of the {len(volume.slices)} slices of {volume.name} were made by pmtool "
+        f"{len(indices)} of the {len(volume.slices)} slices of {volume.name} were made by pmtool "
         "before and count as acquired here; resample the original series instead"
     )
 

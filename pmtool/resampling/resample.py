@@ -119,20 +119,20 @@ def write(
     """
     stack, outputs = run.stack, run.outputs
     journal.expect(outputs.files())
-    wanted = set(outputs.files() if files is None else files)
-    if run.mask is not None and outputs.segmentation_out in wanted:
+    to_write = set(outputs.files() if files is None else files)
+    if run.mask is not None and outputs.segmentation_out in to_write:
         labels = resample_mask(run.mask, stack.grid, outputs.segmentation_interpolation)
         write_image(labels, outputs.segmentation_out)
-    if outputs.uncertainty in wanted:
+    if outputs.uncertainty in to_write:
         write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
-    if outputs.preview in wanted:
+    if outputs.preview in to_write:
         write_bytes(preview_png(stack.volume, image, stack.grid), outputs.preview)
-    if outputs.statistics in wanted:
+    if outputs.statistics in to_write:
         write_json(statistics(stack.volume, stack.grid, image), outputs.statistics)
     content = sidecar.content(run)
-    if outputs.image in wanted:
+    if outputs.image in to_write:
         _write_volume(stack.volume, image, content, outputs)
-    content |= {"segmentation": run.mask_key, **sidecar.digests(outputs, wanted)}
+    content |= {"segmentation": run.mask_key, **sidecar.digests(outputs, to_write)}
     write_json(content, outputs.sidecar)
     journal.remove()
 

@@ -91,8 +91,8 @@ def _check_room(run: FileRun) -> None:
     """Raise `OutputError` if there is no room for the files and for the slices that are missing."""
     stack, outputs = run.stack, run.outputs
     journal = Journal(outputs.journal)
-    kept = replace(stack, generated=journal if journal.matches(run.key) else {})
-    lacking = sum(map(len, missing_jobs(kept, run.options.samples)))
+    resumed = replace(stack, generated=journal if journal.matches(run.key) else {})
+    lacking = sum(map(len, missing_jobs(resumed, run.options.samples)))
     check_disk_for(stack.volume, stack.grid, run.mask, outputs, lacking)
 
 

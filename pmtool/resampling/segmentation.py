@@ -54,10 +54,10 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
 
 def _turned(image: sitk.Image, to: sitk.Image) -> sitk.Image:
     """The image with the axes of another one; its voxels stay where they are in space."""
-    wanted = _orientation(to)
-    if _orientation(image) == wanted:
+    orientation = _orientation(to)
+    if _orientation(image) == orientation:
         return image
-    turned: sitk.Image = sitk.DICOMOrient(image, wanted)
+    turned: sitk.Image = sitk.DICOMOrient(image, orientation)
     for key in image.GetMetaDataKeys():
         turned.SetMetaData(key, image.GetMetaData(key))
     return turned

@@ -30,7 +30,7 @@ def labels_between(
     spacing
         Spacing of columns and rows, mm.
     """
-    found = np.zeros_like(one)
+    labels = np.zeros_like(one)
     nearest = np.full(one.shape, np.inf)
     labelled, inside = (one != 0) | (other != 0), (one != 0) & (other != 0)
     for label in np.union1d(one, other):
@@ -42,8 +42,8 @@ def labels_between(
             distance[inside[box]] = np.inf
         wins = distance < nearest[box]
         wins |= (distance == nearest[box]) & masks[0][box]
-        found[box][wins], nearest[box][wins] = label, distance[wins]
-    return found
+        labels[box][wins], nearest[box][wins] = label, distance[wins]
+    return labels
 
 
 def _box(mask: Mask) -> tuple[slice, slice]:

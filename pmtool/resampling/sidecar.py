@@ -104,8 +104,8 @@ def unchanged(outputs: Outputs, content: dict[str, Any], *, earlier: bool = Fals
     """
     if not content:
         return set()
-    known = {**content[_FILES], **(content[_EARLIER] if earlier else {})}
-    files = [(path, known.get(name)) for name, path in outputs.products().items()]
+    recorded = {**content[_FILES], **(content[_EARLIER] if earlier else {})}
+    files = [(path, recorded.get(name)) for name, path in outputs.products().items()]
     same = [path for path, digest in files if digest and path.exists() and _digest(path) == digest]
     return {file for path in same for file in with_voxels(path)} | {outputs.sidecar}
 

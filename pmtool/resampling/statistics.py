@@ -24,8 +24,8 @@ def statistics(volume: Volume, grid: Grid, image: sitk.Image) -> dict[str, Any]:
     slices = Volume(image, volume.axis, volume.name).slices
     kinds, moments = [output.kind for output in grid.slices], list(map(_moments, slices))
     rows = [
-        {"index": index, "kind": kind, **found}
-        for index, (kind, found) in enumerate(zip(kinds, moments, strict=True))
+        {"index": index, "kind": kind, **values}
+        for index, (kind, values) in enumerate(zip(kinds, moments, strict=True))
     ]
     by_kind = {
         kind: {

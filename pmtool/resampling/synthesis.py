@@ -89,8 +89,8 @@ def synthesise(
     total = sum(map(len, all_jobs(stack.grid, samples)))
     done = total - sum(len(jobs) for jobs in rounds)
     for jobs in rounds:
-        told = None if progress is None else _shifted(progress, done, total)
-        generate(stack, sampler, jobs, told)
+        round_progress = None if progress is None else _shifted(progress, done, total)
+        generate(stack, sampler, jobs, round_progress)
         done += len(jobs)
 
 

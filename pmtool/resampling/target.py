@@ -45,11 +45,13 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
         )
     slices = volume.positions or len(volume.slices)
     if spacing is not None:
-        wanted = _through_plane(volume, spacing)
-        return make_grid(slices, volume.spacing, wanted, options.grid, options.interpolator)
+        slice_spacing = _through_plane(volume, spacing)
+        return make_grid(slices, volume.spacing, slice_spacing, options.grid, options.interpolator)
     assert options.reference is not None
-    first, wanted, number = _reference_slices(volume, options.reference, options)
-    return reference_grid(slices, volume.spacing, wanted, first, number, options.interpolator)
+    first, slice_spacing, number = _reference_slices(volume, options.reference, options)
+    return reference_grid(
+        slices, volume.spacing, slice_spacing, first, number, options.interpolator
+    )
 
 
 def _reference_slices(
@@ -92,10 +94,12 @@ def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     if len(values) == 1:
         return spacing_along(volume.axis, values, volume.spacing)
     check_spacing(values)
-    for axis, (wanted, present) in enumerate(zip(values, volume.image.GetSpacing(), strict=True)):
-        if axis != volume.axis and wanted != 0 and not same_spacing(wanted, present):
+    for axis, (requested, present) in enumerate(
+        zip(values, volume.image.GetSpacing(), strict=True)
+    ):
+        if axis != volume.axis and requested != 0 and not same_spacing(requested, present):
             raise UsageError(
                 f"the spacing along {'xyz'[axis]} is {present:g} mm and stays so (give 0 or the "
-                f"same, not {wanted:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
+                f"same, not {requested:g}); pmtool interpolates along {'xyz'[volume.axis]} only"
             )
     return spacing_along(volume.axis, values, volume.spacing)

@@ -107,9 +107,9 @@ class LaneCache:
         lanes.prepare([group.neighbours(*place) for place in batch])
         lanes.draw(group.places(batch), seed, mode)
         targets = [group.target(*place) for place in batch]
-        found = lanes.generate(np.stack(targets, axis=-1), window.known_rows, on_row)
+        generated = lanes.generate(np.stack(targets, axis=-1), window.known_rows, on_row)
         for lane, target in enumerate(targets):
-            target[:] = found[..., lane]
+            target[:] = generated[..., lane]
 
     def clear(self) -> None:
         """Discard all lanes and buffers to free their memory."""

@@ -56,8 +56,8 @@ class SamplerOptions:
     @property
     def thread_count(self) -> int:
         """Number of threads to use: the requested one, but at most that of the machine."""
-        there = cpu_count()
-        return min(self.threads or there, there)
+        available = cpu_count()
+        return min(self.threads or available, available)
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, get_args(Mode))

@@ -72,9 +72,11 @@ class PairGroup:
 
         Beyond the slice, its border pixels are repeated.
         """
-        given = self.pairs[pair]
-        above, below = (self._crop(values, window) for values in (given.above, given.below))
-        return Neighbours(above, below, np.full((1, 1), given.relative_thickness, np.float32))
+        slice_pair = self.pairs[pair]
+        above, below = (
+            self._crop(values, window) for values in (slice_pair.above, slice_pair.below)
+        )
+        return Neighbours(above, below, np.full((1, 1), slice_pair.relative_thickness, np.float32))
 
     def _crop(self, values: NDArray[np.int16], window: Window) -> Float32s:
         margin = self.hyperparameters.margin

@@ -89,8 +89,8 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     for workers in range(min(threads, pairs), 0, -1):
         lanes = ((budget - resident) // workers - scratch) // lane
         if lanes >= (1 if workers == 1 else 2):
-            wanted = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
-            batch = min(wanted, int(lanes))
+            limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
+            batch = min(limit, int(lanes))
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
     needed, held = (amount(size) for size in (resident + scratch + lane, budget))
@@ -115,8 +115,8 @@ def make_gpu_plan(
     padded, window = _window(options, shape, GPU_WINDOW)
     workers, threads = min(gpus, pairs), options.thread_count
     lane = Buffers.size(layout, *window, 1)
-    wanted = min(options.batch or MOST_GPU_LANES, _most_at_once(padded, window, pairs, workers))
-    batch = min(wanted, max(1, int(GPU_SHARE * free / lane)))
+    limit = min(options.batch or MOST_GPU_LANES, _most_at_once(padded, window, pairs, workers))
+    batch = min(limit, max(1, int(GPU_SHARE * free / lane)))
     seconds = _operations(layout, padded, window) / (workers * GPU_OPERATIONS_PER_SECOND)
     return Plan(padded, window, batch, workers, threads, batch * lane, seconds)
 

@@ -29,9 +29,9 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return list(takewhile(_GPU.fullmatch, (name.strip() for name in visible.split(","))))
-    asked = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    return found.stdout.split() if found.returncode == 0 else []
+    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    return completed.stdout.split() if completed.returncode == 0 else []
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,12 @@ def free_gpu_memory(device: str) -> int:
 
 def _told(device: str, fields: str) -> str:
     """What nvidia-smi says of ``cuda:N``."""
-    asked = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={fields}"]
-    asked.append("--format=csv,noheader,nounits")
-    found = subprocess.run(asked, capture_output=True, text=True, check=False)
-    if found.returncode != 0:
+    command = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={fields}"]
+    command.append("--format=csv,noheader,nounits")
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if completed.returncode != 0:
         raise UsageError(f"nvidia-smi does not tell the {fields} of {device}: use --device cpu")
-    return found.stdout.strip()
+    return completed.stdout.strip()
 
 
 def find_devices(asked: str) -> tuple[str, ...]:
@@ -100,15 +100,17 @@ def find_devices(asked: str) -> tuple[str, ...]:
         return (CPU,)
     if not isinstance(asked, str) or not re.fullmatch(r"auto|cuda(:\d+)?", asked):
         raise UsageError(f"there is no device {asked!r}: give auto, cpu, cuda or cuda:N")
-    there = tuple(f"cuda:{number}" for number in range(len(gpus())))
-    if there:  # let CUDA number the GPUs as nvidia-smi does
+    devices = tuple(f"cuda:{number}" for number in range(len(gpus())))
+    if devices:  # let CUDA number the GPUs as nvidia-smi does
         os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
     if asked == "auto":
-        return there or (CPU,)
-    meant = there if asked == "cuda" else tuple(name for name in there if name == asked)
+        return devices or (CPU,)
+    meant = devices if asked == "cuda" else tuple(name for name in devices if name == asked)
     if not meant:
-        found = counted(len(there), "NVIDIA GPU") if there else "no NVIDIA GPU that can be used"
+        available = (
+            counted(len(devices), "NVIDIA GPU") if devices else "no NVIDIA GPU that can be used"
+        )
         raise UsageError(
-            f"the device {asked} is not there, this machine has {found}: use --device cpu"
+            f"the device {asked} is not there, this machine has {available}: use --device cpu"
         )
     return meant

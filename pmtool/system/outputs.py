@@ -27,16 +27,16 @@ def names_in(folder: Path) -> list[str]:
         If the folder, or the one that it is to be made in, is a file or cannot be written to.
     """
     try:
-        there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-        is_folder = there.is_dir()
+        existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+        is_folder = existing.is_dir()
     except OSError as error:  # a working folder that is gone, or one that may not be searched
         raise OutputError(
             f"{folder} cannot be made: {error.strerror}; choose another folder"
         ) from error
     if not is_folder:
-        raise OutputError(f"{there} is a file, not a folder: name another folder")
-    if not os.access(there, os.W_OK):
-        raise OutputError(f"{there} is not writable; choose another folder")
+        raise OutputError(f"{existing} is a file, not a folder: name another folder")
+    if not os.access(existing, os.W_OK):
+        raise OutputError(f"{existing} is not writable; choose another folder")
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
 
 
@@ -50,11 +50,11 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     beside
         Names of what else may be there; None for anything.
     """
-    there = names_in(folder)
-    own = [name for name in there if name in names]
+    existing = names_in(folder)
+    own = [name for name in existing if name in names]
     # What killed processes left.
-    left = [x for x in there if any(is_leftover_of(x, name) for name in names)]
-    others = [name for name in there if name not in (*own, *left)]
+    left = [x for x in existing if any(is_leftover_of(x, name) for name in names)]
+    others = [name for name in existing if name not in (*own, *left)]
     if beside is not None and not set(others) <= set(beside):
         foreign = next(name for name in others if name not in beside)
         raise OutputError(f"{folder} holds {foreign}, which is no report: give another folder")

@@ -151,9 +151,9 @@ class Cache:
         if None in entries:
             changed = sources[entries.index(None)].path
             raise InputError(f"{changed} changed while it was read: run the command again")
-        found = [entry for entry in entries if entry is not None]
-        scans = [scan for entry in found for scan in entry.scans]
-        return scans, [reason for entry in found for reason in entry.skipped]
+        built = [entry for entry in entries if entry is not None]
+        scans = [scan for entry in built for scan in entry.scans]
+        return scans, [reason for entry in built for reason in entry.skipped]
 
     def entry(self, source: Source) -> Entry | None:
         """Return the entry of a source; None if it is missing, outdated or incomplete."""
@@ -166,12 +166,12 @@ class Cache:
         fingerprint = _fingerprint(source)
         stem = f"{_key(source)}-{fingerprint}"
         scans, skipped, short_of_memory = [], [], False
-        for number, found in enumerate(read_source(source)):
-            if isinstance(found, ReadScan):
-                scans.append(self._keep(found, f"{stem}-{number}.hu"))
+        for number, outcome in enumerate(read_source(source)):
+            if isinstance(outcome, ReadScan):
+                scans.append(self._keep(outcome, f"{stem}-{number}.hu"))
             else:
-                skipped.append(str(found))
-                short_of_memory |= isinstance(found, MemoryBudgetError)
+                skipped.append(str(outcome))
+                short_of_memory |= isinstance(outcome, MemoryBudgetError)
         content = _JSON.dump_json(Entry(fingerprint, scans, skipped, short_of_memory), indent=1)
         self._write(content, self._path(source))
 
@@ -184,7 +184,7 @@ class Cache:
 
     def _keep(self, scan: ReadScan, name: str) -> CachedScan:
         content = scan.voxels.tobytes()
-        kept = CachedScan(
+        cached = CachedScan(
             file=self.folder / name,
             name=scan.name,
             patient=scan.patient,
@@ -194,9 +194,9 @@ class Cache:
             sha256=bytes_hash(content),
             series=scan.series,
         )
-        self._write(content, kept.file)
-        self._write(_body(scan.voxels).tobytes(), kept.body_file)
-        return kept
+        self._write(content, cached.file)
+        self._write(_body(scan.voxels).tobytes(), cached.body_file)
+        return cached
 
     def _read(self, source: Source) -> Entry | None:
         try:

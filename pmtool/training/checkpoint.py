@@ -27,9 +27,9 @@ def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
             torch.save(state, temporary)
             move_into_place(temporary, path)
     except (OSError, RuntimeError) as error:  # torch's own writer raises no OSError
-        kept = "; the last checkpoint is intact" if path.exists() else ""
+        remark = "; the last checkpoint is intact" if path.exists() else ""
         raise OutputError(
-            f"{path} cannot be written, is the disk full? Make room and go on with --resume{kept}"
+            f"{path} cannot be written, is the disk full? Make room and go on with --resume{remark}"
         ) from error
 
 
@@ -98,8 +98,10 @@ def starting_weights(path: Path, expected: Hyperparameters) -> dict[str, Tensor]
         If its hyper-parameters differ from the expected ones.
     """
     network = load_network(Bundle.load(path)) if path.is_dir() else load_checkpoint(path)
-    found, wanted = network.hyperparameters.to_json(), expected.to_json()
-    changes = [f"network.{name}={value}" for name, value in found.items() if value != wanted[name]]
+    actual, required = network.hyperparameters.to_json(), expected.to_json()
+    changes = [
+        f"network.{name}={value}" for name, value in actual.items() if value != required[name]
+    ]
     if changes:
         raise UsageError(
             f"{path} is another network: set {', '.join(changes)}, or start from another"

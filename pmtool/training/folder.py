@@ -32,10 +32,10 @@ def agreed_settings(folder: Path, wanted: Settings | None, *, resume: bool) -> S
     UsageError
         If the run was started with other settings.
     """
-    there = names_in(folder)
-    if set(there) <= {CACHE}:
+    names = names_in(folder)
+    if set(names) <= {CACHE}:
         return wanted or Settings()
-    if SETTINGS not in there:
+    if SETTINGS not in names:
         raise OutputError(f"{folder} is not empty and holds no run: give another --out")
     if not resume:
         raise OutputError(f"{folder} holds a run: go on with --resume, or give another --out")

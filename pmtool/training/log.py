@@ -46,8 +46,8 @@ class Log:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.path, self.samples = folder / LOG, folder / "samples"
-        kept = _lines(self.path, step) if self.path.exists() else []
-        write_bytes("".join([_HEADER, *kept]).encode(), self.path)
+        lines = _lines(self.path, step) if self.path.exists() else []
+        write_bytes("".join([_HEADER, *lines]).encode(), self.path)
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: dict[str, float]) -> None:
@@ -72,12 +72,12 @@ def _lines(path: Path, step: int) -> list[str]:
     """The whole lines of a log up to a step, without the header; raises `InputError`."""
     try:
         header, *lines = path.read_text().splitlines(keepends=True)
-        kept = [x for x in lines if x.endswith("\n") and int(x.split(",", 1)[0]) <= step]
+        whole_lines = [x for x in lines if x.endswith("\n") and int(x.split(",", 1)[0]) <= step]
     except ValueError as error:  # of text that is not UTF-8 too
         raise InputError(f"{path} is damaged: restore it, or move it away") from error
     if header != _HEADER:
         raise InputError(f"{path} has other columns than this version writes: move it away")
-    return kept
+    return whole_lines
 
 
 def _brief(row: dict[str, float]) -> dict[str, str]:

@@ -52,8 +52,8 @@ def midpoints(network: PixelMiner, crops: Sequence[Crop]) -> Slices:
 
 def picture(network: PixelMiner, crops: Sequence[Crop]) -> Image.Image:
     """Picture with one row per crop: above, truth, sample, midpoint."""
-    given = ([crop.slices[depth] for crop in crops] for depth in (0, 1))
-    columns = [*given, sample_crops(network, crops), midpoints(network, crops)]
+    originals = ([crop.slices[depth] for crop in crops] for depth in (0, 1))
+    columns = [*originals, sample_crops(network, crops), midpoints(network, crops)]
     rows = [[_framed(grey(panel)) for panel in row] for row in zip(*columns, strict=True)]
     return Image.fromarray(np.block(rows))
 

@@ -47,8 +47,8 @@ def write_record(
     skipped: Sequence[str],
 ) -> None:
     """Write the record of a new run, with sentences on skipped scans; raises `OutputError`."""
-    known = {"spacing_mm": spacing_mm, "thickness_mm": thickness_mm, "skipped": skipped}
-    write_json({**scans, **known}, folder / SCANS)
+    details = {"spacing_mm": spacing_mm, "thickness_mm": thickness_mm, "skipped": skipped}
+    write_json({**scans, **details}, folder / SCANS)
 
 
 def check_scans(folder: Path, scans: Scans) -> None:
@@ -67,7 +67,7 @@ def check_scans(folder: Path, scans: Scans) -> None:
         before = {side: _contents(listed[side]) for side in scans}
     except (LookupError, TypeError, ValueError) as error:
         raise InputError(f"{path} is damaged: restore it, or start another run") from error
-    if before != {side: _contents(found) for side, found in scans.items()}:
+    if before != {side: _contents(current) for side, current in scans.items()}:
         raise UsageError(
             f"the scans are not those that {folder} was begun with, see its {SCANS}: restore "
             "them, or give another --out"
@@ -76,11 +76,11 @@ def check_scans(folder: Path, scans: Scans) -> None:
 
 def read_record(folder: Path) -> Record | None:
     """Read the record in a folder; None if the folder is not a run's, or an earlier version's."""
-    told = read_json(folder / SCANS)
+    content = read_json(folder / SCANS)
     try:
-        low, high = map(float, told["spacing_mm"])
-        thickness = float(told["thickness_mm"])
-        return Record(len(told["training"]), (low, high), thickness, folder / LOG)
+        low, high = map(float, content["spacing_mm"])
+        thickness = float(content["thickness_mm"])
+        return Record(len(content["training"]), (low, high), thickness, folder / LOG)
     except (KeyError, TypeError, ValueError):
         return None
 

@@ -178,8 +178,8 @@ def _train(
             raise
         raise damaged(out) from error
     if fabric.is_global_zero:
-        told = [*map("skipped: {}".format, skipped), _plan(trainer, split, skipped, out)]
-        _log.info("\n".join(told))
+        lines = [*map("skipped: {}".format, skipped), _plan(trainer, split, skipped, out)]
+        _log.info("\n".join(lines))
         if settings.optimiser.precision == "bf16-mixed" and emulates_bfloat16(fabric.device.type):
             _log.warning(_SLOW_BFLOAT16)
     if workers is None:
@@ -208,9 +208,9 @@ def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False
         except PmtoolError as error:
             failed = error
     for rank in range(1 if first else fabric.world_size):
-        found = fabric.broadcast(failed, rank)
-        if found is not None:
-            raise found
+        failure = fabric.broadcast(failed, rank)
+        if failure is not None:
+            raise failure
 
 
 def _nothing(label: str, share: float) -> None:
@@ -265,13 +265,13 @@ def _scans(
     everything = [source for part in parts for source in part]
     mine = everything[fabric.global_rank :: fabric.world_size]
     _together(fabric, lambda: cache.build(mine, tell))
-    found = [cache.load(part) for part in parts]
-    whole = [undivided(scans) for scans, _ in found]
+    loaded = [cache.load(part) for part in parts]
+    whole = [undivided(scans) for scans, _ in loaded]
     text = thick_scans_text([scan for scans, _ in whole for scan in scans], settings.crops)
     if text and fabric.is_global_zero:
         warnings.warn(text, stacklevel=2)
     chosen = [usable(scans, settings.crops) for scans, _ in whole]
-    skipped = [reason for part in (*found, *whole, *chosen) for reason in part[1]]
+    skipped = [reason for part in (*loaded, *whole, *chosen) for reason in part[1]]
     training, validation = (scans for scans, _ in chosen)
     _check_any(training, data.training, skipped)
     if not data.validation:
@@ -290,13 +290,13 @@ def _check_any(scans: Sequence[CachedScan], folders: Sequence[Path], skipped: li
 def _plan(trainer: Trainer, split: Split, skipped: list[str], out: Path) -> str:
     """Sentence that says what will be trained, on which scans, and into which folder."""
     settings, fabric = trainer.settings, trainer.fabric
-    wanted, size = settings.optimiser, settings.crops.size
+    optimiser, size = settings.optimiser, settings.crops.size
     number = sum(p.numel() for p in trainer.network.parameters())
     processes = f" x {fabric.world_size}" if fabric.world_size > 1 else ""
     return (
         f"{_count(split.training)} to train on, {_count(split.validation)} held back, "
         f"{len(skipped)} skipped; a network of {settings.network.channels} channels and "
-        f"{number:,} parameters on {fabric.device.type}{processes}, {wanted.precision}; steps "
+        f"{number:,} parameters on {fabric.device.type}{processes}, {optimiser.precision}; steps "
         f"{trainer.step} to {total_steps(settings)} on crops of {size}x{size}, into {out}."
     )
 

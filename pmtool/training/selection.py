@@ -72,7 +72,7 @@ def usable(
     scans: Sequence[CachedScan], settings: CropSettings
 ) -> tuple[list[CachedScan], list[str]]:
     """Return the scans from which crops can be drawn, and sentences on the others."""
-    kept, skipped = [], []
+    suitable, skipped = [], []
     for scan in scans:
         _, height, width = scan.shape
         if not strides(scan, settings):
@@ -83,8 +83,8 @@ def usable(
         elif min(height, width) < settings.size:
             skipped.append(f"{scan.name} has slices of {width}x{height}, less than a crop")
         else:
-            kept.append(scan)
-    return kept, skipped
+            suitable.append(scan)
+    return suitable, skipped
 
 
 def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]:
@@ -149,11 +149,11 @@ def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> 
         raise UsageError(
             f"patient {min(both)} is in both the training and the validation data: take either out"
         )
-    known = {scan.sha256: scan.name for scan in training}
+    by_hash = {scan.sha256: scan.name for scan in training}
     for scan in validation:
-        if scan.sha256 in known:
+        if scan.sha256 in by_hash:
             raise UsageError(
-                f"{scan.name} of the validation data is a copy of {known[scan.sha256]}, which is "
+                f"{scan.name} of the validation data is a copy of {by_hash[scan.sha256]}, which is "
                 "trained on: take either out"
             )
     return Split(training, validation)

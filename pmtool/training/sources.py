@@ -60,8 +60,8 @@ class Source:
 
         Those of a broken link are its own.
         """
-        found = [(file.name, file.stat(follow_symlinks=file.exists())) for file in self.files()]
-        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in found]
+        stats = [(file.name, file.stat(follow_symlinks=file.exists())) for file in self.files()]
+        return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
     InputError
         If one of the paths is not a folder, or a folder below it cannot be read.
     """
-    found: dict[Path, Source] = {}
+    sources: dict[Path, Source] = {}
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is no folder: give the folders that hold the scans")
         for source in _below(folder.resolve()):
-            found.setdefault(source.path, source)
-    return [found[path] for path in sorted(found)]
+            sources.setdefault(source.path, source)
+    return [sources[path] for path in sorted(sources)]
 
 
 def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
@@ -124,13 +124,13 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     if contents.broken:
         yield not_there(contents.broken[0])
         return
-    found = find_series(filter(is_dicom, contents.others))
-    if found.others:
-        modality, file = next(iter(found.others.items()))
+    dicom_files = find_series(filter(is_dicom, contents.others))
+    if dicom_files.others:
+        modality, file = next(iter(dicom_files.others.items()))
         raise ContentError(f"{file} is of modality {modality}, not CT: move it out of the data")
-    yield from map(InputError, found.damaged)
-    for series in found.series:
-        name = str(source.path) + (f", series {series.uid}" if len(found.series) > 1 else "")
+    yield from map(InputError, dicom_files.damaged)
+    for series in dicom_files.series:
+        name = str(source.path) + (f", series {series.uid}" if len(dicom_files.series) > 1 else "")
         read = partial(read_series, series, name)
         yield _read(read, series.patient or source.patient, series.uid)
 

@@ -69,14 +69,16 @@ class Trainer:
             self._enter(phase)
 
     def _enter(self, phase: Phase) -> None:
-        self.phase, wanted = phase, phase.settings
+        self.phase, phase_settings = phase, phase.settings
         cuda = self.fabric.device.type == "cuda"
         self.network.requires_grad_(False)
         trained = phase.parameters(self.network)
         for parameter in trained:
             parameter.requires_grad_()
-        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(wanted.averaging)
-        self._adam = torch.optim.Adam(trained, wanted.learning_rate, wanted.betas, fused=cuda)
+        self.averaged.multi_avg_fn = get_ema_multi_avg_fn(phase_settings.averaging)
+        self._adam = torch.optim.Adam(
+            trained, phase_settings.learning_rate, phase_settings.betas, fused=cuda
+        )
         objective = Objective(
             self.network,
             encoder=phase.encoder,
@@ -89,7 +91,7 @@ class Trainer:
 
     def train_step(self, crops: Triplets) -> None:
         """Do one step on this process's crops."""
-        wanted = self.phase.settings
+        phase_settings = self.phase.settings
         torch.manual_seed(self._step_seed())
         self._objective.train()
         losses: Losses = self._objective(self.fabric.to_device(crops))
@@ -98,16 +100,18 @@ class Trainer:
         norm = self.fabric.clip_gradients(
             self._objective,
             self._optimiser,
-            max_norm=wanted.clip_norm or math.inf,
+            max_norm=phase_settings.clip_norm or math.inf,
             error_if_nonfinite=False,
         )
         assert norm is not None
-        self._adam.param_groups[0]["lr"] = learning_rate(self.step - self.phase.first, wanted)
+        self._adam.param_groups[0]["lr"] = learning_rate(
+            self.step - self.phase.first, phase_settings
+        )
         self._optimiser.step()
         self.averaged.update_parameters(self.network)
         self._sums += torch.stack([torch.ones_like(norm), *losses[1:3], norm])
         self.step += 1
-        self.patches += wanted.patches
+        self.patches += phase_settings.patches
 
     @property
     def learning_rate(self) -> float:
@@ -125,10 +129,10 @@ class Trainer:
                 f"the loss is not finite at step {self.step}: start again with a lower "
                 "learning_rate"
             )
-        found = {"training_bits": bits / count, "gradient_norm": norm / count}
+        means = {"training_bits": bits / count, "gradient_norm": norm / count}
         if self.settings.network.encoder:
-            found["training_midpoint_bits"] = midpoint / count
-        return found
+            means["training_midpoint_bits"] = midpoint / count
+        return means
 
     @torch.no_grad()
     def validate(self, crops: Crops) -> dict[str, float]:
@@ -147,11 +151,11 @@ class Trainer:
         reduced = self.fabric.all_reduce(sums, reduce_op="sum")
         assert isinstance(reduced, Tensor)
         count, bits, midpoint, mae = reduced.tolist()
-        found = {"validation_bits": bits / count}
+        means = {"validation_bits": bits / count}
         if self.settings.network.encoder:
-            found["validation_midpoint_bits"] = midpoint / count
-            found["validation_midpoint_mae_hu"] = mae / count
-        return found
+            means["validation_midpoint_bits"] = midpoint / count
+            means["validation_midpoint_mae_hu"] = mae / count
+        return means
 
     def state(self) -> dict[str, Any]:
         """Return plain values and tensors for a checkpoint, which `pmtool export` reads too."""

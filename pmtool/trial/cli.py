@@ -88,12 +88,12 @@ def prepare(
     from pmtool.trial.prepare import prepare as run
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
-    asked = MethodOptions(
+    settings = MethodOptions(
         methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
     )
     with stages(quiet) as tell:
-        told = run(scans, folder, Size(participants, slices), asked, tell, cache)
-    click.echo(told)
+        sentence = run(scans, folder, Size(participants, slices), settings, tell, cache)
+    click.echo(sentence)
 
 
 @trial.command()

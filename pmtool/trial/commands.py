@@ -29,9 +29,9 @@ def report(folder: Path, out: Path) -> str:
     """Write a report on the answers that stand and return its text; raises `PmtoolError`."""
     trial = Trial.load(folder)
     with closing(Database(trial.database)) as database:
-        found = report_of(trial, database)
-    write_report(found, out)
-    return found.to_text()
+        trial_report = report_of(trial, database)
+    write_report(trial_report, out)
+    return trial_report.to_text()
 
 
 def simulate(
@@ -83,13 +83,13 @@ def _simulated_report(
     trial = Trial.load(folder)
     preferences = dict.fromkeys(trial.methods, preference)
     answers = simulate_answers(trial, preferences, participants, seed, correlation)
-    told = (
+    notice = (
         f"SIMULATED: nobody was asked; PixelMiner is chosen with probability {preference:g}, and "
         f"answers of a participant have a correlation of {correlation:g}."
     )
-    found = Report(Results(answers, trial.methods), 0, trial.provenance, told)
-    write_report(found, out)
-    return found.to_text()
+    simulated_report = Report(Results(answers, trial.methods), 0, trial.provenance, notice)
+    write_report(simulated_report, out)
+    return simulated_report.to_text()
 
 
 def power_text(

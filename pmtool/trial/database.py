@@ -146,8 +146,8 @@ class Database:
     def by_link(self, link: str) -> Participant | None:
         """Return the participant with a personal link; None if there is none."""
         with self._transaction() as execute:
-            found = execute(_BY_LINK, (link,)).fetchone()
-        return None if found is None else Participant(*found)
+            row = execute(_BY_LINK, (link,)).fetchone()
+        return None if row is None else Participant(*row)
 
     def answered(self, participant: int) -> int:
         """Number of a participant's answers, which is also the number of the next item."""

@@ -140,9 +140,9 @@ def load_secrets(folder: Path) -> Secrets:
 
 def write_secrets(folder: Path) -> None:
     """Draw secrets and write them to a file that only its owner can read; raises `OutputError`."""
-    drawn = Secrets(secrets.token_urlsafe(32), secrets.token_urlsafe(16))
+    trial_secrets = Secrets(secrets.token_urlsafe(32), secrets.token_urlsafe(16))
     path = folder / SECRETS
     with writing(path):
         path.unlink(missing_ok=True)
         with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w") as file:
-            json.dump(drawn._asdict(), file, indent=1)
+            json.dump(trial_secrets._asdict(), file, indent=1)

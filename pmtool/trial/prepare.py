@@ -113,10 +113,10 @@ def _write_images(
 ) -> None:
     for scan in scans:
         numbers = {x.number: i for i, x in enumerate(trial.slices) if x.scan == scan.name}
-        made = makers(scan, [(method, list(numbers)) for method in methods], tell)
+        makers_by_name = makers(scan, [(method, list(numbers)) for method in methods], tell)
         for index, number in numbers.items():
             outside = padding(scan.truth(index), CT_RANGE[0])  # noise in it would reveal the method
-            for name, make in made.items():
+            for name, make in makers_by_name.items():
                 values = make(index).clip(*CT_RANGE)
                 values[outside] = CT_RANGE[0]
                 path = trial.image_path(number, name)

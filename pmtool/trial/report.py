@@ -86,8 +86,8 @@ class Report:
 
     def specialities(self) -> list[tuple[str, ...]]:
         """Rows of text: PixelMiner's share by the participants' speciality."""
-        found = self.results.by_speciality
-        return [(name, chosen(x), _interval(x), _p_value(x.p)) for name, x in found.items()]
+        by_speciality = self.results.by_speciality
+        return [(name, chosen(x), _interval(x), _p_value(x.p)) for name, x in by_speciality.items()]
 
     def times(self) -> list[tuple[str, str]]:
         """Rows of text: medians and quartiles of the response times in seconds."""
@@ -95,25 +95,27 @@ class Report:
 
     def remarks(self) -> list[str]:
         """Sentences on participants, their agreement and their habits."""
-        results, found = self.results, self.results.agreement
+        results, agreement = self.results, self.results.agreement
         people = len(results.by_participant)
-        told = [
+        sentences = [
             f"Participants who answered: {people}, all items: {results.finished}; answers taken "
             f"back: {self.undone}.",
             "The binomial tests take answers for independent. By participants' own shares, "
             f"Wilcoxon's signed-rank test gives p {_p_value(results.participants_p)}.",
             f"The left side was chosen in {chosen(results.left)}, p {_p_value(results.left.p)}.",
         ]
-        if found.observed is None:
-            told.append("No two participants saw the same pair: nothing is known of agreement.")
-        else:
-            kappa = "not defined" if found.kappa is None else f"{found.kappa:.2f}"
-            told.append(
-                f"Two participants who saw the same pair agree with probability "
-                f"{found.observed:.2f}; Fleiss' kappa is {kappa} ({found.pairs} pairs, "
-                f"{found.answers} answers)."
+        if agreement.observed is None:
+            sentences.append(
+                "No two participants saw the same pair: nothing is known of agreement."
             )
-        return [*told, paper.INCONSISTENT]
+        else:
+            kappa = "not defined" if agreement.kappa is None else f"{agreement.kappa:.2f}"
+            sentences.append(
+                f"Two participants who saw the same pair agree with probability "
+                f"{agreement.observed:.2f}; Fleiss' kappa is {kappa} ({agreement.pairs} pairs, "
+                f"{agreement.answers} answers)."
+            )
+        return [*sentences, paper.INCONSISTENT]
 
     def to_text(self) -> str:
         """Return the verdict and the tables as text."""

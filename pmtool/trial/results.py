@@ -67,11 +67,11 @@ def collect(trial: Trial, database: Database) -> list[Answer]:
     """Collect all answers that stand."""
     answers = database.answers()  # first: people who enrol meanwhile are left out
     participants = {participant.id: participant for participant in database.participants()}
-    found = []
+    collected = []
     for stored in answers:
         person = participants[stored.participant]
         item = trial.plan(person.id)[stored.item]
-        found.append(
+        collected.append(
             Answer(
                 person.id,
                 person.speciality,
@@ -85,7 +85,7 @@ def collect(trial: Trial, database: Database) -> list[Answer]:
                 stored.answered,
             )
         )
-    return found
+    return collected
 
 
 @dataclass(frozen=True)

@@ -139,10 +139,10 @@ def serve(
 def _is_wildcard(host: str) -> bool:
     """Whether a host, such as ``0``, stands for every address of the machine."""
     try:
-        found = socket.getaddrinfo(host or WILDCARD, None, socket.AF_INET)
+        addresses = socket.getaddrinfo(host or WILDCARD, None, socket.AF_INET)
     except OSError:
         return False  # `_listen` reports it
-    return any(place[0] == WILDCARD for *_, place in found)
+    return any(place[0] == WILDCARD for *_, place in addresses)
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -69,9 +69,9 @@ def _participant(
     for item, (slice_number, other, side) in enumerate(trial.plan(number), start=1):
         wins = rng.random() < preferences[other]
         chosen = side if wins else ("right" if side == "left" else "left")
-        shown = trial.slices[slice_number]
+        scan_slice = trial.slices[slice_number]
         who = (number, "simulated", 0)
-        yield Answer(*who, item, *shown, other, side, chosen, int(rng.gamma(4, 2000)), "")
+        yield Answer(*who, item, *scan_slice, other, side, chosen, int(rng.gamma(4, 2000)), "")
 
 
 def exact_power(answers: int, preference: float) -> float:

@@ -90,14 +90,14 @@ class Declared:
         """
         self.check_plausible()
         if self.encoding in ("deflate", "gzip"):
-            wanted = self.bytes + ((self.start or 0) if self.packed_whole else 0)
+            needed = self.bytes + ((self.start or 0) if self.packed_whole else 0)
             several = self.encoding == "gzip"
-            found = inflated_size(
-                self.data, self._skipped(), wanted, several=several, most=self.packed_bytes
+            unpacked = inflated_size(
+                self.data, self._skipped(), needed, several=several, most=self.packed_bytes
             )
-            if found < wanted:
+            if unpacked < needed:
                 raise InputError(
-                    f"{self.path} is truncated: {found} of {wanted} bytes; copy it again"
+                    f"{self.path} is truncated: {unpacked} of {needed} bytes; copy it again"
                 )
 
     def _length(self) -> int:

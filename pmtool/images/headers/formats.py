@@ -57,9 +57,9 @@ def foreign_name(path: Path) -> str | None:
 
 def voxel_files(paths: Iterable[Path]) -> list[Path]:
     """Files beside image headers that hold their voxels."""
-    found = []
+    files = []
     for path in paths:
         with suppress(InputError, OSError):
             if path.is_file() and (claim := declared(path)[1]).data != path:
-                found.append(claim.data)
-    return found
+                files.append(claim.data)
+    return files

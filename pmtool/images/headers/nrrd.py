@@ -55,9 +55,9 @@ def declared_nrrd(path: Path) -> Declared:
 def _spacing_fault(fields: dict[str, str], dimensions: int) -> str:
     """See `Declared.spacing_fault`; axes beyond three, as of vectors or time, have no spacing."""
     spacings = fields.get("spacedirections") or fields.get("spacings", "")
-    known = re.findall(r"\([^)]*\)|[^\s()]+", spacings)
-    known = [spacing for spacing in known if spacing.lower() not in ("none", "nan")]
-    if len(known) < min(dimensions, 3):
+    entries = re.findall(r"\([^)]*\)|[^\s()]+", spacings)
+    entries = [spacing for spacing in entries if spacing.lower() not in ("none", "nan")]
+    if len(entries) < min(dimensions, 3):
         return NO_SPACING
     units = f"{fields.get('units')} {fields.get('spaceunits')}"
     return units_fault(re.findall(r'"([^"]*)"', units))
