@@ -57,7 +57,9 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
         If it has several values per voxel.
     """
     if not isinstance(source, str | Path | sitk.Image):
-        raise UsageError(f"{type(source).__name__} is no input; give a path or a SimpleITK image")
+        raise UsageError(
+            f"{type(source).__name__} is not an input; give a path or a SimpleITK image"
+        )
     _check_thickness(reading.thickness)
     if source == "":
         raise UsageError("the path of the input is empty; give a file, a folder or a zip")
@@ -83,7 +85,7 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
 def _check_thickness(thickness: float | None) -> None:
     if thickness is None or (isinstance(thickness, Real) and 0 < thickness < math.inf):
         return
-    raise UsageError(f"{thickness!r} is no thickness of a slice; give a number of mm")
+    raise UsageError(f"{thickness!r} is not a thickness of a slice; give a number of mm")
 
 
 def _is_dicom(path: Path) -> bool:

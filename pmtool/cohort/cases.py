@@ -94,7 +94,7 @@ def _of_table(table: Path) -> list[FoundScan]:
 def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
     """Numbers and cells of a table's lines, without empty ones; raises `InputError`."""
     if table.exists() and not table.is_file():
-        raise InputError(f"{table} is no file; give a CSV, or a folder of scans")
+        raise InputError(f"{table} is not a file; give a CSV, or a folder of scans")
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
@@ -103,7 +103,7 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table} is no table: give a CSV in UTF-8") from error
+        raise InputError(f"{table} is not a table: give a CSV in UTF-8") from error
     _check_columns(columns, table)
     for number, row in rows:
         if any(row.get(None, ())):
@@ -114,7 +114,7 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
     cells = [(number, _cells(row)) for number, row in rows]
     lines = [(number, row) for number, row in cells if any(row.values())]
     if any("\0" in value for _, row in lines for value in row.values()):
-        raise InputError(f"{table} is no table: give a CSV without NUL characters")
+        raise InputError(f"{table} is not a table: give a CSV without NUL characters")
     empty = [number for number, row in lines if not row[PATH]]
     if empty:
         raise InputError(f"{table} names no path in line {empty[0]}; fill it in or delete the line")
@@ -175,5 +175,5 @@ def _name(
             f"the template {template!r} cannot be filled in; it may use {', '.join(fields)}"
         ) from error
     if name.is_absolute() or ".." in name.parts or not name.name:
-        raise UsageError(f"the template names {str(name)!r}, which is no path within a folder")
+        raise UsageError(f"the template names {str(name)!r}, which is not a path within a folder")
     return str(name)

@@ -28,7 +28,7 @@ def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
         If it unpacks to more than `pmtool.system.limits` or the disk allow.
     """
     if archive.exists() and not archive.is_file():  # a pipe or a device, which may have no end
-        raise InputError(f"{archive} is no file; give a zip of DICOM files")
+        raise InputError(f"{archive} is not a file; give a zip of DICOM files")
     with tempfile.TemporaryDirectory(prefix="pmtool-") as name:
         try:
             with zipfile.ZipFile(archive) as file:

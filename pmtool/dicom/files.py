@@ -90,7 +90,7 @@ def not_there(link: Path) -> InputError:
     """The error for a link to a file that is not there."""
     return InputError(
         f"{link} is a link to a file that is not there: fetch that file, or take the link away if "
-        "it is no slice"
+        "it is not a slice"
     )
 
 

@@ -60,7 +60,7 @@ class Description:
                 f"the spacings must be positive and in order, not {low:g} and {high:g}"
             )
         if not 0 < self.thickness_mm < math.inf:
-            raise ValueError(f"{self.thickness_mm:g} mm is no thickness of a slice")
+            raise ValueError(f"{self.thickness_mm:g} mm is not a thickness of a slice")
         if not all(map(str.isprintable, (self.name, self.trained_on, self.licence))):
             raise ValueError("a text holds a line break or another control character")
 
@@ -180,7 +180,7 @@ def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
             raise ValueError("a tensor lies outside of the file")
         return {name: (start + first, last - first) for name, (first, last) in spans.items()}
     except (OSError, *_NOT_OURS) as error:
-        raise ModelError(f"{path} is no safetensors file: export the model again") from error
+        raise ModelError(f"{path} is not a safetensors file: export the model again") from error
 
 
 def _check(folder: Path, name: str, expected: str) -> None:

@@ -119,7 +119,7 @@ class Outputs:
 
     def __post_init__(self) -> None:
         if self.image.name in ("", ".."):  # others would be named after it
-            raise UsageError(f"{self.image} is no name for an output; give one, as out.nrrd")
+            raise UsageError(f"{self.image} is not a name for an output; give one, as out.nrrd")
         if (self.segmentation is None) != (self.segmentation_out is None):
             raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
         interpolations = get_args(MaskInterpolation)

@@ -90,7 +90,7 @@ def _through_plane(volume: Volume, spacing: float | Sequence[float]) -> float:
     try:
         values = np.ravel(spacing).astype(float).tolist()
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{spacing!r} is no spacing; give a number of mm, or three") from error
+        raise UsageError(f"{spacing!r} is not a spacing; give a number of mm, or three") from error
     if len(values) == 1:
         return spacing_along(volume.axis, values, volume.spacing)
     check_spacing(values)

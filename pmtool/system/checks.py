@@ -15,7 +15,7 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
 
 
 def check_positive(what: str, value: int | None) -> None:
-    """Raise `UsageError` for what is given and is no whole number, or one below 1."""
+    """Raise `UsageError` for what is given and is not a whole number, or one below 1."""
     if value is None:
         return
     if not isinstance(value, Integral):

@@ -57,7 +57,7 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     others = [name for name in existing if name not in (*own, *left)]
     if beside is not None and not set(others) <= set(beside):
         foreign = next(name for name in others if name not in beside)
-        raise OutputError(f"{folder} holds {foreign}, which is no report: give another folder")
+        raise OutputError(f"{folder} holds {foreign}, which is not a report: give another folder")
     if own and "pmtool" not in read_json(folder / names[0]):
         raise OutputError(
             f"{folder} holds {own[0]}, which pmtool has not written: give another folder"

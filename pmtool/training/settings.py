@@ -265,7 +265,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _parse(change: str) -> dict[str, Any]:
     name, equals, text = change.partition("=")
     if not equals or not all(name.split(".")):
-        raise UsageError(f"{change!r} is no setting: write section.name=value")
+        raise UsageError(f"{change!r} is not a setting: write section.name=value")
     try:
         value = yaml.safe_load(text)
     except _NO_YAML as error:

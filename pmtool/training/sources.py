@@ -101,7 +101,7 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
     sources: dict[Path, Source] = {}
     for folder in folders:
         if not folder.is_dir():
-            raise InputError(f"{folder} is no folder: give the folders that hold the scans")
+            raise InputError(f"{folder} is not a folder: give the folders that hold the scans")
         for source in _below(folder.resolve()):
             sources.setdefault(source.path, source)
     return [sources[path] for path in sorted(sources)]

@@ -129,7 +129,7 @@ class Database:
             self.close()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM:
                 raise OutputError(f"{path} cannot be written: {error}; make room for it") from error
-            raise InputError(f"{path} is no usable database: {error}") from error
+            raise InputError(f"{path} is not a usable database: {error}") from error
 
     def close(self) -> None:
         """Close the database; all data are then in one file."""

@@ -123,7 +123,7 @@ class Participation:
         item, side = _number(form, "item", ITEMS - 1), form.get("side")
         milliseconds = _number(form, "milliseconds", _HOUR)
         if item is None or side not in get_args(Side) or milliseconds is None:
-            raise HTTPException(400, "This is no answer.")
+            raise HTTPException(400, "This is not an answer.")
         arguments = (participant, item, cast(Side, side), milliseconds)
         return await _in_turn(self.database.answer, *arguments)
 
@@ -132,7 +132,7 @@ class Participation:
         form, participant = await posted(request), await self._sender(request)
         item = _number(form, "item", ITEMS - 1)
         if item is None:
-            raise HTTPException(400, "This is no item.")
+            raise HTTPException(400, "This is not an item.")
         return await _in_turn(self.database.undo, participant, item)
 
     def _known(self, request: Request) -> Participant | None:

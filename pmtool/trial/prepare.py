@@ -105,7 +105,7 @@ def check_trial_folder(folder: Path) -> None:
     if TRIAL in others:
         raise OutputError(f"{folder} holds a trial: give another --out")
     if others:
-        raise OutputError(f"{folder} holds {others[0]}, which is no trial: give another --out")
+        raise OutputError(f"{folder} holds {others[0]}, which is not a trial: give another --out")
 
 
 def _write_images(

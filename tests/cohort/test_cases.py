@@ -271,7 +271,7 @@ def test_pipes_are_not_read(ct_path: Path) -> None:
     os.mkfifo(ct_path.parent / "pipe.nrrd")
     assert [case.path for case in find_cases(ct_path.parent)] == [ct_path]
     os.mkfifo(ct_path.parent / "pipe.csv")
-    with pytest.raises(InputError, match="is no file; give a CSV"):
+    with pytest.raises(InputError, match="is not a file; give a CSV"):
         find_cases(ct_path.parent / "pipe.csv")
 
 

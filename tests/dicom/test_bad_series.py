@@ -222,7 +222,7 @@ BAD = {
     "no slope": Bad(series(RescaleSlope=0), 5, "which leads to no HU"),
     "no rescale": Bad(series(change=without("RescaleSlope")), 5, "have no RescaleSlope"),
     "no zip": Bad(lambda folder, _: folder / "none.zip", 3, "does not exist; give a folder"),
-    "zip pipe": Bad(pipe, 3, "is no file; give a zip"),
+    "zip pipe": Bad(pipe, 3, "is not a file; give a zip"),
     "zip text": Bad(patched(0, b"hello"), 3, "cannot be unpacked"),
     "zip bomb": Bad(patched(24, struct.pack("<I", 0xFFFFFF00)), 3, "cannot hold the"),
     "zip above": Bad(zipped(("../a.dcm", b"")), 3, UNPACKED),

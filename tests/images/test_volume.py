@@ -87,7 +87,7 @@ def test_thickness(ct: sitk.Image) -> None:
     assert load_volume(ct).thickness == load_volume(ct).spacing == 2.5
     assert load_volume(ct, ReadingOptions(thickness=5)).thickness == 5
     for wrong in (0, -1, np.inf, np.nan, "5"):
-        with pytest.raises(UsageError, match="is no thickness of a slice"):
+        with pytest.raises(UsageError, match="is not a thickness of a slice"):
             load_volume(ct, ReadingOptions(thickness=cast(float, wrong)))
 
 

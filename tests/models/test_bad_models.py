@@ -114,7 +114,7 @@ BAD = {
     "link": Bad(linked, "names a file outside of its folder"),
     "altered": Bad(altered, "is damaged or altered"),
     "file gone": Bad(lambda folder: (folder / GRAPH).unlink(), "is incomplete"),
-    "pickle": Bad(file(WEIGHTS, pickle.dumps({"x": [0.0]})), "is no safetensors file"),
+    "pickle": Bad(file(WEIGHTS, pickle.dumps({"x": [0.0]})), "is not a safetensors file"),
     "no ONNX": Bad(file(GRAPH, b"a graph"), CANNOT),
     "data elsewhere": Bad(graph(data="../secret"), CANNOT),
     "data anywhere": Bad(graph(data="/etc/passwd"), CANNOT),

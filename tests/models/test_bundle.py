@@ -214,7 +214,7 @@ def test_pipe_in_the_place_of_a_file(folder: Path) -> None:
 def test_pickle_in_the_place_of_weights(folder: Path) -> None:
     (folder / WEIGHTS).write_bytes(pickle.dumps({"network.x": [0.0]}))
     write_manifest(folder)
-    assert "is no safetensors file" in refusal(folder)
+    assert "is not a safetensors file" in refusal(folder)
 
 
 @pytest.mark.parametrize(
@@ -232,4 +232,4 @@ def test_safetensors_that_lie(folder: Path, header: str) -> None:
     content = len(header).to_bytes(8, "little") + header.encode() + bytes(12)
     (folder / WEIGHTS).write_bytes(content)
     write_manifest(folder)
-    assert "is no safetensors file" in refusal(folder)
+    assert "is not a safetensors file" in refusal(folder)

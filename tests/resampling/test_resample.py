@@ -66,7 +66,7 @@ def test_spacings_of_numpy(ct: sitk.Image, spacing: Any) -> None:
 
 @pytest.mark.parametrize("output", [".", "..", "./", "/"])
 def test_outputs_without_a_name(ct: sitk.Image, output: str) -> None:
-    with pytest.raises(UsageError, match="is no name for an output"):
+    with pytest.raises(UsageError, match="is not a name for an output"):
         pmtool.resample(ct, 1.25, output)
 
 
@@ -262,7 +262,7 @@ def test_what_cannot_be_met(ct: sitk.Image, options: Any, error: type[PmtoolErro
 
 
 def test_what_is_no_input_or_output() -> None:
-    with pytest.raises(UsageError, match="ndarray is no input"):
+    with pytest.raises(UsageError, match="ndarray is not an input"):
         pmtool.resample(np.zeros((4, 8, 8)), 1.25)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="segmentation must be the path of a file, not Image"):
         pmtool.resample("ct.nrrd", 1.25, "out.nrrd", segmentation=sitk.Image([8, 8, 4], 1))

@@ -41,7 +41,7 @@ def test_no_ct(
     given_data: list[str], data: Path, out: Path, capsys: pytest.CaptureFixture[str], train: Train
 ) -> None:
     assert train(given_data, out) == 3
-    assert f"{data} is no folder" in capsys.readouterr().err
+    assert f"{data} is not a folder" in capsys.readouterr().err
     data.mkdir()
     assert train(given_data, out) == 3
     assert f"pmtool: no CT was found in {data}\n" in capsys.readouterr().err

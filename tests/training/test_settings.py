@@ -76,7 +76,7 @@ def test_file_and_changes_are_laid_over_the_preset(tmp_path: Path) -> None:
         ("crops.size=30", "crops.size: .* multiple of 4"),
         ("crops.strides=[0, 1]", "stride 1 needs a positive probability"),
         ("crops=3", "crops: .* dictionary"),
-        ("seed", "'seed' is no setting"),
+        ("seed", "'seed' is not a setting"),
         ("seed=[", "is not YAML"),
         ("seed=2024-13-45", "is not YAML"),
         ("seed=!!bool x", "is not YAML"),

@@ -57,7 +57,7 @@ class TestSources:
         assert len(find_sources([tmp_path, tmp_path / "a", tmp_path])) == 1
 
     def test_folder_that_is_none(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="is no folder"):
+        with pytest.raises(InputError, match="is not a folder"):
             find_sources([tmp_path / "none"])
 
     def test_hidden_files_are_none(self, tmp_path: Path, noise: Noise, write: Write) -> None:
