@@ -1,9 +1,9 @@
-"""Interpolate the weights of two models, and widen the components, which training cannot do.
+"""Interpolate the weights of two models and widen the components, which training cannot do.
 
     python benchmarks/blend.py A B --share 0.35 --scale 1.015 --out OUT.pt
 
-A and B are models' folders or training checkpoints of one network; OUT is for `pmtool train
---start` and `pmtool export --checkpoint`. The default model is made in this way, see ablations.md.
+A and B are model folders or training checkpoints of one network; OUT is for `pmtool train --start`
+and `pmtool export --checkpoint`. The default model was made in this way, see ablations.md.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(one: Path, other: Path, share: float, scale: float, out: Path, overwrit
 def blend(one: PixelMiner, other: PixelMiner, share: float, scale: float) -> PixelMiner:
     """Return a network with weights ``share`` of the way from ``one`` to ``other``.
 
-    Weight normalisation is folded in before. The scales of all components are multiplied by
+    Weight normalisation is folded in first. The scales of all components are multiplied by
     ``scale``.
     """
     network = PixelMiner(one.hyperparameters)

@@ -2,11 +2,11 @@
 
     python benchmarks/calibration.py --model BUNDLE|CHECKPOINT --scan SCAN [--filter A]
 
-If the model is right, the place of a pixel's value in its distribution, given the pixels before
-(the probability integral transform, Dawid 1984), is uniformly distributed. The output has the share
-of pixels in every tenth, and the change of bits per pixel if all scales, all spreads of the
-components' means, or all logits are multiplied by a factor; negative changes are gains. Tiles are
-those of yardsticks.py, and so is ``--thickness MM``.
+If the model is right, the place of a pixel's value in its distribution, given the preceding pixels
+(the probability integral transform, Dawid 1984), is uniformly distributed. The output gives the
+share of pixels in every tenth, and the change in bits per pixel if all scales, all spreads of the
+components' means, or all logits are multiplied by a factor; negative changes are gains. The tiles
+and ``--thickness MM`` are the same as in yardsticks.py.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main(
 def predicted(network: PixelMiner, crops: Tensor, relative_thickness: Tensor) -> Mixture:
     """Predict the distributions of the targets of crops ``(N, 3, H, W)``.
 
-    The relative thickness ``(1, 1, 1, 1)`` is that of all crops.
+    The relative thickness ``(1, 1, 1, 1)`` applies to all crops.
     """
     batches = [network(*batch.split(1, dim=1), relative_thickness) for batch in crops.split(BATCH)]
     return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
@@ -80,7 +80,7 @@ def places(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
     weights = torch.softmax(mixture.logits, dim=1)
 
     def probability(value: Tensor) -> Tensor:
-        """Probability of less than a value."""
+        """Probability that a pixel is below a value."""
         standardised = (value - mixture.means) * torch.exp(-mixture.log_scales)
         return (weights * torch.sigmoid(standardised)).sum(dim=1)
 
@@ -90,7 +90,7 @@ def places(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
 
 
 def corrections(mixture: Mixture, target: Tensor, bits: int) -> dict[str, dict[float, float]]:
-    """Change of bits per pixel by factors on the scales, spreads and logits."""
+    """Change in bits per pixel for factors on the scales, spreads and logits."""
     weights = torch.softmax(mixture.logits, dim=1)
     mean = (weights * mixture.means).sum(dim=1, keepdim=True)
     before = float(bits_per_pixel(mixture, target, bits))

@@ -1,8 +1,8 @@
-"""What Dask's care for its workers takes while they do nothing: with its defaults and with ours.
+"""CPU time that Dask spends monitoring idle workers, with its defaults and with our settings.
 
     python benchmarks/cohort_care.py [--workers 2] [--seconds 20]
 
-In CPU time, so that it may run on a busy machine.
+It measures CPU time, so that it may run on a busy machine.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ _SETTLE = 5.0
 def shares(workers: int, seconds: float) -> tuple[float, float]:
     """Shares of a core that idle processes take.
 
-    The first is that of the process with scheduler, nannies and client, the second that of a
-    worker.
+    The first is for the process with scheduler, nannies and client, the second for a worker.
     """
     with cluster.local_cluster(workers, total_memory() // workers) as client:
         time.sleep(_SETTLE)

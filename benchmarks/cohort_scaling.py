@@ -1,9 +1,9 @@
-"""What the scheduling of a cohort costs, with cases that only sleep.
+"""Measure what scheduling a cohort costs, with cases that only sleep.
 
     python benchmarks/cohort_scaling.py [--most 10000] [--json FILE]
 
 The workers are threads of a real Dask worker, in a process of its own, and take the cases that
-`pmtool cohort` hands out. The scheduler and the collecting of results share the other process.
+`pmtool cohort` hands out. The scheduler and the collection of results share the other process.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class Run(NamedTuple):
     seconds
         Seconds that all cases took.
     core_seconds
-        CPU time of the process with the scheduler in seconds; it hardly depends on what else the
-        machine does.
+        CPU time of the process with the scheduler in seconds; it hardly depends on what else runs
+        on the machine.
     """
 
     workers: int
@@ -125,7 +125,7 @@ def tables(runs: Sequence[Run]) -> str:
 
 
 def _cost(run: Run) -> str:
-    """Milliseconds per case, and in brackets those of CPU time."""
+    """Milliseconds per case, with CPU time in brackets."""
     return f"{1e3 * run.seconds / run.cases:.1f} ({1e3 * run.core_seconds / run.cases:.1f})"
 
 

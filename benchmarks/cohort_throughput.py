@@ -1,14 +1,14 @@
-"""How much faster a cohort is on two worker processes than on one, each of one thread.
+"""Measure how much faster a cohort is on two worker processes than on one, one thread each.
 
     python benchmarks/cohort_throughput.py [--cases 20] [--size 96] [--slices 5] [--workers 2]
                                            [--repeats 3]
 
-On an idle machine with at least as many cores as workers. Counts from the first case that a worker
-begins with to the last one that is finished: the start of the processes is left out, the loading
-of the model is not. What the machine itself allows is measured right before, in the same way: the
-throughput of as many `pmtool resample` side by side against that of one alone. Speeds of cores vary
-from minute to minute, by more than what is looked for; hence pairs, every second one with several
-workers first, and their median.
+Run it on an idle machine with at least as many cores as workers. Time counts from when a worker
+begins its first case until the last case is finished, so that it includes loading the model but not
+starting the processes. What the machine itself allows is measured just before in the same way: the
+throughput of as many `pmtool resample` processes side by side, relative to a single one. Core
+speeds vary from minute to minute by more than the effect of interest. Measurements are therefore
+paired, every second pair begins with several workers, and the median is reported.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from pmtool.images.image_file import write_image
 from pmtool.phantom.chest import chest_phantom
 
 _PLAIN = 4
-"""Slices of the scan for plain processes, as a multiple of those of a case; more slices outweigh
-the start of the processes."""
+"""Number of slices in the scan for plain processes, as a multiple of a case's; with more slices,
+the start of the processes matters less."""
 
 
 class Pair(NamedTuple):
@@ -43,7 +43,7 @@ class Pair(NamedTuple):
     slices_a_second
         Slices per second of one worker.
     times
-        Speed of several workers, as a multiple of that of one.
+        Speed of several workers, as a multiple of the speed of one.
     ceiling
         The same ratio for plain processes.
     """

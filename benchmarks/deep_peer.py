@@ -4,9 +4,9 @@
     python benchmarks/deep_peer.py predict --weights FILE SCAN OUT
 
 It is a U-Net of three resolutions and 32 channels: the mean of the midpoint of
-`pmtool.network.encoder.Encoder`, trained by L1 loss on the crops that preset compact of `pmtool
-train` draws. `predict` replaces every second slice of a scan by the network's prediction from its
-neighbours, which `pmtool evaluate --external unet=OUT` scores beside the model.
+`pmtool.network.encoder.Encoder`, trained with an L1 loss on the crops that the compact preset of
+`pmtool train` draws. `predict` replaces every second slice of a scan with the network's prediction
+from its neighbours, which `pmtool evaluate --external unet=OUT` scores alongside the model.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def trained(crops: Dataset[Triplets], steps: int, seed: int) -> tuple[Encoder, l
 
 
 def load(path: Path) -> Encoder:
-    """Load the network of a file that `train` wrote."""
+    """Load the network from a file written by `train`."""
     network = Encoder(CHANNELS)
     try:
         network.load_state_dict(load_file(path))

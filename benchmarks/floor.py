@@ -1,9 +1,9 @@
-"""What the cached sampler has to compute and to move, and how long that takes at best.
+"""What the cached sampler has to compute and move, and how long that takes at best.
 
     python benchmarks/floor.py [--peak GFLOPS]
 
-For one 512x512 slice, by the counts of `pmtool.benchmark.floor`; `pmtool bench` puts the same
-beside what it measures.
+The figures are for one 512x512 slice, from the counts of `pmtool.benchmark.floor`; `pmtool bench`
+shows the same counts next to its measurements.
 """
 
 from __future__ import annotations

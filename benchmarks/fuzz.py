@@ -3,9 +3,9 @@
     pip install atheris
     python benchmarks/fuzz.py {image,dicom,archive,model,settings} [--seconds 600]
 
-It mutates small valid files that are made here, guided by coverage. It ends with an error if a
-reader raises anything other than a `PmtoolError`, takes more than 10 s or 2 GiB, or crashes; the
-input is then left in the folder that the last lines name.
+It mutates small valid files that it creates, guided by coverage. It ends with an error if a reader
+raises anything other than a `PmtoolError`, takes more than 10 s or 2 GiB, or crashes; the input is
+then left in the folder named in the last lines of output.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def image_seeds() -> Iterator[bytes]:
 
 
 def read_image_file(content: bytes, folder: Path) -> None:
-    """Read content as an image file; a detached file of raw voxels is beside it."""
+    """Read content as an image file, next to a detached file of raw voxels."""
     from pmtool.images.hounsfield import check_hounsfield
     from pmtool.loading import load_volume
 

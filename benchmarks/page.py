@@ -1,4 +1,4 @@
-"""Write the page of a JSON of `pmtool bench` beside it, as `--page` does.
+"""Write the page for a JSON file of `pmtool bench` next to it, as `--page` does.
 
 python benchmarks/page.py benchmarks/results/cpu-2-cores-avx2.json
 """

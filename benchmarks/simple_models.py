@@ -1,4 +1,4 @@
-"""Simple models of a slice between two others, to compare a network's likelihood with."""
+"""Simple models of a slice between two others, to compare with a network's likelihood."""
 
 from __future__ import annotations
 
@@ -97,14 +97,14 @@ def fitted_models(crops: Tensor, bits: int, steps: int) -> dict[str, Predictor]:
 
 
 def shuffled(crops: Tensor) -> Tensor:
-    """Crops of half the size with pixels from anywhere, so that a batch shows the whole variety."""
+    """Crops of half the size with pixels from all crops, so that a batch shows the full variety."""
     count, depths, height, width = crops.shape
     pixels = crops.transpose(0, 1).flatten(1)[:, torch.randperm(count * height * width)]
     return pixels.reshape(depths, 4 * count, height // 2, width // 2).transpose(0, 1)
 
 
 def fit(model: Logistic | PerPixel, crops: Tensor, bits: int, steps: int) -> None:
-    """Maximise a model's likelihood by Adam, with a learning rate that falls to zero."""
+    """Maximise a model's likelihood with Adam and a learning rate that falls to zero."""
     generator = torch.Generator().manual_seed(0)
     optimiser = torch.optim.Adam(model.parameters(), LEARNING_RATE)
     decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.0, steps)

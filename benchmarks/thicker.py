@@ -1,10 +1,10 @@
-"""Make a scan of thick slices from one of thin slices: means of adjacent slices, as of a scanner.
+"""Make a thick-slice scan from a thin-slice one by averaging adjacent slices, as a scanner does.
 
     python benchmarks/thicker.py thin.nrrd thick.nrrd --slices 4 --every 2
 
-Of a scan with slices 1.25 mm apart this makes one with slices 5 mm thick and 2.5 mm apart. `pmtool
-evaluate --thickness 5` drops every second of them, and what is left touches: 5 mm thick and apart,
-as is usual.
+From a scan with slices 1.25 mm apart, this makes one with slices 5 mm thick and 2.5 mm apart.
+`pmtool evaluate --thickness 5` drops every second slice, and the remaining ones touch: 5 mm thick
+and 5 mm apart, as is usual.
 """
 
 from __future__ import annotations

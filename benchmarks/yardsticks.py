@@ -4,10 +4,10 @@
 
 All models predict a slice from its neighbours in 64x64 crops: the tiles of every ninth slice,
 thinned evenly to ``--crops`` per scan. The simple models (simple_models.py) are fitted to such
-crops of the training scans, never to the scan that is judged; ``midpoint`` is the prediction of the
-model's encoder alone. ``--filter A`` judges the scan as a sharper (A > 0) or softer kernel would
-have made it, and ``--filtered FOLDER`` writes the filtered scans for `pmtool evaluate`. Only the
-model is told the thickness of the slices, which ``--thickness MM`` corrects.
+crops of the training scans, never to the scan being evaluated; ``midpoint`` is the prediction of
+the model's encoder alone. ``--filter A`` evaluates the scan as a sharper (A > 0) or softer kernel
+would have made it, and ``--filtered FOLDER`` writes the filtered scans for `pmtool evaluate`. Only
+the model gets the thickness of the slices as input; ``--thickness MM`` corrects that thickness.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def load(path: Path) -> tuple[PixelMiner, str]:
 def network_models(network: PixelMiner, relative_thickness: Tensor) -> dict[str, Predictor]:
     """Predictors by name: the network and, if it has an encoder, the encoder's midpoint alone.
 
-    Both are told the relative thickness ``(1, 1, 1, 1)``.
+    Both get the relative thickness ``(1, 1, 1, 1)`` as input.
     """
 
     def model(above: Tensor, target: Tensor, below: Tensor) -> Mixture:
@@ -143,7 +143,7 @@ def network_models(network: PixelMiner, relative_thickness: Tensor) -> dict[str,
 
 
 def told(volume: Volume) -> Tensor:
-    """What the network is told of the thickness if every second slice is left out: a scalar.
+    """The network's thickness input if every second slice is left out: a scalar.
 
     See `pmtool.geometry.thickness.relative_thickness`; the shape is ``(1, 1, 1, 1)``.
     """

@@ -67,8 +67,8 @@ def export_bundle(
     ModelError
         If a graph differs by more than `TOLERANCE`.
     OutputError
-        If the folder cannot be written, or another process is writing to it. Until all files of the
-        new bundle are there, a former one is kept.
+        If the folder cannot be written, or another process is writing to it. An existing bundle is
+        kept until all files of the new one are complete.
     """
     make_folder(folder)
     with alone_in(folder):
@@ -83,7 +83,7 @@ def export_bundle(
 def _make(
     network: PixelMiner, folder: Path, description: Description, log: Path | None, tell: Tell
 ) -> None:
-    """Write the files of a bundle to an empty folder, the manifest once the graphs are checked."""
+    """Write a bundle's files to an empty folder; the manifest follows once graphs are checked."""
     models, store = _models(network, tell), WeightStore()
     for prefix, weights in ((NETWORK, folded_state(network)), (PIXELS, pixel_weights(network))):
         for name, tensor in weights.items():
@@ -113,7 +113,7 @@ def _make(
 
 
 def _move_into_place(made: Path, folder: Path) -> None:
-    """Replace a former bundle; while it is incomplete, the folder has no manifest."""
+    """Replace an existing bundle; the folder has no manifest while the bundle is incomplete."""
     for of_another in (MANIFEST, CARD, TRAINING_LOG):
         (folder / of_another).unlink(missing_ok=True)
     for file in sorted(made.iterdir(), key=lambda file: file.name == MANIFEST):

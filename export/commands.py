@@ -1,4 +1,4 @@
-"""The work of `pmtool export`: checks before the export, and a text to print after it."""
+"""The work of `pmtool export`: checks before the export, and text to print after it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EXPORT_OPTIONS = {
     "tensorrt": ("precision", "max-windows"),
     "checkpoint": ("name", "trained-on", "licence", "spacing", "thickness", "overwrite"),
 }
-"""Options that have a meaning only together with another one, by that one."""
+"""Options that have a meaning only together with another option, by that other option."""
 
 
 def export(
@@ -45,9 +45,9 @@ def export(
     UsageError
         If the spacing or the thickness is unknown, or no manifest can hold the description.
     InputError
-        If the checkpoint cannot be read or is not one of pmtool.
+        If the checkpoint cannot be read or is not from pmtool.
     OutputError
-        If the folder holds anything but a model to replace, or cannot be written.
+        If the folder holds anything but a model that may be replaced, or cannot be written.
     """
     check_bundle_folder(folder, overwrite)
     from pmtool.export.bundle import export_bundle

@@ -1,8 +1,8 @@
 """Engines for this machine, built once from a bundle's graphs and kept.
 
 An engine is code for one GPU, driver and version of TensorRT. It is loaded only by the user who
-built it, if all of these and the bundle are the same and the engine is unaltered; otherwise it is
-built anew.
+built it, and only if all of these and the bundle are the same and the engine is unaltered;
+otherwise it is rebuilt.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class Target:
 
     @property
     def machine(self) -> str:
-        """Name for data that hold for all bundles and precisions on a machine."""
+        """Name for data that apply to all bundles and precisions on a machine."""
         return json_hash([self.gpu, self.driver, self.tensorrt])[:_KEY_LENGTH]
 
 
@@ -73,7 +73,7 @@ class Engines:
         Precision of the engines.
     max_windows
         Number of windows that engines take at once; engines for another number are rebuilt. By
-        default that of existing engines, or `MAX_WINDOWS`.
+        default that of the engines that exist, or else `MAX_WINDOWS`.
 
     Raises
     ------
@@ -98,7 +98,7 @@ class Engines:
         self.folder = own_folder(own_folder(cache_folder() / "engines") / self.target.key)
 
     def engine(self, graph: str) -> bytes:
-        """Return the engine of a graph, built anew if it is missing or altered.
+        """Return the engine of a graph, rebuilt if it is missing or altered.
 
         Raises
         ------
@@ -113,23 +113,23 @@ class Engines:
         return content
 
     def known_errors(self, graphs: Iterable[str], kernel: str) -> dict[str, Any]:
-        """Return the errors noted of these graphs' engines, if all are unaltered, and of a kernel.
+        """Return the recorded errors; empty if an engine of these graphs or the kernel has changed.
 
-        ``kernel`` is the version of the kernel that generates pixels; empty if an engine does.
+        ``kernel`` is the version of the kernel that generates pixels; empty if an engine does so.
         """
         manifest = self.manifest()
         same = manifest["kernel"] == kernel and all(map(self._kept, graphs))
         return manifest["errors"] if same else {}
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]], kernel: str) -> None:
-        """Store the errors found in the loaded engines and the kernel, until one is built again."""
+        """Store the errors of the loaded engines and the kernel; a rebuilt engine discards them."""
         with alone_in(self.folder / LOCK, wait=True):
             digests = self.manifest()["engines"]
-            if self.loaded.items() <= digests.items():  # else another process has replaced them
+            if self.loaded.items() <= digests.items():  # not replaced by another process
                 self._write(digests, errors, kernel)
 
     def manifest(self) -> dict[str, Any]:
-        """Return what is known of the engines in the folder: their digests, errors and kernel.
+        """Return what is known about the engines in the folder: their digests, errors and kernel.
 
         All are empty if the engines are for another target or number of windows.
         """
@@ -154,7 +154,7 @@ class Engines:
         return content if self.manifest()["engines"].get(graph) == bytes_hash(content) else b""
 
     def _built(self, graph: str) -> bytes:
-        """Build the engine of a graph, unless another process has built it during the wait."""
+        """Build the engine of a graph, unless another process built it during the wait."""
         with alone_in(self.folder / LOCK, wait=True):
             content = self._kept(graph)
             if not content:
@@ -173,8 +173,8 @@ class Engines:
     def _build(self, graph: str) -> bytes:
         """Build the engine of a graph.
 
-        TF32 is allowed in the window graph at half precision only: no other graph has products with
-        weights in float32 beside those in half types.
+        TF32 is allowed only in the window graph at half precision: no other graph mixes products
+        with float32 weights and products in half types.
         """
         _log.info("building the engine %s for %s", graph, self.target.gpu)
         timings = self.folder.parent / f"{self.target.machine}.timings"
@@ -193,7 +193,7 @@ class Engines:
 
 
 def engine_graph(bundle: Bundle, graph: str, precision: Precision) -> onnx.ModelProto:
-    """Return a graph as engines are built from it.
+    """Return a graph in the form from which engines are built.
 
     The graph's types have the precision, and a pixel graph is one step of four columns.
     """

@@ -2,8 +2,8 @@
 
 The pattern is that of autocast: products with weights take and return the half type; everything
 between them, inputs and outputs stay in float32. So do the encoder and the last layers, which give
-the midpoint and the mixture: 12 bits of grey levels are finer than a half type, and all residuals
-are in units of the midpoint's scale.
+the midpoint and the mixture: 12-bit grey levels are finer than a half type can resolve, and all
+residuals are in units of the midpoint's scale.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ def in_precision(model: ModelProto, precision: Precision, *, emulated: bool = Fa
         Precision of the heavy products.
     emulated
         Round inputs and outputs of a product to the half type, but multiply in float32, because
-        tensor cores add in float32. This is for ONNX Runtime on a CPU, which has no products in
-        bfloat16 and silently computes those in float16 from numbers that it has not rounded.
+        tensor cores add in float32. This is for ONNX Runtime on a CPU, which has no bfloat16
+        products and silently computes float16 products from unrounded numbers.
 
     Returns
     -------
     ModelProto
-        A checked copy, which for float32 is otherwise unchanged.
+        A checked copy; for float32 it is otherwise unchanged.
     """
     converted = ModelProto()
     converted.CopyFrom(model)

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 WIDTHS = (64, 256, 512)
 """Largest window sizes of the profiles, in pixels: the paper's windows, larger ones for few pairs
-on a GPU, and whole slices of a CT."""
+on a GPU, and whole CT slices."""
 MAX_WINDOWS, LEAST_WINDOWS = 4096, 16
 """Number of windows of 64 pixels at once: the default, and the smallest number that allows all
 profiles to be checked."""
 WINDOWS_AT_ONCE = 16
-"""Number of windows of 64 pixels in one call of the window graph; of larger windows, as many as
-have the same number of pixels."""
+"""Number of windows of 64 pixels in one call of the window graph; for larger windows, the number
+that has the same total of pixels."""
 _LEAST = COLUMNS
 _TERM = re.compile(r"(?:(\d+)\*)?([a-z]+)(?: \+ (\d+))?")
 
@@ -52,8 +52,8 @@ def profiles(graph: str, hyperparameters: Hyperparameters, max_windows: int) -> 
     hyperparameters
         Hyper-parameters of the network.
     max_windows
-        Number of windows of 64 columns at once; of wider windows, as many as have the same number
-        of columns.
+        Number of windows of 64 columns at once; for wider windows, the number that has the same
+        total of columns.
     """
     margin = 2 * hyperparameters.margin if graph == "window" else 0
     result: list[Profile] = []

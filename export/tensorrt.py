@@ -1,7 +1,7 @@
 """Building an engine from an ONNX graph with any of TensorRT's packages.
 
 The same code serves TensorRT 10.15 and later, TensorRT 11 and TensorRT-RTX: the network is strongly
-typed, so that the types of the graph determine the precision, and no flag of the builder does.
+typed, so that the precision is determined by the graph's types rather than by builder flags.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def check_driver(trt: ModuleType, gpu: Gpu) -> None:
 
 
 def _cuda_version(rtx: bool) -> int:
-    """Version of CUDA that the installed package is for; 0 if its name does not say."""
+    """Version of CUDA that the installed package is for; 0 if its name does not give it."""
     name = re.compile(rf"tensorrt{'[-_]rtx' if rtx else ''}[-_]cu(\d+)([-_](bindings|libs))?")
     matches = (name.fullmatch(package.name or "") for package in metadata.distributions())
     return next((int(match[1]) for match in matches if match), 0)
@@ -117,7 +117,7 @@ def build_engine(
     UsageError
         If TensorRT does not support the graph.
     MemoryBudgetError
-        If memory is too small for the build.
+        If there is too little memory for the build.
     """
     log = logger(trt)
     log.errors.clear()
@@ -145,7 +145,7 @@ def build_engine(
 def logger(trt: ModuleType) -> Any:
     """Logger for TensorRT that keeps errors and passes the rest on as debug messages.
 
-    There is one for the whole process, because TensorRT keeps using the first that it is given.
+    There is one for the whole process, because TensorRT keeps using the first one it is given.
     """
 
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]

@@ -26,7 +26,7 @@ from pmtool.models.hyperparameters import Hyperparameters
 OPSET = 20
 LANES = 3
 SIZE = 16
-"""Numbers of lanes and of columns in the example for tracing a graph; they become symbolic."""
+"""Number of lanes, and of columns, in the example for tracing a graph; both become symbolic."""
 
 Shape = dict[int, object]
 
@@ -135,7 +135,7 @@ def _forget_origins(graph: GraphProto) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporter's remarks on packages not installed and nodes not folded."""
+    """Silence the exporter's messages about missing packages and nodes that were not folded."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

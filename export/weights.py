@@ -18,7 +18,7 @@ INLINE_BYTES = 256
 
 
 class WeightStore:
-    """Arrays by name, written as safetensors; graphs share arrays of equal content."""
+    """Arrays by name, written as safetensors; graphs share arrays with the same content."""
 
     def __init__(self) -> None:
         self.arrays: dict[str, NDArray[np.float32]] = {}
@@ -30,7 +30,7 @@ class WeightStore:
         self.arrays[name] = np.ascontiguousarray(array, np.float32)
 
     def add(self, name: str, array: NDArray[np.float32]) -> str:
-        """Store an array unless its content is there; return the name of that content."""
+        """Store an array unless its content is already there; return the name of that content."""
         array = np.ascontiguousarray(array, np.float32)
         key = (hashlib.sha256(array.tobytes()).digest(), array.shape)
         stored_name = self._names.setdefault(key, name)
@@ -38,14 +38,14 @@ class WeightStore:
         return stored_name
 
     def save(self, path: Path) -> None:
-        """Write the file, readable for everyone: it may be installed for other users."""
+        """Write the file so that everyone can read it: it may be installed for other users."""
         from safetensors.numpy import save
 
         path.write_bytes(save(self.arrays))
 
 
 def take_out(model: ModelProto, prefix: str, store: WeightStore) -> dict[str, str]:
-    """Add a model's weights to a store; return their names there by their names in the model."""
+    """Add a model's weights to a store; return their names in the store by those in the model."""
     names = {}
     for tensor in _large(model):
         array = numpy_helper.to_array(tensor).astype(np.float32, copy=False)

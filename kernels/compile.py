@@ -1,6 +1,6 @@
-"""Compiling the kernels to machine code for a GPU, once, and keeping it in a cache.
+"""Compiling the kernels to machine code for a GPU, once, and caching the result.
 
-The compiler is nvcc or, if that is missing or fails, NVRTC from the wheel nvidia-cuda-nvrtc.
+The compiler is nvcc or, if that is missing or fails, NVRTC from the nvidia-cuda-nvrtc wheel.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def architecture(major: int, minor: int) -> str:
     Raises
     ------
     UsageError
-        If the compute capability is less than 8.0, without bfloat16 in the tensor cores.
+        If the compute capability is below 8.0: those tensor cores have no bfloat16.
     """
     if major < min(ARCHITECTURES):
         raise UsageError(
@@ -56,7 +56,8 @@ def machine_code(source: str, architecture: str) -> bytes:
     Raises
     ------
     UsageError
-        If there is no compiler, it refuses the source, or other users can write to the cache.
+        If there is no compiler, the compiler refuses the source, or other users can write to the
+        cache.
     """
     compiler = find_compiler()
     name = f"{cache_key(source, architecture, compiler.version)}.cubin"
@@ -84,7 +85,7 @@ def sources_digest() -> str:
 
 
 def find_compiler() -> Compiler:
-    """Find nvcc, or NVRTC where that is not installed; raises `UsageError` if neither is."""
+    """Find nvcc or, if it is not installed, NVRTC; raises `UsageError` if neither is."""
     nvcc = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
     library = nvrtc.find_library()
     if nvcc is not None:
@@ -99,7 +100,7 @@ def find_compiler() -> Compiler:
 
 
 def _with_either(nvcc: str, library: str | None, path: Path, architecture: str) -> bytes:
-    """By nvcc or, where it is too old for the GPU or lacks a C++ compiler, by NVRTC."""
+    """Compile with nvcc or, if it is too old for the GPU or lacks a C++ compiler, with NVRTC."""
     try:
         return compile_with_nvcc(nvcc, path, architecture)
     except UsageError:

@@ -1,7 +1,7 @@
 """Arrays and kernels on an NVIDIA GPU, through pycuda.
 
 The context is the device's primary one, which TensorRT, ONNX Runtime and PyTorch use too. It is
-current only during a call of this module, so that any thread may call.
+current only during calls to this module, so that any thread may call it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DeviceArray:
     pointer
         Address of the first element.
     shape
-        Shape, as of a NumPy array.
+        Shape, as in NumPy.
     owner
         Object that keeps the memory as long as an array refers to it.
     """
@@ -171,7 +171,7 @@ class CudaDevice:
 
 
 class _Allocation:
-    """Memory that is freed with its last array, in any thread.
+    """Memory that is freed together with the last array that uses it, in any thread.
 
     pycuda's own allocations free memory only where their context is current, or in the thread that
     made the context.

@@ -1,7 +1,7 @@
 """The kernels as functions of arrays on the device; for NumPy see `reference` and `HostMemory`.
 
-An array is any C-contiguous float32 object that gives its address by ``__cuda_array_interface__``
-or, for the kernels on a CPU, by ``__array_interface__``.
+An array is any C-contiguous float32 object that gives its address in ``__cuda_array_interface__``
+or, for the kernels on a CPU, in ``__array_interface__``.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Launcher(Protocol):
         """Return an uninitialised array on the device."""
 
     def keep(self, values: NDArray[Any]) -> Array:
-        """Copy an array to the device, with its bytes taken as float32."""
+        """Copy an array to the device, with its bytes interpreted as float32."""
 
 
 def origins(places: Places) -> NDArray[np.uint32]:
@@ -92,7 +92,7 @@ class PixelKernel:
         return sources_digest()
 
     def bind(self, graph: str, arrays: Arrays, tile: int | None = None) -> CudaPixelRow:
-        """See `Backend.bind` and, for ``tile`` and what is raised, `CudaPixelRow`."""
+        """See `Backend.bind` and, for ``tile`` and the errors raised, `CudaPixelRow`."""
         return CudaPixelRow(self, graph, arrays, tile)
 
 

@@ -52,7 +52,7 @@ def compile_file(library: str, path: Path, options: Sequence[str]) -> bytes:
 
 
 def compilation_error(path: Path, architecture: str, log: str) -> UsageError:
-    """Error with one sentence about a compiler's output: its first error."""
+    """Error with one sentence on a compiler's output: the first error in it."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     first = next((line for line in lines if "error" in line.lower() or "fatal" in line), None)
     reason = first or (lines[0] if lines else "no reason given")
@@ -63,7 +63,7 @@ def compilation_error(path: Path, architecture: str, log: str) -> UsageError:
 
 
 def _builtins(library: str) -> list[Path]:
-    """The other half of a library from a wheel; that of CUDA 13.0 does not find it itself."""
+    """The builtins of a library from a wheel; that of CUDA 13.0 does not find them by itself."""
     path = Path(library)
     return list(path.parent.glob("libnvrtc-builtins.so.*")) if path.is_absolute() else []
 

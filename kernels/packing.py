@@ -1,7 +1,7 @@
 """Packing the weights of the pixel loop in the order in which threads of `pixel_row` read them.
 
 A product multiplies *operands*, rows of inputs side by side in shared memory, by tiles of 16 inputs
-and 16 outputs; see number.cuh, and walk.cuh, which reads what is packed here.
+and 16 outputs; see number.cuh, and walk.cuh, which reads the packed weights.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ warps."""
 
 
 class Format(NamedTuple):
-    """Format in which operands and weights of a precision are kept; sums are float32.
+    """Format in which operands and weights are stored at a precision; sums are float32.
 
     Attributes
     ----------
     bytes
         Bytes of a number.
     pad
-        Numbers between two rows of operands, ``Number::PAD``.
+        Number of padding elements between two rows of operands, ``Number::PAD``.
     rounded
         Function that rounds float32 numbers to this precision; bfloat16 is returned as uint16.
     """
@@ -137,7 +137,7 @@ def _level(
 def concat_order(channels: int) -> NDArray[np.intp]:
     """Indices of an operand's inputs in a concat-ELU; -1 for padding.
 
-    A thread writes four at once: a channel, its negative, and both for the channel 8 further.
+    A thread writes four at once: a channel, its negative, and both for the channel 8 further on.
     """
     group, g, half, sign = np.ogrid[: groups_of(channels), :8, :2, :2]
     channel = GROUP * group + g + 8 * half
@@ -147,7 +147,7 @@ def concat_order(channels: int) -> NDArray[np.intp]:
 def plain_order(channels: int) -> NDArray[np.intp]:
     """Indices of an operand's inputs in features; -1 for padding.
 
-    A thread writes two at once: a channel and the one 8 further.
+    A thread writes two at once: a channel and the one 8 further on.
     """
     group, g, half = np.ogrid[: groups_of(channels), :8, :2]
     channel = GROUP * group + g + 8 * half

@@ -1,4 +1,4 @@
-"""Placing the most used parts of a thread block's memory in shared memory."""
+"""Placing the most used parts of a thread block's data in shared memory."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ class Placement(NamedTuple):
 def place(packed: Packed, depth: int, tile: int, limit: int) -> Placement:
     """Fill up to ``limit`` bytes of shared memory with what is used most often.
 
-    Level 0 comes first, because it advances on every column. Lines come before weights: per column,
-    weights in the L2 cache are read once, lines up to three times.
+    Level 0 comes first, because it advances with every column. Lines come before weights: per
+    column, weights in the L2 cache are read once, lines up to three times.
 
     Raises
     ------
@@ -77,8 +77,8 @@ def place(packed: Packed, depth: int, tile: int, limit: int) -> Placement:
 def tile_lanes(packed: Packed, lanes: int, multiprocessors: int, limit: int) -> int:
     """Number of lanes of a block, 8 or 16.
 
-    Few lanes give many blocks; many lanes are better if each block reads its weights from the L2
-    cache. This has not been measured on a GPU yet.
+    Few lanes mean many blocks; many lanes are better if each block reads its weights from the L2
+    cache. This has not yet been measured on a GPU.
     """
     if packed.hyperparameters.channels > CHANNELS_OF_LARGE_TILES:
         return 8

@@ -1,6 +1,6 @@
 """The pixel loop in NumPy, layer by layer: the reference for the kernel `pixel_row`.
 
-`pmtool.graphs.pixel` is the same in PyTorch. The references of the other kernels are
+`pmtool.graphs.pixel` does the same in PyTorch. The references for the other kernels are
 `pmtool.interface.host`, `pmtool.pixels.uniforms` and `pmtool.pixels.mixture`, which are older than
 the kernels.
 """
@@ -83,7 +83,7 @@ class _PixelRow:
             self._write(f"h{level}_carry_next", self.carries[level])
 
     def _product(self, columns: list[Real], weight: str) -> Real:
-        """Multiply columns, concatenated by channel, by a matrix, with both rounded."""
+        """Multiply columns, concatenated by channel, by a matrix; both are rounded first."""
         inputs = rounded(np.concatenate(columns, axis=1), self.precision)
         return np.asarray(inputs @ rounded(self.weights[weight], self.precision))
 

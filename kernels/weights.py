@@ -21,7 +21,7 @@ def bundle_weights(bundle: Bundle) -> Weights:
     Raises
     ------
     ModelError
-        If the bundle lacks some, or some are not of the network that its manifest describes.
+        If the bundle lacks some weights, or some do not match the network in its manifest.
     """
     places, content = tensor_places(bundle.weights), bundle.weights.read_bytes()
     weights = {}

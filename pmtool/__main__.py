@@ -1,4 +1,4 @@
-"""Entry point of ``pmtool`` and of ``python -m pmtool``; imports may be interrupted too."""
+"""Entry point of ``pmtool`` and ``python -m pmtool``; interrupting the imports is handled too."""
 
 import sys
 

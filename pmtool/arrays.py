@@ -1,4 +1,4 @@
-"""Names for the arrays that modules hand to each other."""
+"""Names for the array types that modules exchange."""
 
 from __future__ import annotations
 

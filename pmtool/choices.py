@@ -1,4 +1,4 @@
-"""Choices that the command line offers and the library takes; quick to import, for ``--help``."""
+"""Choices that the command line offers and the library accepts; quick to import, for ``--help``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 BACKENDS = ("torch", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu")
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
-"""Formats that are written; `pmtool.images.headers.READERS` has those that are read."""
+"""Formats that can be written; `pmtool.images.headers.READERS` has those that can be read."""
 GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
 GRIDS: tuple[GridName, ...] = get_args(GridName)
 Interpolator = Literal["linear", "bspline"]

@@ -91,7 +91,7 @@ def exit_code(error: Exception) -> int:
 
 
 def _reported(error: Exception) -> PmtoolError:
-    """The error that a user is told of in place of one from any library."""
+    """The error to report to the user in place of ``error``, which may be from any library."""
     if isinstance(error, PmtoolError):
         return error
     if is_memory_shortage(error):
@@ -105,13 +105,13 @@ def _reported(error: Exception) -> PmtoolError:
 
 
 def is_unwritable(error: Exception) -> bool:
-    """Whether an error means that a disk is full, or is not to be written to."""
+    """Whether an error means that a disk is full or read-only."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
     return isinstance(error, OSError) and error.errno in full
 
 
 def _is_unreadable(error: OSError) -> bool:
-    """Whether an error is about an input; outputs are checked before they are written."""
+    """Whether an error concerns an input; outputs are checked before they are written."""
     closed = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
     return error.errno in closed and error.filename is not None
 

@@ -40,18 +40,18 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     source
         What to load; see docs/formats.md.
     reading
-        Options, of which all but ``assume_hu`` matter.
+        Options; ``assume_hu`` is ignored.
 
     Raises
     ------
     UsageError
-        If there is no such series, pydicom is missing, or the thickness is no positive number.
+        If there is no such series, pydicom is missing, or the thickness is not a positive number.
     InputError
         If a file cannot be read.
     MemoryBudgetError
-        If there are too many voxels for the memory, or for an input that is read unasked.
+        If there are too many voxels for the memory, or more than are read without ``allow_large``.
     GeometryError
-        If it is not three-dimensional, has a single slice or sheared axes; if DICOM files are
+        If it is not three-dimensional, or has a single slice or sheared axes; if DICOM files form
         several series, or no stack of slices.
     ContentError
         If it has several values per voxel.
@@ -112,7 +112,7 @@ def _check_shape(image: sitk.Image, name: str) -> None:
 
 
 def _check_even(image: sitk.Image, axis: int, name: str) -> None:
-    """Refuse an image in which ITK noted that it made an uneven DICOM series even."""
+    """Refuse an image that, by ITK's own note, was made from an uneven DICOM series."""
     try:
         off = float(image.GetMetaData(_UNEVEN)) if image.HasMetaDataKey(_UNEVEN) else 0.0
     except ValueError:  # a note of another kind

@@ -1,6 +1,6 @@
-"""Checking, before engines are used, that they compute what ONNX Runtime does.
+"""Check that engines compute the same as ONNX Runtime before they are used.
 
-TensorRT has been seen to compile NaN into a fusion.
+TensorRT has been seen to compile a fusion that yields NaN.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 7e-2, "bfloat16": 0.6}
 """Largest accepted difference from ONNX Runtime, by precision. In half precision it is about four
-times what rounding alone does to the default model."""
+times the difference that rounding alone makes in the default model."""
 WIDE_LANES = 2
-"""Number of lanes in the check of the wider profiles: as many as `LEAST_WINDOWS` allows, the
-smallest number for which engines are built."""
+"""Number of lanes in the check of the wider profiles: as many as fit into `LEAST_WINDOWS`, the
+smallest number of windows for which engines are built."""
 ROUNDING, ENGINE = "rounding", "tensorrt"
 _log = logging.getLogger("pmtool")
 
@@ -75,8 +75,8 @@ def engine_errors(exact: OnnxRuntimeBackend, backend: Backend) -> dict[str, floa
 def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
     """Compare all graphs with ONNX Runtime in float32, once for the engines in the cache.
 
-    If one of them is missing or altered, it is built and all are compared again; so they are with
-    another kernel.
+    If an engine is missing or altered, it is built and all are compared again. All are also
+    compared again if the kernel has changed.
 
     Raises
     ------

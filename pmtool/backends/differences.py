@@ -40,7 +40,8 @@ def differences(
 ) -> dict[str, float]:
     """Largest difference between the outputs of two backends, by graph, for windows of one width.
 
-    Differences are absolute, but relative where values exceed 1: inverse scales reach 1,000.
+    Differences are absolute, except that they are relative where values exceed 1, because inverse
+    scales reach 1,000.
     """
     sizes = width, lanes
     return {graph: _difference(graph, layout, (expected, found), sizes) for graph in graphs}
@@ -71,8 +72,8 @@ def _run(
 ) -> dict[str, Float32s]:
     """Run a graph on random arrays, the same for every backend, and return all its arrays.
 
-    It runs twice, because a program has to read what its arrays hold when it runs, not when it was
-    bound or recorded.
+    It runs twice, to check that a program reads its arrays when it runs, not when it was bound or
+    recorded.
     """
     buffers = Buffers(backend.memory, layout, SIZE, *sizes, WINDOWS)
     program = backend.bind(graph, random_arrays(graph, buffers, seed=1))
@@ -83,7 +84,7 @@ def _run(
 
 
 def random_arrays(graph: str, buffers: Buffers, seed: int = 0) -> dict[str, Array]:
-    """Arrays of a graph: random inputs, the same for a seed, and space for the outputs."""
+    """Arrays of a graph: random inputs, determined by the seed, and space for the outputs."""
     _fill(buffers, seed)
     kind, depth = kind_and_depth(graph)
     if kind == "window":

@@ -85,7 +85,7 @@ class OnnxRuntimeBackend:
             raise _failure(error, f"ONNX Runtime cannot load {path}") from error
 
     def _model(self, graph: str) -> str | bytes:
-        """Path of the graph's ONNX file, or the content of one."""
+        """Path of the graph's ONNX file, or its content."""
         return str(self.bundle.graph(graph))
 
     def _providers(self) -> list[Any]:
@@ -183,7 +183,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Onn
 
 
 def _failure(error: Exception, what: str) -> PmtoolError:
-    """Convert an error of ONNX Runtime, which have no common public base, into one of pmtool's."""
+    """Convert an ONNX Runtime error (they share no public base class) into one of pmtool's."""
     if is_memory_shortage(error):
         return MemoryBudgetError(OUT_OF_MEMORY)
     return ModelError(f"{what}: export the model again")

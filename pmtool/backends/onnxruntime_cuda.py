@@ -64,7 +64,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def _load(self, graph: str) -> Any:
         """Load a graph; raises `UsageError` if ONNX Runtime lacks CUDA and would use the CPU.
 
-        Even with a session on the GPU, ONNX Runtime may leave single nodes to the CPU.
+        Even in a session on the GPU, ONNX Runtime may run individual nodes on the CPU.
         """
         try:
             session = super()._load(graph)
@@ -99,7 +99,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         return [(PROVIDER, options), "CPUExecutionProvider"]
 
     def _run_options(self) -> Any:
-        """Options that avoid waiting for the GPU after every graph; the stream keeps the order."""
+        """Options that avoid a wait for the GPU after every graph; the stream keeps the order."""
         options = self.runtime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
@@ -144,6 +144,6 @@ def _runtime_for_cuda() -> ModuleType:
     """Import ONNX Runtime with the libraries of CUDA and cuDNN from wheels or from PyTorch."""
     module = runtime()
     if hasattr(module, "preload_dlls"):
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it cannot find
             module.preload_dlls()
     return module

@@ -52,7 +52,7 @@ class _Module(Protocol):
 
 
 class Engine(NamedTuple):
-    """An available engine; several devices share the slice pairs among them."""
+    """An available engine; if there are several devices, they share the slice pairs."""
 
     backend: str
     devices: tuple[str, ...]
@@ -60,7 +60,7 @@ class Engine(NamedTuple):
 
     @property
     def pixels(self) -> PixelsBy:
-        """Whether a `PixelLoop` or the engine generates pixels; the two round differently."""
+        """What generates pixels, a `PixelLoop` or the engine; the two round differently."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
         return "engine" if cpu.library() is None else "kernel"
@@ -92,7 +92,7 @@ def working_engines(
     device
         See `find_devices`.
     precision
-        One of `PRECISIONS`. If None: float32 on the CPU and in ONNX Runtime, else bfloat16, or
+        One of `PRECISIONS`. If None: float32 on the CPU and in ONNX Runtime; otherwise bfloat16, or
         float16 on GPUs without bfloat16.
 
     Raises

@@ -83,7 +83,7 @@ class TensorRTBackend:
         return self._loaded[graph]
 
     def _windows(self, arrays: Arrays) -> Program:
-        """Bind the window graph, with as many windows per call as the engine takes of that size."""
+        """Bind the window graph, with as many windows of this size per call as the engine takes."""
         count, *sizes = arrays["above"].shape
         most = self._engine("window").most_windows(sizes)
         parts = [
@@ -119,7 +119,7 @@ class InTurn:
 
 
 class Scratch:
-    """Memory that engines need while they run; they share it, because they run in turn."""
+    """Memory that engines need while they run; they can share it because they run in turn."""
 
     def __init__(self, memory: Memory) -> None:
         self.memory, self.size = memory, 0
@@ -302,7 +302,7 @@ class EngineProgram:
             self.before.append((self.placed[name], array))
 
     def _place_output(self, name: str, array: Array, read: set[int]) -> None:
-        """Give an output an array, whether the output is wanted or not."""
+        """Give an output an array, even if the output is not wanted."""
         if array is not None and address(array) not in read and not address(array) % ALIGNMENT:
             self.placed[name] = array
             return

@@ -1,4 +1,4 @@
-"""The graphs in PyTorch: the reference for the other engines, and itself an engine for GPUs."""
+"""The graphs in PyTorch: the reference for the other engines, and also an engine for GPUs."""
 
 from __future__ import annotations
 
@@ -176,12 +176,12 @@ class TorchProgram:
 class Capturing:
     """The memory pool and the stream that all captures on a GPU share.
 
-    When a program ends, everything that other programs need of it is in its arrays. That is why all
-    can share one pool.
+    When a program ends, everything that other programs need from it is in its arrays, so that all
+    programs can share one pool.
     """
 
     one_at_a_time = threading.Lock()
-    """Lock of the process, because PyTorch captures one CUDA graph at a time."""
+    """Lock for the whole process, because PyTorch captures one CUDA graph at a time."""
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
@@ -251,7 +251,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 
 def emulates_bfloat16(device: str) -> bool:
-    """Whether a device computes in bfloat16 by way of float32, far slower than in float32."""
+    """Whether a device emulates bfloat16 in float32, which is far slower than float32 itself."""
     if device != CPU or not torch.backends.mkldnn.is_available():
         return False
     return not torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -289,7 +289,7 @@ def _keep_exact(network: PixelMiner, device: str) -> None:
 
 
 def _lower_matrices(graph: Graph, dtype: torch.dtype) -> None:
-    """Convert the matrices of a graph to a type, in which products are then taken.
+    """Convert the matrices of a graph to a type, which their products then use.
 
     See `ops.product`. The last layer stays as it is, for the reason given in `_keep_exact`.
     """

@@ -15,8 +15,8 @@ Words = tuple[Tensor, ...]
 def draw_tails(target: Tensor, seed: int, places: Places) -> None:
     """Draw the uniform numbers of windows at their places into ``target`` ``(H, W, M)``, as tails.
 
-    See `pmtool.interface.protocol.Memory.tails`. Rows are drawn one by one, as the words of a row
-    take eight times the memory of its numbers.
+    See `pmtool.interface.protocol.Memory.tails`. Rows are drawn one by one, because the words of a
+    row take eight times the memory of its numbers.
     """
     check_seed(seed)
     height, width, _ = target.shape
@@ -43,6 +43,6 @@ def _philox(counter: Words, key: tuple[int, int]) -> Tensor:
 
 
 def _multiply(word: Tensor, factor: int) -> tuple[Tensor, Tensor]:
-    """High and low halves of a product of 64 bits, whose sign bit is one of them."""
+    """High and low halves of a 64-bit product; the sign bit is one of its 64 bits."""
     product = word * factor
     return (product >> 32) & WORD, product & WORD

@@ -33,8 +33,7 @@ class Clock:
     seconds
         Seconds by part.
     running
-        Whether programs wait until they are done and report to the clock; otherwise they do
-        neither.
+        Whether programs wait for their end and report to the clock; otherwise they do neither.
     """
 
     def __init__(self) -> None:
@@ -100,12 +99,12 @@ class CachedRun(NamedTuple):
     plan
         Plan of the run.
     start
-        Seconds to load the engine and its graphs, which ``seconds`` leaves out.
+        Seconds to load the engine and its graphs, not included in ``seconds``.
     seconds
         Seconds from the call to the last slice.
     shares
         Shares of the workers' time by graph; ``driver`` is the rest, including waiting.
-        None if they were not asked for.
+        None if they were not requested.
     slices
         Generated slices, ``(H, W)`` in HU each.
     """
@@ -151,7 +150,7 @@ def run_cached(
     """Load the engine, then generate and time the slices of all pairs.
 
     On a GPU, programs are launched before earlier ones are done. The shares are therefore measured
-    in a second generation, in which the clock waits for the end of each program.
+    in a second pass over all slices, in which the clock waits for the end of each program.
     """
     begun = time.perf_counter()
     sampler = TimedSampler(bundle, options, Clock())

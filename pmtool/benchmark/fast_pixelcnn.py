@@ -1,9 +1,9 @@
 """A plain cached sampler in PyTorch, in the manner of Fast PixelCNN++ (Ramachandran et al. 2017).
 
-Every convolution keeps its input. The vertical stack advances by a row, the horizontal stack by a
-pixel, and each layer computes its one new output from the patch under its kernel
+Every convolution keeps its input. The vertical stack advances row by row, the horizontal stack
+pixel by pixel, and each layer computes its one new output from the patch under its kernel
 (arXiv:1704.06001). This is a peer for `pmtool bench`. It is built on the network's own layers and
-uses nothing of `pmtool.graphs`: nothing is composed, fused or moved out of the loops except the
+uses nothing from `pmtool.graphs`: nothing is composed, fused or moved out of the loops except the
 outer slices' features, which come from one forward pass of the network.
 """
 
@@ -71,7 +71,7 @@ class CachedConvolution:
 
 
 class CachedBlock:
-    """A block whose target advances by columns of a row."""
+    """A block whose target advances along a row, some columns at a time."""
 
     def __init__(self, block: Block, recorder: Recorder) -> None:
         self.pair = CachedConvolution(block.pair, block.padding, recorder)
@@ -117,7 +117,7 @@ class CachedGatedLayer:
 class CachedStack:
     """One of the two stacks; the horizontal one sees the vertical one's row.
 
-    Lists are by level, the finest first.
+    Lists are ordered by level, the finest first.
     """
 
     def __init__(self, stack: Stack, recorder: Recorder, vertical: CachedStack | None) -> None:
@@ -188,7 +188,7 @@ class FastPixelCNN:
     def prefill(
         self, above: Tensor, known: Tensor, below: Tensor, relative_thickness: Tensor
     ) -> None:
-        """Fill the caches by one forward pass, see `PixelMiner.forward`; unknown rows are zero."""
+        """Fill the caches in one forward pass, see `PixelMiner.forward`; unknown rows are zero."""
         self.network(above, known, below, relative_thickness)
         self.recorder.stop()
         margin = (above.shape[-1] - known.shape[-1]) // 2
@@ -199,7 +199,7 @@ class FastPixelCNN:
             self.entered = self.network.features_horizontal(self.midpoint.features)
 
     def start_row(self, row: int) -> None:
-        """Run the vertical stack, and the horizontal one's input layers on the rows before."""
+        """Run the vertical stack, and the horizontal one's input layers on the preceding rows."""
         everything = slice(0, self.residuals.shape[-1])
         v = torch.zeros_like(self.entered[:, :, :1])
         self.from_above = self.entered[:, :, row, :].unsqueeze(2).clone()

@@ -1,8 +1,8 @@
-"""The floor of the cached sampler: the least time for what it has to compute and to move.
+"""The floor of the cached sampler: the least time for the computation and data it has to handle.
 
-It counts the multiplications of every convolution as the graphs carry them out, and the bytes of
-the sampler's buffers that they read or write. It is a lower bound: activations, the choice of the
-pixels, the encoder's margin and the driver are left out.
+The floor counts the multiplications of every convolution as the graphs carry them out, and the
+bytes of the sampler's buffers that the graphs read or write. It is a lower bound: activations, the
+choice of the pixels, the encoder's margin and the driver are left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 from pmtool.sampling.windows import wavefronts
 
 PARTS = ("window", "row", "pixel")
-"""Parts of the work, by graph; the known graph's counts towards the row graph's."""
+"""Parts of the work, by graph; the work of the known graph counts towards the row graph's."""
 KERNELS = {"v": (2, 3), "h": (2, 2)}
 COMPOSED = {"v": 15, "h": 9}
 """Taps of the merge convolution composed with the pair convolution, by stack: 3x5 and 3x3. In the
@@ -66,7 +66,7 @@ def floor(load: Load, operations_per_second: float, bytes_per_second: float) -> 
 
 
 def window_pixels(shape: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
-    """Number of pixels of all windows of a slice, and of generated pixels, each counted once."""
+    """Number of pixels in all windows of a slice, and of generated pixels, each counted once."""
     windows = [w for front in wavefronts(shape, window) for w in front]
     return sum(w.height * w.width for w in windows), shape[0] * shape[1]
 
@@ -125,8 +125,8 @@ def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: 
     """Add the work of a block.
 
     In the window graph, this is the outer 3x3 convolution on two slices, pair and merge; in the
-    others, the target's own composed kernel. Pair runs at the resolution of the input, all else at
-    that of the output.
+    other graphs, the target's own composed kernel. Pair runs at the input's resolution, everything
+    else at the output's.
     """
     taps = KERNELS[stack][0] * KERNELS[stack][1]
     pair = 2 * taps * c_in * c_out * stride**2
@@ -148,7 +148,7 @@ def _shortcut(work: Work, stack: str, c: int, down: bool, share: float) -> None:
 
 
 def _upsample(work: Work, stack: str, c: int, share: float) -> None:
-    """Add the work of the transposed convolution from a level, on two slices and the target."""
+    """Add the work of the transposed convolution that upsamples a level: two slices and target."""
     taps = KERNELS[stack][0] * KERNELS[stack][1]
     work.window += share * 2 * taps * c * c
     if stack == "v":

@@ -20,7 +20,7 @@ from pmtool.sampling.pairs import Neighbours
 
 WINDOW = 64
 BATCHES = {"cpu": (1, 8), "cuda": (1, 8, 64)}
-"""Numbers of windows at once that are tried, by kind of device; the fastest counts."""
+"""Batch sizes to try, in windows, by kind of device; the fastest counts."""
 
 
 class PlainNetwork(ArrayNetwork):
@@ -33,7 +33,7 @@ class PlainNetwork(ArrayNetwork):
 
 
 class TimedNetwork(PlainNetwork):
-    """The naive sampler's network, which keeps the seconds of every pass.
+    """The naive sampler's network, which records the seconds of every pass.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ class PassCost(NamedTuple):
     passes
         Number of measured passes.
     at_once
-        Number of passes that run at the same time, as of several slices, each on its own threads;
-        their seconds are shared among them.
+        Number of passes that run at the same time (those of different slices, for example), each on
+        its own threads; the time they take together is divided among them.
     """
 
     threads: int
@@ -91,9 +91,10 @@ class PassCost(NamedTuple):
 def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]:
     """Measure passes on one thread and on all, one by one and in batches; the fastest comes first.
 
-    One thread is faster if others use the machine too: threads that wait for each other then lose
-    more than they gain, and the naive sampler should not look slower than it is. It may also work
-    on as many of its ``slices`` at once as there are threads. On a GPU, threads have no influence.
+    One thread is faster on a machine that others use too, because threads that wait for each other
+    then lose more than they gain. Trying both keeps the naive sampler from looking slower than it
+    is. It may also work on as many of its ``slices`` at once as there are threads. On a GPU, the
+    number of threads does not matter.
     """
     kind = next(network.parameters()).device.type
     counts = sorted({1, threads}) if kind == "cpu" else [threads]

@@ -42,7 +42,7 @@ class BenchmarkOptions:
     model
         Folder of the model; None for the default model.
     source
-        A scan of which every second slice is dropped; None for the phantom.
+        A scan from which every second slice is dropped; None for the phantom.
     device
         ``auto``, ``cpu`` or ``cuda[:N]``.
     backends, precisions, batches
@@ -56,7 +56,7 @@ class BenchmarkOptions:
     size, pairs
         Height and width of the phantom's slices in pixels, and number of slice pairs.
     passes
-        Number of forward passes that the naive sampler really does, in whole rows of 64 pixels.
+        Number of forward passes that the naive sampler actually runs, in whole rows of 64 pixels.
     peers
         Also time other samplers in PyTorch.
     scaling
@@ -126,7 +126,7 @@ def possible_variants(options: BenchmarkOptions) -> tuple[list[Variant], dict[st
     Raises
     ------
     UsageError
-        If no variant can run with a backend or a precision that was asked for.
+        If no variant can run with a backend or a precision that was requested.
     """
     possible, refused = [], {}
     for variant in options.variants():

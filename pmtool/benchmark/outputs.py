@@ -16,7 +16,7 @@ Outputs = Mapping[str, Path | None]
 
 
 def check_outputs(outputs: Outputs, source: Path | None, overwrite: bool) -> None:
-    """Check the output files before the work.
+    """Check the output files before the work begins.
 
     Parameters
     ----------

@@ -13,12 +13,12 @@ Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
 
 _AT_ONCE = 0.05
-"""Loading times up to this many seconds are not shown: ONNX Runtime on a CPU loads graphs when they
-run."""
+"""Loading times up to this many seconds are not shown: ONNX Runtime on a CPU loads each graph when
+it is first run."""
 
 
 def page(values: Values) -> str:
-    """Page for a JSON of `pmtool bench`; parts that the JSON does not have are left out."""
+    """Page for the JSON of `pmtool bench`; parts that the JSON lacks are left out."""
     parts = (_head, _speed, _told, _breakdown, _quality, _scaling, _left_out)
     return "\n\n".join(text for part in parts if (text := part(values))) + "\n"
 
@@ -98,7 +98,7 @@ def _unlike(naive: Values, cached: Values) -> str:
 
 
 def _loading(runs: Iterable[Values]) -> list[str]:
-    """Loading times of the cached sampler's engines that load before the first graph."""
+    """Loading times of those of the cached sampler's engines that load before the first graph."""
     times = [
         f"{run['name']} {_number(run['start'])} s"
         for run in runs

@@ -1,4 +1,4 @@
-"""Checking that the cached sampler does the same as the naive one."""
+"""Check that the cached sampler does the same as the naive one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pmtool.sampling.windows import Window, padded_size, wavefronts
 def generate_cached(
     cache: LaneCache, group: PairGroup, window: Window, seed: int
 ) -> tuple[Float32s, Float32s]:
-    """Generate one window of a group's only pair, in sample mode, in place.
+    """Generate, in place and in sample mode, one window of a group that has a single pair.
 
     Returns
     -------
@@ -45,8 +45,8 @@ def largest_difference(
 ) -> float:
     """Largest difference of logits, means and log-scales from the network's, by teacher forcing.
 
-    It is NaN if any of them is. The pair is generated window by window, and the network is given
-    each generated window. A pair larger than a window has windows of all kinds.
+    It is NaN if any difference is NaN. The pair is generated window by window, and the network is
+    given each generated window. A pair larger than a window yields windows of all kinds.
     """
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
@@ -114,7 +114,7 @@ def generate_strip(
 def strip_group(
     hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], truth: Slice, rows: int
 ) -> tuple[PairGroup, Window]:
-    """Create a group of pairs of a window's size, and the window.
+    """Create a group of pairs that have the size of a window, and that window.
 
     The last ``rows`` rows are to be generated; the rows above them are known from the truth.
     """

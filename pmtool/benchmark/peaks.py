@@ -1,4 +1,4 @@
-"""Peaks of a device: the measured speed of its matrix products and of its memory."""
+"""Peaks of a device: the measured speeds of its matrix products and of its memory."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Other samplers in PyTorch, with which `pmtool bench --peers` compares the cached one.
 
-They are written plainly from the paper and independently of the samplers of pmtool. They thus
-confirm which pixels a network and uniform numbers give, and show how long this takes without
-pmtool.
+They are written plainly from the paper, independently of pmtool's samplers. They thus confirm which
+pixels follow from a network and uniform numbers, and show how long it takes to generate them
+without pmtool.
 """
 
 from __future__ import annotations

@@ -32,8 +32,8 @@ class Quality(NamedTuple):
     mean, interval
         Mean over the slices and its 95 % bootstrap interval.
     difference, difference_interval
-        Mean difference from the reference run, slice by slice, and its interval; None for that run
-        itself.
+        Mean difference from the reference run, slice by slice, and its interval; None for the
+        reference run itself.
     """
 
     mean: float
@@ -43,7 +43,7 @@ class Quality(NamedTuple):
 
 
 class Qualities(NamedTuple):
-    """Measures by run and name, and the reasons for those that are left out."""
+    """Measures by run and name, and the reasons why others are left out."""
 
     by_run: dict[str, dict[str, Quality]]
     left_out: dict[str, str]
@@ -52,8 +52,8 @@ class Qualities(NamedTuple):
 def qualities(results: Mapping[str, Sequence[Slice]], scene: Scene) -> Qualities:
     """EPR, edge share and texture NRMSE of the runs, by name; the first run is the reference.
 
-    Measures whose packages are not installed are left out, and so is texture if there are no lungs.
-    Texture of the phantom is not measured.
+    Measures whose packages are not installed are left out, as is texture if there are no lungs.
+    Texture is not measured on the phantom.
     """
     by_run: dict[str, dict[str, Quality]] = {name: {} for name in results}
     left_out = {}

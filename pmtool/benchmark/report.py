@@ -45,9 +45,8 @@ class Run:
         Operations per second, in units of 1e9, where the operations are those of one pass of the
         plain network over every window.
     start
-        Seconds before the first pixel. For the cached sampler, these are for loading the engine,
-        which ``seconds`` leaves out; for a peer, for compilation or for a forward pass to fill the
-        caches.
+        Seconds before the first pixel: for the cached sampler, to load the engine (not included in
+        ``seconds``); for a peer, to compile or to fill the caches in a forward pass.
     equal_pixels
         Share of the generated pixels of a peer's first window that equal the naive sampler's.
     """
@@ -86,7 +85,7 @@ class Run:
         return self.pairs * self.size[0] * self.size[1] / self.seconds
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values, with those derived from them."""
+        """Return plain values, including derived ones."""
         return {
             **asdict(self),
             "seconds_per_slice": self.seconds_per_slice,
@@ -100,7 +99,7 @@ class StripReport:
     """Naive and cached sampler on the last rows of one window, below the true slice's pixels.
 
     ``place`` is the index of the pair and the window's top and left; ``passes`` is the number of
-    passes really run. ``epr`` is that of both samplers, None without OpenCV.
+    passes actually run. ``epr`` is the EPR of both samplers, None without OpenCV.
     """
 
     place: tuple[int, int, int]
@@ -122,7 +121,7 @@ class Report:
     scene
         Name of the scan or the phantom.
     peaks
-        Peaks of the devices and precisions of the runs; that of the first run comes first.
+        Peaks of the runs' devices and precisions; the first run's peak comes first.
     passes
         Cost of a forward pass in each way that was measured, the lowest first.
     max_logit_difference
@@ -132,15 +131,15 @@ class Report:
     engines
         Largest difference, as above, at window 64, by backend and precision.
     naive, window_64, default, others, peers
-        Runs of the sampler that runs the whole network for every pixel; of the cached sampler at
-        window 64, at the chosen window, and with other backends, precisions and batches; and of
-        other samplers.
+        Runs of the naive sampler, which evaluates the whole network for every pixel; of the cached
+        sampler at window 64, at the chosen window, and with other backends, precisions and batches;
+        and of other samplers.
     quality
         Scores by run and measure.
     scaling
         How the time grows with the scan, if that was measured.
     left_out
-        What was asked for and could not be measured, with the reasons.
+        What was requested but could not be measured, with the reasons.
     """
 
     command: str

@@ -163,7 +163,8 @@ def _scaling(job: _Job, variant: Variant) -> Scaling:
 def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict[str, str]]:
     """Measure the peaks of the runs' devices (of several GPUs, the first), or say why not.
 
-    Float32 is measured for every precision: if it is faster, products may as well be taken in it.
+    Float32 is measured in addition to every other precision, because products may be computed in
+    float32 where that is faster.
     """
     peaks: dict[tuple[str, str], Peak] = {}
     unknown: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Measuring how the time grows with the scan: few slices or many, small or large."""
+"""Measure how the time grows with the scan: few slices or many, small or large."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slices for a benchmark whose truth is known: every second one is dropped."""
+"""Slices for a benchmark with known truth: every second slice of a stack is dropped."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Scene(NamedTuple):
     name
         Name of the scan or the phantom.
     pairs, truths
-        Slice pairs, and the slice between each.
+        Slice pairs, and the true slice between the two of each pair.
     pixel
         Spacing of rows and of columns in mm.
     real
-        Whether it is a scan and not the phantom.
+        Whether the scene is a scan rather than the phantom.
     """
 
     name: str
@@ -51,9 +51,9 @@ class Scene(NamedTuple):
     real: bool
 
     def busiest(self, size: int) -> tuple[int, int, int]:
-        """Index of the middle pair, top and left of its window of largest standard deviation.
+        """Index of the middle pair, and top and left of its window of largest standard deviation.
 
-        The truth is clipped to `SCORING_WINDOW`.
+        The deviation is that of the truth clipped to `SCORING_WINDOW`.
         """
         middle = len(self.pairs) // 2
         truth = self.truths[middle].clip(*SCORING_WINDOW)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import torch
 
 RUNS, PATIENCE = 10, 5.0
-"""Number of timed runs of the same work, and the seconds after which no further run begins."""
+"""Number of timed runs of the same work, and the time in seconds after which no new run begins."""
 
 
 def repeat(work: Callable[[], object], device: str = "cpu") -> list[float]:

@@ -58,9 +58,9 @@ def call_witness(
     scene
         Slices of the benchmark.
     threads
-        Number of threads to try besides a single one.
+        Number of threads to try in addition to a single one.
     options
-        Options of the benchmark, of which passes, seed and peers are used.
+        Options of the benchmark; only passes, seed and peers are used.
     tell
         Called with the current stage and its progress.
     """
@@ -109,7 +109,7 @@ def _epr(strip: Strip, rows: int) -> dict[str, float | None]:
 def _difference(
     backend: Backend, network: PlainNetwork, scene: Scene, window: int, seed: int
 ) -> float:
-    """Largest difference of the parameters, on a part of a slice with windows of all kinds."""
+    """Largest difference of the parameters, on part of a slice that has windows of all kinds."""
     pair, _ = _crop(scene, scene.busiest(WINDOW), window + BEYOND_WINDOW)
     return largest_difference(backend, network, pair, window, seed)
 

@@ -39,7 +39,7 @@ def run_command(
     arguments
         Its arguments; by default those of the process.
     ends
-        Whether the process ends afterwards, so that Ctrl-C and SIGTERM are ignored from then on.
+        Whether the process exits afterwards; if so, Ctrl-C and SIGTERM are ignored from then on.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_standard_streams()
@@ -64,19 +64,19 @@ def run_command(
 
 
 def say(text: str = "", nl: bool = True) -> None:
-    """Print to standard error; a closed pipe must not end the work."""
+    """Print to standard error; a closed pipe does not stop the work."""
     with suppress(OSError):
         click.echo(text, err=True, nl=nl)
 
 
 def say_anew(text: str) -> None:
-    """Replace the last line of the terminal with a text."""
+    """Replace the terminal's last line with ``text``."""
     say(f"\r\033[K{text}", nl=False)
 
 
 @contextmanager
 def narration(quiet: bool, verbose: bool) -> Iterator[None]:
-    """Show the log and the warnings of the package."""
+    """Show the package's log and warnings."""
     logger = logging.getLogger("pmtool")
     handler = _EchoHandler(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
     logger.addHandler(handler)
@@ -94,7 +94,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
-    """Progress bar with the time left on a terminal; elsewhere a line now and then."""
+    """Show a progress bar with the time left on a terminal, or else an occasional line."""
     if quiet:
         yield None
         return
@@ -110,7 +110,7 @@ def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
                 bar: Any = click.progressbar(
                     length=1000,
                     label="generating",
-                    show_eta=False,  # click's own counts the slices of an earlier run
+                    show_eta=False,  # click's own counts slices of an earlier run
                     item_show_func=lambda left: f"{duration(left)} left" if left else None,
                     file=cast(TextIO, _Told()),
                 )
@@ -136,7 +136,7 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
 
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
-    """Print log, warnings and stages: a line each, or on a terminal, one below with the share."""
+    """Show log, warnings and stages: one line per stage, or a status line on a terminal."""
     live, told = sys.stderr.isatty() and not quiet, ""
 
     def tell(label: str, share: float) -> None:
@@ -158,7 +158,7 @@ def stages(quiet: bool) -> Iterator[Tell]:
 
 @contextmanager
 def _below_the_log() -> Iterator[None]:
-    """Clear the terminal's last line before the log writes; entered before `narration`."""
+    """Clear the terminal's last line before the log writes; enter it before `narration`."""
     logger, eraser = logging.getLogger("pmtool"), _Eraser()
     logger.addHandler(eraser)
     try:
@@ -168,7 +168,7 @@ def _below_the_log() -> Iterator[None]:
 
 
 class _TimeLeft:
-    """Estimates the time left by the slices made since the first call; others were there before."""
+    """Estimates the time left from the slices made since the first call, ignoring earlier ones."""
 
     def __init__(self) -> None:
         self.first: float | None = None
@@ -214,7 +214,7 @@ class _Told:
 
 
 class _EchoHandler(logging.Handler):
-    """Writes records to the standard error stream of the moment."""
+    """Writes records to the current standard error stream."""
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
@@ -231,7 +231,7 @@ class _Eraser(logging.Handler):
 
 @contextmanager
 def _one_interrupt(ends: bool) -> Iterator[None]:
-    """Let SIGTERM end a run as Ctrl-C does, and only the first of them: tidying up is finished."""
+    """Let SIGTERM end a run like Ctrl-C; later signals are ignored so that cleanup can finish."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         for each in _SIGNALS:
@@ -247,11 +247,11 @@ def _one_interrupt(ends: bool) -> Iterator[None]:
 
 
 def _ignore(number: int, frame: FrameType | None) -> None:
-    """Stands for SIG_IGN, with which Python prints a traceback of a signal that came before."""
+    """Ignore a signal; with SIG_IGN, Python prints a traceback for one that is already pending."""
 
 
 def _open_standard_streams() -> None:
-    """Open closed streams on the null device, lest other files take their descriptors."""
+    """Point closed streams at the null device, so that no other file takes their descriptors."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)

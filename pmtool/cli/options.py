@@ -129,7 +129,7 @@ _RESAMPLING = (
 
 
 def taken(kind: type[Asked], options: dict[str, Any]) -> Asked:
-    """Build a dataclass from those options that are its fields, and remove them from the rest."""
+    """Build a dataclass from the options that are its fields, removing them from ``options``."""
     names = {field.name for field in fields(kind)} & set(options)  # type: ignore[arg-type]
     return kind(**{name: options.pop(name) for name in names})
 
@@ -140,7 +140,7 @@ def method_options(function: Function) -> Function:
 
 
 def resampling_options(function: Function) -> Function:
-    """Add the options on what to generate and how; the command must be a `SpacingCommand`."""
+    """Add the options for what to generate and how; the command must be a `SpacingCommand`."""
     return _with(_RESAMPLING, function)
 
 

@@ -1,4 +1,4 @@
-"""Parsing of the command line's less usual values: types and callbacks for click options."""
+"""Parsing of less common command-line values: types and callbacks for click options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pmtool.choices import (
 
 
 class _Path(click.Path):
-    """A path; an empty one, as from an unset variable, is refused, not the working folder."""
+    """A path; an empty one, as from an unset variable, is refused and not read as ``.``."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -41,7 +41,7 @@ class FiniteRange(click.FloatRange):
 
 PATH = _Path(path_type=Path)
 SLASHED = _Path()
-"""A path as a string, since a slash at its end means a folder."""
+"""A path kept as a string, because a trailing slash means a folder."""
 FORMAT = click.Choice([*FORMATS, "dicom"])
 GRID = click.Choice(GRIDS)
 INTERPOLATOR = click.Choice(INTERPOLATORS)

@@ -38,7 +38,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
         table's folder; ``series_uid``, ``mask`` and ``thickness`` may be given too.
     template
         Template of the names, with ``{folder}``, ``{stem}``, ``{series}``, ``{number}`` and every
-        column of the table, as in `str.format`. By default, the scans' own folders and names.
+        column of the table, as in `str.format`. By default, the scans keep their folders and names.
     out
         Folder of the outputs, which is not searched.
 
@@ -47,7 +47,7 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     InputError
         If there are no scans, or the table cannot be read.
     UsageError
-        If the template uses an unknown name or leads out of the folder of the outputs; if ``out``
+        If the template uses an unknown name or leads outside the folder of the outputs; if ``out``
         is the source, or the summary in it would replace the table.
     """
     is_folder = source.is_dir()
@@ -92,7 +92,7 @@ def _of_table(table: Path) -> list[FoundScan]:
 
 
 def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
-    """Numbers and cells of a table's lines, without empty ones; raises `InputError`."""
+    """Numbers and cells of a table's lines, except empty ones; raises `InputError`."""
     if table.exists() and not table.is_file():
         raise InputError(f"{table} is not a file; give a CSV, or a folder of scans")
     try:
@@ -122,7 +122,7 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
 
 
 def _check_columns(columns: Sequence[str], table: Path) -> None:
-    names = list(filter(None, columns))  # Excel leaves columns and rows of nothing
+    names = list(filter(None, columns))  # Excel leaves empty columns and rows
     if columns.count(PATH) != 1 or len(set(names)) < len(names):
         quoted = ", ".join(map(repr, columns)) or "none"
         raise InputError(
@@ -132,13 +132,13 @@ def _check_columns(columns: Sequence[str], table: Path) -> None:
 
 
 def _column(name: str) -> str:
-    """The name of a column; spaces around it, and capitals in one that pmtool reads, are typos."""
+    """The name of a column, stripped; in lower case if it is one that pmtool reads."""
     name = name.strip()
     return name.lower() if name.lower() in (PATH, SERIES, MASK, THICKNESS) else name
 
 
 def _cells(row: Mapping[Any, Any]) -> dict[str, str]:
-    """The cells of a row by their columns, without spaces around them."""
+    """The cells of a row by column, without surrounding spaces."""
     return {k: (v or "").strip() for k, v in row.items() if isinstance(k, str)}
 
 

@@ -1,4 +1,4 @@
-"""A Dask cluster: one started on this machine while it is needed, or one that already runs."""
+"""A Dask cluster: started on this machine for as long as it is needed, or already running."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from distributed.utils import silence_logging_cmgr
 from pmtool.errors import UsageError
 
 _TRIES = 2
-"""Number of workers that may die over a case before it is set apart; see
+"""Number of workers that may die on a case before it is set aside; see
 `pmtool.cohort.dispatch`."""
 CARE = {
     "distributed.worker.profile.interval": "1s",
@@ -38,9 +38,10 @@ def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterat
     workers
         Number of workers.
     memory
-        Memory limit of a worker in bytes; a worker that reaches it is taken for runaway and killed.
+        Memory limit of a worker in bytes; a worker that reaches it is considered runaway and
+        killed.
     gpus
-        CUDA's names of the GPUs, dealt to the workers in turn; each worker sees only its own. If
+        CUDA's names of the GPUs, assigned to the workers in turn; each worker sees only its own. If
         there are none, every worker sees the GPUs that this process sees.
     """
     options = {

@@ -35,9 +35,9 @@ def dispatch(
 ) -> Iterator[Result]:
     """Yield the results of one or more cases as they are finished.
 
-    Dask repeats a task whose worker died, and gives it up if that happens too often. It also blames
-    the tasks that were waiting in the same worker. Cases that were given up are therefore tried
-    once more, one by one, and only those that fail on their own count as failed.
+    Dask repeats a task whose worker died, and gives up on it if that happens too often. It also
+    blames the tasks that were waiting on the same worker. Cases that Dask gave up on are therefore
+    tried once more, one by one, and only those that then fail count as failed.
 
     Parameters
     ----------
@@ -77,9 +77,9 @@ def dispatch(
 
 
 def _longest_first(cases: Sequence[Case], sizes: Mapping[str, Size | None]) -> list[Case]:
-    """Sort the cases by descending time, so that no long case is left for the end.
+    """Sort the cases by descending time, so that no long case is left to the end.
 
-    A case of unknown size may be long and comes first.
+    Cases of unknown size may be long and come first.
     """
 
     def seconds(case: Case) -> float:
@@ -121,7 +121,7 @@ def _died(future: Future[Result]) -> bool:
 
 
 def _result(future: Future[Result], case: Case) -> Result:
-    """Return the worker's result, or a failed one that says why there is none."""
+    """Return the worker's result, or a failed result that says why there is none."""
     failed = replace(Result.of(case, "failed"), exit_code=1)
     try:
         return future.result()

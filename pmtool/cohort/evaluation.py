@@ -15,7 +15,7 @@ Measures = dict[str, dict[str, float | None]]
 def evaluate_case(case: Case, request: Request, sampler: Sampler) -> Measures:
     """Write the evaluation report of a case and return its measures, by method.
 
-    The scores are kept in the report's folder, so that repeating an evaluation costs only the
+    The scores are kept in the report's folder, so that repeating an evaluation only rewrites the
     report.
 
     Raises

@@ -1,4 +1,4 @@
-"""Checking that existing files in place of the outputs are pmtool's own."""
+"""Check that existing files at the outputs' paths are pmtool's own."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pmtool.resampling.sidecar import read_sidecar, unchanged
 
 
 def check_own(outputs: Outputs) -> None:
-    """Raise `OutputError` if an existing file was not written, as it is, by a run of pmtool.
+    """Raise `OutputError` for an existing file that pmtool did not write or that was changed since.
 
-    The journal lists the files of a run; when the run is over, the sidecar lists them with their
+    The journal lists the files of a run; once the run is over, the sidecar lists them with their
     digests. Folders are checked by `pmtool.dicom.folder`.
     """
     own = unchanged(outputs, read_sidecar(outputs), earlier=True)

@@ -50,7 +50,7 @@ class Extent(NamedTuple):
 
 
 def extent_of(path: Path, series_uid: str | None = None) -> Extent | None:
-    """Extent of an image file or of a DICOM series in a folder; None if it cannot be told.
+    """Extent of an image file or of a DICOM series in a folder; None if it cannot be determined.
 
     Errors in the scan are left for its worker to report; only a missing pydicom raises a
     `UsageError` here.

@@ -1,4 +1,4 @@
-"""Estimating the work of a cohort, and how many workers a machine has room for."""
+"""Estimate the work of a cohort, and how many workers a machine has room for."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pmtool.system.units import amount, counted, duration
 _USED = 0.8
 """Share of the free memory that the workers may use."""
 _COPIES = 2
-"""Largest number of copies of input and output in a worker: the data and what is made from them."""
+"""Largest number of copies of input and output in a worker: the data and what is made from it."""
 _VOXEL_BYTES = 2
 _MANY = 64
 """Number of slices to plan memory for; more slices take no more memory."""
 
 
 class Size(NamedTuple):
-    """Size of a case: its output and the work that it takes.
+    """Size of a case: its output and the work that it requires.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Size(NamedTuple):
     rounds
         Number of rounds of generation.
     seconds
-        Estimated time of one core in seconds.
+        Estimated time on one core in seconds.
     output_bytes
         Size of the output's voxels in bytes.
     """
@@ -115,7 +115,7 @@ def plan_text(
 ) -> str:
     """Summary of all cases as text, with the time that they take on ``cores`` cores.
 
-    Outputs that exist may be outdated, and count as if they were to be made.
+    Existing outputs may be outdated, and count as still to be made.
     """
     known = [size for size in sizes if size is not None]
     generated = sum(size.generated for size in known)

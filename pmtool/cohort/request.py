@@ -25,19 +25,19 @@ class Request:
     folder
         Folder of the outputs.
     spacing
-        Slice spacing in mm; or the spacing along x, y and z, where 0 keeps that of the scan.
+        Slice spacing in mm; or the spacing along x, y and z, where 0 keeps the scan's own.
     options
         Options of resampling.
     file_format
-        Format of the volumes: ``dicom`` or a suffix without its dot. None for that of the scan, or
-        for NRRD if the scan is DICOM.
+        Format of the volumes: ``dicom`` or a suffix without its dot. None for the scan's own
+        format, or NRRD if the scan is DICOM.
     mask_interpolation
         See `Outputs.segmentation_interpolation`.
     preview, statistics
         Also write a preview or the statistics beside every volume.
     evaluate, evaluate_slices
         Also run ``pmtool evaluate`` on every scan, on ``evaluate_slices`` slices or, if that is
-        None, on all. Not possible with scans of uneven spacing.
+        None, on all. Not possible for scans with uneven spacing.
     skip_existing
         Keep existing outputs that were made from the same voxels by the same model and options.
     """
@@ -76,7 +76,7 @@ class Request:
         )
 
     def planned(self, case: Case) -> Outputs | None:
-        """Output files of a case; None if they cannot be named, which its worker will report."""
+        """Output files of a case; None if they cannot be named, as its worker will report."""
         try:
             return self.outputs(case)
         except UsageError:
@@ -98,7 +98,7 @@ class Request:
     def check_names(self, cases: Sequence[Case]) -> None:
         """Raise `UsageError` if outputs collide.
 
-        That is the case if two cases would write the same output, if one would write into the DICOM
+        Outputs collide if two cases would write the same output, if one would write into the DICOM
         series of another, or if an output would replace a scan, a mask or the summary.
         """
         owners: dict[str | Path, Case] = {}

@@ -55,7 +55,7 @@ def run_cohort(
     """Resample the cases of a cohort and write the summary of the results.
 
     By default, existing outputs made from the same voxels by the same model and options are kept. A
-    case that fails does not keep the others from being done.
+    failed case does not stop the others.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def run_cohort(
 def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> str:
     """Describe what `run_cohort` would do; raises `UsageError` and `ModelError` as it does.
 
-    Scans and masks that are not there are logged as warnings.
+    Missing scans and masks are logged as warnings.
     """
     request.check_names(cases)
     check_report(request.folder, FILES)
@@ -136,7 +136,7 @@ def _finished(
         request = _with(request, threads=request.options.threads or 1)
     else:
         seen = _gpus_of(planner)
-        device = request.options.device  # a worker sees its own GPUs alone
+        device = request.options.device  # a worker sees only its own GPUs
         processes = _processes(cases, workers, planner, list(sizes.values()))
         memory = total_memory() // processes
         request = _with(
@@ -156,7 +156,7 @@ def _finished(
 def _processes(
     cases: Sequence[Case], workers: Workers, planner: Planner, sizes: Sequence[Size | None]
 ) -> int:
-    """Number of worker processes on this machine: as many as were asked for, or as fit."""
+    """Number of worker processes on this machine: as many as requested, or as many as fit."""
     if workers.processes is not None:
         return workers.processes
     seen = _gpus_of(planner)
@@ -164,7 +164,7 @@ def _processes(
 
 
 def _gpus_of(planner: Planner) -> list[str]:
-    """CUDA's names of the GPUs that a planner counts on; none on a CPU."""
+    """CUDA's names of the GPUs that a planner uses; none on a CPU."""
     available = gpus()
     return [available[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
 
@@ -192,7 +192,7 @@ def _report(result: Result, progress: Tally) -> None:
 
 
 def _for_any_folder(request: Request) -> Request:
-    """Return the request with absolute paths, which hold in any working folder."""
+    """Return the request with absolute paths, which are valid in any working folder."""
     model = request.options.model
     request = replace(request, folder=request.folder.resolve())
     return request if model is None else _with(request, model=Path(model).resolve())
@@ -205,8 +205,8 @@ def _with(request: Request, **options: Any) -> Request:
 def _estimator(request: Request, workers: Workers) -> Planner:
     """Return a planner to estimate the speed of one core.
 
-    With a scheduler, a given device is that of its workers and may not exist here; the planner then
-    assumes a CPU.
+    With a scheduler, a requested device is that of its workers and may not exist here; the planner
+    then assumes a CPU.
     """
     options = replace(request.options, threads=1)
     if workers.scheduler is not None:

@@ -39,7 +39,7 @@ class FoundScan:
     subfolders
         Whether a DICOM series may lie in subfolders too.
     thickness
-        Thickness of the slices, mm; None if the table does not say.
+        Thickness of the slices, mm; None if the table does not give it.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class _Part(NamedTuple):
     places
         SOP instance UIDs of the images by position, or by file if the position is missing.
     is_scan
-        Whether the part is a stack of slices and so can be a scan by itself.
+        Whether the part is a stack of slices and thus could be a scan by itself.
     """
 
     folder: Path
@@ -90,8 +90,8 @@ class _Folder(NamedTuple):
     Attributes
     ----------
     fails
-        Whether the folder is reported as a scan that fails if none is found in it: it holds DICOM
-        files, files that cannot be read, or links to files that are not there.
+        Whether the folder is reported as a failing scan if no scan is found in it, because it holds
+        DICOM files, unreadable files, or links to files that do not exist.
     """
 
     path: Path
@@ -100,7 +100,7 @@ class _Folder(NamedTuple):
 
 
 def scans_below(folder: Path, out: Path | None) -> list[FoundScan]:
-    """Find image files, then DICOM series, then folders that cannot be read and can only fail.
+    """Find image files, then DICOM series, then folders that cannot be read and will fail.
 
     A DICOM series spread over several folders is one scan, in the folder above them.
 
@@ -162,8 +162,8 @@ def _dicom_scans(folders: Sequence[_Folder]) -> Iterator[FoundScan]:
 def _are_one_series(parts: Sequence[_Part]) -> bool:
     """Whether a series is spread over several folders, none of which holds all of it.
 
-    Copies of a series, and phases with a folder each, are scans of their own: their slices have the
-    same positions.
+    Copies of a series, and phases in folders of their own, have slices at the same positions and
+    are separate scans.
     """
     if len(parts) < 2 or any(part.is_localizer for part in parts):
         return False

@@ -1,4 +1,4 @@
-"""The work of a worker on a case. A failure is a result too, so that the cohort goes on."""
+"""A worker's work on a case. A failure is returned as a result, so that the cohort goes on."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def resample_case(
 
 
 def open_case(case: Case, request: Request, *, tell: TellSlices) -> Result:
-    """Start the journal of a case for other workers to fill, if its volume has to be made.
+    """Start a case's journal, which other workers fill, if the volume is still to be made.
 
     Otherwise, complete the case.
     """
@@ -94,7 +94,7 @@ def generate_part(
     request
         The request.
     before
-        Results of the steps that came before.
+        Results of the preceding steps.
     turn
         Index of the round of generation.
     part
@@ -128,7 +128,7 @@ def _fill(
     index, count = part
     stack = replace(run.stack, generated=journal)
     rounds = all_jobs(run.stack.grid, run.options.samples)
-    # Parts are cut from all jobs: which are missing changes while other workers fill the journal.
+    # Parts are cut from all jobs: the missing ones change as other workers fill the journal.
     jobs = [
         job
         for job in (rounds[turn] if turn < len(rounds) else [])[index::count]
@@ -171,8 +171,8 @@ def _result(
 ) -> Result:
     """Do some work on a case and return the result.
 
-    If an earlier step has ended the case, no work is done, and its result is returned without the
-    work that it counts.
+    If an earlier step has ended the case, no work is done, and that step's result is returned with
+    the work that it counts set to zero.
     """
     ended = [result for result in before if result.status != "open"]
     if ended:
@@ -215,7 +215,7 @@ def _sampler(options: Options) -> Sampler:
 
 
 def _increments(case: Case, tell: TellSlices) -> Progress:
-    """Return a progress callback that reports, now and then, the slices since the last report."""
+    """Return a progress callback that regularly reports the slices since the last report."""
     told: float | None = None  # slices of an earlier run are not counted
     when = 0.0
 

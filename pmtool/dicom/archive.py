@@ -1,4 +1,4 @@
-"""Unpacking of zip files into an empty folder."""
+"""Unpacking zip files into an empty folder."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from pmtool.system.limits import check_disk, check_input, check_unpacked
 
 @contextmanager
 def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
-    """A new temporary folder with the contents of a zip file, for as long as it is needed.
+    """Provide the contents of a zip file in a new temporary folder, for as long as it is needed.
 
     Errors raised inside the context name files as if the zip were a folder.
 
     Raises
     ------
     InputError
-        If the file is damaged or encrypted, or holds links or paths that lead out of the folder.
+        If the file is damaged or encrypted, or holds links or paths that lead outside the folder.
     MemoryBudgetError, OutputError
-        If it unpacks to more than `pmtool.system.limits` or the disk allow.
+        If it unpacks to more than `pmtool.system.limits` or the disk allows.
     """
     if archive.exists() and not archive.is_file():  # a pipe or a device, which may have no end
         raise InputError(f"{archive} is not a file; give a zip of DICOM files")
@@ -35,7 +35,7 @@ def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
                 _extract(file, archive, Path(name), allow_large)
         except (PmtoolError, MemoryError):
             raise
-        except Exception as error:  # zipfile raises whatever it stumbles over
+        except Exception as error:  # zipfile may raise any exception
             raise InputError(
                 f"{archive} cannot be unpacked to {name} ({error}): copy it again, or make room"
             ) from error
@@ -59,11 +59,11 @@ def _extract(file: zipfile.ZipFile, archive: Path, folder: Path, allow_large: bo
         path = folder / place
         path.parent.mkdir(parents=True, exist_ok=True)
         with file.open(member) as packed, path.open("xb") as plain:
-            shutil.copyfileobj(packed, plain)  # no more than the size that was checked
+            shutil.copyfileobj(packed, plain)  # at most the size that was checked
 
 
 def _place(member: zipfile.ZipInfo, archive: Path) -> Path:
-    """Path of a member in the folder; both kinds of slashes separate its parts."""
+    """Path of a member in the folder; slashes and backslashes both separate its parts."""
     path = PureWindowsPath(member.filename)
     kind = stat.S_IFMT(member.external_attr >> 16)
     if path.anchor or ".." in path.parts:

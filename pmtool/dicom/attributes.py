@@ -51,7 +51,7 @@ SERIES_LEVEL = _words(
     FrameOfReferenceUID PositionReferenceIndicator
     """
 )
-"""How texts and times are written; Patient, Clinical Trial, General Study, Patient Study, General
+"""Encoding of texts and times; Patient, Clinical Trial, General Study, Patient Study, General
 Series and Frame of Reference (C.7.1 to C.7.4)."""
 
 EQUIPMENT = _words(
@@ -94,8 +94,8 @@ PIXEL_LEVEL = _words(
     WindowCenter WindowWidth WindowCenterWidthExplanation VOILUTFunction
     """
 )
-"""Image Plane, Image Pixel, and how pixels become HU and grey levels: a slice made from two others
-keeps those of the first."""
+"""Image Plane, Image Pixel, and the conversion of pixels to HU and grey levels: a slice made from
+two others keeps the first one's values."""
 
 TYPE_2 = _words(
     """
@@ -125,7 +125,7 @@ def keep(
             warnings.simplefilter("ignore")
             try:
                 dataset.add(_copy(elements[0], RAISE if strict else IGNORE))
-            except Exception:  # pydicom raises whatever it stumbles over
+            except Exception:  # pydicom may raise any exception
                 continue
 
 

@@ -1,6 +1,6 @@
 """Decoding of compressed pixels by GDCM, through SimpleITK.
 
-GDCM runs in a separate process and sees only pixels: damaged frames can make it crash.
+GDCM runs in a separate process, because damaged frames can crash it, and sees only pixels.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pmtool.dicom.headers import number
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
 _SECONDS = 120.0
-"""Time limit for a frame and the start of the process; 512x512 pixels take milliseconds."""
+"""Time limit for starting the process and for a frame; 512x512 pixels take milliseconds."""
 
 
 class Decoder:
-    """Decodes the frames of data sets, in a process that starts with the first and ends on exit."""
+    """Decodes frames in a process that starts with the first frame and ends on exit."""
 
     def __enter__(self) -> Self:
         self._owned = ExitStack()

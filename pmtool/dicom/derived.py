@@ -35,7 +35,7 @@ _WHAT = {
 }
 """Descriptions of the kinds of slices, `pmtool.geometry.grid.Kind`."""
 _UNDECODED = "\ufffd"
-"""What pydicom puts in the place of bytes that are not in the character set."""
+"""What pydicom substitutes for bytes that are not in the character set."""
 
 
 def check_derivable(volume: Volume) -> None:
@@ -46,8 +46,8 @@ def check_derivable(volume: Volume) -> None:
     UsageError
         If it does not come from DICOM.
     InputError
-        If its headers lack an identifier, say that pixels have more than 16 bits, or hold texts
-        that are not in their character set.
+        If its headers lack an identifier, declare pixels of more than 16 bits, or hold texts that
+        are not in their character set.
     """
     advice = "write an image file such as out.nrrd instead"
     if volume.headers is None:
@@ -73,7 +73,7 @@ def check_derivable(volume: Volume) -> None:
 
 
 def headers_digest(volume: Volume) -> str:
-    """SHA-256 of a DICOM series' headers: everything that a derived series takes from them."""
+    """SHA-256 of everything that a derived series takes from the headers of a DICOM series."""
     assert volume.headers is not None
     hasher = hashlib.sha256()
     for header in volume.headers:
@@ -84,8 +84,8 @@ def headers_digest(volume: Volume) -> str:
 class DerivedSeries:
     """The data sets of a resampled series, each created when needed.
 
-    Identifiers are a function of the source's and of everything that determines the voxels, and
-    nothing records the time: the same run gives the same bytes.
+    Identifiers are derived from the source's identifiers and everything that determines the voxels,
+    and no time is recorded, so that the same run gives the same bytes.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class DerivedSeries:
     def _describe(self, dataset: Dataset, kind: str, sources: Sequence[Dataset]) -> None:
         """Say what the slice is and what it was made from.
 
-        A slice made by pmtool does not become acquired when it is resampled again.
+        A slice made by pmtool does not count as acquired when it is resampled again.
         """
         image_type = sources[0].get("ImageType") or ()
         more = [] if isinstance(image_type, str) else list(image_type[3:])
@@ -171,9 +171,10 @@ class DerivedSeries:
         )
 
     def _place(self, dataset: Dataset, index: int, kind: str, source: Dataset) -> None:
-        """Keep acquired slices where they are, to the last digit; others follow the image.
+        """Keep the exact positions of acquired slices; place the others by the image's grid.
 
-        So do acquired slices whose offset is tolerable in the source but not in a finer series.
+        Acquired slices are also placed by the grid if their offset is tolerable in the source but
+        not in a finer series.
         """
         dataset.SpacingBetweenSlices = DSfloat(self._volume.spacing, auto_format=True)
         at = [0, 0, 0]

@@ -1,4 +1,4 @@
-"""Recognition of DICOM files and what else a folder holds; this module works without pydicom."""
+"""Recognising DICOM files and other contents of a folder; this module works without pydicom."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pmtool.system.files import walk
 
 _SUFFIXES = (".dcm", ".dicom", ".ima")
 _FIRST = (b"\2\0", b"\b\0")
-"""Groups that a file without preamble may begin with."""
+"""Groups with which a file without a preamble may begin."""
 _STORAGE = b"1.2.840.10008.5.1.4.1.1."
-"""Begins the SOP class of all images, which is among the first attributes."""
+"""Prefix of the SOP class of all images, which is among the first attributes."""
 
 
 def is_dicom(path: Path) -> bool:
     """Whether a file looks like DICOM, by its name or its first bytes.
 
-    Hidden files are not: macOS puts one beside each file that it copies. Raises `InputError` for
-    a file that cannot be opened.
+    Hidden files never count as DICOM: macOS puts one beside each file that it copies. Raises
+    `InputError` for a file that cannot be opened.
     """
     if path.name.startswith("."):
         return False
@@ -37,16 +37,16 @@ def is_dicom(path: Path) -> bool:
 
 
 class Contents(NamedTuple):
-    """The files of one folder without the hidden ones, those of a kind in the order of the names.
+    """The files of one folder except hidden ones, by kind and in order of their names.
 
     Attributes
     ----------
     images
-        Files with the name of an image, also links to images that are not there.
+        Files with an image's name, including links to images that do not exist.
     others
-        Files with other names: each may be DICOM.
+        Files with other names, each of which may be DICOM.
     broken
-        Links with other names to files that are not there: each may be a missing slice.
+        Links with other names to files that do not exist, each of which may be a missing slice.
     """
 
     images: list[Path]
@@ -71,7 +71,7 @@ class Contents(NamedTuple):
 def dicom_files(folder: Path, subfolders: bool = True) -> list[Path]:
     """The DICOM files in a folder, and in all its subfolders, in order of their paths.
 
-    Raises `InputError` for what cannot be read, which could be a missing slice.
+    Raises `InputError` if anything cannot be read, because it could be a missing slice.
     """
     places = islice(walk(folder, refuse), None if subfolders else 1)
     folders = [Contents.of(place, names) for place, _, names in places]
@@ -82,12 +82,12 @@ def dicom_files(folder: Path, subfolders: bool = True) -> list[Path]:
 
 
 def refuse(error: OSError) -> None:
-    """Raise `InputError`: what cannot be read may hold slices, which would be missing."""
+    """Raise `InputError`, because slices in what cannot be read would be missing."""
     raise unreadable(error)
 
 
 def not_there(link: Path) -> InputError:
-    """The error for a link to a file that is not there."""
+    """The error for a link to a file that does not exist."""
     return InputError(
         f"{link} is a link to a file that is not there: fetch that file, or take the link away if "
         "it is not a slice"

@@ -1,4 +1,4 @@
-"""A derived series in a folder, one file per slice, that appears whole or not at all."""
+"""A derived series in a folder, one file per slice, which appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def check_series_folder(path: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a path is free, an empty folder, or a series to be replaced."""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         raise OutputError(f"{path} is a file or a link; a DICOM series needs a folder of its own")
-    if os.path.ismount(path):  # pathlib's own fails on Windows
+    if os.path.ismount(path):  # pathlib's version fails on Windows
         raise OutputError(f"{path} is where a disk is mounted; name a folder in it for the series")
     if not path.exists():
         return
@@ -57,7 +57,7 @@ def _write(dataset: Dataset, path: Path) -> None:
     buffer = BytesIO()
     dataset.ensure_file_meta()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    with warnings.catch_warnings():  # of values that the source has and the standard does not
+    with warnings.catch_warnings():  # about values in the source that the standard does not allow
         warnings.simplefilter("ignore")
         dataset.save_as(buffer, enforce_file_format=True)
     with path.open("wb") as file:

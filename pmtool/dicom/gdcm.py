@@ -1,7 +1,7 @@
-"""The process that decodes compressed pixels by GDCM: started by `pmtool.dicom.decoder`.
+"""The process that decodes compressed pixels by GDCM; `pmtool.dicom.decoder` starts it.
 
-For every byte on standard input it reads ``frame.dcm`` in its folder, writes ``frame.npy`` and
-answers with a byte. Frames that ITK refuses end it, as do those that make GDCM crash.
+For every byte on standard input, the process reads ``frame.dcm`` in its folder, writes
+``frame.npy`` and answers with a byte. A frame that ITK refuses or that crashes GDCM ends it.
 """
 
 import sys

@@ -19,7 +19,7 @@ from pmtool.system.tables import listed
 from pmtool.system.units import counted
 
 SAME_PLACE = 0.05
-"""Distance in pixels within which images count as lying at one position."""
+"""Distance in pixels within which images count as being at the same position."""
 STRAIGHT = 0.5
 """Distance in pixels by which slices may be shifted in their plane."""
 ALIKE = 1e-3
@@ -76,7 +76,7 @@ def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
 
 
 def check_straight(planes: Planes, name: str) -> None:
-    """Raise `GeometryError` unless slices lie straight above each other, or at one place."""
+    """Raise `GeometryError` unless slices lie straight above each other, or at the same place."""
     order = np.argsort(planes.depths, kind="stable")
     offsets = planes.places[order] - planes.places[order[0]]
     depths = offsets @ planes.direction[:, 2]

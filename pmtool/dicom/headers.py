@@ -19,7 +19,7 @@ from pmtool.system.inflation import inflated_size
 from pmtool.system.limits import MAX_INPUT, check_input
 
 _BEFORE_META = 144
-"""Bytes of the preamble and of the meta information's length."""
+"""Number of bytes of the preamble and the element with the meta information's length."""
 _FRAMES = "PerFrameFunctionalGroupsSequence"
 _SHARED = "SharedFunctionalGroupsSequence"
 _GROUPS = (
@@ -35,7 +35,7 @@ _GROUPS = (
     "PlanePositionSequence",
     "TemporalPositionSequence",
 )
-"""Functional groups whose attributes mean the same in a classic image."""
+"""Functional groups whose attributes have the same meaning in a classic image."""
 
 
 def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) -> Dataset:
@@ -55,7 +55,7 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
     InputError
         If the file is damaged or may not be read.
     MemoryBudgetError
-        If it inflates to more than may be read.
+        If it inflates beyond the limit.
     """
     keywords = [*tags, _SHARED, _FRAMES, "SOPClassUID"] if tags else None
     try:
@@ -70,7 +70,7 @@ def read_dataset(file: Path, tags: Sequence[str] = (), *, pixels: bool = False) 
         raise
     except PermissionError as error:
         raise unreadable(error) from error
-    except Exception as error:  # pydicom raises whatever it stumbles over
+    except Exception as error:  # pydicom may raise any exception
         raise damaged(file) from error
     if "SOPClassUID" not in dataset and "MediaStorageSOPClassUID" not in dataset.file_meta:
         raise damaged(file)
@@ -95,7 +95,7 @@ def image_headers(dataset: Dataset) -> list[Dataset]:
 
 
 def number(header: Dataset, keyword: str) -> float | None:
-    """A finite number, or None if the header has none or something else."""
+    """An attribute as a finite number; None if it is missing or something else."""
     value = header.get(keyword)
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
@@ -116,7 +116,7 @@ def _flat(common: Dataset, *groups: Dataset) -> Dataset:
 
 
 def _check_inflated(file: Path) -> None:
-    """Raise `MemoryBudgetError` for a deflated file that inflates to more than may be read."""
+    """Raise `MemoryBudgetError` for a deflated file that inflates beyond the limit."""
     try:
         meta = read_file_meta_info(file)
     except InvalidDicomError:  # no preamble, thus not deflated

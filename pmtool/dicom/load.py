@@ -25,14 +25,14 @@ _BYTES = np.dtype(np.int16).itemsize
 
 
 def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
-    """Load a CT series from a folder, a zip file, or a single file that holds all of it.
+    """Load a CT series from a folder, a zip file, or a single file with all its images.
 
     Parameters
     ----------
     source
         Folder, zip file or file.
     reading
-        Options, of which all but ``assume_hu`` matter. Without a series, only one may be a stack.
+        Options; ``assume_hu`` has no effect. If no series is named, only one may be a stack.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
     ContentError
         If the images are not CT.
     MemoryBudgetError
-        If there are too many voxels for the memory, or for an input that is read unasked.
+        If there are too many voxels for the memory, or more than are read without ``allow_large``.
     """
     if not source.exists():
         raise InputError(f"{source} does not exist; give a folder, a zip or a file of DICOM")
@@ -74,7 +74,7 @@ def read_series(series: Series, name: str, reading: ReadingOptions = DEFAULT) ->
 
 @contextmanager
 def _files(source: Path, reading: ReadingOptions) -> Iterator[list[Path]]:
-    """The DICOM files of a source; those of a zip exist for as long as they are needed."""
+    """Provide the DICOM files of a source; those of a zip exist only within the context."""
     if source.is_dir():
         yield dicom_files(source, reading.subfolders)
     elif source.suffix.lower() == ".zip":

@@ -21,9 +21,9 @@ from pmtool.errors import ContentError, is_memory_shortage, is_unwritable
 from pmtool.images.hounsfield import CT_RANGE
 
 PADDING = -2048
-"""HU of padding that is stored above those of any CT, as the unsigned 63536 is."""
+"""HU given to padding that is stored as a value above all HU of a CT, such as 63536, unsigned."""
 RESCALE_MAX = 1e6
-"""Larger slopes and intercepts make no HU of any pixel."""
+"""Larger slopes and intercepts cannot lead to HU."""
 
 
 def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray[Any], Dataset]]:
@@ -34,7 +34,7 @@ def read_images(images: Sequence[Image], decoder: Decoder) -> list[tuple[NDArray
     InputError
         If a file is truncated or damaged.
     ContentError
-        If it is in colour, or its rescale leads to no HU.
+        If it is in colour, or its rescale does not lead to HU.
     """
     read: dict[tuple[Path, int], tuple[NDArray[Any], Dataset]] = {}
     frames: dict[Path, list[int]] = defaultdict(list)
@@ -81,7 +81,7 @@ def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any
                 values = decoder.decode(dataset)
             else:
                 values = pixel_array(dataset, raw=True)
-    except Exception as error:  # pydicom raises whatever it stumbles over
+    except Exception as error:  # pydicom may raise any exception
         if is_memory_shortage(error) or is_unwritable(error):  # of the decoder
             raise
         raise damaged(file) from error
@@ -95,7 +95,7 @@ def rescale(header: Dataset) -> tuple[float, float] | None:
 
 
 def check_rescale(header: Dataset, file: Path) -> None:
-    """Raise `ContentError` for a rescale that is there and leads to no HU."""
+    """Raise `ContentError` if the header has a rescale that does not lead to HU."""
     for keyword in ("RescaleSlope", "RescaleIntercept"):
         value = number(header, keyword)
         flat = value == 0 and keyword == "RescaleSlope"
@@ -116,9 +116,9 @@ def high_padding(header: Dataset) -> tuple[int, int] | None:
 
 
 def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
-    """An image's rescaled values ``(H, W)``, with high padding from `PADDING` downwards.
+    """An image's rescaled values ``(H, W)``, with high padding mapped to `PADDING` and below.
 
-    The type is int16 or, if needed, int32 for integer slope and intercept, otherwise float32.
+    For an integer slope and intercept the type is int16 or, if needed, int32; otherwise float32.
     """
     slope, intercept = rescale(header) or (1.0, 0.0)
     stored = stored.astype(np.int64)
@@ -135,7 +135,7 @@ def to_hounsfield(stored: NDArray[Any], header: Dataset) -> NDArray[Any]:
 
 
 def common_type(images: Sequence[NDArray[Any]]) -> np.dtype[Any]:
-    """The voxel type that holds all images."""
+    """The voxel type that can hold all images."""
     types = {image.dtype for image in images}
     widest = (np.float32, np.int32, np.int16)
     return next(np.dtype(dtype) for dtype in widest if np.dtype(dtype) in types)

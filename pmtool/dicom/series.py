@@ -36,7 +36,7 @@ TELLING = (
     "ContentTime",
     "InstanceNumber",
 )
-"""Attributes that may distinguish images at one position, the most telling first."""
+"""Attributes that may distinguish images at the same position, the most informative first."""
 _TAGS = (
     "SOPClassUID",
     "Modality",
@@ -56,8 +56,8 @@ _TAGS = (
     *TELLING,
 )
 _NO_SCANS = {"ANN", "AU", "CT", "DOC", "ECG", "KO", "M3D", "OT", "PLAN", "PR", "REG", "SEG", "SR"}
-"""Modalities that accompany a CT without being another scan, besides radiotherapy's RT...; dose
-reports and the like have modality CT without being CT images."""
+"""Modalities, besides radiotherapy's RT..., that accompany a CT but are not other scans. CT is
+included because dose reports and the like have modality CT but are not CT images."""
 
 
 @dataclass(frozen=True)
@@ -83,19 +83,19 @@ class Series:
 
     @property
     def patient(self) -> str:
-        """Patient named by the first image, else the study, else empty."""
+        """Patient named in the first image; else the study; else empty."""
         return self._text("PatientID") or self._text("StudyInstanceUID")
 
     @property
     def thickness(self) -> float | None:
-        """Median thickness of the slices, mm; None if no image tells it."""
+        """Median thickness of the slices, mm; None if no image gives it."""
         thicknesses = (number(image.header, "SliceThickness") or 0.0 for image in self.images)
         positive = [thickness for thickness in thicknesses if thickness > 0]
         return float(np.median(positive)) if positive else None
 
     @property
     def spacing(self) -> float | None:
-        """Median distance of neighbouring slices, mm, for descriptions; None if unknown."""
+        """Median distance between neighbouring slices, mm, for descriptions; None if unknown."""
         try:
             places = np.array([i.header.ImagePositionPatient for i in self.images], dtype=float)
             axes = np.array(self.images[0].header.ImageOrientationPatient, dtype=float)
@@ -136,7 +136,7 @@ class Found(NamedTuple):
     damaged
         Sentences on files that cannot be read.
     others
-        Images of other modalities, one file of each.
+        Images of other modalities, one file for each modality.
     """
 
     series: list[Series]
@@ -202,7 +202,7 @@ def choose_series(found: Found, uid: str | None, name: str) -> Series:
 
 
 def _scanned(images: list[Image]) -> list[Image]:
-    """Images without localizers that accompany other images in a series."""
+    """The images except any localizers that accompany other images in a series."""
     return [image for image in images if not _is_localizer(image)] or images
 
 

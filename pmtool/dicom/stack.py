@@ -26,7 +26,7 @@ from pmtool.system.tables import listed
 from pmtool.system.units import counted
 
 _OF_ONE_SCAN = ("AcquisitionNumber", "ConvolutionKernel", "KVP", "SliceThickness")
-"""Attributes that may change along a scan, as from one rotation to the next, but not to and fro."""
+"""Attributes that may change along a scan, such as between rotations, but not back and forth."""
 
 
 class OrderedImages(NamedTuple):
@@ -43,7 +43,7 @@ class OrderedImages(NamedTuple):
 
     @property
     def distance(self) -> float:
-        """Distance of neighbouring slices, mm: the mean, or the median if they are uneven."""
+        """Distance between neighbouring slices, mm: the mean, or the median if they are uneven."""
         depths = self.planes.depths
         return float((np.mean if is_even(depths) else np.median)(np.diff(depths)))
 
@@ -58,7 +58,7 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Order
         several patients or frames of reference; if there are different images at one position;
         or, unless ``allow_uneven``, if the slices' distances differ.
     ContentError
-        If only some say how to rescale their values.
+        If only some of them say how to rescale their values.
 
     Warns
     -----
@@ -106,7 +106,7 @@ def _check_alike(images: Sequence[Image], name: str) -> None:
 
 
 def _warn_of_several_scans(images: Sequence[Image], name: str) -> None:
-    """Warn if an attribute of one scan takes an earlier value again along the stack."""
+    """Warn if an attribute in `_OF_ONE_SCAN` returns to an earlier value along the stack."""
     for keyword in _OF_ONE_SCAN:
         header_values = (image.header.get(keyword) for image in images)
         values = [str(value) for value in header_values if value not in (None, "")]
@@ -121,7 +121,7 @@ def _warn_of_several_scans(images: Sequence[Image], name: str) -> None:
 
 
 def _without_repeats(images: Sequence[Image], planes: Planes, name: str) -> NDArray[np.intp]:
-    """Indices of the images in order of their depths, one at each."""
+    """Indices of the images in order of depth, one per depth."""
     places = _places(planes)
     with Decoder() as decoder:
         for place in places:

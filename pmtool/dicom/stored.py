@@ -13,7 +13,7 @@ from pmtool.dicom.pixels import PADDING, high_padding, rescale
 
 
 def set_pixels(dataset: Dataset, values: NDArray[Any], header: Dataset) -> None:
-    """Store a slice as its source is stored, in place.
+    """Store a slice, in place, in the same way as its source is stored.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""`pmtool evaluate` and `pmtool compare`: the paper's measures of slices against the true ones."""
+"""`pmtool evaluate` and `pmtool compare`: measure slices against the truth, as in the paper."""
 
 from __future__ import annotations
 
@@ -8,5 +8,5 @@ PACKAGES = ("cv2", "jinja2", "matplotlib", "scipy", "skimage")
 
 
 def require_packages(command: str) -> None:
-    """Raise `UsageError` if a package that a command needs for measures and report is missing."""
+    """Raise `UsageError` if a package that a command needs to measure or report is missing."""
     require(command, PACKAGES, "pmtool[cpu,evaluate]")

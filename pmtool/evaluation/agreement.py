@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pmtool.arrays import Float64s
 
 REPRODUCIBLE = 0.85
-"""Lowest concordance of a feature that counts as reproducible, in the paper and in others."""
+"""Lowest concordance at which a feature counts as reproducible, in this paper and in others."""
 
 
 def concordance(result: Float64s, reference: Float64s) -> Float64s:
@@ -37,7 +37,7 @@ def concordance(result: Float64s, reference: Float64s) -> Float64s:
     finite = np.isfinite(result) & np.isfinite(reference)
     x, y = (np.where(finite, values, np.nan) for values in (result, reference))
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore", RuntimeWarning)  # features without any value
+        warnings.simplefilter("ignore", RuntimeWarning)  # for features without any value
         dx, dy = x - np.nanmean(x, axis=0), y - np.nanmean(y, axis=0)
         bias = np.nanmean(x, axis=0) - np.nanmean(y, axis=0)
         spread = np.nanmean(dx**2, axis=0) + np.nanmean(dy**2, axis=0) + bias**2
@@ -47,7 +47,7 @@ def concordance(result: Float64s, reference: Float64s) -> Float64s:
 
 
 def is_constant(values: Float64s) -> NDArray[np.bool_]:
-    """Mask ``(features,)`` of the features that do not vary and so have no concordance.
+    """Mask ``(features,)`` of the features that do not vary and thus have no concordance.
 
     ``values`` is ``(slices, features)``. Rounding errors do not count as variation; a feature with
     a single known value is constant.

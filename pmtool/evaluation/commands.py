@@ -34,7 +34,7 @@ class EvaluationOptions(MethodOptions):
         Number of slices to score in each scan, drawn at random with PixelMiner's seed; None for
         all.
     workers
-        Number of processes that score; None for one per CPU.
+        Number of scoring processes; None for one per CPU.
     """
 
     masks: tuple[Path, ...] = ()
@@ -67,8 +67,8 @@ def evaluate(
     Raises
     ------
     PmtoolError
-        One of the errors of `pmtool.errors`. Except for errors of a method that generates slices,
-        they are raised before the work begins.
+        One of the errors of `pmtool.errors`. All but those of methods that generate slices are
+        raised before the work begins.
     """
     check_report_folder(folder)
     tell("reading", 0)

@@ -1,8 +1,8 @@
-"""Edges: how many of a slice's edges an interpolated slice has, and where it has them.
+"""Edges: how many of a slice's edges an interpolated slice has, and where.
 
 The paper's table 1 judges methods by Canny's edge maps. Its text says "union"; the source that it
 cites (Yu et al. 2014, edge preservation ratio) defines the intersection, and the authors' code
-computes `edge_share`. The last two are implemented here, each under its own name.
+computes `edge_share`. The latter two are implemented here, each under its own name.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from pmtool.images.display import SCORING_WINDOW, grey
 
 THRESHOLDS = (100, 200)
-"""Canny's lower and upper threshold on 8-bit images: those of the authors' code."""
+"""Canny's lower and upper thresholds for 8-bit images, from the authors' code."""
 
 Edges = NDArray[np.bool_]
 
 
 def edge_map(values: NDArray[np.int16]) -> Edges:
-    """Canny's edges of a slice, as an 8-bit image of `SCORING_WINDOW`.
+    """Canny's edges of a slice that was mapped from `SCORING_WINDOW` to 8 bits.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def edge_map(values: NDArray[np.int16]) -> Edges:
 
 
 def edge_preservation(result: Edges, reference: Edges) -> float:
-    """EPR: share of the reference's edge pixels that are edges of the result too.
+    """EPR: share of the reference's edge pixels that are also edges of the result.
 
     It is 1 if the reference has no edges.
     """
@@ -41,9 +41,9 @@ def edge_preservation(result: Edges, reference: Edges) -> float:
 
 
 def edge_share(result: Edges, reference: Edges) -> float:
-    """Number of the result's edge pixels as a share of those of result and reference together.
+    """Edge pixels of the result as a share of those of the result plus those of the reference.
 
-    It is 1/2 if both have as many edge pixels, or if neither has any.
+    It is 1/2 if both have equally many edge pixels, or if neither has any.
     """
     found, expected = np.count_nonzero(result), np.count_nonzero(reference)
     return found / (found + expected) if found + expected else 0.5

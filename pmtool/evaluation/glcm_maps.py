@@ -3,8 +3,9 @@
 The MSMFE is computed from these maps.
 
 All matrices of a slice are counted together: for every pair of grey levels, an image of where the
-pair occurs is summed over the windows. The features are then sums over these counts. They are those
-of `radiomics.glcm` in pyradiomics 3.0.1, with its names and its conventions for flat windows.
+pair occurs is summed over each window. The features are then computed as sums over these counts.
+They are the features of `radiomics.glcm` in pyradiomics 3.0.1, with its names and its conventions
+for flat windows.
 """
 
 from __future__ import annotations
@@ -44,12 +45,12 @@ FEATURES = (
     "SumEntropy",
     "SumSquares",
 )
-"""The features of pyradiomics except MCC, which is an eigenvalue; these are 23, as in the paper."""
+"""The features of pyradiomics except MCC, which is an eigenvalue: 23 features, as in the paper."""
 
 _ROWS_AT_ONCE = 16
-"""Number of rows of windows to count at once, so few that the counts stay in the CPU's cache."""
+"""Number of rows of windows to count at once, so few that the counts fit into the CPU's cache."""
 _I, _J = (index + 1 for index in np.triu_indices(LEVELS))
-"""The two levels, from 1, of every unordered pair."""
+"""The two levels of every unordered pair, counted from 1."""
 _CODE = np.zeros((LEVELS, LEVELS), np.uint8)
 _CODE[_I - 1, _J - 1] = _CODE[_J - 1, _I - 1] = np.arange(len(_I))
 _MIDDLE = LEVELS + 1

@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 THRESHOLD = -320
-"""Threshold of the paper in HU; lung and air lie below it."""
+"""The paper's threshold in HU; lung and air lie below it."""
 SMALLEST_MM2 = 1000.0
-"""Smallest cross-section of lungs in mm^2; gas in the bowel and the trachea above the lungs have
-less."""
+"""Smallest cross-section of lungs in mm^2; bowel gas, and the trachea above the lungs, have smaller
+ones."""
 SMALLEST_SHARE = 0.1
 """Smallest volume of a second lung, as a share of that of the largest piece."""
 CLOSING_MM, DILATION_MM = 7.0, 2.0
-"""Radii in mm: vessels within the lungs belong to the region, and so does their border."""
+"""Radii in mm; they include vessels within the lungs, and the lungs' border, in the region."""
 
 Region = NDArray[np.bool_]
 
@@ -24,8 +24,8 @@ def air_in_lungs(slices: NDArray[Any], spacing: tuple[float, float]) -> Region:
     """Mask of the air in the lungs of a whole scan.
 
     Air lies below -320 HU; air that touches the edge of its slice is outside the body. The rest is
-    opened slice by slice. The largest of its pieces is lung, and so are pieces of at least a tenth
-    of the largest one's volume. The paper gives no numbers for these sizes.
+    morphologically opened slice by slice. Its largest piece is lung, as are pieces of at least a
+    tenth of the largest one's volume. The paper gives no numbers for these sizes.
 
     Parameters
     ----------

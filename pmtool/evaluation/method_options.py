@@ -1,4 +1,4 @@
-"""The choice of methods that regenerate the dropped slices of scans."""
+"""Choosing the methods that regenerate the dropped slices of scans."""
 
 from __future__ import annotations
 
@@ -42,7 +42,8 @@ class MethodOptions:
     methods
         Names of methods from `METHODS`.
     externals
-        Names and files of other tools' slices: for every name, one file per scan, in order.
+        Names and files of other tools' slices: for every name, one file per scan, in the order of
+        the scans.
     modes
         Modes of PixelMiner; each one is a method.
     model
@@ -80,7 +81,7 @@ def chosen_methods(
     scans
         The scans.
     cache
-        Folder where PixelMiner keeps its slices.
+        Folder in which PixelMiner stores its slices.
     options
         Options with the choice of methods.
     sampler

@@ -81,7 +81,7 @@ class Classical:
 def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
     """Weights of ``count`` slices in each slice midway between two of them.
 
-    Interpolation is linear in the slices. Therefore SimpleITK's weights follow from its results for
+    Because interpolation is linear in the slices, SimpleITK's weights follow from its results for
     stacks in which a single slice is not zero: the columns of an identity matrix.
 
     Returns
@@ -100,7 +100,7 @@ def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class External:
-    """Slices of another tool: for every scan, by name, a volume with all its slices."""
+    """Slices from another tool: one volume per scan, by the scan's name, with all its slices."""
 
     name: str
     volumes: dict[str, Volume]
@@ -123,9 +123,9 @@ def load_external(path: Path, reference: Volume, reading: ReadingOptions = DEFAU
     path
         File, folder or zip of the volume.
     reference
-        The scan, whose through-plane axis is the volume's too.
+        The scan; the volume has the same through-plane axis.
     reading
-        Options with which the scan was read; its series is not looked for in the volume.
+        Options with which the scan was read; ``series_uid`` does not apply to the volume.
 
     Raises
     ------
@@ -198,7 +198,7 @@ def makers(
     Returns
     -------
     dict
-        The truth, as `REFERENCE`, and what makes the slices of every method, by name.
+        A maker for every method, by name, and one for the truth, named `REFERENCE`.
     """
     by_name: dict[str, Maker] = {REFERENCE: scan.truth}
     for method, indices in work:

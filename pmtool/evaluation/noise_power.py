@@ -18,7 +18,7 @@ SOFT_TISSUE = (-150, 200)
 MOST_STRUCTURE = 15.0
 """Largest standard deviation of the smoothed piece, in HU, at which it counts as homogeneous."""
 SMOOTHING = 3.0
-"""Standard deviation, in pixels, of the Gaussian filter that removes noise and keeps structure."""
+"""Standard deviation, in pixels, of the Gaussian filter that removes noise but keeps structure."""
 BINS = 16
 """Number of bins of the spectrum, from 0 to 0.5 cycles per pixel."""
 
@@ -36,8 +36,7 @@ def homogeneous_place(slices: NDArray[np.int16]) -> Place | None:
     """Find the most homogeneous piece of soft tissue; None if there is none.
 
     It is the piece in which the smoothed mean of the slices varies least. It is thus chosen by
-    structure and not by noise; the noise of a piece chosen for its low noise would be
-    underestimated.
+    structure rather than by noise: choosing a piece for its low noise would underestimate noise.
 
     Parameters
     ----------

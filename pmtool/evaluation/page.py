@@ -1,4 +1,4 @@
-"""The report as a self-contained HTML page, and writing all files of a report."""
+"""Rendering a report as a self-contained HTML page, and writing all its files."""
 
 from __future__ import annotations
 

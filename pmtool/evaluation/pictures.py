@@ -18,7 +18,7 @@ from pmtool.evaluation.tables import label
 from pmtool.images.display import LUNG_WINDOW, grey, png, upright_slice
 
 DIFFERENCES = (-300.0, 300.0)
-"""Differences in HU shown as black and as white; equal pixels are grey."""
+"""Differences in HU that are shown as black and as white; equal pixels are grey."""
 CROP = 96
 """Number of rows and of columns of a crop."""
 EXAMPLES = 2

@@ -31,7 +31,7 @@ def mean_absolute_error(result: Slice, reference: Slice) -> float:
 def peak_signal_to_noise(result: Slice, reference: Slice) -> float:
     """PSNR in dB, 10 log10(range^2 / mean squared error), of the slice clipped to `SCORING_WINDOW`.
 
-    The range is that of the window. The result is infinite for equal slices.
+    The range is the window's. The result is infinite for equal slices.
     """
     error = float(np.mean(np.square(_clipped(result) - _clipped(reference))))
     return 10 * math.log10(_RANGE**2 / error) if error else math.inf

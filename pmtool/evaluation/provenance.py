@@ -11,7 +11,7 @@ from pmtool.evaluation.scoring import MEASURED_BY
 from pmtool.system.versions import package_version
 
 VERSIONS = ("pmtool", "numpy", *MEASURED_BY, "SimpleITK")
-"""Packages whose versions are told."""
+"""Packages whose versions are recorded."""
 
 
 def provenance(cases: Sequence[Case]) -> dict[str, Any]:

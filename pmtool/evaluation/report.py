@@ -16,7 +16,7 @@ from pmtool.system.units import counted
 from pmtool.system.versions import own_version
 
 FEW_SLICES = 8
-"""Fewer slices tell whether everything works, but not which method is better."""
+"""Fewer slices show whether everything works, but not which method is better."""
 CSV_COLUMNS = ("scan", "slice", "method", "measure", "feature", "value", "reference")
 
 
@@ -131,7 +131,7 @@ def missing() -> list[str]:
 
 
 def left_out_lines(results: Results) -> list[str]:
-    """Lines that name the values that are left out of all figures."""
+    """Lines that list the values left out of all figures."""
     omitted = left_out(results)
     constant = omitted["constant_features"]
     descriptions = {

@@ -16,7 +16,7 @@ from pmtool.evaluation.scoring import REFERENCE, Scores
 
 MEASURES = ("edge_share", "epr", "psnr", "ssim", "mae_hu", "noise_hu", "odd_even_noise")
 FEWEST_SCANS = 6
-"""Smallest number of scans to compare by scan: with fewer, no test can reach p < 0.05."""
+"""Smallest number of scans for a comparison by scan: with fewer, no test can reach p < 0.05."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ class Results:
     def map_errors(self) -> Float64s:
         """Root mean squared errors of the feature maps, scaled to [0, 1]: ``(M, N, 23)``.
 
-        The paper averages squared errors. Their root has the feature's own unit, like an error of
-        texture, so that a few slices with large errors do not dominate the mean.
+        The paper averages squared errors. Their root has the feature's own unit, like a texture
+        error, and keeps a few slices with large errors from dominating the mean.
         """
         return scaled_errors(np.sqrt(self.maps))
 
@@ -98,7 +98,7 @@ class Results:
 
 
 def collect(scores: Sequence[tuple[ScanSlice, dict[str, Scores]]]) -> Results:
-    """Collect the scores of slices, which all have the reference and the same methods."""
+    """Collect the scores of slices, all of which have the reference and the same methods."""
     methods = [name for name in scores[0][1] if name != REFERENCE]
     columns = [REFERENCE, *methods]
     values = {

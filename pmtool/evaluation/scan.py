@@ -1,4 +1,4 @@
-"""A scan of which every second slice is dropped, and the region in which texture is measured."""
+"""A scan from which every second slice is dropped, and the region in which texture is measured."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pmtool.system.units import counted
 
 _AIR = -1000
 _ROUNDING = 0.6
-"""Residual in HU under which a slice counts as interpolated and rounded."""
+"""Residual in HU below which a slice counts as interpolated and rounded."""
 _FEWEST_PIXELS = 100
 
 
@@ -45,7 +45,7 @@ class ThinScan:
     Attributes
     ----------
     folders
-        Number of folders above the scan that its name tells, see `told_apart`.
+        Number of folders above the scan that its name includes, see `told_apart`.
     """
 
     volume: Volume
@@ -54,7 +54,7 @@ class ThinScan:
 
     @cached_property
     def name(self) -> str:
-        """Name of the scan, from its file or folder and those above."""
+        """Name of the scan, from its file or folder and the folders above."""
         above = Path(self.volume.name).resolve().parent.parts
         first = max(len(above) - self.folders, 0)
         return "/".join([*above[first:], self.volume.file_name])
@@ -109,7 +109,7 @@ class ThinScan:
         return air_in_lungs(self.volume.slices, self.pixel)
 
     def check_region(self) -> None:
-        """Raise `ContentError` if the whole scan has no region."""
+        """Raise `ContentError` if no slice of the scan has a region."""
         if self.mask is not None:
             if not sitk.GetArrayViewFromImage(self.mask.image).any():
                 raise ContentError(f"{self.mask.name} is empty; give a mask with a region")
@@ -121,7 +121,7 @@ class ThinScan:
 
 
 def told_apart(scans: Sequence[ThinScan]) -> list[ThinScan]:
-    """Scans with different names: with as many of the folders above them as that takes.
+    """Give scans distinct names, with as many of the folders above them as needed.
 
     Raises
     ------
@@ -163,7 +163,7 @@ def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DE
 
 
 def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
-    """Load a volume of which every second slice can be dropped; raises and warns as `load_scan`."""
+    """Load a volume whose every second slice can be dropped; raises and warns like `load_scan`."""
     if reading.allow_uneven:
         raise UsageError(f"{path} is evaluated by even slices only; leave --allow-uneven out")
     volume = load_ct(path, reading)

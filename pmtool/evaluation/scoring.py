@@ -1,4 +1,4 @@
-"""Computing all measures of one slice, for every method that made it."""
+"""Computing all measures of one slice, for every method."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REFERENCE = "reference"
 VERSION = 1
 """Version of the measures; raise it when one changes, so that stored scores are not used."""
 MEASURED_BY = ("opencv-python-headless", "pyradiomics", "scikit-image", "scipy")
-"""Packages that compute the measures, of which the same holds."""
+"""Packages that compute the measures; scores from other versions of them are not used either."""
 
 
 class Task(NamedTuple):
@@ -37,7 +37,7 @@ class Task(NamedTuple):
     truth
         The slice itself.
     results
-        Slices that the methods made, by method; for ``reference`` the truth itself.
+        Slices that the methods made, by method, and the truth itself as ``reference``.
     region
         Mask of the region in which texture is measured.
     pixel

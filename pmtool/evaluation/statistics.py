@@ -20,7 +20,7 @@ class Duel(NamedTuple):
     wins, losses, ties
         Number of pairs in which the first method's error is lower, higher or the same.
     unknown
-        Number of pairs with a NaN, which are counted nowhere else.
+        Number of pairs with a NaN, which are not counted anywhere else.
     binomial, wilcoxon
         Two-sided p values of the tests; 1 if there is nothing to test.
     """
@@ -64,8 +64,8 @@ def duel(one: NDArray[np.float64], other: NDArray[np.float64]) -> Duel:
 def holm(p_values: Sequence[float]) -> list[float]:
     """Adjust p values for multiple comparisons by Holm's method [1]_.
 
-    The k-th lowest of n is multiplied by n - k + 1, and is not less than the ones before it nor
-    more than 1.
+    The k-th lowest of n values is multiplied by n - k + 1, then raised to the largest before it if
+    that is higher, and limited to 1.
 
     References
     ----------

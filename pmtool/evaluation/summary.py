@@ -50,8 +50,8 @@ def summary(results: Results) -> dict[str, dict[str, float | None]]:
 def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
     """95 % bootstrap intervals of the measures, drawn over slices, or over scans if there are many.
 
-    An interval is None for fewer than two slices. Slices of one scan resemble each other, so that
-    intervals over slices hold for the scored scans and not for others.
+    An interval is None for fewer than two slices. Slices of one scan resemble each other, so
+    intervals over slices hold only for the scored scans.
     """
     count, slices = results.resampler()
 
@@ -68,7 +68,7 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
 
 
 def left_out(results: Results) -> dict[str, Any]:
-    """Counts of the values that no figure includes, which are unknown or infinite.
+    """Counts of the values that no figure includes because they are unknown or infinite.
 
     Constant features are named.
     """
@@ -134,5 +134,5 @@ def _concordance(
 
 
 def plain(value: float) -> float | None:
-    """A figure for JSON, which has no NaN."""
+    """Convert a figure for JSON, which has no NaN."""
     return float(value) if math.isfinite(value) else None

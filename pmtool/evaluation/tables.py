@@ -56,7 +56,7 @@ class Table:
     duels: dict[tuple[str, str], Duel]
 
     def cell(self, row: str, column: str) -> str:
-        """Percentage of pairs, without ties, in which the row's method is better than the column's.
+        """Percentage of pairs, except ties, in which the row's method is better than the column's.
 
         A star marks a result that both tests find significant.
         """
@@ -88,7 +88,7 @@ class Table:
         return [heads, *rows]
 
     def notes(self) -> list[str]:
-        """Notes under the table on the pairs that are left out."""
+        """Notes below the table on pairs that are left out."""
         ties = sum(outcome.ties for (a, b), outcome in self.duels.items() if a < b)
         unknown = sum(outcome.unknown for (a, b), outcome in self.duels.items() if a < b)
         counts = (("ties", ties), ("pairs with NaN", unknown))

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from pmtool.errors import UsageError
 
 BIN_WIDTH = 25.0
-"""Width of a grey level in HU: the default of pyradiomics, because the paper gives none."""
+"""Width of a grey level in HU: pyradiomics' default, because the paper gives none."""
 MISSING = (
     "pyradiomics is not installed: pip install numpy 'setuptools<81' wheel versioneer && "
     "pip install --no-cache-dir --no-build-isolation pyradiomics==3.0.1"
 )
-"""The first command installs what builds it, which its package does not declare."""
+"""The first command installs its build requirements, which the package does not declare."""
 
 
 def is_available() -> bool:
@@ -30,7 +30,7 @@ def is_available() -> bool:
 def slice_texture(
     values: NDArray[np.int16], region: NDArray[np.bool_], spacing: tuple[float, float]
 ) -> dict[str, float]:
-    """Texture of a region of a slice, by feature; empty if the region is.
+    """Texture of a region of a slice, by feature; empty if the region is empty.
 
     Parameters
     ----------
@@ -52,9 +52,9 @@ def slice_texture(
 def texture_features(
     image: sitk.Image, mask: sitk.Image, bin_width: float = BIN_WIDTH
 ) -> dict[str, float]:
-    """All GLCM, GLRLM and GLSZM features of pyradiomics 3.0.1 [1]_, in its default settings.
+    """All GLCM, GLRLM and GLSZM features of pyradiomics 3.0.1 [1]_, with its default settings.
 
-    The GLCM is symmetrical and of distance 1; grey levels have a fixed width. GLCM and GLRLM
+    The GLCM is symmetrical, with distance 1; grey levels have a fixed width. GLCM and GLRLM
     features are averaged over the directions of the image: 4 in a single slice, 13 in a volume
     (IBSI's aggregation ITBB).
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pmtool.errors import GeometryError
 
 MAX_SKEW = 0.02
-"""Largest cosine between two axes that is repaired; beyond it the volume is sheared."""
+"""Largest cosine between two axes that is repaired; beyond it, the volume counts as sheared."""
 _EXACT = 1e-4
 
 

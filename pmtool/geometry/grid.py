@@ -1,11 +1,11 @@
 """The slices that a spacing asks for, and what each of them is made from.
 
-PixelMiner generates the slice midway between two others, so what can be generated from acquired
-slices in ``k`` rounds are the nodes of a dyadic stack (`pmtool.geometry.nodes`): node ``t`` lies
-``t / 2**k`` acquired slices after the first one, and every ``2**k``-th node is an acquired slice.
-The parents of a generated node are one lowest set bit of ``t`` before and after it. Grids differ
-in where their slices lie; slices that meet no node are interpolated between nodes. Uneven stacks
-differ from even ones in the lengths of their gaps, and in how often each is halved.
+PixelMiner generates the slice midway between two others. Acquired slices and those that ``k``
+rounds can generate from them are therefore the nodes of a dyadic stack (`pmtool.geometry.nodes`):
+node ``t`` lies ``t / 2**k`` acquired slices after the first one, and every ``2**k``-th node is an
+acquired slice. The parents of a generated node lie one lowest set bit of ``t`` before and after it.
+Grids differ in where their slices lie; slices that meet no node are interpolated between nodes.
+Uneven stacks differ from even ones in the lengths of their gaps, and in how often each is halved.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Grid:
         return self.nodes.rounds
 
     def number(self, node: int) -> int:
-        """Number that identifies a node to the random numbers, whatever the target spacing.
+        """Number that identifies a node to the random generator, whatever the target spacing.
 
         It is the node's index with 16 fractional bits, so that a finer grid extends a coarser one.
         """
@@ -121,7 +121,7 @@ class Grid:
         return gap * ((node & -node) / (1 << self.rounds))
 
     def odd_gaps(self) -> list[int]:
-        """Gaps between acquired slices other than one slice distance, by their first slice."""
+        """Gaps between acquired slices that are not one slice distance, by their first slice."""
         lengths = enumerate(self.nodes.lengths)
         return [gap for gap, length in lengths if abs(length - 1) > self.nodes.snap]
 
@@ -131,9 +131,9 @@ class Grid:
         return {kind: kinds.count(kind) for kind in sorted(set(kinds))}
 
     def dyadic_spacings(self) -> tuple[float, float]:
-        """The two spacings, mm, that halving alone gives and between which the output's lies.
+        """The two spacings, mm, reached by halving alone that enclose the output's spacing.
 
-        ``keep-slices`` meets them without interpolation, and also others, such as three quarters.
+        ``keep-slices`` needs no interpolation at these, nor at some others, such as three quarters.
         """
         rounds = max(math.floor(math.log2(self.source_spacing / self.spacing) + SNAP), 0)
         return self.source_spacing / 2**rounds, self.source_spacing / 2 ** (rounds + 1)
@@ -146,7 +146,7 @@ def parents(node: int) -> tuple[int, int]:
 
 
 def check_spacing(spacing: Sequence[float]) -> None:
-    """Raise `UsageError` unless it is one number, or three, that ask for a spacing."""
+    """Raise `UsageError` unless ``spacing`` is one number, or three, that ask for a spacing."""
     possible = len(spacing) in (1, 3) and all(0 <= x < math.inf for x in spacing)
     if not possible or not any(spacing):
         raise UsageError(
@@ -155,7 +155,7 @@ def check_spacing(spacing: Sequence[float]) -> None:
 
 
 def spacing_along(axis: int, spacing: Sequence[float], present: float) -> float:
-    """Spacing, mm, that one number, or x, y and z (0 keeps), asks for along an axis."""
+    """Spacing along an axis, mm, given one number, or x, y and z where 0 keeps the present one."""
     return spacing[0] if len(spacing) == 1 else spacing[axis] or present
 
 
@@ -185,7 +185,7 @@ def make_grid(
     ------
     UsageError
         If the spacing is not finite, not positive, coarser than the input's or below 1/256 of it;
-        if a gap is longer than 32,768 times it; or if splines are wanted in an uneven stack.
+        if a gap is longer than 32,768 spacings; or if splines are wanted in an uneven stack.
 
     References
     ----------

@@ -24,7 +24,7 @@ class Weight(NamedTuple):
 
 
 def weights(position: float, nodes: int, interpolator: Interpolator) -> tuple[Weight, ...]:
-    """The nodes that make up the slice at a position, their shares adding up to one.
+    """The nodes that make up the slice at a position, with shares that add up to one.
 
     Parameters
     ----------

@@ -22,15 +22,15 @@ Slices = int | Sequence[float]
 """Acquired slices: their number or, if uneven, their positions in mm after the first one."""
 
 MAX_ROUNDS = 8
-"""Most halvings of a slice distance."""
+"""Largest number of halvings of a slice distance."""
 NUMBER_BITS = 16
-"""Fractional bits of a slice's number (see `pmtool.geometry.grid.Grid`); most rounds in any gap."""
+"""Fractional bits of a slice's number (see `pmtool.geometry.grid.Grid`); most rounds per gap."""
 EVEN = 0.1
 """Share of the slice distance by which a slice may deviate from its place in an even stack."""
 SNAP = 2e-3
 """Distance, in distances between nodes, within which an index counts as meeting a node."""
 UNEVEN_SNAP = 5e-2
-"""The same for uneven stacks, whose positions jitter or were written with few decimals."""
+"""`SNAP` for uneven stacks, whose positions jitter or were written with few decimals."""
 ROUNDING = 1e-6
 
 
@@ -85,14 +85,14 @@ class Nodes:
         return None if node is None else node << (self.rounds - halvings)
 
     def around(self, index: float, interpolator: Interpolator) -> tuple[Weight, ...]:
-        """The nodes between which the slice at an index is interpolated."""
+        """The nodes, with their shares, from which the slice at an index is interpolated."""
         halvings = self.halvings[self.gap(index)]
         count = (len(self.halvings) << halvings) + 1
         local_weights = weights(index * 2**halvings, count, interpolator)
         return tuple(Weight(w.node << (self.rounds - halvings), w.share) for w in local_weights)
 
     def clamped(self, index: float) -> float:
-        """The nearest index that is not outside."""
+        """The nearest index within the stack."""
         return min(max(index, 0.0), float(len(self.halvings)))
 
     def gap(self, index: float) -> int:
@@ -145,7 +145,7 @@ class Source:
 
     @property
     def margin(self) -> float:
-        """Distance, in slice distances, within which an index outside counts as the end."""
+        """Distance beyond the ends, in slice distances, within which an index counts as the end."""
         return SNAP if self.even else UNEVEN_SNAP * self.ratio
 
     def index(self, position: float) -> float:

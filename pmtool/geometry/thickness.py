@@ -1,4 +1,4 @@
-"""The thickness of slices, as networks are told it."""
+"""The thickness of slices, as given to networks."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Choosing a pixel's grey level from its mixture, as part of the pixel graph.
 
 `pmtool.pixels.mixture` is the specification; here a bisection tests several thresholds at once.
-Sums over components are matrix products: an engine's plain sum may take its terms in an order that
-depends on where in memory a lane lies, so that the choice would depend on the batch.
+Sums over components are written as matrix products: an engine may order the terms of a plain sum
+by where a lane lies in memory, which would make the choice depend on the batch.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 SEARCH_BITS = 4
-"""Bits of a level that a step of the bisection decides, by 15 thresholds."""
+"""Bits of a level that one step of the bisection decides, with 15 thresholds."""
 
 
 class Components(NamedTuple):

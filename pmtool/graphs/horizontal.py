@@ -80,9 +80,9 @@ class OutputWeights(nn.Module):
 class KnownGraph(nn.Module):
     """The horizontal stack of a row's first columns, whose pixels are given.
 
-    Inputs, with ``K`` columns at their level: ``residuals`` ``(K, M)``, that of each column's left
-    neighbour; ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` if the level below is not
-    touched.
+    Inputs, with ``K`` columns at their level: ``residuals`` ``(K, M)``, those of the columns'
+    left neighbours; ``h_shares<l>`` ``(K, M, S)``; ``h<l>_carry`` ``(K, M, C)`` if the level below
+    is not touched.
     Outputs: every ``<line>_last`` of the horizontal stack and ``h<l>_carry_next``, ``(K, M, C)``.
     """
 

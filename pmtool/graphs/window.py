@@ -149,7 +149,7 @@ def _gate(x: Tensor, outputs: Tensor) -> Tensor:
 
 
 def _block(block: Block, x: Outer) -> tuple[Outer, Tensor]:
-    """Return a block's outputs for the outer slices, and that for the target if it is zero."""
+    """Return a block's outputs for the outer slices, and its output for a target of zeros."""
     p = parts(block)
     upper = F.conv2d(F.pad(x[0], block.padding), p.pair_first, block.pair.bias)
     lower = F.conv2d(F.pad(x[1], block.padding), p.pair_second, block.pair.bias)

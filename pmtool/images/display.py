@@ -29,7 +29,7 @@ def grey(values: NDArray[Any], window: tuple[float, float] = LUNG_WINDOW) -> NDA
 
 
 def upright(plane: NDArray[T], volume: Volume, rows: int, columns: int) -> NDArray[T]:
-    """A plane of a volume as it is usually seen: head and front up, right and front to the left.
+    """A plane of a volume as usually displayed: head and front up, right and front to the left.
 
     ``rows`` and ``columns`` are the axes along which rows and columns follow each other.
     """
@@ -38,7 +38,7 @@ def upright(plane: NDArray[T], volume: Volume, rows: int, columns: int) -> NDArr
 
 
 def upright_slice(values: NDArray[T], volume: Volume) -> NDArray[T]:
-    """A slice ``(H, W)`` of a volume as it is usually seen, see `upright`."""
+    """A slice ``(H, W)`` of a volume as usually displayed, see `upright`."""
     rows, columns = (axis for axis in (2, 1, 0) if axis != volume.axis)
     return upright(values, volume, rows, columns)
 

@@ -14,21 +14,23 @@ from pmtool.images.volume import Volume
 CT_RANGE = (-1024, 3071)
 """HU to which slices are clipped before they are compared.
 
-Splines overshoot below air, and pyradiomics counts grey levels from the lowest pixel of a region: a
-single one would shift all of them.
+Splines overshoot below air, and pyradiomics counts grey levels from the lowest pixel of a region,
+so that a single low pixel would shift all levels.
 """
 _NO_AIR, _NO_BONE = -500, 1000
-"""A volume above the one or below the other ends where nothing but a window ends it."""
+"""If all values lie above the first or below the second, they may have been cut off by a window."""
 _CUT_SHARE = 0.01
 _CUT_BELOW, _CUT_VOXELS = 100, 10_000
-"""HU below an upper end with which its share is compared; voxels of which a share tells nothing."""
+"""Width in HU of the range below the upper end with which the end's share is compared, and number
+of voxels up to which shares mean nothing."""
 _LARGEST = 2**17
 """HU beyond all metal and padding."""
 _ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
 _HU = ("HU", "HU_MOD", "US")
-"""DICOM's terms for HU, those that are modified, and what is not specified."""
+"""DICOM's terms for HU, modified HU and unspecified units."""
 _NARROWEST, _NARROWEST_FLOAT = 2, 100
-"""Integers that span less are a mask; floats that span less are normalised or in other units."""
+"""Integers with a smaller span are a mask; floats with a smaller span are normalised or in other
+units."""
 
 
 def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
@@ -44,7 +46,7 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
     Raises
     ------
     ContentError
-        If voxels have 8 bits, are complex, NaN or infinite; and, unless ``assume_hu``, if DICOM
+        If voxels have 8 bits, or are complex, NaN or infinite; and, unless ``assume_hu``, if DICOM
         says that they are something else, or the range of the values shows another scale or a
         window already applied.
     """

@@ -1,4 +1,4 @@
-"""Reading and writing images through ITK, with errors in one sentence and no half-written files."""
+"""Reading and writing images through ITK, with one-sentence errors and no half-written files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def read_image(path: Path, *, allow_large: bool = False) -> sitk.Image:
     InputError
         If the file is missing, truncated, not an image, or takes its voxels from elsewhere.
     MemoryBudgetError
-        If it is too large; nothing is allocated before.
+        If it is too large; this is found before anything is allocated.
     GeometryError
         If it is not three-dimensional, has no spacing or sheared axes.
     ContentError
@@ -73,7 +73,7 @@ def without_vectors(image: sitk.Image) -> sitk.Image:
     Raises
     ------
     ContentError
-        If it is a label map, at which ITK's functions end the process.
+        If it is a label map, for which ITK's functions end the process.
     """
     if "label" in image.GetPixelIDTypeAsString():
         raise ContentError("the image is a label map; give it as an image of voxels")
@@ -85,9 +85,9 @@ def without_vectors(image: sitk.Image) -> sitk.Image:
 def write_image(image: sitk.Image, path: Path) -> None:
     """Write all of an image or nothing, compressed; raises `OutputError`.
 
-    The files are written to a folder beside their destination and moved into place, a header
-    after its data. ITK knows most suffixes only in lower case. Entries such as 3D Slicer's go to
-    NRRD alone: in MetaImage, long ones cannot be read again.
+    The files are written to a folder beside their destination and moved into place, a header after
+    its data. ITK knows most suffixes only in lower case. Header entries such as 3D Slicer's are
+    written only to NRRD, because long ones in MetaImage cannot be read back.
     """
     plain = plain_name(path)
     if image_suffix(path) != ".nrrd" and image.GetMetaDataKeys():
@@ -110,7 +110,7 @@ def write_image(image: sitk.Image, path: Path) -> None:
 
 
 def open_header(path: Path) -> tuple[sitk.ImageFileReader, Declared]:
-    """A reader that has read the header, and the header's claims; call within `quiet_itk`.
+    """Return a reader that has read the header, and the header's claims; call within `quiet_itk`.
 
     NIfTI cosines that ITK refuses are repaired.
 
@@ -164,7 +164,7 @@ def _unreadable(path: Path) -> InputError:
 
 
 def _reason(error: Exception) -> str:
-    """One line from an exception; those of ITK span many."""
+    """One line from an exception; ITK's span many."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return "ITK could not write it; is the disk full?"

@@ -1,4 +1,4 @@
-"""Names of image files: their formats by their suffixes."""
+"""Names of image files, whose suffixes give their formats."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pmtool.images.headers.text import names_one_file
 
 
 def image_suffix(path: Path) -> str | None:
-    """The suffix of a format that pmtool reads, with its dot, or None."""
+    """A file's suffix, with its dot, if it is that of a format that pmtool reads; else None."""
     name = path.name.lower()
     return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
 
@@ -27,14 +27,14 @@ def is_written(path: Path) -> bool:
 
 
 def written_suffix(path: Path) -> str:
-    """The suffix of a file in a format that pmtool writes; that of NRRD for all others."""
+    """A file's suffix if pmtool writes that format; otherwise the suffix of NRRD."""
     return (image_suffix(path) or "") if is_written(path) else ".nrrd"
 
 
 def check_format(path: Path, also: str = "") -> None:
-    """Raise `UsageError` for a name that no file in a format written by pmtool can have.
+    """Raise `UsageError` if pmtool cannot write an image under this name.
 
-    ``also`` names what else may be given, after the list of suffixes.
+    ``also`` is added to the message after the list of suffixes and says what else may be given.
     """
     if not is_written(path):
         raise UsageError(f"{path} names no image format; end it with .{', .'.join(FORMATS)}{also}")

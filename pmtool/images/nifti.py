@@ -17,18 +17,18 @@ NIFTI = "NiftiImageIO"
 _LPS = np.array([-1.0, -1.0, 1.0])
 """Factors that turn NIfTI's RAS into ITK's LPS."""
 _NEAR = 0.02
-"""Difference of transforms, in voxels, that repairs and rounding explain."""
+"""Difference of transforms, in voxels, that repairs and rounding can explain."""
 _UNITS = {1: "metres", 3: "micrometres"}
 """Units of length other than mm, by the lowest bits of ``xyzt_units``."""
 _INTEGERS = {2, 4, 8, 256, 512, 768}
 """Codes of the integer types of up to 32 bits."""
 _FLOATS = (sitk.sitkFloat32, sitk.sitkFloat64)
 _EXACT = 2**24
-"""Largest integer up to which all are float32 numbers."""
+"""Largest integer up to which float32 represents all integers exactly."""
 
 
 def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
-    """Compare the sform with what ITK uses of a header: pixdim and one of the two transforms.
+    """Compare the sform with what ITK uses from the header: pixdim and one of the two transforms.
 
     Raises
     ------
@@ -40,12 +40,12 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
     -----
     UserWarning
         If slightly skewed axes were repaired, or qform and sform place the volume differently and
-        the qform was taken.
+        the qform was used.
     """
     if int(reader.GetMetaData("sform_code")) <= 0:
         return
     unit = _UNITS.get(int(reader.GetMetaData("xyzt_units")) & 7)
-    if unit is not None:  # which ITK knows for pixdim, not for the sform
+    if unit is not None:  # ITK heeds the unit for pixdim but not for the sform
         raise GeometryError(f"{path} gives lengths in {unit}; write the file again in mm")
     sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
     lengths = np.linalg.norm(sform[:, :3], axis=0)
@@ -69,10 +69,10 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
 
 
 def rescaled(image: sitk.Image, reader: sitk.ImageFileReader) -> sitk.Image:
-    """The image with the values that its header means, as integers if they are whole.
+    """The image with the values that its header intends, as integers if they are whole.
 
     ITK converts all scaled values to float32, and adds the intercept even if a slope of 0 says
-    that values are not scaled.
+    that the values are not scaled.
     """
     slope, intercept = (float(reader.GetMetaData(f"scl_{x}")) for x in ("slope", "inter"))
     if slope == 0 or math.isnan(slope):

@@ -1,4 +1,4 @@
-"""Options on reading a CT, whatever it is read for."""
+"""Options for reading a CT, common to all commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class ReadingOptions:
     assume_hu
         Accept voxels as HU even if their range suggests otherwise.
     thickness
-        Thickness of the slices, mm; None for what DICOM says, or else their distance.
+        Thickness of the slices, mm; None for the value in DICOM headers, or else their distance.
     """
 
     series_uid: str | None = None
@@ -35,4 +35,4 @@ class ReadingOptions:
 
 DEFAULT = ReadingOptions()
 LENIENT = ReadingOptions(allow_uneven=True, allow_large=True)
-"""For the output of a volume that was accepted."""
+"""For reading the output of a volume that was accepted."""

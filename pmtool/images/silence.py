@@ -1,4 +1,4 @@
-"""Settings of ITK that hold for the whole process, for as long as files are read or written."""
+"""Process-wide ITK settings that apply while files are read or written."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SILENCE = _Silence()
 
 
 def quiet_itk() -> AbstractContextManager[None]:
-    """Keep ITK's and its file libraries' own remarks off standard error."""
+    """Keep messages of ITK and its file libraries off standard error."""
     return _SILENCE
 
 

@@ -1,6 +1,6 @@
 """A CT volume: a stack of slices in HU with its position in space.
 
-ITK's conventions hold: axes are x, y, z in this order for sizes, spacings (mm) and directions,
+ITK's conventions apply: axes are x, y, z in this order for sizes, spacings (mm) and directions,
 and positions are LPS.
 """
 
@@ -64,7 +64,7 @@ class Volume:
 
     @property
     def file_name(self) -> str:
-        """Name of its file or folder, without the folders above, even if it was given as a dot."""
+        """Name of its file or folder, without parent folders, even if it was given as a dot."""
         path = Path(self.name)
         return path.name if path.name not in ("", "..") else path.resolve().name
 
@@ -86,12 +86,12 @@ class Volume:
 
     @property
     def spacing(self) -> float:
-        """Slice spacing, mm; the median if slices are uneven."""
+        """Slice spacing, mm; the median if the slices are uneven."""
         return float(self.image.GetSpacing()[self.axis])
 
     @property
     def thickness(self) -> float:
-        """Thickness of a slice, mm; if unknown, slices are taken to touch."""
+        """Thickness of a slice, mm; if unknown, slices are assumed to touch."""
         return self.known_thickness or self.spacing
 
     @property
@@ -101,7 +101,7 @@ class Volume:
 
     @property
     def made_before(self) -> list[int]:
-        """Indices of the slices of a DICOM series that pmtool made, by the end of ImageType."""
+        """Indices of the slices of a DICOM series that pmtool made, according to ImageType."""
         types = [header.get("ImageType") or [""] for header in self.headers or ()]
         return [index for index, values in enumerate(types) if values[-1] in _MADE]
 
@@ -123,7 +123,7 @@ class Volume:
         )
 
     def digest(self) -> str:
-        """SHA-256 of type, geometry and voxels: the same for every file format."""
+        """SHA-256 of type, geometry and voxels; the same for every file format."""
         hasher = hashlib.sha256(self.dtype.str.encode())
         geometry = self.image.GetSpacing() + self.image.GetOrigin() + self.image.GetDirection()
         hasher.update(np.array((*self.image.GetSize(), *geometry), dtype="<f8").data)
@@ -154,8 +154,8 @@ class Volume:
 def through_plane_axis(spacing: tuple[float, ...]) -> int:
     """The axis that slices are stacked along.
 
-    Pixels are square: if two spacings agree, it is the third axis. Otherwise it is the axis with
-    the coarsest spacing or, if that does not decide either, the last one.
+    Pixels are assumed square: if two spacings agree, it is the remaining axis. Otherwise it is the
+    axis with the coarsest spacing or, if that does not decide it either, the last one.
     """
     for axis in (2, 1, 0):
         one, other = (s for i, s in enumerate(spacing) if i != axis)

@@ -28,9 +28,9 @@ class Buffers:
     lanes
         Number of windows, ``M``.
     windows
-        Most windows in a call of the window graph.
+        Largest number of windows in a call of the window graph.
     source
-        Buffers of at least as many lanes whose memory to reuse; only one of the two can be in use.
+        Buffers with at least as many lanes to share memory with; only one of the two may be in use.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ class Buffers:
         self.memory.copy(self.row_tails, self.tails[row])
 
     def standardise(self, columns: int) -> None:
-        """Set the residuals of the first ``columns`` pixels of the loaded row, which are known."""
+        """Set the residuals of the loaded row's first ``columns`` pixels, which are known."""
         mixture = self.rows["mixture"][:columns]
         self.memory.standardise(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
 

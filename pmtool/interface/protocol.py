@@ -26,7 +26,7 @@ def address(array: Array) -> int:
 class Memory(Protocol):
     """The memory of a backend's device, and the few operations on it outside the graphs.
 
-    Operations are done in order; on a GPU they may be done after the call, and `wait` waits for
+    Operations run in order; on a GPU they may run after the call returns, and `wait` waits for
     them.
     """
 
@@ -86,8 +86,8 @@ class Backend(Protocol):
     windows_per_call
         Largest number of windows in a call of the window graph.
     keeps_programs
-        Whether programs are expensive to make and should be kept. Batch sizes are then rounded up,
-        see `pmtool.sampling.lane_cache.kept_lanes`, so that there are few of them.
+        Whether programs are expensive to make and should be kept. If so, batch sizes are rounded up
+        to a few values, see `pmtool.sampling.lane_cache.kept_lanes`.
     """
 
     name: str

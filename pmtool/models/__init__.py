@@ -1,1 +1,1 @@
-"""Models on disk, and the one that ships."""
+"""Models on disk, and the built-in one."""

@@ -16,12 +16,12 @@ from pmtool.system.hashes import bytes_hash, file_hash
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 NETWORK, PIXELS = "network.", "pixels."
-"""Prefixes of the network's own weights in the file, and of those of the pixel loop; these and all
-others, which only graphs refer to, are derived from the network's own."""
+"""Prefixes in the file of the network's own weights and of the pixel loop's. The pixel loop's, and
+all others, which only graphs refer to, are derived from the network's own."""
 CARD, TRAINING_LOG = "README.md", "training.csv"
-"""Texts about a model, which a bundle may lack; no hash covers them, as they affect no voxel."""
+"""Texts about a model, which a bundle may lack; not hashed, because they affect no voxel."""
 _LONGEST = 1 << 20
-"""Most bytes of a manifest."""
+"""Largest number of bytes in a manifest."""
 _NOT_OURS = (
     ArithmeticError,
     AttributeError,
@@ -31,13 +31,13 @@ _NOT_OURS = (
     TypeError,
     ValueError,
 )
-"""Errors that result from reading JSON other than ours."""
+"""Errors raised when the JSON is not one of ours."""
 DEFAULT = Path(__file__).parent / "default"
 
 
 @dataclass(frozen=True)
 class Description:
-    """What a model is, apart from its files; raises ValueError for what no manifest can hold.
+    """Description of a model, apart from its files; raises ValueError if no manifest can hold it.
 
     Attributes
     ----------
@@ -132,7 +132,7 @@ class Bundle:
 
     @classmethod
     def load(cls, folder: str | Path | None = None) -> Bundle:
-        """Read and check a bundle, by default the one that ships.
+        """Read and check a bundle, by default the built-in one.
 
         Raises
         ------
@@ -204,7 +204,7 @@ def _check(folder: Path, name: str, expected: str) -> None:
 
 
 def leads_away(path: Path) -> bool:
-    """Whether a path is a link that leads out of its folder or in a circle, or no path."""
+    """Whether a path is invalid, or a link that is circular or leads outside its folder."""
     try:
         return path.resolve().parent != path.parent.resolve()
     except (OSError, RuntimeError, ValueError):

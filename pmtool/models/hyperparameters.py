@@ -8,22 +8,24 @@ from typing import Any
 from pmtool.errors import ModelError
 
 LEVELS = 3
-"""Resolutions of the network, each half the one before."""
+"""Number of resolutions of the network, each half the previous one."""
 COARSEST = 1 << (LEVELS - 1)
 """Pixels that one of the coarsest resolution covers in each direction."""
 ENCODER_MARGIN = 16
 """Pixels around a window that the encoder sees."""
 RESIDUAL_MAX = 16.0
-"""Limit of a pixel's distance from the midpoint, as the stacks see it, in the midpoint's scale."""
+"""Limit of a pixel's distance from the midpoint as the stacks see it, in units of the midpoint's
+scale."""
 COMPONENT_MAX = 4.0
-"""Limit of a component mean's distance from the midpoint, in the midpoint's scale.
+"""Limit of a component mean's distance from the midpoint, in units of the midpoint's scale.
 
-Without it, samples can drift away in streaks and coarse noise, as each pixel follows earlier ones.
+Without it, samples can drift into streaks and coarse noise, as each pixel follows earlier ones.
 """
 COMPONENT_LOG_SCALE_MAX = 0.0
-"""Limit of a component's log-scale above the midpoint's: knowing more, none should be wider.
+"""Limit of a component's log-scale relative to the midpoint's. Components rely on more information
+than the midpoint, so none should be wider.
 
-Without it, an outlying pixel is drawn now and then, and leads later pixels further away.
+Without it, an outlying pixel is occasionally drawn, and leads later pixels further astray.
 """
 LOG_SCALE_MIN, LOG_SCALE_MAX = -7.0, 0.0
 """Limits of the midpoint's log-scale; the lower one also applies to the components."""

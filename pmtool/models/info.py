@@ -17,11 +17,11 @@ from pmtool.models.bundle import (
 
 _FLOAT_BYTES = 4
 _LONGEST = 1 << 22
-"""Most characters of a text that are read."""
+"""Largest number of characters of a text that are read."""
 
 
 def model_info(folder: Path | None = None) -> str:
-    """Describe a model, by default the one that ships.
+    """Describe a model, by default the built-in one.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def _parameters(bundle: Bundle) -> int:
 
 
 def _training(bundle: Bundle) -> str:
-    """The last figure in every column; some columns have one only now and then."""
+    """The last figure in every column; some columns have figures only in some rows."""
     try:
         rows = list(csv.DictReader(_read(bundle, TRAINING_LOG).splitlines()))
     except csv.Error:
@@ -80,7 +80,7 @@ def _table(title: str, rows: Mapping[str, object]) -> str:
 
 
 def _read(bundle: Bundle, name: str) -> str:
-    """The text of an optional file of a bundle, without what would control a terminal."""
+    """The text of an optional file of a bundle, without terminal control characters."""
     path = bundle.folder / name
     if leads_away(path) or not path.is_file():
         return ""

@@ -1,4 +1,4 @@
-"""The PixelMiner network in PyTorch, to be read beside the paper."""
+"""The PixelMiner network in PyTorch, to be read alongside the paper."""
 
 from pmtool.network.likelihood import bits_per_pixel, log_probability, standard_deviation
 from pmtool.network.pixelminer import Mixture, PixelMiner, Stack

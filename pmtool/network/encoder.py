@@ -1,6 +1,6 @@
 """The encoder: predicts the target from both acquired slices, on all sides of a pixel.
 
-It is not in the paper, whose network never sees both neighbours on all sides of a pixel at once.
+The paper has no encoder: its network never sees both neighbours on all sides of a pixel at once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ MEAN_UNIT = 0.1
 LOG_SCALE_OFFSET = -4.0
 """The midpoint's log-scale for an output of 0, with which training starts."""
 DIFFERENCE_GAIN = 16.0
-"""Factor for the difference of the neighbours, which is small as an input of a network."""
+"""Factor for the difference of the neighbours, which would be small as a network input."""
 
 
 class Midpoint(NamedTuple):
-    """What is known of the target before its first pixel: a logistic per pixel, and features.
+    """What is known about the target before its first pixel: a logistic per pixel, and features.
 
     Attributes
     ----------
@@ -92,8 +92,8 @@ class Encoder(nn.Module):
 
     The mean of its midpoint is the linear interpolation plus the network's output, clamped to the
     range of pixels. As the last layer starts at zero, training starts from the linear
-    interpolation. The encoder is told the thickness of the slices, which two slices do not show:
-    less is known of what lies between thin slices than between thick ones that touch.
+    interpolation. Slice thickness is a further input, because two slices alone do not show it:
+    less is known about what lies between thin slices than between thick ones that touch.
     """
 
     def __init__(self, channels: int) -> None:

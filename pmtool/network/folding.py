@@ -44,6 +44,6 @@ def unfold(state: dict[str, Tensor], network: PixelMiner) -> None:
         module = network.get_submodule(layer)
         if parametrize.is_parametrized(module, kind):
             moved = tensor.to(getattr(module, kind).device)  # PyTorch would not move it
-            setattr(module, kind, moved)  # and derives magnitude and direction
+            setattr(module, kind, moved)  # also derives magnitude and direction
         else:
             getattr(module, kind).copy_(tensor)

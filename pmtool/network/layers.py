@@ -20,7 +20,7 @@ Layer = TypeVar("Layer", bound=nn.Module)
 
 
 class Layers(nn.ModuleList, Generic[Layer]):
-    """`torch.nn.ModuleList` of layers of one type, which it makes known to type checkers."""
+    """`torch.nn.ModuleList` of layers of one type that type checkers know."""
 
     def __init__(self, layers: Iterable[Layer]) -> None:
         super().__init__(layers)
@@ -116,7 +116,7 @@ class GatedLayer(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Transposed convolution of stride 2 on each depth alone."""
+    """Transposed convolution of stride 2, applied to each depth separately."""
 
     def __init__(self, channels: int, kernel: tuple[int, int]) -> None:
         super().__init__()

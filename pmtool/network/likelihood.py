@@ -1,4 +1,4 @@
-"""Likelihood of the discretised logistic mixture (as `pmtool.pixels.mixture`), in PyTorch."""
+"""Likelihood of the discretised logistic mixture (see `pmtool.pixels.mixture`), in PyTorch."""
 
 from __future__ import annotations
 

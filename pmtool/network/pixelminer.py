@@ -101,8 +101,8 @@ class PixelMiner(nn.Module):
         """Return the mixtures of all pixels of ``target``; slices are ``(N, 1, H, W)`` in [-1, 1].
 
         Height and width are multiples of 4. The neighbours may extend beyond the target by the
-        same number of pixels on all sides, which only the encoder sees. The thickness of the slices
-        is for the encoder alone too, see `Encoder.forward`.
+        same number of pixels on all sides, which only the encoder sees. Likewise, only the
+        encoder uses the thickness of the slices, see `Encoder.forward`.
         """
         margin = (above.shape[-1] - target.shape[-1]) // 2
         midpoint = self.midpoint(above, below, relative_thickness, margin)

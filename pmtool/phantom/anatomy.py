@@ -1,8 +1,8 @@
 """The anatomy of the phantom: HU of a made-up chest on a plane of constant z.
 
 Lengths are in mm of a chest that fills a circle of 360 mm; x points to the patient's left, y to the
-back, z to the head, as in LPS. Every structure is a function of x, y and z alone, without end along
-z, so that a thin stack of slices and a thick one show the same chest.
+back, z to the head, as in LPS. Every structure is a function of x, y and z alone and has no end
+along z, so that a thin stack of slices and a thick one show the same chest.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A synthetic chest CT, for tests and for those who have no scan at hand."""
+"""A synthetic chest CT, for tests and for users without a scan at hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PADDING = -2048
 BLUR = 0.7  # standard deviation of the point spread function, pixels
-KERNEL_FREQUENCY = 0.22  # where the noise's power falls off, cycles a pixel
+KERNEL_FREQUENCY = 0.22  # where the noise's power falls off, cycles per pixel
 NOISE_EDGE, NOISE_CENTRE = 16.0, 32.0  # standard deviation, HU
 
 
@@ -28,9 +28,9 @@ def chest_phantom(
 ) -> SimpleITK.Image:
     """Make a chest CT: lungs with vessels, heart, ribs, spine and table, noise and padding.
 
-    A slice depends on its position along z alone, its noise included: with half the spacing, every
-    second slice is the same as before, and those between are the truth of an interpolation. In
-    plane the chest fills the field of view, whatever its size.
+    A slice, including its noise, depends only on its position along z: at half the spacing, every
+    second slice is the same as before, and those between are the truth for an interpolation. In
+    plane, the chest fills the field of view, whatever its size.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def chest_phantom(
     Raises
     ------
     UsageError
-        If a number makes no image.
+        If a number is out of range.
     """
     if size < 16 or slices < 1 or seed < 0 or not all(0 < s < np.inf for s in spacing):
         raise UsageError(
@@ -84,8 +84,8 @@ def _blur(image: Plane) -> Plane:
 def _noise(random: np.random.Generator, size: int) -> Plane:
     """Noise of mean 0 and variance 1 with the power spectrum of filtered back-projection.
 
-    A ramp that the reconstruction kernel cuts off (Riederer et al., Phys. Med. Biol. 23, 446, 1978,
-    doi:10.1088/0031-9155/23/3/008).
+    The spectrum is a ramp cut off by the reconstruction kernel (Riederer et al., Phys. Med. Biol.
+    23, 446, 1978, doi:10.1088/0031-9155/23/3/008).
     """
     frequency = _frequency(size)
     power = frequency * np.exp(-((frequency / KERNEL_FREQUENCY) ** 2))
@@ -94,7 +94,7 @@ def _noise(random: np.random.Generator, size: int) -> Plane:
 
 
 def _frequency(size: int) -> Plane:
-    """Radial frequency in cycles a pixel, for `numpy.fft.rfft2` of ``(size, size)``."""
+    """Radial frequency in cycles per pixel, for `numpy.fft.rfft2` of ``(size, size)``."""
     return np.asarray(np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)))
 
 
@@ -103,7 +103,7 @@ def _filter(image: Plane, transfer: Plane) -> Plane:
 
 
 def _image(array: NDArray[np.int16], spacing: tuple[float, float, float]) -> SimpleITK.Image:
-    """Put the volume's centre in plane at 0 and its first slice at z = 0."""
+    """Make an image with its in-plane centre at 0 and its first slice at z = 0."""
     import SimpleITK
 
     image = SimpleITK.GetImageFromArray(array)

@@ -92,10 +92,10 @@ def quantile(mixture: Mixture, uniforms: ArrayLike, bits: int) -> Levels:
 def _reaches(mixture: Mixture, levels: Levels, u: Real, bits: int) -> NDArray[np.bool_]:
     """Whether the CDF at the levels' upper edges is at least ``u``, of shape ``(..., 1)``.
 
-    The sign of ``sum_k w_k (F_k - u)``, taken in the nearer tail: ``F_k - u`` is
-    ``(1 - u) - (1 - F_k)``. So no weight need be normalised, and if all ``F_k`` are rounded to 0
-    or 1 the sign is still right: comparing the rounded sum with ``u`` would send one pixel in
-    some ten million to the last level.
+    This is the sign of ``sum_k w_k (F_k - u)``, taken in the nearer tail: ``F_k - u`` is
+    ``(1 - u) - (1 - F_k)``. The weights need no normalisation, and the sign is right even if
+    all ``F_k`` are rounded to 0 or 1; comparing the rounded sum with ``u`` would send about one
+    pixel in ten million to the last level.
     """
     upper, _ = _standardise(mixture, levels[..., None], bits)
     side = np.where(u > 0.5, -1, 1).astype(u.dtype)
@@ -149,7 +149,7 @@ def _log_sum_exp(x: Real) -> Real:
 
 
 def _sigmoid(x: Real) -> Real:
-    """``1 / (1 + exp(-x))``, to the last digits in both tails and without overflow."""
+    """``1 / (1 + exp(-x))``, accurate to the last digits in both tails and without overflow."""
     decay = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, decay, 1) / (1 + decay))
 

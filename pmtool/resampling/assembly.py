@@ -63,7 +63,7 @@ class DyadicStack:
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
         """Standard deviation of a slice over its samples; zero for acquired slices.
 
-        Samples are rendered one by one, because all of them may not fit into memory [1]_.
+        Samples are rendered one by one, because they may not all fit into memory [1]_.
 
         References
         ----------

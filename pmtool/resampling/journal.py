@@ -111,7 +111,7 @@ class Journal:
         return not any(self.folder.glob(_SLICES)) and not self.outputs
 
     def remove(self) -> None:
-        """Delete the journal's files; `alone_in`, in which this is called, removes the folder.
+        """Delete the journal's files; the enclosing `alone_in` removes the folder.
 
         The key is deleted first: a journal without a key has ended.
         """
@@ -141,7 +141,7 @@ class Journal:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"
 
     def _clear(self) -> None:
-        """Delete the files of a journal except the names of outputs, and nothing else."""
+        """Delete the files of a journal, and nothing else; the list of outputs stays."""
         (self.folder / _KEY).unlink(missing_ok=True)
         for pattern in (_SLICES, ".*.tmp"):
             for file in self.folder.glob(pattern):

@@ -39,7 +39,7 @@ _PRODUCTS = ("image", "uncertainty", "segmentation_out", "preview", "statistics"
 class Options(SamplerOptions, ReadingOptions):
     """Options that determine the slices of the output and how they are made.
 
-    Those of `SamplerOptions` and `ReadingOptions` are among them.
+    They include those of `SamplerOptions` and `ReadingOptions`.
 
     Attributes
     ----------
@@ -48,11 +48,11 @@ class Options(SamplerOptions, ReadingOptions):
     reference
         File or image whose slice positions to use instead of a spacing.
     interpolator
-        Interpolation of slices that no round of generation meets: ``linear`` or ``bspline``.
+        Interpolation of slices that lie between generated ones: ``linear`` or ``bspline``.
     model
         Folder of a bundle; None for the default model.
     samples
-        Samples drawn of every slice for the uncertainty; the output is the first one.
+        Samples drawn per slice for the uncertainty; the output is the first one.
 
     Raises
     ------
@@ -79,7 +79,7 @@ class Options(SamplerOptions, ReadingOptions):
 
 @dataclass(frozen=True)
 class Outputs:
-    """The files to write; all are checked before the work, and each appears whole or not at all.
+    """The files to write; all are checked beforehand, and each appears whole or not at all.
 
     Attributes
     ----------
@@ -152,7 +152,7 @@ class Outputs:
         return [*(file for path in products for file in with_voxels(path)), self.sidecar]
 
     def check_writable(self, inputs: list[Path]) -> None:
-        """Raise `OutputError` for what exists, has no folder, or would replace an input.
+        """Raise `OutputError` for a file that exists, has no folder, or would replace an input.
 
         When a run is resumed, `resumption` judges existing files: the run's own are allowed.
         """
@@ -188,8 +188,9 @@ def split_options(
 ) -> tuple[Options, Outputs | None]:
     """Sort keyword arguments into options and outputs.
 
-    A mask, and the uncertainty of several samples, get a `companion` of the output if no file is
-    given; an uncertainty without a number of samples gets `UNCERTAINTY_SAMPLES`.
+    If no file is given for a mask, or for the uncertainty of several samples, it is written to a
+    `companion` of the output. An uncertainty without a number of samples uses
+    `UNCERTAINTY_SAMPLES`.
 
     Parameters
     ----------
@@ -197,7 +198,7 @@ def split_options(
         File of the resampled volume or, if `names_folder` says so, folder of its DICOM series;
         None to write nothing.
     values
-        Fields of `Options` and of `Outputs`; paths may be strings, and numbers NumPy's.
+        Fields of `Options` and of `Outputs`; paths may be strings, and numbers may be NumPy's.
 
     Raises
     ------

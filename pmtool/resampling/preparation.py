@@ -1,4 +1,4 @@
-"""A request that was checked: what can be wrong with it is found here, before the work."""
+"""Checking and preparing a request, so that errors in it are found before the work starts."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class FileRun(Run):
 
     @property
     def mask_key(self) -> dict[str, Any] | None:
-        """Everything except the grid that determines the mask; None without a mask."""
+        """Everything that determines the mask except the grid; None without a mask."""
         if self.mask is None:
             return None
         interpolation = self.outputs.segmentation_interpolation
@@ -119,7 +119,7 @@ def prepare_files(
 
 
 def _run(volume: Volume, grid: Grid, options: Options, sampler: Sampler) -> Run:
-    """Plan a run, and warn of what the user should know before it."""
+    """Plan a run, and warn about what the user should know beforehand."""
     for text in (
         report.made_text(volume),
         report.uneven_text(grid),

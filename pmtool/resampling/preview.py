@@ -57,7 +57,7 @@ def _across(before: Volume, later: Volume, grid: Grid, axis: int) -> list[Image.
 
 
 def _new_slice(before: Volume, later: Volume, grid: Grid) -> list[list[Image.Image]]:
-    """One row of panels of the new slice that is nearest to the middle; none if all are copies."""
+    """A row of panels for the new slice nearest to the middle; empty if all slices are copies."""
     new = [index for index, output in enumerate(grid.slices) if not output.is_copy]
     if not new:
         return []
@@ -105,7 +105,7 @@ def _middle_plane(volume: Volume, axis: int) -> Plane:
 
 
 def _nearest_slices(positions: tuple[float, ...], spacing: float) -> NDArray[np.intp]:
-    """The nearest slices to positions, eight per slice distance, to half of one beyond the ends."""
+    """The nearest slice at eight places per slice distance, to half of one beyond the ends."""
     places = np.arange(1 / 16, positions[-1] / spacing + 1, 1 / 8) * spacing - spacing / 2
     return np.searchsorted(np.convolve(positions, (0.5, 0.5), "valid"), places)
 

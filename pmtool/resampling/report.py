@@ -72,7 +72,7 @@ def made_text(volume: Volume) -> str | None:
 
 
 def copy_text(grid: Grid) -> str | None:
-    """A sentence on an output that has only slices of the input, if it is so."""
+    """A sentence on an output that has only slices of the input; None for any other."""
     if not all(output.is_copy for output in grid.slices):
         return None
     return (

@@ -72,9 +72,10 @@ def resample(
     Warns
     -----
     UserWarning
-        For repaired directions, uneven gaps, slices that seem to be of several scans, interpolated
-        slices, slices made earlier by pmtool, spacings, slice thicknesses and shapes of pixels the
-        model was not trained on, engines that failed, and a pixel loop that is not compiled.
+        For repaired directions, uneven gaps, slices that seem to come from several scans,
+        interpolated slices, slices made earlier by pmtool, engines that failed, a pixel loop that
+        is not compiled, and spacings, slice thicknesses and pixel shapes that the model was not
+        trained on.
     """
     chosen, outputs = split_options(output, options)
     if outputs is None:
@@ -115,7 +116,7 @@ def write(
 ) -> None:
     """Write all or some files of a run and its sidecar, then remove its journal.
 
-    The volume is written last except for the sidecar, which states that all files are there.
+    The volume is written last, followed only by the sidecar, which states that all files exist.
     """
     stack, outputs = run.stack, run.outputs
     journal.expect(outputs.files())

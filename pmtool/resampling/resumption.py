@@ -38,10 +38,10 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
     Raises
     ------
     UsageError
-        If there is an interrupted run that is not to be resumed, or that is a different run.
+        If there is an interrupted run that is not to be resumed, or is a different run.
     OutputError
-        If another process is working on it, a file exists or cannot be written, or a disk has no
-        room.
+        If another process is working on the run, a file exists or cannot be written, or a disk has
+        no room.
     """
     outputs = run.outputs
     with alone_in(outputs.journal):
@@ -70,7 +70,7 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
 
 
 def files_to_make(run: FileRun) -> set[Path]:
-    """Files of a run that are missing, or not from these voxels, this model and these options.
+    """Files of a run that are missing or were not made with its voxels, model and options.
 
     The volume is among them if any voxel has to be generated. The sidecar describes all files; it
     is written last, and a run with a journal has not ended.

@@ -27,9 +27,9 @@ _SEGMENT_ENTRY = re.compile(
 
 
 def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
-    """Load the mask of a volume, with exactly its geometry; ``allow_large`` as for the volume.
+    """Load the mask of a volume, with exactly its geometry; ``allow_large`` is as for the volume.
 
-    Its axes may have another order and other signs, as those of dcm2niix have: they are turned.
+    Axes in another order or with other signs, as from dcm2niix, are turned to the volume's.
     Slices of an uneven volume correspond one to one, whatever spacing the mask's file gives.
 
     Raises
@@ -64,7 +64,7 @@ def _turned(image: sitk.Image, to: sitk.Image) -> sitk.Image:
 
 
 def _orientation(image: sitk.Image) -> str:
-    """Where the axes lead, nearest to left or right, back or front, head or foot, as "LPS"."""
+    """Code of the anatomical directions nearest to the axes, such as "LPS"."""
     directions = image.GetDirection()
     return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(directions))
 
@@ -74,7 +74,7 @@ def resample_mask(
 ) -> sitk.Image:
     """Resample the labels of a mask onto another grid along its slices.
 
-    3D Slicer's entries on segments in NRRD, such as names, are kept, except for those on the grid.
+    3D Slicer's NRRD entries on segments, such as names, are kept, except for those on the grid.
 
     Parameters
     ----------
@@ -84,8 +84,8 @@ def resample_mask(
         Grid of the resampled volume.
     interpolation
         How labels are interpolated along the axis. ``nearest`` and ``linear`` (thresholded at 0.5)
-        differ only midway between two slices. There ``nearest`` takes the first slice, and
-        ``linear`` every voxel with a label in either slice, that of the first if both have one.
+        differ only midway between two slices. There, ``nearest`` takes the first slice, and
+        ``linear`` labels every voxel that either slice labels, preferring the first slice's label.
         ``shape`` interpolates between outlines; see `pmtool.resampling.shapes`.
     """
     image = mask.empty_on(grid)

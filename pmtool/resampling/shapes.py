@@ -15,11 +15,12 @@ Mask = NDArray[np.bool_]
 def labels_between(
     one: Labels, other: Labels, share: float, spacing: tuple[float, ...]
 ) -> NDArray[Any]:
-    """For every pixel, the label within whose border it lies deepest, or 0 for none.
+    """For every pixel, the label whose border it lies deepest inside, or 0 for none.
 
     A border lies where the weighted mean of the signed distances to the borders in both slices is
     0. If two labels are equally near, the first slice decides. A label that only one slice has
-    ends halfway, as a cone; but where both slices have a label, there is no background between.
+    tapers off halfway like a cone; where both slices have a label, there is no background between
+    them.
 
     Parameters
     ----------

@@ -1,6 +1,6 @@
 """The JSON file beside an output: how it was made, and which files were made with it.
 
-It is written last. Files whose digests it holds are as they were made; see `unchanged`.
+It is written last. A file that still matches its digest is as it was made; see `unchanged`.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def unchanged(outputs: Outputs, content: dict[str, Any], *, earlier: bool = Fals
 
 
 def _digest(path: Path) -> str:
-    """SHA-256 of a file; of several, as with its voxel file or in a folder, of theirs in lines."""
+    """SHA-256 of a file; for several, as in a folder or with a voxel file, of their digests."""
     files = sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]
     parts = [file_hash(file) if file.is_file() else ascii(file.name) for file in files]
     return parts[0] if len(parts) == 1 else bytes_hash("\n".join(parts).encode())

@@ -83,7 +83,7 @@ def synthesise(
     samples
         Number of samples of every slice.
     progress
-        Called with the progress, including slices of an earlier run; None to tell nobody.
+        Called with the progress, including slices of an earlier run; None to report nothing.
     """
     rounds = missing_jobs(stack, samples)
     total = sum(map(len, all_jobs(stack.grid, samples)))

@@ -30,7 +30,7 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
     spacing
         Slice spacing, mm; or x, y, z with 0 for "keep".
     options
-        Options, of which the grid, reference and interpolator are used.
+        Options with the grid, reference and interpolator to use.
 
     Raises
     ------

@@ -19,7 +19,7 @@ from pmtool.sampling.pairs import Batch, PairGroup
 def kept_lanes(count: int, most: int) -> int:
     """Round a count up to 1, 1.25, 1.5 or 1.75 times a power of two, but at most to ``most``.
 
-    This way programs are made for few counts, and less than a fifth of a batch's lanes is spare.
+    Programs are thus made for few counts, and less than a fifth of a batch's lanes is unused.
     """
     step = max(1, (1 << count.bit_length()) // 8)
     return min(-(-count // step) * step, most)

@@ -114,7 +114,7 @@ class Lanes:
         return buffers.memory.download(buffers.rows["parameters"][self.known_columns :])
 
     def _filled(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Repeat the last lane's values for the lanes that exist but are not wanted."""
+        """Repeat the last lane's values to fill the unused lanes."""
         lacking = self.buffers.lanes - values.shape[-1]
         return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)], mode="edge")
 

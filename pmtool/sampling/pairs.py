@@ -26,9 +26,9 @@ class SlicePair(NamedTuple):
     above, below
         Slices ``(H, W)`` in HU, clipped to the model's window.
     relative_thickness
-        What the network is told: `pmtool.geometry.thickness.relative_thickness`.
+        Thickness as the network takes it: `pmtool.geometry.thickness.relative_thickness`.
     number
-        Number under ``2**32`` that identifies the slice in drawing random numbers.
+        Number below ``2**32`` that identifies the slice when random numbers are drawn.
     sample
         Index of the sample among several of the same slice.
     """
@@ -57,7 +57,7 @@ class Neighbours(NamedTuple):
 
 
 class PairGroup:
-    """Slice pairs that are generated together, on slices padded to what windows can cover."""
+    """Slice pairs that are generated together, on slices padded to a size that windows cover."""
 
     def __init__(
         self, hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], shape: tuple[int, int]

@@ -17,8 +17,8 @@ from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import amount
 
 DEFAULT_WINDOW = 272
-"""Four of these cover 512x512. Edges are kept as with the paper's 64, in a third of the time: see
-benchmarks/results/cpu-2-cores-avx2.json."""
+"""Four of these cover 512x512. Edges are kept as well as with the paper's 64, in a third of the
+time: see benchmarks/results/cpu-2-cores-avx2.json."""
 MOST_LANES = 8
 """Number of lanes that the CPU's pixel loop takes together; more lanes need more memory."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
@@ -26,8 +26,8 @@ GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 GPU_SHARE = 0.6
 """Share of a GPU's free memory for the buffers; the engine computes in the rest."""
 SCRATCH, LANE = 5.2, 1.2
-"""Memory of a worker for running graphs, and for each of its lanes with what is copied to and from
-it, in units of a lane's buffers; measured with ONNX Runtime."""
+"""Memory of a worker for running graphs, and for each of its lanes including copies to and from it,
+in units of a lane's buffers; measured with ONNX Runtime."""
 GRAPHS, COPIES = 40 << 20, 2
 """Memory of a model's loaded graphs in bytes, and copies of its weights that they hold."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188

@@ -97,13 +97,13 @@ class Planner:
     def _free_gpu_memory(self) -> int:
         """Free memory of the fullest GPU in bytes, read once before the work.
 
-        An engine may keep memory that it has used.
+        A later reading could be too low, because an engine may keep memory that it has used.
         """
         return min(map(free_gpu_memory, self.engine.devices))
 
 
 class Sampler(Planner):
-    """Generates slices with a model on a device; models on GPUs are loaded at once, see `start`.
+    """Generates slices with a model on a device; on GPUs it is loaded immediately, see `start`.
 
     Raises
     ------
@@ -116,15 +116,15 @@ class Sampler(Planner):
         engine, self._on_gpus = start(engines, bundle, options.thread_count, options.mode)
         super().__init__(bundle, options, engine)
         if self.device != CPU:
-            _ = self._free_gpu_memory  # now, for all modes, as engines keep memory that they used
+            _ = self._free_gpu_memory  # now, for all modes: engines keep memory they have used
         self._on_cpu: dict[int, Backend] = {}
         self._carried_out: dict[tuple[int, int], Plan] = {}
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`.
 
-        The process keeps memory that the model has used, and uses it again: if that seems to leave
-        too little for slices of the same shape, the plan that was carried out for them still holds.
+        The process keeps and reuses memory that the model has used. If too little then seems to be
+        free for slices of a shape that was generated before, the earlier plan still holds.
         """
         try:
             return super().plan(shape, pairs)
@@ -161,8 +161,8 @@ class Sampler(Planner):
         pairs
             Slice pairs, all of one shape.
         progress
-            Called in the calling thread with the number of slices done so far, a fraction that
-            counts pixels.
+            Called in the calling thread with the number of slices done so far, including
+            fractions of slices.
 
         Yields
         ------
@@ -190,7 +190,7 @@ class _Finished(NamedTuple):
 
 
 class _Stopped(Exception):
-    """A worker is to end: the consumer of the slices is gone, or another worker has failed."""
+    """Ends a worker because the consumer of the slices is gone or another worker has failed."""
 
 
 class _Run:
@@ -233,9 +233,9 @@ class _Run:
                 pool.shutdown(cancel_futures=True)
 
     def _events(self, workers: Sequence[Future[None]]) -> Iterator[_Advance | _Finished]:
-        """Yield what the workers tell until all are done; raises the error of a worker.
+        """Yield the workers' events until all are done; raises the error of a worker.
 
-        If one fails, the others stop, and what is finished is handed over before the error.
+        If one fails, the others stop, and finished slices are yielded before the error is raised.
         """
         while not all(worker.done() for worker in workers) or not self.events.empty():
             if any(worker.done() and worker.exception() for worker in workers):

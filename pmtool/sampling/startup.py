@@ -36,14 +36,14 @@ def start(
 ) -> tuple[Engine, Loaded]:
     """Return the first engine that generates a window on all its GPUs, or that runs on the CPU.
 
-    The window is generated in one mode; another may need graphs that are not tried.
+    Only one mode is tried; another may need graphs that are not tested here.
 
     Raises
     ------
     UsageError, OutputError
         The error of the first engine, if no engine works.
     MemoryBudgetError
-        If a GPU has no memory for even one window.
+        If a GPU has too little memory for even one window.
     ModelError
         If the bundle lacks what an engine needs.
 
@@ -93,7 +93,7 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int, mode: Mode)
 
 
 def _forget_frames(error: BaseException) -> None:
-    """Cut off where an error comes from, whose variables keep a failed engine's memory."""
+    """Drop an error's traceback and causes, whose frames keep a failed engine's memory alive."""
     error.__traceback__ = error.__cause__ = error.__context__ = None
 
 

@@ -1,7 +1,7 @@
 """The windows in which a slice is generated, and which of them are independent.
 
 See section 2.3 and figure 3 of the paper: windows overlap by the width of a sub-patch; the first is
-generated whole, and every other one only where no earlier window has been.
+generated whole, and every other one only where no earlier window lies.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from pmtool.system.files import writing
 
 
 def cache_folder() -> Path:
-    """``$PMTOOL_CACHE``, else ``$XDG_CACHE_HOME/pmtool``, else ``~/.cache/pmtool``; not made here.
+    """``$PMTOOL_CACHE``, else ``$XDG_CACHE_HOME/pmtool``, else ``~/.cache/pmtool``; not created.
 
     A relative ``$XDG_CACHE_HOME`` is ignored, as the XDG base directory specification asks.
     """

@@ -38,7 +38,7 @@ def memory_grant() -> Grant:
 
 
 def cpu_grant() -> float:
-    """CPUs whose time the groups of this process may use; possibly infinite."""
+    """CPU time that the groups of this process may use, in CPUs; possibly infinite."""
     grants = [math.inf]
     for folder, first in _groups("cpu"):
         with suppress(*_NO_LIMIT):
@@ -53,7 +53,7 @@ def _groups(controller: str) -> Iterator[tuple[Path, bool]]:
     """Folders of the groups, innermost first, and whether they use cgroups version 1."""
     try:
         lines = _OWN.read_text().splitlines()
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return
     for line in lines:
         _, kinds, path = line.split(":", 2)

@@ -15,7 +15,7 @@ from pmtool.system.units import counted
 
 CPU = "cpu"
 UNTOLD_MEMORY = 4 << 30
-"""Bytes that are taken to be free on a GPU that does not tell."""
+"""Bytes assumed to be free on a GPU that does not report them."""
 _GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
@@ -41,7 +41,7 @@ class Gpu:
     Attributes
     ----------
     capability
-        Compute capability: ``9.0`` of an H200.
+        Compute capability: ``9.0`` for an H200.
     driver
         Version of the driver, such as ``580.65.06``.
     """
@@ -57,12 +57,12 @@ def gpu_index(device: str) -> int:
 
 
 def find_gpu(device: str) -> Gpu:
-    """Which GPU ``cuda:N`` is; raises `UsageError` if the driver does not tell."""
+    """Identify the GPU ``cuda:N``; raises `UsageError` if the driver does not report it."""
     return Gpu(*_told(device, "name,compute_cap,driver_version").split(", "))
 
 
 def has_bfloat16(device: str) -> bool:
-    """Whether the tensor cores of ``cuda:N`` take bfloat16; a GPU that does not tell is new."""
+    """Whether the tensor cores of ``cuda:N`` support bfloat16; assumed if it does not report."""
     try:
         return float(find_gpu(device).capability) >= 8
     except UsageError:
@@ -70,14 +70,14 @@ def has_bfloat16(device: str) -> bool:
 
 
 def free_gpu_memory(device: str) -> int:
-    """Bytes free on ``cuda:N``; `UNTOLD_MEMORY` where nvidia-smi does not tell, as of MIG."""
+    """Bytes free on ``cuda:N``; `UNTOLD_MEMORY` if nvidia-smi does not report them, as for MIG."""
     with suppress(UsageError, ValueError):
         return int(_told(device, "memory.free")) << 20
     return UNTOLD_MEMORY
 
 
 def _told(device: str, fields: str) -> str:
-    """What nvidia-smi says of ``cuda:N``."""
+    """What nvidia-smi reports about ``cuda:N``."""
     command = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={fields}"]
     command.append("--format=csv,noheader,nounits")
     completed = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -94,7 +94,7 @@ def find_devices(asked: str) -> tuple[str, ...]:
     Raises
     ------
     UsageError
-        If a device is not there, or the name is none.
+        If a device is not present, or the name is not valid.
     """
     if asked == CPU:
         return (CPU,)

@@ -9,7 +9,7 @@ from pmtool.errors import UsageError
 
 
 def require(what: str, packages: Iterable[str], extras: str) -> None:
-    """Raise `UsageError`, naming what needs them and the extra, unless all are installed."""
+    """Raise `UsageError`, naming the feature and the extra, unless all packages are installed."""
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise UsageError(f"{what} needs {', '.join(missing)}: pip install '{extras}'")

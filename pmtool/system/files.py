@@ -21,7 +21,7 @@ if sys.platform != "win32":
 
 @contextmanager
 def writing(path: Path | str, remedy: str = "") -> Iterator[None]:
-    """Raise `OutputError` for an OSError, saying that a path cannot be written, and the remedy."""
+    """Turn an OSError into an `OutputError` that names the unwritable path and the remedy."""
     try:
         yield
     except OSError as error:
@@ -31,10 +31,10 @@ def writing(path: Path | str, remedy: str = "") -> Iterator[None]:
 
 @contextmanager
 def temporary_beside(path: Path) -> Iterator[Path]:
-    """A path beside another one, for this process, of which nothing is left afterwards.
+    """Yield a temporary path beside another one, for this process; it is removed afterwards.
 
     A killed process leaves it behind; see `remove_leftovers`. Processes on other machines, which
-    may have the same number, use different paths.
+    may have the same process ID, use different paths.
     """
     temporary = temporary_of(path)
     _remove(temporary)
@@ -45,14 +45,14 @@ def temporary_beside(path: Path) -> Iterator[Path]:
 
 
 def temporary_of(path: Path) -> Path:
-    """Path of this process and machine for a file that is not yet whole."""
+    """Temporary path, for this process and machine, of a file that is not yet whole."""
     machine = platform.node().partition(".")[0]
     return path.with_name(f".{path.name}.{os.getpid()}@{machine}.tmp")
 
 
 def move_into_place(temporary: Path, path: Path) -> None:
     """Move a finished file into place once it is safely on disk; raises OSError."""
-    with temporary.open("r+b") as file:  # Windows flushes no file that is open to read alone
+    with temporary.open("r+b") as file:  # Windows does not flush files open for reading
         os.fsync(file.fileno())
     temporary.replace(path)
 
@@ -72,7 +72,7 @@ def remove_leftovers(path: Path) -> None:
 
 
 def is_leftover_of(temporary: str, name: str) -> bool:
-    """Whether a name is that of a temporary file, from any machine, for a file."""
+    """Whether ``temporary`` names a temporary file, from any machine, of the file ``name``."""
     return re.fullmatch(rf"\.{re.escape(name)}\.\d+@[^@]*\.tmp", temporary) is not None
 
 
@@ -80,19 +80,19 @@ def is_leftover_of(temporary: str, name: str) -> bool:
 def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     """Make a folder, if it does not exist, and keep other processes out of it.
 
-    The lock ends with the process, however that ends. The folder is removed if it is empty.
+    The lock is released when the process ends, however it ends. The folder is removed if empty.
     Processes on other machines are kept out only if the file system shares locks on folders,
     which NFS may not; on Windows no process is kept out.
 
     Parameters
     ----------
     wait
-        Whether to wait until another process has left it.
+        Whether to wait until another process has left the folder.
 
     Raises
     ------
     OutputError
-        If another process is in it and is not waited for, or if it cannot be created.
+        If another process is using the folder and is not waited for, or if it cannot be created.
     """
     with _locked(folder, exclusive=True, wait=wait):
         yield
@@ -124,7 +124,7 @@ def _locked(folder: Path, *, exclusive: bool, wait: bool) -> Iterator[None]:
 
 
 def _lock(folder: Path, exclusive: bool, wait: bool) -> int | None:
-    """A descriptor that holds the lock on a folder while the folder is at its path."""
+    """Descriptor that holds the lock on a folder, which is checked to be still at its path."""
     while True:
         folder.mkdir(exist_ok=True)
         if sys.platform == "win32":
@@ -160,7 +160,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Read what `write_json` has written; empty if there is nothing or something else."""
+    """Read what `write_json` wrote; empty if the file is missing or holds something else."""
     try:
         content = json.loads(path.read_bytes()) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):
@@ -171,7 +171,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def walk(
     folder: Path, onerror: Callable[[OSError], None]
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Like `os.walk`, but in order and through linked folders, each folder once."""
+    """Like `os.walk`, but sorted, following linked folders, and visiting each folder once."""
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
         place = Path(root)

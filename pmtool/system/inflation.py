@@ -1,4 +1,4 @@
-"""Size of compressed data, measured without keeping them."""
+"""Size of compressed data, measured without storing the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def inflated_size(
     several: bool = False,
     most: int = sys.maxsize,
 ) -> int:
-    """Bytes that a deflated stream unpacks to, counted up to ``enough`` and its end.
+    """Bytes that a deflated stream unpacks to; counting stops at ``enough``.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def inflated_size(
     several
         Whether to count further gzipped streams, as written by bgzip and pgzip.
     most
-        Bytes of the file that are read.
+        Largest number of bytes to read from the file.
     """
     unpacker, size, ended = zlib.decompressobj(wbits), 0, 0
     with path.open("rb") as file:

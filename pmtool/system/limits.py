@@ -15,9 +15,9 @@ from pmtool.system.cgroups import cpu_grant, memory_grant
 from pmtool.system.units import amount
 
 MAX_INPUT = 8 * 2**30
-"""Most bytes of an input's voxels, unpacked, unless large inputs are allowed."""
+"""Largest unpacked size of an input's voxels, in bytes, unless large inputs are allowed."""
 MAX_DEFLATION = 1032
-"""Most bytes that one deflated byte, as in gzip and zip, can unpack to."""
+"""Largest number of bytes that one deflated byte, as in gzip and zip, can unpack to."""
 
 
 def check_input(name: str, size: int, *, allow_large: bool = False) -> None:
@@ -28,7 +28,7 @@ def check_input(name: str, size: int, *, allow_large: bool = False) -> None:
     name
         Name of the input, for messages.
     size
-        Bytes that its voxels are declared to take, unpacked.
+        Declared size of its voxels, unpacked, in bytes.
     allow_large
         Lift `MAX_INPUT`.
 
@@ -46,7 +46,7 @@ def check_input(name: str, size: int, *, allow_large: bool = False) -> None:
 
 
 def check_unpacked(name: str, packed: int, unpacked: int, ratio: float = MAX_DEFLATION) -> None:
-    """Refuse data that cannot unpack to what they claim; raises `InputError`."""
+    """Refuse data that cannot unpack to the size claimed; raises `InputError`."""
     if unpacked > packed * ratio:
         raise InputError(
             f"{name} is truncated or damaged: its {packed} bytes cannot hold the {unpacked} that "
@@ -65,7 +65,7 @@ def check_memory(needed: int, what: str) -> None:
 
 
 def check_disk(files: Mapping[Path, int]) -> None:
-    """Raise `OutputError` if a disk cannot hold the files to be written, given with their bytes."""
+    """Raise `OutputError` if a disk cannot hold the files to be written, given with their sizes."""
     needed: dict[int, int] = {}
     folders: dict[int, Path] = {}
     for path, size in files.items():

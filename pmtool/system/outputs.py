@@ -1,4 +1,4 @@
-"""Outputs: before the work, checks that nothing is replaced unasked and all can be written."""
+"""Outputs: checks before the work that nothing is replaced unasked and all can be written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from pmtool.system.files import (
 
 
 def names_in(folder: Path) -> list[str]:
-    """Names in a folder for outputs, in order, if it exists.
+    """Sorted names in a folder for outputs; empty if it does not exist.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     """
     existing = names_in(folder)
     own = [name for name in existing if name in names]
-    # What killed processes left.
+    # Left behind by killed processes.
     left = [x for x in existing if any(is_leftover_of(x, name) for name in names)]
     others = [name for name in existing if name not in (*own, *left)]
     if beside is not None and not set(others) <= set(beside):
@@ -65,9 +65,9 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
 
 
 def write_report_files(folder: Path, contents: Mapping[str, str | None]) -> None:
-    """Write the files of a report by their names, the JSON first, while no other process does so.
+    """Write the files of a report by name, the JSON first, while no other process does so.
 
-    A file without content is removed, for it is of an earlier report.
+    A file without content is removed, because it is from an earlier report.
 
     Raises
     ------
@@ -108,7 +108,7 @@ def check_no_input(path: Path, inputs: Iterable[Path]) -> None:
 
 
 def _resolved(path: Path) -> Path:
-    """A path without links, or as it is where they lead in a circle."""
+    """A path with its links resolved, or unresolved if they form a loop."""
     try:
         return path.resolve()
     except (OSError, RuntimeError):
@@ -116,7 +116,7 @@ def _resolved(path: Path) -> Path:
 
 
 def check_distinct_paths(paths: Sequence[Path]) -> None:
-    """Raise `OutputError` for two outputs that are one file."""
+    """Raise `OutputError` if two outputs are the same file."""
     seen: set[Path] = set()
     for path in paths:
         if path.resolve() in seen:
@@ -135,7 +135,7 @@ def check_place(path: Path) -> None:
     try:
         temporary_of(path).exists()
         path.resolve()
-    except (OSError, RuntimeError) as error:  # of a link to itself
+    except (OSError, RuntimeError) as error:  # as for a link to itself
         reason = error.strerror if isinstance(error, OSError) else error
         raise OutputError(
             f"{path} cannot be written: {reason}; choose another name or folder"
@@ -147,9 +147,9 @@ def check_place(path: Path) -> None:
 
 
 def remove_empty(paths: Iterable[Path], within: Path) -> None:
-    """Remove the folders of files that were not written, as far as they are empty."""
+    """Remove the folders of files that were not written, if they are empty."""
     folders = {place for path in paths for place in path.parents if within in place.parents}
-    for folder in sorted(folders, reverse=True):  # those below come first
+    for folder in sorted(folders, reverse=True):  # subfolders come first
         with suppress(OSError):
             folder.rmdir()
 

@@ -8,11 +8,11 @@ Tell = Callable[[str, float], None]
 """Called with the current stage and the share of it that is done."""
 
 Progress = Callable[[float], None]
-"""Called with what is done so far, whose whole the caller knows."""
+"""Called with the amount done so far; whoever passes the callback knows the total."""
 ProgressOf = Callable[[float, int], None]
-"""Called with the slices that are done so far, a fraction, and their total."""
+"""Called with the number of slices done so far, possibly fractional, and their total."""
 
 
 def progress_of(tell: Tell, label: str, total: int) -> Progress:
-    """Report a stage, of which ``total`` is the whole."""
+    """Return a callback that reports the progress of a stage out of ``total``."""
     return lambda done: tell(label, done / max(total, 1))

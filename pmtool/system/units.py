@@ -16,5 +16,5 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, thing: str) -> str:
-    """Format a number of things, whose plural ends in s."""
+    """Format a number of things; the plural is formed with s."""
     return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

@@ -37,8 +37,8 @@ class Augmentation:
     noise
         Gaussian noise of up to ``noise_hu`` (standard deviation), smoothed by 0.4 to 1.2 pixels.
     contrast
-        Higher contrast, as of contrast agents and metal: values above a random limit of 0 to 200 HU
-        have their distance from it multiplied by a factor of up to ``contrast_range``.
+        Higher contrast, as from contrast agents and metal: for values above a random limit of 0 to
+        200 HU, the distance from it is multiplied by a factor of up to ``contrast_range``.
     """
 
     zoom: Probability = 0.25

@@ -2,8 +2,8 @@
 
 Every source has one entry: a JSON file that records the source's fingerprint and describes its
 arrays. It is written after the arrays, and every file appears whole or not at all. A cache can
-therefore be left half-built, and several processes can build and use it at once. Arrays of a
-source as it was before stay, as another run may be using them.
+therefore be left half-built, and several processes can build and use it at once. Arrays of
+an earlier version of a source are kept, as another run may be using them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pmtool.training.sources import BODY_HU, ReadScan, Source, read_source
 BLOCK = 16
 """Height and width, in pixels, of the blocks for which the share of body is stored."""
 _LEFT_OVER_SECONDS = 86_400
-"""Age from which on a temporary file is taken to be abandoned."""
+"""Age from which a temporary file counts as abandoned."""
 _VERSION = 4
 
 
@@ -95,7 +95,7 @@ class CachedScan:
 
 
 class Entry(NamedTuple):
-    """What the cache knows of a source.
+    """What the cache knows about a source.
 
     Attributes
     ----------
@@ -122,7 +122,7 @@ class Cache:
         self.folder = folder
 
     def build(self, sources: Sequence[Source], tell: Tell) -> None:
-        """Read the sources that are new or have changed, or for which memory was too small.
+        """Read the sources that are new or have changed, or that memory was too small for.
 
         Raises
         ------
@@ -176,7 +176,7 @@ class Cache:
         self._write(content, self._path(source))
 
     def _remove_leftovers(self) -> None:
-        """Remove temporary files of killed processes, but not those of runs that write now."""
+        """Remove temporary files of killed processes, but not of runs that are still writing."""
         for file in self.folder.glob(".*.tmp"):
             with suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime > _LEFT_OVER_SECONDS:
@@ -226,7 +226,7 @@ def _fingerprint(source: Source) -> str:
 
 
 def _key(source: Source) -> str:
-    """Key of a source; its patient depends on the folder that was searched."""
+    """Key of a source; it includes the patient, which depends on the folder that was searched."""
     return json_hash([source.patient, str(source.path)])[:16]
 
 

@@ -20,7 +20,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 def save_checkpoint(state: dict[str, Any], folder: Path) -> None:
-    """Write plain values and tensors; raises `OutputError`, and keeps the last checkpoint."""
+    """Write plain values and tensors; raises `OutputError`, leaving the last checkpoint intact."""
     path = folder / CHECKPOINT
     try:
         with temporary_beside(path) as temporary:

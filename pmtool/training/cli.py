@@ -30,7 +30,7 @@ PACKAGES = (
 
 
 class FoldersCommand(click.Command):
-    """A command whose options with folders take several, as in ``--data A B``."""
+    """A command whose folder options take several values, as in ``--data A B``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Repeat the option before every further folder; the command has no other arguments."""
@@ -148,7 +148,7 @@ def train(
 
 
 def _wanted(preset: str | None, config: Path | None, changes: tuple[str, ...]) -> Settings | None:
-    """The settings that are asked for; None if there are none."""
+    """The requested settings; None if no option requests any."""
     from pmtool.training.settings import load_settings
 
     if preset is None and config is None and not changes:

@@ -33,7 +33,7 @@ class Crop(NamedTuple):
     slices
         Pixels ``(3, size, size)`` in HU, within the network's window.
     relative_thickness
-        What the network is told: `pmtool.geometry.thickness.relative_thickness`.
+        Thickness as the network takes it: `pmtool.geometry.thickness.relative_thickness`.
     """
 
     slices: NDArray[np.int16]
@@ -164,7 +164,7 @@ def _places(scan: CachedScan, size: int, share: float) -> NDArray[np.int64]:
 
 
 def _enough_body(blocks: NDArray[np.uint8], size: int, share: float) -> Bools:
-    """Mask of the blocks for which a crop that starts there shows enough of the body."""
+    """Mask of the blocks where a crop can start and show enough of the body."""
     width = max(size // BLOCK, 1)
     windows = np.lib.stride_tricks.sliding_window_view(blocks, (width, width))
     return np.asarray(windows.mean(axis=(2, 3)) >= 255 * share)
@@ -179,7 +179,7 @@ def _stride(scan: CachedScan, settings: CropSettings, rng: np.random.Generator) 
 def _averaged(
     scan: CachedScan, stride: int, settings: CropSettings, rng: np.random.Generator
 ) -> int:
-    """Draw how many adjacent slices are averaged to one."""
+    """Draw how many adjacent slices are averaged into one."""
     most = most_averaged(scan, stride)
     if not settings.thick or most == 1 or rng.random() >= settings.thick:
         return 1

@@ -1,4 +1,4 @@
-"""The folder of a run: a record of its settings and scans, so that it continues with the same."""
+"""The folder of a run: a record of its settings and scans, so that it resumes with the same."""
 
 from __future__ import annotations
 

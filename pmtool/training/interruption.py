@@ -33,6 +33,6 @@ class Interruption:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Ignore Ctrl-C in a process that loads data: the signal arrives, but the parent ends it."""
+    """Ignore Ctrl-C in a data-loading process: it gets the signal too, but its parent ends it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -32,7 +32,7 @@ _HEADER = ",".join(COLUMNS) + "\n"
 
 
 class Log:
-    """The log, continued after ``step``; lines that a killed run wrote after its checkpoint go.
+    """The log, continued after ``step``; lines that a killed run wrote later are dropped.
 
     Fabric's own CSV logger cannot continue a file.
 
@@ -51,7 +51,7 @@ class Log:
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, row: dict[str, float]) -> None:
-        """Add a line of figures by `COLUMNS`, missing ones empty; raises `OutputError`."""
+        """Add a line of figures by `COLUMNS`, leaving missing ones empty; raises `OutputError`."""
         with writing(self.path):
             with self.path.open("a", newline="") as file:
                 csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(_brief(row))
@@ -73,7 +73,7 @@ def _lines(path: Path, step: int) -> list[str]:
     try:
         header, *lines = path.read_text().splitlines(keepends=True)
         whole_lines = [x for x in lines if x.endswith("\n") and int(x.split(",", 1)[0]) <= step]
-    except ValueError as error:  # of text that is not UTF-8 too
+    except ValueError as error:  # also for text that is not UTF-8
         raise InputError(f"{path} is damaged: restore it, or move it away") from error
     if header != _HEADER:
         raise InputError(f"{path} has other columns than this version writes: move it away")

@@ -80,7 +80,7 @@ class Loop:
                 self._report(judged)
             if self._agreed(interruption.wished):
                 self._save()
-                self.fabric.barrier()  # the first process ends with the first that ends
+                self.fabric.barrier()  # the first process ends as soon as any other does
                 _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
                 raise KeyboardInterrupt
 
@@ -99,7 +99,7 @@ class Loop:
         return step % every == 0 or step == self.trainer.phase.last
 
     def _agreed(self, wished: bool) -> bool:
-        """Whether any process was asked to stop; with several, this is exchanged only at times."""
+        """Whether any process was asked to stop; several exchange this only at log steps."""
         if self.fabric.world_size == 1:
             return wished
         if not self._is_due(self.settings.validation.log_every):

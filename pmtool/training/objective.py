@@ -41,8 +41,8 @@ class Objective(nn.Module):
     """The losses of a network, or of its encoder: the midpoint's bits and absolute error.
 
     Bits alone would give little weight to errors at edges, where the scale is large. If both are
-    trained jointly, the total is the sum of both losses, so that the midpoint stays
-    a midpoint.
+    trained jointly, the total is the sum of both losses, so that the midpoint
+    stays a midpoint.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ class Objective(nn.Module):
         return Losses(total, *(x.detach() for x in (bits, midpoint_bits, error)))
 
     def _context(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Tensor:
-        """Pixels that the network sees as those before: the target, with noise of varying strength.
+        """Pixels that the network sees as earlier ones: the target, with noise of varying strength.
 
         Noise is added only in training, and its strength is drawn for every crop.
         """

@@ -1,9 +1,9 @@
-"""The two phases of a run: the encoder by itself, then all else, with or without the encoder.
+"""The two phases of a run: the encoder by itself, then everything else, with or without it.
 
 A step of the encoder costs a tenth of the other steps, and its midpoint alone suffices to judge it.
-If the encoder is then kept fixed, what the stacks see and predict, both relative to the midpoint,
-no longer moves while they learn. If it is trained with them (``optimiser.joint``), it learns what
-they need.
+If the encoder is then kept fixed, the inputs and targets of the stacks, both relative to the
+midpoint, no longer move while the stacks learn. If it is trained with them (``optimiser.joint``),
+it learns what they need.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Phase:
     first
         Number of the phase's first step in the run.
     joint
-        Whether the encoder is trained together with all else.
+        Whether the encoder is trained together with everything else.
     """
 
     encoder: bool

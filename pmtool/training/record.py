@@ -1,4 +1,4 @@
-"""The record of a run's scans in its folder, to go on with them, and for the model made of it."""
+"""The record of a run's scans in its folder, for resuming the run and for its model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SCANS, LOG = "scans.json", "log.csv"
 Scans = Mapping[str, Sequence[Mapping[str, Any]]]
 """Descriptions of the scans for training and for validation, see `Split.to_json`."""
 Contents = list[tuple[float, float, str]]
-"""Spacing, thickness and hash of scans, in their order, wherever they lie."""
+"""Spacing, thickness and hash of scans, in their order, wherever they are stored."""
 
 
 class Record(NamedTuple):
@@ -75,7 +75,7 @@ def check_scans(folder: Path, scans: Scans) -> None:
 
 
 def read_record(folder: Path) -> Record | None:
-    """Read the record in a folder; None if the folder is not a run's, or an earlier version's."""
+    """Read the record in a folder; None if it holds no run, or one of an earlier version."""
     content = read_json(folder / SCANS)
     try:
         low, high = map(float, content["spacing_mm"])

@@ -62,7 +62,7 @@ class Data:
         Folders of the scans held back; without any, a share of the other folders' patients is held
         back.
     cache
-        Folder of the cache, which several runs may share; by default a folder in that of the run.
+        Folder of the cache, which several runs may share; by default a subfolder of the run's.
     """
 
     training: Sequence[Path]
@@ -200,7 +200,7 @@ def _train(
 
 
 def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False) -> None:
-    """Do something in all processes or in the first alone, and wait; all raise an error of one."""
+    """Call ``work`` in all processes, or only the first, and wait; all raise an error of any."""
     failed: PmtoolError | None = None
     if fabric.is_global_zero or not first:
         try:
@@ -258,7 +258,7 @@ def _devices(machine: Machine, shared: Collection[int]) -> str:
 def _scans(
     fabric: Fabric, data: Data, out: Path, settings: Settings, tell: Tell
 ) -> tuple[Split, list[str]]:
-    """Read scans that are not in the cache, each process a part, and divide the patients."""
+    """Read scans that are not cached, shared among the processes, and divide the patients."""
     cache = Cache(data.cache or out / CACHE)
     make_folder(cache.folder)
     parts = [find_sources(folders) for folders in (data.training, data.validation)]

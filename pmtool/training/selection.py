@@ -21,7 +21,7 @@ class Split(NamedTuple):
     validation: list[CachedScan]
 
     def to_json(self) -> dict[str, list[dict[str, Any]]]:
-        """Describe the scans of both sides, with all that decides what is learnt from them."""
+        """Describe the scans of both sides, with all that affects what is learnt from them."""
         return {
             side: [
                 {
@@ -54,7 +54,7 @@ def target_spacings(scans: Sequence[CachedScan], settings: CropSettings) -> tupl
 
 
 def most_averaged(scan: CachedScan, stride: int) -> int:
-    """Largest number of adjacent slices that are averaged to a thick one."""
+    """Largest number of adjacent slices that are averaged into a thick one."""
     return min(2 * stride, scan.shape[0] - 2 * stride)
 
 
@@ -88,7 +88,7 @@ def usable(
 
 
 def undivided(scans: Sequence[CachedScan]) -> tuple[list[CachedScan], list[str]]:
-    """Return the scans that are whole series, copies once, and sentences on parts of a series."""
+    """Return the scans that are whole series, without copies, and sentences on partial series."""
     unlike: dict[str, CachedScan] = {}
     groups: dict[tuple[str, str], list[CachedScan]] = {}
     for scan in scans:
@@ -142,7 +142,7 @@ def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> 
     Raises
     ------
     UsageError
-        If a patient is on both sides, or the same voxels are, under whatever names.
+        If a patient, or the same voxels under any name, are on both sides.
     """
     both = {scan.patient for scan in training} & {scan.patient for scan in validation}
     if both:

@@ -33,7 +33,7 @@ from pmtool.training.augment import Augmentation, Probability
 
 _STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, RecursionError)
-"""What reading text other than YAML raises; some tags and dates raise errors of Python."""
+"""Errors from reading text that is not YAML; some tags and dates raise built-in errors."""
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
@@ -47,13 +47,13 @@ class CropSettings:
     size
         Height and width of a crop in pixels.
     strides
-        Probabilities of targets that lie 1, 2, 3 ... slices from their neighbours; of these, a scan
-        uses the ones that are possible.
+        Probabilities of targets that lie 1, 2, 3 ... slices from their neighbours; a scan uses
+        only those that are possible for it.
     thick
-        Probability of a triplet of thick slices: each is the mean of several adjacent slices, two
-        at least and at most as many as lie between the neighbours, which then touch.
+        Probability of a triplet of thick slices: each is the mean of two or more adjacent slices,
+        at most as many as make the neighbours touch.
     max_spacing_mm
-        Largest distance between a target and its neighbours; a warning tells of thicker slices.
+        Largest distance between a target and its neighbours; thicker slices cause a warning.
     body_share
         Smallest share of a target's crop that is body; 0 draws crops evenly from the whole scan.
     """
@@ -116,7 +116,7 @@ class OptimiserSettings(PhaseSettings):
     dropout
         Dropout probability in the gated layers.
     context_noise
-        Largest noise on the pixels before a pixel, in standard deviations of the network's
+        Largest noise on the pixels that precede a pixel, in standard deviations of the network's
         prediction for them. It teaches the network to cope with its own pixels, which are not the
         true ones.
     precision
@@ -156,7 +156,7 @@ class ValidationSettings:
 
 @dataclass(frozen=True, config=_STRICT)
 class Settings:
-    """Everything but the scans that determines the weights; the defaults are preset ``compact``.
+    """Everything that determines the weights except the scans; defaults to preset ``compact``.
 
     ``encoder`` is the phase that trains the encoder, see `pmtool.training.phases`.
     """

@@ -1,8 +1,8 @@
 """Finding scans below folders, and reading them: image files, and folders of DICOM files.
 
 A *source* is read, cached and checked for changes as a whole: it is one image file, or one folder
-of DICOM files with all its series. A series spread over several folders is therefore not joined, as
-`pmtool.cohort.search` does, but skipped.
+of DICOM files with all its series. A series spread over several folders is therefore skipped, not
+joined as by `pmtool.cohort.search`.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ class Source:
     path
         Path of the file or the folder.
     patient
-        Name of the first folder below the one that was searched. Directly in that one, it is the
-        image file's name without its suffix, or the name of the folder of DICOM files. DICOM files
-        that name their patient take precedence.
+        Name of the first folder below the one that was searched. For a source directly in
+        that one, it is the image file's name without its suffix, or the name of the folder of
+        DICOM files. DICOM files that name their patient take precedence.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Source:
     def fingerprint(self) -> list[list[str | int]]:
         """Name, size and modification time of every file, which show whether a source changed.
 
-        Those of a broken link are its own.
+        For a broken link, they are those of the link itself.
         """
         stats = [(file.name, file.stat(follow_symlinks=file.exists())) for file in self.files()]
         return [[name, stat.st_size, stat.st_mtime_ns] for name, stat in stats]
@@ -108,7 +108,7 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
 
 
 def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
-    """Yield the CTs of a source, one by one; for what cannot be used, the error that says why.
+    """Yield the CTs of a source one by one and, for what cannot be used, an error that says why.
 
     Raises
     ------

@@ -138,8 +138,8 @@ class Trainer:
     def validate(self, crops: Crops) -> dict[str, float]:
         """Validate the averaged weights on fixed crops, which the processes share.
 
-        This is in float32, as the sampler runs; in bfloat16 the same weights look worse than they
-        are.
+        Validation runs in float32, as the sampler does; in bfloat16 the same weights would look
+        worse than they are.
         """
         objective = Objective(self.result, encoder=self.phase.encoder).eval()
         sums = torch.zeros(4, device=self.fabric.device)
@@ -172,7 +172,7 @@ class Trainer:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
-        """Restore a state of `state`.
+        """Restore a state returned by `state`.
 
         Raises
         ------

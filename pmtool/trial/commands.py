@@ -115,7 +115,7 @@ def power_text(
 
 
 def _people(number: int | None) -> str:
-    """Number of participants; None if it exceeds what is considered."""
+    """Text for a number of participants; None stands for more than are considered."""
     if number is None:
         return f"more than {counted(MOST_PARTICIPANTS, 'participant')}"
     return counted(number, "participant")

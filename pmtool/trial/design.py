@@ -43,10 +43,10 @@ def make_plans(slices: int, methods: Sequence[str], participants: int, seed: int
     """Make the plans of all participants (paper, section 2.5.3).
 
     Every plan has different slices, every method at least once, and PixelMiner on the left in half
-    of the items. Over the first participants, however many, slices and methods are shown equally
-    often, up to one; a method is on the left about as often as on the right; and pairs of a slice
-    and a method are spread as evenly as this allows. Plans for fewer participants are the first of
-    those for more.
+    of the items. Among the first participants, however many, the numbers of times that slices and
+    methods are shown differ by at most one; a method is on the left about as often as on the right;
+    and pairs of a slice and a method are spread as evenly as this allows. Plans for fewer
+    participants are the first of those for more.
 
     Parameters
     ----------
@@ -76,7 +76,7 @@ def make_plans(slices: int, methods: Sequence[str], participants: int, seed: int
 
 
 class _Dealer:
-    """Deals what has been dealt least often, and draws at random among equals."""
+    """Deals what has been dealt least often, breaking ties at random."""
 
     def __init__(self, slices: int, methods: Sequence[str], seed: int) -> None:
         self.slices, self.methods = slices, methods

@@ -115,7 +115,7 @@ class Trial:
 
 
 class Secrets(NamedTuple):
-    """Secrets of a trial, which allow anyone to sign cookies and to see the results.
+    """Secrets of a trial; anyone who has them can sign cookies and see the results.
 
     Attributes
     ----------

@@ -30,16 +30,16 @@ SPECIALITIES = (
     "Other",
 )
 MOST_YEARS = 70
-_HOUR = 3_600_000  # milliseconds; the page sends longer times, which are pauses, as this
+_HOUR = 3_600_000  # milliseconds; the page caps longer times, which are pauses, at this
 
 
 class Participation:
     """Serves a trial to its participants.
 
     The session holds the secret of the personal link, not the participant's number, from which
-    the plan could be computed. The pages reveal nothing but what is to be seen: an
+    the plan could be computed. The pages reveal only what participants are to see: an
     item's three images are one response of uncompressed voxels, in the order reference, left,
-    right, so that no name, size or time tells a candidate.
+    right, so that no name, size or time gives a candidate away.
     """
 
     def __init__(self, trial: Trial, database: Database, https: bool) -> None:
@@ -73,7 +73,7 @@ class Participation:
         return RedirectResponse("/trial", 303)
 
     def resume(self, request: Request) -> Response:
-        """Let a participant continue by the personal link."""
+        """Let a participant continue with the personal link."""
         participant = self.database.by_link(request.path_params["link"])
         if participant is None:
             raise HTTPException(
@@ -106,7 +106,7 @@ class Participation:
     def images(self, request: Request) -> Response:
         """Send an item's three images as little-endian int16.
 
-        Items up to the one after the next unanswered one can be loaded.
+        Answered items, the next unanswered one and the one after it can be loaded.
         """
         participant, number = self._participant(request), request.path_params["item"]
         if number > min(self.database.answered(participant) + 1, ITEMS - 1):
@@ -169,14 +169,14 @@ def _enter(request: Request, participant: Participant) -> None:
 
 
 def _number(form: FormData, name: str, most: int) -> int | None:
-    """Read a whole number from 0 to ``most`` from a form; None if there is none."""
+    """Read a whole number from 0 to ``most`` from a form; None if it is missing or invalid."""
     text = str(form.get(name, ""))
     short = text.isascii() and text.isdecimal() and len(text) < 10
     return int(text) if short and int(text) <= most else None
 
 
 async def _in_turn(change: Callable[..., None], *arguments: object) -> Response:
-    """Change the database; status 409 if another page of the participant did so before."""
+    """Change the database; status 409 if another page of the participant has done so."""
     try:
         await run_in_threadpool(change, *arguments)
     except OutOfTurnError as error:

@@ -63,7 +63,7 @@ def prepare(
     tell
         Called with the current stage and its progress.
     cache
-        Cache of an evaluation whose slices to reuse; None for one in the folder.
+        Cache of an evaluation with slices to reuse; None for a cache in the folder.
 
     Raises
     ------
@@ -92,7 +92,7 @@ def prepare(
 
 
 def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[ScanSlice]:
-    """Draw slices that can be dropped, equally many from every scan as far as it has them."""
+    """Draw slices that can be dropped, equally many from every scan as far as possible."""
     share, left = divmod(slices, len(scans))
     parts = [share + (number < left) for number in range(len(scans))]
     chosen = zip(scans, parts, strict=True)
@@ -100,7 +100,7 @@ def draw_pool(scans: Sequence[ThinScan], slices: int, seed: int) -> list[ScanSli
 
 
 def check_trial_folder(folder: Path) -> None:
-    """Raise `OutputError` if a folder holds a trial, whose answers must not get lost, or others."""
+    """Raise `OutputError` if a folder holds a trial, whose answers must be kept, or other files."""
     others = [name for name in names_in(folder) if name not in (IMAGES, CACHE, SECRETS)]
     if TRIAL in others:
         raise OutputError(f"{folder} holds a trial: give another --out")

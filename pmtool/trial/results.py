@@ -65,7 +65,7 @@ class Answer(NamedTuple):
 
 def collect(trial: Trial, database: Database) -> list[Answer]:
     """Collect all answers that stand."""
-    answers = database.answers()  # first: people who enrol meanwhile are left out
+    answers = database.answers()  # first, so that people who enrol meanwhile are left out
     participants = {participant.id: participant for participant in database.participants()}
     collected = []
     for stored in answers:
@@ -141,7 +141,7 @@ class Results:
 
     @cached_property
     def left(self) -> Share:
-        """Share of answers that chose the left side; far from one half, it is a habit."""
+        """Share of answers that chose the left side; far from one half, it suggests a habit."""
         return Share(sum(x.chosen == "left" for x in self.answers), len(self.answers))
 
     @cached_property

@@ -53,7 +53,7 @@ class Bucket:
     Attributes
     ----------
     rate
-        Requests per second that are allowed permanently.
+        Requests per second that are allowed in the long run.
     burst
         Number of requests that are allowed at once.
     clock
@@ -75,12 +75,12 @@ class Bucket:
         self.levels.pop(key, None)
         self.levels[key] = (level - 1 if level >= 1 else level, now)
         if len(self.levels) > _MOST_KEYS:
-            del self.levels[next(iter(self.levels))]  # the one that asked longest ago
+            del self.levels[next(iter(self.levels))]  # the least recent one
         return level >= 1
 
 
 class RateLimit:
-    """Refuses too many requests of a participant, or of an address without participant.
+    """Refuses excess requests from a participant, or from an address without one.
 
     Attempts to log in as administrator, to enrol and to resume have limits of their own, by
     address. The scope must contain the session.

@@ -1,4 +1,4 @@
-"""Simulated participants who choose PixelMiner with a given probability, to plan and to test."""
+"""Simulated participants who choose PixelMiner with a given probability, for plans and tests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def simulate_answers(
 def _own(
     preferences: Mapping[str, float], correlation: float, rng: np.random.Generator
 ) -> Mapping[str, float]:
-    """Draw a participant's own preferences, which are as far above or below the mean for all."""
+    """Draw a participant's own preferences, at the same quantile for all methods."""
     if not correlation:
         return preferences
     place = rng.random()
@@ -98,7 +98,7 @@ def critical_wins(answers: int) -> int:
 
 
 def needed_participants(preference: float, power: float, each: float = ITEMS) -> int | None:
-    """Smallest number of participants from which on the exact test always has the power.
+    """Smallest number of participants from which the exact test always has the wanted power.
 
     It is None if `MOST_PARTICIPANTS` are too few.
 

@@ -65,7 +65,7 @@ class Agreement(NamedTuple):
 def agreement(answers: Iterable[tuple[Hashable, bool]]) -> Agreement:
     """Fleiss' kappa of answers to pairs, for any number of participants per pair [1]_.
 
-    If that number is the same for every pair, it equals Fleiss' kappa of 1971 [2]_.
+    If that number is the same for every pair, the result equals Fleiss' kappa of 1971 [2]_.
 
     References
     ----------
@@ -93,7 +93,7 @@ def signed_rank(shares: Iterable[Share]) -> float:
 
     Unlike the binomial test, it allows the answers of one participant to depend on each other.
     """
-    # Wins minus losses, per answer: equal shares are equal numbers, and 7/12 is as far as 5/12.
+    # Wins minus losses per answer, so that equal shares are equal numbers and 7/12 ties with 5/12.
     leads = np.array([(2 * x.won - x.answers) / x.answers for x in shares])
     return float(wilcoxon(leads).pvalue) if leads.any() else 1.0
 

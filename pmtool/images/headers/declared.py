@@ -1,4 +1,4 @@
-"""The claims of a header, and whether the file can meet them."""
+"""What a header claims, and whether the file can hold it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pmtool.system.limits import MAX_DEFLATION, check_unpacked
 
 Encoding = Literal["raw", "deflate", "gzip", "text"]
 _MOST = {"raw": 1.0, "deflate": MAX_DEFLATION, "gzip": MAX_DEFLATION, "text": 4.0}
-"""Most bytes of voxels per byte of the file; as text a voxel takes a digit and a space at least."""
+"""Most bytes of voxels per byte of the file; a voxel as text is at least a digit and a space."""
 
 _OTHER_LENGTHS = {
     *("nm", "um", "µm", "\u03bcm", "cm", "dm", "m", "in", "inch"),
@@ -34,11 +34,11 @@ class Declared:
     path
         Path of the header.
     size
-        Size of every axis, including that of several values per voxel.
+        Size of every axis, including the one for several values per voxel.
     value_bytes
         Bytes of one value.
     data
-        File with the voxels: the header's own or one in its folder.
+        File with the voxels: the header's own file or another one in its folder.
     start
         Offset of the first voxel's byte; in a gzipped file, counted after unpacking. None if the
         voxels are the last bytes of the file.
@@ -47,11 +47,11 @@ class Declared:
     packed_whole
         Whether the whole file including its header is encoded, as in ``.nii.gz``.
     packed_bytes
-        Bytes of the encoded voxels, of which ITK reads no more; all to the end of the file if the
-        header does not say.
+        Number of bytes of encoded voxels, beyond which ITK does not read; all up to the end of the
+        file if the header does not say.
     spacing_fault
-        What is wrong with the spacing that the header gives, with the remedy, after "the header
-        of ..."; empty if nothing is. ITK would assume 1 mm, or take other units for mm.
+        What is wrong with the spacing in the header, with the remedy, worded to follow "the header
+        of ..."; empty if nothing is wrong. ITK would assume 1 mm, or take other units for mm.
     """
 
     path: Path
@@ -77,7 +77,7 @@ class Declared:
         return math.prod(self.size) * self.value_bytes
 
     def check_plausible(self) -> None:
-        """Raise `InputError` if the file is too short for its claim, however compressed."""
+        """Raise `InputError` if the file is too short for its claim, whatever the compression."""
         check_unpacked(
             str(self.path), self._length() - self._skipped(), self.bytes, _MOST[self.encoding]
         )
@@ -111,7 +111,7 @@ NO_SPACING = "has no spacing; write the file again with one"
 
 
 def units_fault(units: Iterable[str]) -> str:
-    """The fault of a header with lengths in one of these units; empty if they are mm or unknown."""
+    """The fault of a header that has lengths in these units; empty if they are mm or unknown."""
     other = next((unit for unit in units if unit.lower() in _OTHER_LENGTHS), None)
     return f"gives lengths in {other}; write the file again in mm" if other else ""
 

@@ -1,4 +1,4 @@
-"""The formats that are read, by file suffix."""
+"""The formats that pmtool reads, by file suffix."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def declared(path: Path) -> tuple[str, Declared]:
 
 
 def foreign_name(path: Path) -> str | None:
-    """A sentence on a name that is not valid text, on which ITK would end the process."""
+    """A sentence on a name that is not valid text, for which ITK would end the process."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

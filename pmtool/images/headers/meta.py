@@ -16,7 +16,7 @@ _BYTES = {
 }
 _LAST = "ElementDataFile"
 _LONGEST, _LONGEST_OWN = 8192, 255
-"""Most characters of a value, and of one that MetaIO may copy into an array of that length."""
+"""Most characters in a value, and in a value that MetaIO may copy into an array of that length."""
 _OWN = (
     *("ObjectType", "ObjectSubType", "Name", "Comment", "TransformType", "AcquisitionDate"),
     *("AnatomicalOrientation", "DistanceUnits", "Modality", "ElementType", _LAST),

@@ -14,7 +14,7 @@ from pmtool.errors import InputError
 from pmtool.images.headers.declared import NO_SPACING, Declared, Encoding, damaged
 
 _LENGTH, _NIFTI_2 = 348, 540
-"""Length of a header, with which it begins, and that of NIfTI-2."""
+"""Length of a header, which is also its first value, in NIfTI-1 and in NIfTI-2."""
 _FIELDS = {
     "dim": (40, "8h"),
     "type": (70, "h"),
@@ -26,11 +26,11 @@ _FIELDS = {
     "qform": (256, "6f"),
     "sform": (280, "12f"),
 }
-"""Places and types of what is looked at."""
+"""Offsets and types of the fields that are read."""
 _LEAST_SLOPE = 1e-12
-"""Smaller slopes are errors; ITK takes the smallest ones for 1."""
+"""Smaller slopes are errors; ITK treats the smallest ones as 1."""
 _LEAST_OFFSET = 352
-"""First byte that can be a voxel's."""
+"""First byte at which voxels can start."""
 _BITS = {2: 8, 4: 16, 8: 32, 16: 32, 32: 64, 64: 64, 128: 24, 256: 8, 512: 16, 768: 32}
 _BITS |= {1024: 64, 1280: 64, 1792: 128, 2304: 32}
 """Bits of a value, by the code of its type."""
@@ -61,7 +61,7 @@ def declared_nifti(path: Path) -> Declared:
 
 
 def _fields(path: Path, packed: bool) -> Fields:
-    """The values of `_FIELDS`; raises `InputError` unless the file begins as NIfTI-1."""
+    """The values of `_FIELDS`; raises `InputError` unless the file begins like NIfTI-1."""
     try:
         with (gzip.open if packed else open)(path, "rb") as file:
             header = file.read(_LENGTH)
@@ -79,7 +79,7 @@ def _fields(path: Path, packed: bool) -> Fields:
 
 
 def _check_voxels(path: Path, fields: Fields) -> None:
-    """Raise `InputError` if voxels cannot be as many, of such a type or at such a place."""
+    """Raise `InputError` if the header's dimensions, voxel type or offset are impossible."""
     (code,), (bits,), (offset,) = fields["type"], fields["bits"], fields["offset"]
     dimensions = fields["dim"][0]
     if not 1 <= dimensions <= 7:
@@ -91,7 +91,7 @@ def _check_voxels(path: Path, fields: Fields) -> None:
 
 
 def _check_numbers(path: Path, fields: Fields) -> None:
-    """Raise `InputError` for numbers that are none, which ITK reads as zeros, and odd scalings."""
+    """Raise `InputError` for non-finite numbers, which ITK reads as zeros, and odd scalings."""
     if not all(map(math.isfinite, fields["spacing"][: fields["dim"][0] + 1])):
         raise damaged(path, "its spacing is not finite", "NIfTI")
     slope, intercept = fields["scaling"]

@@ -53,7 +53,7 @@ def declared_nrrd(path: Path) -> Declared:
 
 
 def _spacing_fault(fields: dict[str, str], dimensions: int) -> str:
-    """See `Declared.spacing_fault`; axes beyond three, as of vectors or time, have no spacing."""
+    """See `Declared.spacing_fault`; axes beyond three, such as vectors or time, have no spacing."""
     spacings = fields.get("spacedirections") or fields.get("spacings", "")
     entries = re.findall(r"\([^)]*\)|[^\s()]+", spacings)
     entries = [spacing for spacing in entries if spacing.lower() not in ("none", "nan")]
@@ -64,7 +64,7 @@ def _spacing_fault(fields: dict[str, str], dimensions: int) -> str:
 
 
 def _fields(path: Path, lines: list[str]) -> dict[str, str]:
-    """The fields by their names without spaces, in lower case; each may occur once."""
+    """The fields by name, without spaces and in lower case; each may occur only once."""
     fields: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")

@@ -10,7 +10,7 @@ from pmtool.errors import InputError
 from pmtool.images.headers.declared import damaged
 
 _MOST = 1 << 20
-"""Most bytes of a header; ours have some hundred."""
+"""Largest number of bytes in a header; ours have a few hundred."""
 
 
 def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str], int]:
@@ -35,7 +35,7 @@ def header_lines(path: Path, is_last: Callable[[str], bool]) -> tuple[list[str],
 
 
 def beside(path: Path, name: str) -> Path:
-    """The file in a header's folder that the header names for its voxels.
+    """The file in a header's folder that the header names as holding its voxels.
 
     Raises
     ------
@@ -62,5 +62,5 @@ def names_one_file(name: str) -> bool:
 
 
 def whole_numbers(text: str) -> tuple[int, ...]:
-    """Numbers between spaces; raises ValueError."""
+    """Whole numbers separated by spaces; raises ValueError."""
     return tuple(int(word) for word in text.split())
