@@ -79,11 +79,6 @@ def raising(error: Exception) -> Callable[[Bundle, str], Backend]:
 WORKS = engine("torch", lambda bundle, device: OnnxRuntimeBackend(bundle))
 
 
-@pytest.fixture(scope="module")
-def bundle() -> Bundle:
-    return Bundle.load()
-
-
 def test_an_engine_that_works_is_loaded_on_every_gpu(bundle: Bundle) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

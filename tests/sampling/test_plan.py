@@ -1,0 +1,85 @@
+"""Plans of the cached sampler: windows, workers and lanes within the memory and the options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.interface.buffers import Buffers
+from pmtool.interface.layout import Layout
+from pmtool.models.bundle import Bundle
+from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.plan import Plan, make_gpu_plan, make_plan
+from pmtool.sampling.sampler import Sampler
+from pmtool.system.limits import cpu_count
+
+SHAPE = (100, 132)
+MakePairs = Callable[[tuple[int, int], int], list[SlicePair]]
+
+
+def test_plan(bundle: Bundle) -> None:
+    sampler = Sampler(bundle, SamplerOptions(window=64, batch=3, threads=2, memory=2**34))
+    plan = sampler.plan((512, 512), 10)
+    assert (plan.window, plan.batch, plan.workers) == ((64, 64), 3, 2)
+    assert 0 < plan.memory <= 2**34
+    assert plan.seconds_per_slice > 0
+
+
+def test_plan_for_gpus(bundle: Bundle) -> None:
+    """A worker a GPU, and as large a batch as a share of its memory holds."""
+    layout = Layout(bundle.hyperparameters)
+    lane = Buffers.size(layout, 64, 64, 1)
+
+    def planned(pairs: int = 10, free: int = 50 * lane, **options: Any) -> Plan:
+        asked = SamplerOptions(**options)
+        return make_gpu_plan(layout, asked, (512, 512), pairs, gpus=2, free=free)
+
+    assert (planned().workers, planned().batch, max(planned().window)) == (2, 30, 64)
+    assert planned(pairs=1).workers == 1
+    assert planned(batch=3).batch == 3
+    assert planned(window=128).batch == 7
+    assert planned(free=0).batch == 1
+    assert planned(batch=3).memory == 3 * lane
+    few = planned(pairs=3, window="full", free=2**40)  # at most two pairs a worker, of one window
+    assert few.batch == 2
+    assert few.memory == 2 * Buffers.size(layout, 512, 512, 1)
+
+
+def test_no_more_threads_than_there_are(bundle: Bundle) -> None:
+    asked = SamplerOptions(threads=10**6, device="cpu")
+    assert make_plan(bundle, asked, SHAPE, 10**6).threads == cpu_count()
+
+
+def test_an_estimate_tells_both_sides_of_a_window(bundle: Bundle) -> None:
+    """Two that have one side in common make different slices."""
+    found = [
+        Sampler(bundle, SamplerOptions(window=window)).plan((512, 300), 1).window
+        for window in (None, 272)
+    ]
+    assert found[0] != found[1]
+    assert max(found[0]) == max(found[1])
+
+
+def test_too_little_memory(bundle: Bundle, make_pairs: MakePairs) -> None:
+    sampler = Sampler(bundle, SamplerOptions(memory=1))
+    with pytest.raises(MemoryBudgetError, match="more with --memory or take a smaller --window"):
+        sampler.plan((512, 512), 10)
+    with pytest.raises(MemoryBudgetError):
+        next(sampler.generate(make_pairs((20, 20), 1)))
+
+
+@pytest.mark.parametrize("window", [1, 32, 66])
+def test_impossible_window(bundle: Bundle, window: int) -> None:
+    with pytest.raises(UsageError, match=f"a window of {window} pixels"):
+        Sampler(bundle, SamplerOptions(window=window)).plan((512, 512), 10)
+
+
+@pytest.mark.parametrize("name", ["batch", "threads", "memory"])
+def test_options_are_positive(name: str) -> None:
+    options: dict[str, Any] = {name: 0}
+    with pytest.raises(UsageError, match=f"{name} must be positive"):
+        SamplerOptions(**options)
