@@ -9,7 +9,7 @@ FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
 """Formats that can be written; `pmtool.images.headers.READERS` has those that can be read."""
 GridName = Literal["keep-slices", "ibsi", "corner", "origin"]
 GRIDS: tuple[GridName, ...] = get_args(GridName)
-Interpolator = Literal["linear", "bspline"]
+Interpolator = Literal["nearest", "linear", "bspline"]
 INTERPOLATORS: tuple[Interpolator, ...] = get_args(Interpolator)
 MaskInterpolation = Literal["nearest", "linear", "shape"]
 Mode = Literal["sample", "median", "mean"]

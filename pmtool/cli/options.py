@@ -107,8 +107,7 @@ _RESAMPLING = (
     click.option(
         "--interpolator",
         type=types.INTERPOLATOR,
-        default="linear",
-        show_default=True,
+        show_default="nearest for samples, otherwise linear",
         help="Interpolation of slices that lie between generated ones.",
     ),
     click.option(

@@ -65,7 +65,7 @@ def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
             extent.spacing,
             spacing_along(extent.axis, request.spacing, extent.spacing),
             options.grid,
-            options.interpolator,
+            options.interpolation,
         )
     except PmtoolError:
         return None

@@ -4,7 +4,8 @@ PixelMiner generates the slice midway between two others. Acquired slices and th
 rounds can generate from them are therefore the nodes of a dyadic stack (`pmtool.geometry.nodes`):
 node ``t`` lies ``t / 2**k`` acquired slices after the first one, and every ``2**k``-th node is an
 acquired slice. The parents of a generated node lie one lowest set bit of ``t`` before and after it.
-Grids differ in where their slices lie; slices that meet no node are interpolated between nodes.
+Grids differ in where their slices lie; slices that meet no node are interpolated
+between nodes, or are the nearest one.
 Uneven stacks differ from even ones in the lengths of their gaps, and in how often each is halved.
 """
 
@@ -120,6 +121,13 @@ class Grid:
         gap = self.nodes.lengths[self.nodes.slice_before(node)] * self.source_spacing
         return gap * ((node & -node) / (1 << self.rounds))
 
+    def shift(self, output: OutputSlice) -> float:
+        """Distance, mm along the axis, from a slice to the one node that takes its place."""
+        ((node, _),) = output.weights
+        gap = self.nodes.gap(output.position)
+        off = node / (1 << self.rounds) - output.position
+        return off * self.nodes.lengths[gap] * self.source_spacing
+
     def odd_gaps(self) -> list[int]:
         """Gaps between acquired slices that are not one slice distance, by their first slice."""
         lengths = enumerate(self.nodes.lengths)
@@ -164,7 +172,7 @@ def make_grid(
     source_spacing: float,
     spacing: float,
     name: GridName = "keep-slices",
-    interpolator: Interpolator = "linear",
+    interpolator: Interpolator = "nearest",
 ) -> Grid:
     """The grid that a spacing asks for.
 
@@ -179,7 +187,7 @@ def make_grid(
         ``ibsi`` aligns the grids' centres [1]_; ``corner`` their corners, as pyradiomics does;
         ``origin`` the centres of their first slices.
     interpolator
-        Interpolation of slices that meet no node; uneven stacks support only ``linear``.
+        Interpolation of slices that meet no node; uneven stacks do not support ``bspline``.
 
     Raises
     ------
@@ -212,7 +220,7 @@ def reference_grid(
     spacing: float,
     first: float,
     number: int,
-    interpolator: Interpolator = "linear",
+    interpolator: Interpolator = "nearest",
 ) -> Grid:
     """The grid of another image: ``number`` slices from ``first`` mm after the first acquired one.
 
@@ -242,10 +250,10 @@ def _grid(
     number: int,
     interpolator: Interpolator,
 ) -> Grid:
-    if interpolator != "linear" and not source.even:
-        raise UsageError(f"an uneven stack is interpolated linearly, not by {interpolator}")
+    if interpolator == "bspline" and not source.even:
+        raise UsageError("an uneven stack cannot be interpolated by bspline: use nearest or linear")
     indices = [source.index(first + source.ratio * i) for i in range(number)]
-    nodes = source.halved([index for index in indices if source.encloses(index)])
+    nodes = source.halved([i for i in indices if source.encloses(i)], interpolator)
     slices = tuple(_output_slice(index, source, nodes, interpolator) for index in indices)
     return Grid(name, nodes, source.spacing, spacing, first, slices)
 

@@ -33,8 +33,11 @@ def weights(position: float, nodes: int, interpolator: Interpolator) -> tuple[We
     nodes
         Number of slices of the stack.
     interpolator
-        ``linear``, or ``bspline`` for a cubic B-spline with mirrored boundaries, as in ITK.
+        ``nearest``, ``linear``, or ``bspline`` for a cubic B-spline with mirrored boundaries, as in
+        ITK.
     """
+    if interpolator == "nearest":
+        return (Weight(math.floor(position + 0.5), 1.0),)
     if interpolator == "linear":
         return _linear(position, nodes)
     return _bspline(position, nodes)

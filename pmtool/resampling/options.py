@@ -48,7 +48,9 @@ class Options(SamplerOptions, ReadingOptions):
     reference
         File or image whose slice positions to use instead of a spacing.
     interpolator
-        Interpolation of slices that lie between generated ones: ``linear`` or ``bspline``.
+        Interpolation of slices that lie between generated ones: ``nearest``, which keeps their
+        texture, ``linear`` or ``bspline``. None stands for ``nearest`` where pixels are drawn, and
+        for ``linear`` in the other modes, whose slices have no texture to lose.
     model
         Folder of a bundle; None for the default model.
     samples
@@ -62,19 +64,24 @@ class Options(SamplerOptions, ReadingOptions):
 
     grid: GridName = "keep-slices"
     reference: str | Path | sitk.Image | None = None
-    interpolator: Interpolator = "linear"
+    interpolator: Interpolator | None = None
     model: str | Path | None = None
     samples: int = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choice("grid", self.grid, GRIDS)
-        check_choice("interpolator", self.interpolator, INTERPOLATORS)
+        check_choice("interpolator", self.interpolation, INTERPOLATORS)
         check_positive("samples", self.samples)
         if self.samples > MOST_SAMPLES:
             raise UsageError(f"{self.samples} samples are too many; draw at most {MOST_SAMPLES}")
         if self.reference is not None and self.grid != "keep-slices":
             raise UsageError("a reference image is a grid of its own; give it or --grid, not both")
+
+    @property
+    def interpolation(self) -> Interpolator:
+        """The interpolator to use."""
+        return self.interpolator or ("nearest" if self.mode == "sample" else "linear")
 
 
 @dataclass(frozen=True)

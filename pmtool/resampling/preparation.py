@@ -163,7 +163,7 @@ def _key(
         "spacing": grid.spacing,
         "slices": len(grid.slices),
         "first_position": grid.first,
-        "interpolator": options.interpolator,
+        "interpolator": options.interpolation,
     }
 
 

@@ -32,11 +32,15 @@ def plan_text(run: Run, missing: int) -> str:
 
 def interpolation_text(grid: Grid) -> str | None:
     """A sentence on slices that had to be interpolated, if any."""
-    number = grid.counts().get("interpolated", 0)
-    if not number:
+    interpolated = [output for output in grid.slices if output.kind == "interpolated"]
+    if not interpolated:
         return None
+    how = "between generated ones"
+    if len(interpolated[0].weights) == 1:
+        shift = max(abs(grid.shift(output)) for output in interpolated)
+        how = f"by the nearest generated ones, at most {shift:.2g} mm away"
     text = (
-        f"{number} of {len(grid.slices)} slices are interpolated between generated ones, because "
+        f"{len(interpolated)} of {len(grid.slices)} slices are interpolated {how}, because "
         f"grid {grid.name} at {grid.spacing:.7g} mm does not meet them"
     )
     if any(position != index for index, position in enumerate(grid.nodes.positions)):

@@ -46,11 +46,11 @@ def target_grid(volume: Volume, spacing: float | Sequence[float] | None, options
     slices = volume.positions or len(volume.slices)
     if spacing is not None:
         slice_spacing = _through_plane(volume, spacing)
-        return make_grid(slices, volume.spacing, slice_spacing, options.grid, options.interpolator)
+        return make_grid(slices, volume.spacing, slice_spacing, options.grid, options.interpolation)
     assert options.reference is not None
     first, slice_spacing, number = _reference_slices(volume, options.reference, options)
     return reference_grid(
-        slices, volume.spacing, slice_spacing, first, number, options.interpolator
+        slices, volume.spacing, slice_spacing, first, number, options.interpolation
     )
 
 

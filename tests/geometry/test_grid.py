@@ -10,9 +10,10 @@ import SimpleITK as sitk
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pmtool.choices import GRIDS, GridName
+from pmtool.choices import GRIDS, INTERPOLATORS, GridName, Interpolator
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.grid import Grid, Kind, make_grid, parents, reference_grid
+from pmtool.geometry.nodes import SNAP
 
 COUNTS = st.integers(2, 60)
 SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0])
@@ -21,7 +22,7 @@ SPACINGS = st.sampled_from([0.6, 0.625, 0.7, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 5.0]
 def readme_rows() -> list[tuple[float, float, set[float], list[float]]]:
     """Its table: from, to, spacings of generated slices, and the share of each kind, percent."""
     text = (Path(__file__).parents[2] / "README.md").read_text()
-    head = "| from, to, mm | generated at, mm | acquired | generated | interpolated |"
+    head = "| from, to, mm | generated at, mm | acquired | generated | nearest |"
     table = text.partition(head)[2].partition("\n\n")[0]
     rows = []
     for line in table.splitlines()[2:]:
@@ -65,7 +66,7 @@ def test_halving_keeps_every_slice_between_generated_ones() -> None:
 
 
 def test_other_spacings_are_interpolated_on_the_next_finer_dyadic_stack() -> None:
-    grid = make_grid(9, 2.0, 1.25)
+    grid = make_grid(9, 2.0, 1.25, interpolator="linear")
     assert grid.rounds == 1
     assert grid.dyadic_spacings() == (2.0, 1.0)
     assert grid.slices[1].kind == "interpolated"
@@ -73,6 +74,35 @@ def test_other_spacings_are_interpolated_on_the_next_finer_dyadic_stack() -> Non
     assert grid.slices[1].weights[1].share == pytest.approx(0.25)
     assert grid.slices[4].kind == "synthesised"
     assert grid.slices[8].kind == "acquired"
+
+
+def test_the_nearest_slice_takes_the_place_of_one_that_is_not_generated() -> None:
+    grid = make_grid(4, 5.0, 2.0)
+    assert grid.counts() == {"acquired": 2, "interpolated": 6}
+    assert [s.weights for s in grid.slices[:3]] == [((0, 1),), ((2, 1),), ((3, 1),)]
+    assert [grid.shift(s) for s in grid.slices[:3]] == pytest.approx([0, 0.5, -0.25])
+    assert grid.generated_rounds() == [[2, 6, 10], [3, 5, 11]]
+
+
+def test_a_further_round_if_the_nearest_slice_is_too_far() -> None:
+    far, linear = (make_grid(4, 5.0, 2.8, interpolator=how) for how in ("nearest", "linear"))
+    assert (far.rounds, linear.rounds) == (2, 1)
+    assert [s.weights[0].node for s in far.slices] == [0, 2, 4, 7, 9, 11]
+
+
+@given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS))
+def test_the_nearest_slices_are_near_and_each_is_taken_once(
+    count: int, a: float, b: float, name: GridName
+) -> None:
+    if b > a:
+        return
+    grid = make_grid(count, a, b, name)
+    inside = [s for s in grid.slices if s.kind != "extrapolated"]
+    assert all(abs(grid.shift(s)) <= b * (0.25 + 2 * SNAP) for s in inside)
+    assert len({s.weights[0].node for s in inside}) == len(inside)
+    for other in INTERPOLATORS:
+        kinds = [s.kind for s in make_grid(count, a, b, name, other).slices]
+        assert kinds.count("acquired") == grid.counts().get("acquired", 0)
 
 
 def test_one_more_round_avoids_interpolation() -> None:
@@ -126,11 +156,13 @@ def test_corner_is_pyradiomics_grid(count: int, a: float, b: float) -> None:
     assert grid.spacing == pytest.approx(resampled.GetSpacing()[2])
 
 
-@given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS))
-def test_every_grid(count: int, a: float, b: float, name: GridName) -> None:
+@given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS), st.sampled_from(INTERPOLATORS))
+def test_every_grid(
+    count: int, a: float, b: float, name: GridName, interpolator: Interpolator
+) -> None:
     if b > a:
         return
-    grid = make_grid(count, a, b, name)
+    grid = make_grid(count, a, b, name, interpolator)
     known = set(range(0, ((count - 1) << grid.rounds) + 1, 1 << grid.rounds))
     for nodes in grid.generated_rounds():
         assert all(set(parents(node)) <= known for node in nodes)

@@ -20,7 +20,12 @@ def test_shares_add_up_to_one(nodes: int, part: float, interpolator: Interpolato
 
 
 @pytest.mark.parametrize(
-    ("interpolator", "method"), [("linear", sitk.sitkLinear), ("bspline", sitk.sitkBSpline)]
+    ("interpolator", "method"),
+    [
+        ("nearest", sitk.sitkNearestNeighbor),
+        ("linear", sitk.sitkLinear),
+        ("bspline", sitk.sitkBSpline),
+    ],
 )
 @pytest.mark.parametrize("nodes", [5, 30])
 def test_agrees_with_itk(interpolator: Interpolator, method: int, nodes: int) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pmtool.choices import GRIDS, GridName
+from pmtool.choices import GRIDS, GridName, Interpolator
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.grid import Grid, make_grid, parents, reference_grid
 from pmtool.geometry.nodes import UNEVEN_SNAP
@@ -40,10 +40,12 @@ def node_places(grid: Grid) -> dict[int, float]:
 
 
 @settings(deadline=None)
-@given(GAPS | ANY_GAPS, RATIOS, st.sampled_from(GRIDS))
-def test_every_slice_lies_where_it_should(gaps: list[float], ratio: float, name: GridName) -> None:
+@given(GAPS | ANY_GAPS, RATIOS, st.sampled_from(GRIDS), st.sampled_from(["nearest", "linear"]))
+def test_every_slice_lies_where_it_should(
+    gaps: list[float], ratio: float, name: GridName, interpolator: Interpolator
+) -> None:
     positions = places(gaps)
-    grid = make_grid(positions, 2.5, 2.5 * ratio, name)
+    grid = make_grid(positions, 2.5, 2.5 * ratio, name, interpolator)
     where = node_places(grid)
     for index, output in enumerate(grid.slices):
         wanted = grid.first * 2.5 + index * grid.spacing
@@ -51,6 +53,9 @@ def test_every_slice_lies_where_it_should(gaps: list[float], ratio: float, name:
         if output.kind == "extrapolated":
             assert not 0 < wanted < positions[-1]
             assert found == pytest.approx(positions[0] if wanted < 0 else positions[-1])
+        elif output.kind == "interpolated" and interpolator == "nearest":
+            assert found == pytest.approx(wanted + grid.shift(output))
+            assert abs(grid.shift(output)) <= 0.25 * grid.spacing * (1 + 2 * UNEVEN_SNAP)
         elif output.kind == "interpolated":
             assert found == pytest.approx(wanted)
             low, high = sorted(w.node for w in output.weights)
@@ -116,7 +121,7 @@ def test_only_what_is_missing_at_the_same_spacing() -> None:
 
 
 def test_a_gap_of_three_is_interpolated_as_far_as_needed() -> None:
-    grid = make_grid([0, 2, 8, 10], 2, 2)
+    grid = make_grid([0, 2, 8, 10], 2, 2, interpolator="linear")
     assert [s.kind for s in grid.slices] == [
         "acquired",
         "acquired",
@@ -153,7 +158,7 @@ def test_gaps_that_cannot_be_filled(positions: list[float]) -> None:
 
 
 def test_splines_need_even_stacks() -> None:
-    with pytest.raises(UsageError, match="linearly"):
+    with pytest.raises(UsageError, match="nearest or linear"):
         make_grid([0, 2.5, 7.5], 2.5, 1.25, "keep-slices", "bspline")
 
 

@@ -90,11 +90,31 @@ def test_slices_along_other_axes(ct: sitk.Image, order: tuple[int, int, int]) ->
 
 def test_other_spacings_are_interpolated_and_told(ct: sitk.Image) -> None:
     with pytest.warns(UserWarning, match=r"keep-slices at 1\.25 mm"):
-        found = voxels(pmtool.resample(ct, 2.0))
+        found = voxels(pmtool.resample(ct, 2.0, interpolator="linear"))
     dyadic = voxels(pmtool.resample(ct, 1.25)).astype(float)
     assert found.shape[0] == 6
     assert np.array_equal(found[0], dyadic[0])
     assert np.array_equal(found[1], np.rint(0.4 * dyadic[1] + 0.6 * dyadic[2]))
+
+
+def test_samples_keep_their_texture_at_other_spacings(ct: sitk.Image, tmp_path: Path) -> None:
+    out = tmp_path / "out.nrrd"
+    with pytest.warns(UserWarning, match=r"by the nearest generated ones, at most 0\.5 mm away"):
+        found = voxels(pmtool.resample(ct, 2.0, out))
+    dyadic = voxels(pmtool.resample(ct, 1.25))
+    assert np.array_equal(found, dyadic[[0, 2, 3, 5, 6, 8]])
+    entries = json.loads(Path(f"{out}.json").read_text())["slices"]
+    assert [x.get("shift_mm") for x in entries] == [None, 0.5, -0.25, 0.25, -0.5, None]
+    assert {x["kind"] for x in entries[1:-1]} == {"interpolated"}
+
+
+@pytest.mark.filterwarnings("ignore:.*are interpolated")
+def test_the_other_modes_have_no_texture_to_keep(ct: sitk.Image) -> None:
+    for mode in ("median", "mean"):
+        with pytest.warns(UserWarning, match="between generated ones"):
+            found = pmtool.resample(ct, 2.0, mode=mode)
+        linear = pmtool.resample(ct, 2.0, mode=mode, interpolator="linear")
+        assert np.array_equal(voxels(found), voxels(linear))
 
 
 def test_padding_survives(ct: sitk.Image) -> None:
