@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import import_module, metadata
 from importlib.util import find_spec
+from threading import get_ident
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,13 +152,21 @@ def logger(trt: ModuleType) -> Any:
     class Log(trt.ILogger):  # type: ignore[name-defined,misc]
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
-            self.errors: list[str] = []
+            self._errors: dict[int, list[str]] = {}
+
+        @property
+        def errors(self) -> list[str]:
+            """Errors for the calling thread; other threads may use other GPUs."""
+            return self._errors.setdefault(get_ident(), [])
 
         def log(self, severity: Any, message: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
-                self.errors.append(message)
-            else:
+            if severity not in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
                 _log.debug("TensorRT: %s", message)
+            elif get_ident() in self._errors:
+                self.errors.append(message)
+            else:  # a thread of TensorRT's own, which may work for any of them
+                for errors in list(self._errors.values()):
+                    errors.append(message)
 
     return Log()
 

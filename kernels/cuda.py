@@ -1,15 +1,15 @@
 """Arrays and kernels on an NVIDIA GPU, through pycuda.
 
-The context is the device's primary one, which TensorRT, ONNX Runtime and PyTorch use too. It is
-current only during calls to this module, so that any thread may call it.
+The GPU's context, see `PrimaryContext`, is current only during calls to this module, so that any
+thread may call it.
 """
 
 from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib import import_module
 from math import prod
@@ -20,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
-from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError
+from pmtool.errors import UsageError
 from pmtool.kernels import launch
 from pmtool.kernels.compile import SOURCES, architecture, machine_code
+from pmtool.kernels.context import primary_context
 from pmtool.pixels.uniforms import Places
 
 ITEM = 4
@@ -91,6 +92,8 @@ class CudaDevice:
     ------
     UsageError
         If pycuda, a driver, the GPU or a compiler is missing.
+    MemoryBudgetError
+        If the GPU has no memory left.
     """
 
     def __init__(self, index: int = 0) -> None:
@@ -106,9 +109,9 @@ class CudaDevice:
         self.multiprocessors = int(device.get_attribute(attribute.MULTIPROCESSOR_COUNT))
         limit = attribute.MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
         self.shared_limit = int(device.get_attribute(limit))
-        self.context = device.retain_primary_context()
         self.functions: dict[str, Any] = {}
         codes = [machine_code(source, self.architecture) for source in SOURCES]
+        self.context = primary_context(self.driver, index)
         with self.active():
             self.stream = self.driver.Stream()
             self.modules = [self._loaded(code) for code in codes]
@@ -122,19 +125,14 @@ class CudaDevice:
                 "recent as the CUDA compiler, or use --device cpu"
             ) from error
 
-    @contextmanager
-    def active(self) -> Iterator[None]:
-        """Make the device's context current in this thread, and convert errors of pycuda."""
-        try:
-            self.context.push()
-            try:
-                yield
-            finally:
-                self.context.pop()
-        except self.driver.MemoryError as error:
-            raise MemoryBudgetError(OUT_OF_GPU_MEMORY) from error
-        except self.driver.Error as error:
-            raise UsageError(f"the GPU failed ({error}): use --device cpu") from error
+    def __del__(self) -> None:
+        owned = [self.__dict__.pop(name, None) for name in ("functions", "modules", "stream")]
+        if "context" in self.__dict__ and not sys.is_finalizing():
+            self.context.free(owned)
+
+    def active(self) -> AbstractContextManager[None]:
+        """See `PrimaryContext.active`."""
+        return self.context.active()
 
     def launch(
         self, kernel: str, blocks: int, threads: int, shared: int, words: Sequence[int]
@@ -159,7 +157,7 @@ class CudaDevice:
     def allocate(self, *shape: int) -> DeviceArray:
         """Return an uninitialised array; raises `MemoryBudgetError`."""
         owner = _Allocation(self, max(ITEM, ITEM * prod(shape)))
-        return DeviceArray(int(owner.memory), shape, owner)
+        return DeviceArray(owner.pointer, shape, owner)
 
     def keep(self, values: NDArray[Any]) -> DeviceArray:
         """See `Launcher.keep`; raises `MemoryBudgetError`."""
@@ -171,24 +169,18 @@ class CudaDevice:
 
 
 class _Allocation:
-    """Memory that is freed together with the last array that uses it, in any thread.
-
-    pycuda's own allocations free memory only where their context is current, or in the thread that
-    made the context.
-    """
-
-    memory: Any = None
+    """Memory that is freed together with the last array that uses it, in any thread."""
 
     def __init__(self, device: CudaDevice, size: int) -> None:
-        self.device = device
+        self.device = device  # outlives its arrays
+        self.owned: list[Any] = []
         with device.active():
-            self.memory = device.driver.mem_alloc(size)
+            self.owned.append(device.driver.mem_alloc(size))
+        self.pointer = int(self.owned[0])
 
     def __del__(self) -> None:
-        if self.memory is None or sys.is_finalizing():  # the system then frees the memory
-            return
-        with suppress(Exception), self.device.active():  # a failed GPU is reported elsewhere
-            self.memory.free()
+        if self.owned and not sys.is_finalizing():  # when Python ends, the system frees the memory
+            self.device.context.free(self.owned)
 
 
 class CudaMemory:
@@ -268,7 +260,10 @@ def _driver() -> ModuleType:
     except ModuleNotFoundError as error:
         raise UsageError("the CUDA kernels need pycuda: pip install 'pmtool[gpu]'") from error
     except ImportError as error:
-        raise UsageError("there is no NVIDIA driver: install one, or use --device cpu") from error
+        raise UsageError(
+            f"pycuda finds no NVIDIA driver, or not the CUDA that it was built with ({error}): "
+            "install them, or use --device cpu"
+        ) from error
     try:
         driver.init()
     except driver.Error as error:

@@ -29,6 +29,9 @@ from pmtool.network.inference import load_network
 from pmtool.pixels.uniforms import Places
 from pmtool.system.devices import CPU
 
+PRESUMED = ("unable to find an engine to execute this computation", "previous error during capture")
+"""Errors of cuDNN and of captures behind which there is usually a lack of memory."""
+
 
 class TorchBackend:
     """PyTorch on a device.
@@ -190,13 +193,30 @@ class Capturing:
             self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
 
     def capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
-        """Capture what ``work`` starts on the GPU, to be replayed; nothing is executed yet."""
-        graph = torch.cuda.CUDAGraph()
-        with (
-            self.one_at_a_time,
-            torch.cuda.graph(graph, self.pool, self.stream, capture_error_mode="thread_local"),
-        ):
-            work()
+        """Capture what ``work`` starts on the GPU, to be replayed; nothing is executed yet.
+
+        If it fails, its own error is raised, which PyTorch would replace by one about the capture,
+        and the thread returns to its stream, in which PyTorch would leave it.
+        """
+        graph, failures = torch.cuda.CUDAGraph(), list[Exception]()
+        with self.one_at_a_time, torch.cuda.stream(torch.cuda.current_stream(self.device)):
+            try:
+                with torch.cuda.graph(
+                    graph, self.pool, self.stream, capture_error_mode="thread_local"
+                ):
+                    try:
+                        work()
+                    except Exception as error:
+                        failures.append(error)
+            except RuntimeError as error:
+                failures.append(error)
+        if failures:
+            if self.first is None:
+                self.pool = torch.cuda.graph_pool_handle()
+            try:
+                raise failures[0]
+            finally:
+                failures.clear()  # they would keep the frames alive, and these the GPU's memory
         self.first = self.first or graph
         return graph
 
@@ -307,6 +327,6 @@ def _shortages() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        if not is_memory_shortage(error):
+        if not is_memory_shortage(error) and not any(words in str(error) for words in PRESUMED):
             raise
         raise MemoryBudgetError("out of memory; give a smaller --batch or --window") from error

@@ -76,20 +76,36 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int, mode: Mode)
     try:
         backend = engine.load(bundle, device, threads)
         check_generates(backend, Layout(bundle.hyperparameters), mode)
-    except PmtoolError:
-        raise
     except Exception as error:  # the libraries' errors have no common base
-        if is_memory_shortage(error):
+        presumed = _is_presumed_shortage(error)
+        if isinstance(error, PmtoolError) and not presumed:
+            raise
+        if is_memory_shortage(error) and not presumed:
             raise MemoryBudgetError(
                 f"{device} has no memory for the model: end other programs there, or use "
                 "--device cpu"
             ) from error
-        reason = str(error).partition("\n")[0]
         raise UsageError(
-            f"{engine.backend} does not work on {device}, {type(error).__name__}: {reason}; use "
-            "another --backend, or --device cpu"
+            f"{engine.backend} does not work on {device}, "
+            f"{_reason(error.__cause__ if presumed else error)}; use another --backend, or "
+            "--device cpu"
         ) from error
     return backend
+
+
+def _is_presumed_shortage(error: Exception) -> bool:
+    """Whether a library did not say that memory has run out, though it often means that.
+
+    With a single window, it is more likely that the library does not work.
+    """
+    if not isinstance(error, MemoryBudgetError) or error.__cause__ is None:
+        return False
+    return not is_memory_shortage(error.__cause__)
+
+
+def _reason(error: BaseException | None) -> str:
+    """Kind of an error and the first line of its text."""
+    return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
 
 
 def _forget_frames(error: BaseException) -> None:

@@ -16,6 +16,8 @@ from pmtool.system.units import counted
 CPU = "cpu"
 UNTOLD_MEMORY = 4 << 30
 """Bytes assumed to be free on a GPU that does not report them."""
+PATIENCE = 60
+"""Seconds in which nvidia-smi must answer; it takes several if it has to wake the driver up."""
 _GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
@@ -29,9 +31,7 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return list(takewhile(_GPU.fullmatch, (name.strip() for name in visible.split(","))))
-    command = ["nvidia-smi", "--query-gpu=uuid", "--format=csv,noheader"]
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
-    return completed.stdout.split() if completed.returncode == 0 else []
+    return (_nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") or "").split()
 
 
 @dataclass(frozen=True)
@@ -78,12 +78,30 @@ def free_gpu_memory(device: str) -> int:
 
 def _told(device: str, fields: str) -> str:
     """What nvidia-smi reports about ``cuda:N``."""
-    command = ["nvidia-smi", f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={fields}"]
-    command.append("--format=csv,noheader,nounits")
-    completed = subprocess.run(command, capture_output=True, text=True, check=False)
-    if completed.returncode != 0:
+    names, index, told = gpus(), gpu_index(device), None
+    if index < len(names):
+        form = "--format=csv,noheader,nounits"
+        told = _nvidia_smi(f"--id={names[index]}", f"--query-gpu={fields}", form)
+    if told is None:
         raise UsageError(f"nvidia-smi does not tell the {fields} of {device}: use --device cpu")
-    return completed.stdout.strip()
+    return told.strip()
+
+
+def _nvidia_smi(*arguments: str) -> str | None:
+    """What nvidia-smi prints; None if it fails or takes longer than `PATIENCE`."""
+    pipe, null = subprocess.PIPE, subprocess.DEVNULL
+    try:
+        process = subprocess.Popen(["nvidia-smi", *arguments], stdout=pipe, stderr=null, text=True)
+    except OSError:
+        return None
+    try:
+        output, _ = process.communicate(timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        with suppress(subprocess.TimeoutExpired):  # a driver that hangs does not let it die
+            process.communicate(timeout=1)
+        return None
+    return output if process.returncode == 0 else None
 
 
 def find_devices(asked: str) -> tuple[str, ...]:

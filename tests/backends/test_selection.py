@@ -198,3 +198,14 @@ def test_a_driver_that_does_not_tell(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"nvidia-smi does not tell the name.* of cuda:0"):
         find_gpu("cuda:0")
     assert free_gpu_memory("cuda:0") == UNTOLD_MEMORY
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_driver_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+    monkeypatch.setattr(devices, "PATIENCE", 0.1)
+    assert gpus() == []
+    with pytest.raises(UsageError, match=r"nvidia-smi does not tell the name.* of cuda:0"):
+        find_gpu("cuda:0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert free_gpu_memory("cuda:0") == UNTOLD_MEMORY

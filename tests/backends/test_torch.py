@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import gc
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -14,7 +17,14 @@ from pmtool.backends import torch as engine
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import LANES, SIZE, WINDOWS, graph_errors, random_arrays
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.torch import CapturedProgram, TorchBackend, check, emulates_bfloat16
+from pmtool.backends.torch import (
+    CapturedProgram,
+    Capturing,
+    TorchBackend,
+    check,
+    emulates_bfloat16,
+)
+from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
@@ -161,6 +171,112 @@ def test_a_captured_program_is_replayed(network: PixelMiner) -> None:
         results.update({name: arrays[name].clone() for name in results})
     for name, values in plain.items():
         torch.testing.assert_close(captured[name], values)
+
+
+class Captures:
+    """Stands in for what PyTorch has for captures; see ``torch.cuda.graph``.
+
+    Attributes
+    ----------
+    current
+        The thread's stream.
+    at_the_end
+        Error that a capture raises when it ends.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.current, self.at_the_end = "usual", ""
+        for name in ("CUDAGraph", "graph_pool_handle"):
+            monkeypatch.setattr(torch.cuda, name, object)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda: "for captures")
+        monkeypatch.setattr(torch.cuda, "device", nullcontext)
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self.current)
+        for name in ("stream", "graph"):
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    @contextmanager
+    def stream(self, stream: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            self.current = before
+
+    @contextmanager
+    def graph(self, graph: object, pool: object, stream: str, **options: str) -> Iterator[None]:
+        before, self.current = self.current, stream
+        try:
+            yield
+        finally:
+            if self.at_the_end:
+                raise RuntimeError(self.at_the_end)
+            self.current = before
+
+
+INVALID = "CUDA error: operation failed due to a previous error during capture"
+
+
+@pytest.mark.parametrize(
+    ("first", "at_the_end", "expected"),
+    [
+        ("CUDA out of memory", INVALID, MemoryBudgetError),
+        ("CUDA out of memory", "", MemoryBudgetError),
+        (INVALID, INVALID, MemoryBudgetError),
+        ("", INVALID, MemoryBudgetError),
+        ("CUDA error: an illegal memory access", INVALID, RuntimeError),
+    ],
+)
+def test_a_capture_that_fails(
+    first: str,
+    at_the_end: str,
+    expected: type[Exception],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its own error is told, the stream is the usual one again, and no memory is held."""
+    captures = Captures(monkeypatch)
+    held: list[weakref.ref[Tensor]] = []
+
+    class Program:
+        warm = False
+
+        def run(self) -> None:
+            if self.warm:
+                tensor = torch.zeros(1)
+                held.append(weakref.ref(tensor))
+                assert captures.current == "for captures"
+                if first:
+                    raise RuntimeError(first)
+            self.warm = True
+
+    capturing = Capturing("cuda:0")
+    program, pool = CapturedProgram(Program(), capturing), capturing.pool  # type: ignore[arg-type]
+    program.run()
+    captures.at_the_end = at_the_end
+    gc.disable()
+    try:
+        with pytest.raises(expected, match=r"out of memory|illegal"):
+            program.run()
+        assert held[0]() is None
+    finally:
+        gc.enable()
+    assert captures.current == "usual"
+    assert capturing.pool != pool  # one without any graph cannot be reused
+    assert not Capturing.one_at_a_time.locked()
+
+
+def test_cudnn_without_memory_for_its_work(
+    network: PixelMiner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It then only says that it has found no way to compute."""
+    backend = TorchBackend(network)
+    program = backend.bind("window", arrays_of("window", backend, network))
+
+    def fail(*arrays: Tensor) -> None:
+        raise RuntimeError("GET was unable to find an engine to execute this computation")
+
+    monkeypatch.setattr(backend.graphs["window"], "forward", fail)
+    with pytest.raises(MemoryBudgetError, match="smaller --batch"):
+        program.run()
 
 
 @pytest.mark.filterwarnings("error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ from pmtool.errors import UsageError
 from pmtool.export import tensorrt as building
 from pmtool.export.engines import engine_graph
 from pmtool.export.profiles import MAX_WINDOWS, profiles, shapes
-from pmtool.export.tensorrt import build_engine, check_driver, tensorrt
+from pmtool.export.tensorrt import build_engine, check_driver, logger, tensorrt
 from pmtool.interface.graph_names import GRAPHS
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import COMPACT, PAPER
@@ -55,6 +56,23 @@ def test_unsupported_node_is_named(rtx: ModuleType) -> None:
     model = helper.make_model(helper.make_graph([node], "g", [x], [y]))
     with pytest.raises(UsageError, match=r"cannot build the graph row1, .*the_determinant \(Det\)"):
         build_engine(rtx, "row1", model, [])
+
+
+def test_a_thread_sees_only_the_errors_that_may_concern_it(rtx: ModuleType) -> None:
+    """Each thread has its GPU; an error in a thread of TensorRT's own may concern any."""
+    log = logger(rtx)
+
+    def clear_and_log(message: str) -> list[str]:
+        log.errors.clear()
+        log.log(rtx.ILogger.ERROR, message)
+        return list(log.errors)
+
+    assert clear_and_log("on one GPU") == ["on one GPU"]
+    with ThreadPoolExecutor(1) as other, ThreadPoolExecutor(1) as own:
+        assert other.submit(clear_and_log, "on another").result() == ["on another"]
+        own.submit(log.log, rtx.ILogger.INTERNAL_ERROR, "somewhere").result()
+        assert log.errors == ["on one GPU", "somewhere"]
+        assert other.submit(lambda: log.errors).result() == ["on another", "somewhere"]
 
 
 def test_neither_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import importlib.util
 import threading
 from collections.abc import Callable
@@ -27,7 +29,17 @@ SMALL = Hyperparameters(channels=16, mixtures=4)
 
 
 class FakeDriver:
-    """Stands in for pycuda.driver: memory of the host, kernels of emulation.h."""
+    """Stands in for pycuda.driver: memory of the host, kernels of emulation.h.
+
+    Attributes
+    ----------
+    failure
+        What a GPU that has failed says to every call; empty as long as it has not.
+    complaints
+        What pycuda would have written to standard error.
+    owned
+        Number of streams, modules and pieces of memory that have not been freed.
+    """
 
     class Error(Exception):
         """Base of the driver's errors."""
@@ -40,6 +52,9 @@ class FakeDriver:
 
     class RuntimeError(Error):
         """A fault of the device, or code that it cannot run."""
+
+    class LaunchError(Error):
+        """A kernel that failed."""
 
     class device_attribute:
         """Names of `Device.get_attribute`."""
@@ -55,6 +70,9 @@ class FakeDriver:
         self.library, self.memory = library, memory
         self.local = threading.local()
         self.initialised = False
+        self.failure = ""
+        self.complaints: list[str] = []
+        self.owned = 0
 
     @property
     def current(self) -> list[Context]:
@@ -71,34 +89,40 @@ class FakeDriver:
         return Devices(self)
 
     def Stream(self) -> Work:
-        self.check_context()
-        return Work()
+        return Work(self)
 
     def check_context(self) -> None:
         assert self.current, "no context is current"
+        if self.failure:
+            raise self.LaunchError(self.failure)
+
+    def check_numbers(self, *numbers: int) -> None:
+        """Refuse what is not exactly an int, such as a number of NumPy's, as pycuda does."""
+        self.check_context()
+        assert all(type(number) is int and number >= 0 for number in numbers)
 
     def module_from_buffer(self, code: bytes) -> Module:
-        self.check_context()
         return Module(self, code)
 
     def mem_alloc(self, size: int) -> Allocation:
-        self.check_context()
-        self.memory -= size
-        if self.memory < 0:
+        self.check_numbers(size)
+        if not size:
+            raise self.LogicError("cuMemAlloc failed: invalid argument")
+        if self.memory < size:
             raise self.MemoryError("cuMemAlloc failed: out of memory")
         return Allocation(self, size)
 
     def memset_d32_async(self, pointer: int, value: int, count: int, stream: Work) -> None:
-        self.check_context()
+        self.check_numbers(pointer, value, count)
         assert value == 0
         ctypes.memset(pointer, 0, 4 * count)
 
     def memcpy_dtod_async(self, target: int, source: int, size: int, stream: Work) -> None:
-        self.check_context()
+        self.check_numbers(target, source, size)
         ctypes.memmove(target, source, size)
 
     def memcpy_htod(self, target: int, source: NDArray[Any]) -> None:
-        self.check_context()
+        self.check_numbers(target)
         assert source.flags.c_contiguous
         ctypes.memmove(target, source.ctypes.data, source.nbytes)
 
@@ -106,7 +130,8 @@ class FakeDriver:
         self.memcpy_htod(target, source)
 
     def memcpy_dtoh(self, target: NDArray[Any], source: int) -> None:
-        self.check_context()
+        self.check_numbers(source)
+        assert target.flags.c_contiguous
         ctypes.memmove(target.ctypes.data, source, target.nbytes)
 
 
@@ -137,7 +162,7 @@ class Context:
     """Current in a thread between `push` and `pop`."""
 
     def __init__(self, driver: FakeDriver) -> None:
-        self.driver = driver
+        self.driver, self.thread, self.valid = driver, threading.get_ident(), True
 
     def push(self) -> None:
         self.driver.current.append(self)
@@ -145,50 +170,92 @@ class Context:
     def pop(self) -> None:
         self.driver.current.pop()
 
+    def detach(self) -> None:
+        self.valid = False
 
-class Work:
-    """All is done at once."""
-
-    def synchronize(self) -> None:
-        pass
+    def __del__(self) -> None:
+        if self.valid:
+            self.driver.complaints.append("cuCtxDetach failed: invalid device context")
 
 
-class Allocation:
-    """Memory that holds no zeros; it is freed only where a context is current."""
+class Owned:
+    """What belongs to the context that is current, and is freed as by pycuda.
 
-    def __init__(self, driver: FakeDriver, size: int) -> None:
-        self.driver = driver
-        self.buffer = np.full(size, 0xFF, np.uint8)
+    That is: in any thread where the context is current, and in the thread that made it.
+    """
+
+    def __init__(self, driver: FakeDriver) -> None:
+        driver.check_context()
+        self.driver, self.context = driver, driver.current[-1]
+        driver.owned += 1
 
     def free(self) -> None:
+        self.driver.owned -= 1
+
+    def __del__(self) -> None:
+        if "context" not in self.__dict__ or not self.context.valid:
+            return
+        current = self.driver.current[-1:] == [self.context]
+        if not current and self.context.thread != threading.get_ident():
+            self.driver.complaints.append("in out-of-thread context could not be cleaned up")
+        elif self.driver.failure:
+            self.driver.complaints.append(f"a clean-up operation failed: {self.driver.failure}")
+        else:
+            self.free()
+
+
+class Work(Owned):
+    """All is done at once."""
+
+    handle = 4096
+
+    def synchronize(self) -> None:
         self.driver.check_context()
+
+    def is_done(self) -> bool:
+        self.driver.check_context()
+        return True
+
+
+class Allocation(Owned):
+    """Memory that holds no zeros."""
+
+    def __init__(self, driver: FakeDriver, size: int) -> None:
+        super().__init__(driver)
+        self.buffer = np.full(size, 0xFF, np.uint8)
+        driver.memory -= size
+
+    def free(self) -> None:
+        super().free()
         self.driver.memory += self.buffer.size
 
     def __int__(self) -> int:
         return self.buffer.ctypes.data
 
 
-class Module:
+class Module(Owned):
     """Kernels of one source."""
 
     def __init__(self, driver: FakeDriver, code: bytes) -> None:
-        self.driver, self.source = driver, code.decode()
+        super().__init__(driver)
+        self.source = code.decode()
 
     def get_function(self, name: str) -> Function:
+        self.driver.check_context()
         assert name.startswith("pixel_row") == (self.source == "pixel_row.cu")
-        return Function(self.driver, name)
+        return Function(self, name)
 
 
 class Function:
     """A kernel."""
 
-    def __init__(self, driver: FakeDriver, name: str) -> None:
-        self.driver, self.name = driver, name
+    def __init__(self, module: Module, name: str) -> None:
+        self.module, self.driver, self.name = module, module.driver, name
         self.largest = 48 * 1024
         self.format = ""
 
     def set_attribute(self, attribute: str, value: int) -> None:
-        self.driver.check_context()
+        self.driver.check_numbers(value)
         assert attribute == "largest"
         self.largest = value
 
@@ -204,9 +271,10 @@ class Function:
         arguments: bytes,
         shared_size: int = 0,
     ) -> None:
-        self.driver.check_context()
+        self.driver.check_numbers(*grid, *block, shared_size)
         assert (grid[1], block[1:], self.format) == (1, (1, 1), f"{len(arguments)}s")
-        assert shared_size <= self.largest
+        if not grid[0] or shared_size > self.largest:
+            raise self.driver.LogicError("cuLaunchKernel failed: invalid argument")
         function = self.driver.library[f"launch_{self.name}"]
         function(grid[0], block[0], ctypes.c_uint64(shared_size), arguments)
 
@@ -325,15 +393,61 @@ def test_memory_is_freed_in_any_thread(memory: CudaMemory) -> None:
     assert memory.driver.memory == free
 
 
-def test_memory_of_a_gpu_that_failed_is_given_up_in_silence(
-    memory: CudaMemory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(context: Context) -> None:
-        raise memory.driver.LogicError("cuCtxPushCurrent failed: an illegal address")
+def test_a_device_is_freed_in_any_thread(fake_driver: FakeDriver, memory: CudaMemory) -> None:
+    """Kernels and stream; only the context stays."""
+    memories = [CudaMemory(CudaDevice())]
+    before = fake_driver.owned
+    memories[0].load_row(memory.zeros(1, 1, 1, 1), 0, memory.zeros(1, 1, 1))
+    worker = threading.Thread(target=memories.clear)
+    worker.start()
+    worker.join()
+    assert fake_driver.owned == before - 3
+    assert not fake_driver.complaints
 
-    array = memory.zeros(3)
-    monkeypatch.setattr(Context, "push", fail)
+
+def test_all_on_a_gpu_share_a_context_to_the_end(
+    fake_driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A context that pycuda is left to destroy would be given back in the wrong way."""
+    ends: list[Callable[[], None]] = []
+    monkeypatch.setattr(atexit, "register", ends.append)
+    monkeypatch.setattr(cuda, "import_module", lambda name: fake_driver)
+    monkeypatch.setattr(cuda, "machine_code", lambda source, architecture: source.encode())
+    first, second = CudaDevice(), CudaDevice()
+    assert first.context is second.context
+    del first, second
+    array = CudaMemory(CudaDevice()).zeros(3)
+    (end,) = ends
+    end()
     del array
+    assert not fake_driver.complaints
+
+
+def test_a_gpu_that_failed_is_given_up_in_silence(
+    fake_driver: FakeDriver, memory: CudaMemory
+) -> None:
+    """Its memory and its kernels; pycuda would complain about each of them."""
+    array = memory.zeros(3)
+    fake_driver.failure = "unspecified launch failure"
+    with pytest.raises(UsageError, match=r"the GPU failed \(unspecified launch failure\): use"):
+        memory.wait()
+    kept = fake_driver.owned
+    del array, memory
+    gc.collect()
+    assert fake_driver.owned == kept
+    assert not fake_driver.complaints
+    assert not fake_driver.current
+
+
+def test_no_memory_for_a_context(fake_driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(device: Devices) -> None:
+        raise fake_driver.MemoryError("cuDevicePrimaryCtxRetain failed: out of memory")
+
+    monkeypatch.setattr(Devices, "retain_primary_context", fail)
+    monkeypatch.setattr(cuda, "import_module", lambda name: fake_driver)
+    monkeypatch.setattr(cuda, "machine_code", lambda source, architecture: source.encode())
+    with pytest.raises(MemoryBudgetError, match="out of GPU memory"):
+        CudaDevice()
 
 
 def test_a_gpu_that_is_not_there(memory: CudaMemory) -> None:
@@ -353,7 +467,7 @@ def test_without_a_driver(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError("libcuda.so.1: cannot open shared object file")
 
     monkeypatch.setattr(cuda, "import_module", fail)
-    with pytest.raises(UsageError, match="no NVIDIA driver"):
+    with pytest.raises(UsageError, match=r"no NVIDIA driver.*\(libcuda.so.1: cannot open shared"):
         CudaDevice()
 
 

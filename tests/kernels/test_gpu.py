@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -32,6 +34,25 @@ def memory() -> CudaMemory:
     if not gpus():
         pytest.skip("no NVIDIA GPU")
     return CudaMemory(CudaDevice())
+
+
+def test_a_process_ends_in_silence() -> None:
+    """With arrays that are still there, and with a device that another thread has dropped."""
+    pytest.importorskip("pycuda")
+    if not gpus():
+        pytest.skip("no NVIDIA GPU")
+    lines = [
+        "import threading",
+        "from pmtool.kernels.cuda import CudaDevice, CudaMemory",
+        "first, dropped = CudaMemory(CudaDevice()), [CudaMemory(CudaDevice()).zeros(3)]",
+        "array = first.zeros(3)",
+        "worker = threading.Thread(target=dropped.clear)",
+        "worker.start()",
+        "worker.join()",
+    ]
+    command = [sys.executable, "-c", "\n".join(lines)]
+    completed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (completed.returncode, completed.stderr) == (0, "")
 
 
 def kept(memory: CudaMemory, values: NDArray[Any]) -> Any:

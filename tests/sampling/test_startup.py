@@ -76,6 +76,14 @@ def raising(error: Exception) -> Callable[[Bundle, str], Backend]:
     return load
 
 
+def presuming(bundle: Bundle, device: str) -> Backend:
+    """One that takes what its library says for a lack of memory."""
+    try:
+        raise RuntimeError("cuDNN was unable to find an engine")
+    except RuntimeError as error:
+        raise MemoryBudgetError("out of memory; give a smaller --batch") from error
+
+
 WORKS = engine("torch", lambda bundle, device: OnnxRuntimeBackend(bundle))
 
 
@@ -96,6 +104,7 @@ def test_an_engine_that_works_is_loaded_on_every_gpu(bundle: Bundle) -> None:
             raising(RuntimeError("CUDA error: no kernel image\nsecond line")),
             "does not work on cuda:0, RuntimeError: CUDA error: no kernel image; use another",
         ),
+        (presuming, "RuntimeError: cuDNN was unable to find an engine; use another --backend"),
         (
             lambda bundle, device: Broken(bundle, "known3", UsageError("no CUDA compiler")),
             "no CUDA compiler",
@@ -109,7 +118,7 @@ def test_an_engine_that_works_is_loaded_on_every_gpu(bundle: Bundle) -> None:
             "computes no numbers on cpu in float32: use another --precision or --backend",
         ),
     ],
-    ids=["refused", "no disk", "library", "kernels", "graph", "NaN"],
+    ids=["refused", "no disk", "library", "presumed", "kernels", "graph", "NaN"],
 )
 def test_an_engine_that_fails(
     bundle: Bundle, load: Callable[[Bundle, str], Backend], reason: str
