@@ -117,12 +117,14 @@ def serve(
         raise UsageError(
             f"{host or 'an empty host'} is every address; give the name that browsers use by --name"
         )
+    if https and not names:
+        raise UsageError("by HTTPS, browsers use the name of a proxy; give it by --name")
     trial, secrets = Trial.load(folder), load_secrets(folder)
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
         app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
         number = listener.getsockname()[1]
         reached = names[0] if _is_wildcard(host) else host
-        place = f"https://{names[0]}" if https and names else f"http://{reached}:{number}"
+        place = f"https://{names[0]}" if https else f"http://{reached}:{number}"
         tell(f"participants: {place}/")
         tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
         # No access log, because it would contain personal links.
