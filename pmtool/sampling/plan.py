@@ -88,10 +88,9 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     buffers = Buffers.size(layout, *window, 1)
     scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
     for workers in range(min(threads, pairs), 0, -1):
-        lanes = ((budget - resident) // workers - scratch) // lane
-        if lanes >= (1 if workers == 1 else 2):
-            limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
-            batch = min(limit, int(lanes))
+        limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
+        batch = min(limit, ((budget - resident) // workers - scratch) // lane)
+        if batch >= (1 if workers == 1 else min(2, limit)):
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
     needed, held = (amount(size) for size in (resident + scratch + lane, budget))

@@ -72,6 +72,18 @@ def test_too_little_memory(bundle: Bundle, make_pairs: MakePairs) -> None:
         next(sampler.generate(make_pairs((20, 20), 1)))
 
 
+def test_a_second_worker_needs_memory_for_two_lanes_unless_one_is_asked_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pmtool.sampling.options.cpu_count", lambda: 2)
+    monkeypatch.setattr("pmtool.sampling.plan.free_memory", lambda: 2**34)
+    two = make_plan(bundle, SamplerOptions(threads=2, batch=1, memory=2**34), (512, 512), 10)
+    assert two.workers == 2
+    for batch, workers in ((None, 1), (1, 2)):
+        asked = SamplerOptions(threads=2, batch=batch, memory=two.memory + 2**24)
+        assert make_plan(bundle, asked, (512, 512), 10).workers == workers
+
+
 @pytest.mark.parametrize("window", [1, 32, 66])
 def test_impossible_window(bundle: Bundle, window: int) -> None:
     with pytest.raises(UsageError, match=f"a window of {window} pixels"):
