@@ -112,7 +112,7 @@ def _windows(job: _Job, variant: Variant) -> Runs:
     pairs, window = job.scene.pairs, job.options.window
     small = job.generate(variant, WINDOW, pairs, "cached, window 64")
     runs = {f"cached, {WINDOW}": small}
-    planner = Planner(job.bundle, job.asked(variant, window), small.sampler.engine)
+    planner = Planner(job.bundle, job.asked(variant, window), small.engine)
     plan = planner.plan(small.size, len(pairs))
     if plan.window != small.plan.window:
         label = f"cached, {max(plan.window)}"
@@ -137,10 +137,10 @@ def _variants(job: _Job, variants: Iterable[Variant]) -> tuple[Runs, dict[str, s
 def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
     first = list(main.values())
     small, default = first[0], first[-1]
-    network = load_network(job.bundle).to(torch_device(small.devices[0]))
+    network = load_network(job.bundle).to(torch_device(small.engine.devices[0]))
     engines: Runs = {}
     for run in runs.values():
-        engines.setdefault(f"{run.sampler.backend} {run.sampler.precision}", run)
+        engines.setdefault(f"{run.engine.backend} {run.engine.precision}", run)
     return call_witness(
         network,
         {name: run.backend for name, run in engines.items()},
@@ -169,13 +169,13 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
     peaks: dict[tuple[str, str], Peak] = {}
     unknown: dict[str, str] = {}
     for run in runs:
-        device = run.devices[0]
+        device = run.engine.devices[0]
         if torch_device(device) != device:
             unknown[f"the floor on {device}"] = (
                 "PyTorch is a build without CUDA, so that the naive sampler ran on the CPU"
             )
             continue
-        for precision in (run.sampler.precision, "float32"):
+        for precision in (run.engine.precision, "float32"):
             if (device, precision) not in peaks:
                 peaks[device, precision] = measure_peak(device, precision, run.plan.threads)
     return peaks, unknown
@@ -184,7 +184,7 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
 def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
     return Run(
         name=name,
-        backend=run.sampler.backend,
+        backend=run.engine.backend,
         channels=run.sampler.bundle.hyperparameters.channels,
         pairs=len(run.slices),
         size=run.size,
@@ -197,19 +197,19 @@ def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
         floor=_floor(run, peaks),
         start=run.start,
         device=run.sampler.device,
-        precision=run.sampler.precision,
+        precision=run.engine.precision,
     )
 
 
 def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
     """Least number of seconds for all slices, by graph; None if no peak is known."""
-    keys = [(run.devices[0], x) for x in (run.sampler.precision, "float32")]
+    keys = [(run.engine.devices[0], x) for x in (run.engine.precision, "float32")]
     known_peaks = [peaks[key] for key in keys if key in peaks]
     if not known_peaks:
         return None
     gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known_peaks), strict=True))
     by_graph = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
-    slices = len(run.slices) / min(len(run.devices), run.plan.workers)
+    slices = len(run.slices) / min(len(run.engine.devices), run.plan.workers)
     return {graph: slices * floor(load, gemm, bandwidth) for graph, load in by_graph.items()}
 
 

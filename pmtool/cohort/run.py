@@ -166,7 +166,7 @@ def _processes(
 def _gpus_of(planner: Planner) -> list[str]:
     """CUDA's names of the GPUs that a planner uses; none on a CPU."""
     available = gpus()
-    return [available[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
+    return [available[gpu_index(name)] for name in planner.engine.devices if name != CPU]
 
 
 def _report_missing(cases: Sequence[Case]) -> None:

@@ -12,7 +12,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.windows import balanced, padded_size, wavefronts
+from pmtool.sampling.windows import alike_windows, balanced, padded_size, wavefronts
 from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import amount
 
@@ -122,8 +122,8 @@ def make_gpu_plan(
 
 
 def _most_at_once(shape: tuple[int, int], window: tuple[int, int], pairs: int, workers: int) -> int:
-    """Largest number of windows of a worker's pairs that are independent of each other."""
-    return max(map(len, wavefronts(shape, window))) * -(-pairs // workers)
+    """Largest number of windows of a worker's pairs that can be generated at once."""
+    return max(map(len, alike_windows(shape, window))) * -(-pairs // workers)
 
 
 def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:

@@ -129,7 +129,7 @@ def test_parts_of_unlike_machines(
     """Slices of two engines do not come into one volume."""
     opened = [open_case(case, request_, tell=silent)]
     work._sampler.cache_clear()
-    monkeypatch.setattr(fake_sampler, "backend", "others")
+    monkeypatch.setattr(fake_sampler.engine, "backend", "others")
     part = generate_part(case, request_, opened, 0, (0, 1), tell=silent)
     assert (part.status, part.exit_code, fake_sampler.calls) == ("failed", 2, [])
     assert "begun by a worker with another backend" in str(part.error)

@@ -29,6 +29,10 @@ def test_plan(bundle: Bundle) -> None:
     assert plan.seconds_per_slice > 0
 
 
+def test_windows_that_know_different_parts_are_not_generated_at_once(bundle: Bundle) -> None:
+    assert make_plan(bundle, SamplerOptions(window=272, device="cpu"), (512, 512), 1).batch == 1
+
+
 def test_plan_for_gpus(bundle: Bundle) -> None:
     """A worker a GPU, and as large a batch as a share of its memory holds."""
     layout = Layout(bundle.hyperparameters)
