@@ -216,14 +216,14 @@ def _sampler(options: Options) -> Sampler:
 
 def _increments(case: Case, tell: TellSlices) -> Progress:
     """Return a progress callback that regularly reports the slices since the last report."""
-    told: float | None = None  # slices of an earlier run are not counted
+    reported: float | None = None  # slices of an earlier run are not counted
     when = 0.0
 
     def progress(done: float) -> None:
-        nonlocal told, when
-        told = done if told is None else told
+        nonlocal reported, when
+        reported = done if reported is None else reported
         if time.monotonic() - when > _EVERY:
-            tell(case.name, done - told)
-            told, when = done, time.monotonic()
+            tell(case.name, done - reported)
+            reported, when = done, time.monotonic()
 
     return progress

@@ -278,17 +278,17 @@ class _Run:
         options, window = self.sampler.options, lanes[0][1]
         share = 1 / (group.height * group.width)
         slices = len(lanes) * (window.width - window.known_columns) * share
-        told = 0.0
+        advanced = 0.0
 
         def on_row(row: int) -> None:
-            nonlocal told
+            nonlocal advanced
             if self.stop.is_set():
                 raise _Stopped
             self.events.put(_Advance(slices))
-            told += slices
+            advanced += slices
 
         try:
             cache.generate(group, lanes, options.seed, options.mode, on_row)
         except MemoryBudgetError:
-            self.events.put(_Advance(-told))
+            self.events.put(_Advance(-advanced))
             raise

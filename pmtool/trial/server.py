@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -85,9 +85,8 @@ def serve(
     port: int,
     names: Sequence[str],
     https: bool,
-    tell: Callable[[str], None],
 ) -> None:
-    """Serve a trial until the process is interrupted.
+    """Serve a trial until the process is interrupted; where its pages are is logged.
 
     Parameters
     ----------
@@ -99,8 +98,6 @@ def serve(
         Further names of the host that browsers use.
     https
         Whether browsers reach the application only by HTTPS, through a proxy.
-    tell
-        Called with lines of text on where the pages are.
 
     Raises
     ------
@@ -125,8 +122,8 @@ def serve(
         number = listener.getsockname()[1]
         reached = names[0] if _is_wildcard(host) else host
         place = f"https://{names[0]}" if https else f"http://{reached}:{number}"
-        tell(f"participants: {place}/")
-        tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
+        _log.info("participants: %s/", place)
+        _log.info("administration: %s/admin, with the token in %s", place, folder / SECRETS)
         # No access log, because it would contain personal links.
         config = uvicorn.Config(
             app,
