@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pmtool.benchmark.cached import CachedRun, run_cached
+from pmtool.benchmark.comparison import Comparison, compare_with_naive
 from pmtool.benchmark.floor import floor, loads
 from pmtool.benchmark.naive import WINDOW
 from pmtool.benchmark.options import BenchmarkOptions, Variant, WindowSize, possible_variants
@@ -15,7 +16,6 @@ from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
 from pmtool.benchmark.timing import free_cached_memory, torch_device
-from pmtool.benchmark.witness import Witness, call_witness
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
@@ -82,7 +82,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     runs = main | more
     tell("matrix products", 0)
     peaks, unknown = _peaks(runs.values())
-    witness = _witness(job, main, runs)
+    comparison = _comparison(job, main, runs)
     quality, unscored = qualities({name: run.slices for name, run in runs.items()}, scene)
     reports = {name: _report(name, run, peaks) for name, run in runs.items()}
     cached = list(reports.values())
@@ -92,18 +92,18 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         model=bundle.manifest.name,
         model_hash=bundle.hash,
         peaks=list(peaks.values()),
-        passes=witness.passes,
-        max_logit_difference=witness.max_logit_difference,
-        strip=witness.strip,
-        naive=_naive(job, witness),
+        passes=comparison.passes,
+        max_logit_difference=comparison.max_logit_difference,
+        strip=comparison.strip,
+        naive=_naive(job, comparison),
         window_64=cached[0],
         default=cached[len(main) - 1],
         others=cached[len(main) :],
-        peers=witness.peers.runs,
-        engines=witness.engines,
+        peers=comparison.peers.runs,
+        engines=comparison.engines,
         quality=quality,
         scaling=_scaling(job, first) if options.scaling else None,
-        left_out=refused | failed | unknown | unscored | witness.peers.left_out,
+        left_out=refused | failed | unknown | unscored | comparison.peers.left_out,
     )
 
 
@@ -134,14 +134,14 @@ def _variants(job: _Job, variants: Iterable[Variant]) -> tuple[Runs, dict[str, s
     return runs, failed
 
 
-def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
+def _comparison(job: _Job, main: Runs, runs: Runs) -> Comparison:
     first = list(main.values())
     small, default = first[0], first[-1]
     network = load_network(job.bundle).to(torch_device(small.engine.devices[0]))
     engines: Runs = {}
     for run in runs.values():
         engines.setdefault(f"{run.engine.backend} {run.engine.precision}", run)
-    return call_witness(
+    return compare_with_naive(
         network,
         {name: run.backend for name, run in engines.items()},
         sorted({WINDOW, max(default.plan.window)}),
@@ -213,9 +213,9 @@ def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
     return {graph: slices * floor(load, gemm, bandwidth) for graph, load in by_graph.items()}
 
 
-def _naive(job: _Job, witness: Witness) -> Run:
+def _naive(job: _Job, comparison: Comparison) -> Run:
     """Run of the naive sampler, extrapolated with one pass per pixel at the lowest cost."""
-    cost, hyperparameters = witness.passes[0], job.bundle.hyperparameters
+    cost, hyperparameters = comparison.passes[0], job.bundle.hyperparameters
     height, width = job.scene.truths[0].shape
     return Run(
         name="naive",
@@ -229,5 +229,5 @@ def _naive(job: _Job, witness: Witness) -> Run:
         seconds=cost.seconds * height * width * len(job.scene.pairs),
         gflops=operations(hyperparameters, WINDOW**2) / cost.seconds / 1e9,
         passes=cost.passes,
-        device=witness.device,
+        device=comparison.device,
     )

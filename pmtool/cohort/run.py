@@ -74,7 +74,7 @@ def run_cohort(
         If the cluster is gone; finished cases stay finished.
     """
     check_report(request.folder, FILES)
-    request = _for_any_folder(request)
+    request = _with_absolute_paths(request)
     request.check_names(cases)
     planner = _estimator(request, workers)
     sizes = {case.name: size_of(case, request, planner) for case in cases}
@@ -191,7 +191,7 @@ def _report(result: Result, progress: Tally) -> None:
         _log.info("%s is done: %s", where, summary, extra={"fields": fields})
 
 
-def _for_any_folder(request: Request) -> Request:
+def _with_absolute_paths(request: Request) -> Request:
     """Return the request with absolute paths, which are valid in any working folder."""
     model = request.options.model
     request = replace(request, folder=request.folder.resolve())

@@ -108,7 +108,7 @@ class Journal:
         return not any(self.folder.glob(_SLICES)) and not self.outputs
 
     def remove(self) -> None:
-        """Delete the journal's files; the enclosing `alone_in` removes the folder.
+        """Delete the journal's files; the enclosing `folder_lock` removes the folder.
 
         The key is deleted first, because a journal without a key has ended, and the list of outputs
         last, because it shows that the slices are ours.

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.system.files import (
-    alone_in,
+    folder_lock,
     is_leftover_of,
     read_json,
     remove_leftovers,
@@ -74,7 +74,7 @@ def write_report_files(folder: Path, contents: Mapping[str, str | None]) -> None
     OutputError
         If they cannot be written or removed.
     """
-    with alone_in(folder, wait=True):
+    with folder_lock(folder, wait=True):
         for name in contents:
             remove_leftovers(folder / name)
         for name, content in contents.items():
