@@ -72,7 +72,8 @@ class Plan(NamedTuple):
 def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
     """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
 
-    The model counts as not loaded yet.
+    There are as many workers as have memory for two lanes each, unless fewer lanes are used, and at
+    least one. The model counts as not loaded yet.
 
     Raises
     ------

@@ -107,7 +107,9 @@ def prepare(
     help="Port to listen on; 0 picks a free one.",
 )
 @click.option("--name", "names", multiple=True, help="Host name that browsers use; repeatable.")
-@click.option("--https", is_flag=True, help="Browsers connect by HTTPS, through a proxy.")
+@click.option(
+    "--https", is_flag=True, help="Browsers connect by HTTPS, through a proxy called --name."
+)
 @debug_option
 def serve(folder: Path, **options: Any) -> None:
     """Serve TRIAL to participants and its administrator.
