@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.system.array_file import write_array
-from pmtool.system.files import read_json, remove_leftovers, write_json, writing
+from pmtool.system.files import read_json, remove_leftovers, target_of, write_json, writing
 
 _KEY = "key.json"
 _NAMES = {"pixels": "pixel loop (compiled or not)"}
@@ -142,8 +142,8 @@ class Journal:
     def _slices(self) -> set[Path]:
         """Slices and temporary files; without a key or a list of outputs, no slice is ours."""
         is_ours = self.exists or (self.folder / _OUTPUTS).exists()
-        patterns = (_SLICES, ".*.tmp") if is_ours else (".*.tmp",)
-        return {file for pattern in patterns for file in self.folder.glob(pattern)}
+        temporary = {file for file in self.folder.iterdir() if target_of(file.name)}
+        return temporary | set(self.folder.glob(_SLICES) if is_ours else ())
 
     def _remove_slices(self) -> None:
         """Delete slices and temporary files; raises `OutputError` if there are other files."""

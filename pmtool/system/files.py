@@ -67,13 +67,14 @@ def write_bytes(content: bytes, path: Path) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes, on any machine, left behind while writing a path."""
     for leftover in path.parent.glob(".*.tmp"):
-        if is_leftover_of(leftover.name, path.name):
+        if target_of(leftover.name) == path.name:
             _remove(leftover)
 
 
-def is_leftover_of(temporary: str, name: str) -> bool:
-    """Whether ``temporary`` names a temporary file, from any machine, of the file ``name``."""
-    return re.fullmatch(rf"\.{re.escape(name)}\.\d+@[^@]*\.tmp", temporary) is not None
+def target_of(temporary: str) -> str | None:
+    """Name of the file that a temporary file, from any machine, was to become; None for others."""
+    match = re.fullmatch(r"\.(.+)\.\d+@[^@]*\.tmp", temporary)
+    return None if match is None else match[1]
 
 
 @contextmanager

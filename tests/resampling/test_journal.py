@@ -50,7 +50,7 @@ def test_another_run_cannot_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("discard", [False, True])
-@pytest.mark.parametrize("name", ["mine.npy", "0000abcd-1.npy"])
+@pytest.mark.parametrize("name", ["mine.npy", "0000abcd-1.npy", ".mine.tmp"])
 def test_files_of_others_stay(tmp_path: Path, name: str, discard: bool) -> None:
     (tmp_path / name).touch()
     with pytest.raises(OutputError, match="move them away"):
