@@ -54,7 +54,7 @@ def content(run: Run) -> dict[str, Any]:
             "sha256_of_voxels_and_geometry": run.key["input"],
             "thickness_mm": volume.thickness,
             "thickness_is_known": volume.known_thickness is not None,
-            "slices": grid.count,
+            "slices": len(volume.slices),
             "spacing_mm": list(volume.image.GetSpacing()),
             "uneven_positions_mm": volume.positions,
             "made_by_pmtool": volume.made_before,
