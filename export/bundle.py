@@ -28,7 +28,7 @@ from pmtool.models.bundle import (
 from pmtool.network import PixelMiner
 from pmtool.network.folding import folded_state
 from pmtool.system.files import (
-    alone_in,
+    folder_lock,
     move_into_place,
     remove_leftovers,
     temporary_beside,
@@ -71,7 +71,7 @@ def export_bundle(
         kept until all files of the new one are complete.
     """
     make_folder(folder)
-    with alone_in(folder):
+    with folder_lock(folder):
         remove_leftovers(folder / MADE)
         with temporary_beside(folder / MADE) as temporary:
             temporary.mkdir()

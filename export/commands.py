@@ -9,7 +9,7 @@ from pmtool.choices import Precision
 from pmtool.errors import OutputError, UsageError
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Description
 from pmtool.system.devices import find_devices
-from pmtool.system.files import is_leftover_of, writing
+from pmtool.system.files import target_of, writing
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
 from pmtool.system.tables import aligned
@@ -130,7 +130,7 @@ def check_bundle_folder(folder: Path, overwrite: bool) -> None:
     """Raise `OutputError` unless a folder is empty or holds a model that may be overwritten."""
     from pmtool.export.bundle import MADE
 
-    names = [name for name in names_in(folder) if not is_leftover_of(name, MADE)]
+    names = [name for name in names_in(folder) if target_of(name) != MADE]
     if names and not overwrite:
         raise OutputError(f"{folder} is not empty: give another --out or --overwrite")
     if names and MANIFEST not in names and WEIGHTS not in names:

@@ -25,7 +25,7 @@ from pmtool.export.tensorrt import build_engine, check_driver, logger, tensorrt
 from pmtool.models.bundle import Bundle
 from pmtool.system.cache_folder import cache_folder, own_folder
 from pmtool.system.devices import Gpu
-from pmtool.system.files import alone_in, write_bytes, write_json
+from pmtool.system.files import folder_lock, write_bytes, write_json
 from pmtool.system.hashes import bytes_hash, json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
@@ -123,7 +123,7 @@ class Engines:
 
     def note_errors(self, errors: Mapping[str, Mapping[str, float]], kernel: str) -> None:
         """Store the errors of the loaded engines and the kernel; a rebuilt engine discards them."""
-        with alone_in(self.folder / LOCK, wait=True):
+        with folder_lock(self.folder / LOCK, wait=True):
             digests = self.manifest()["engines"]
             if self.loaded.items() <= digests.items():  # not replaced by another process
                 self._write(digests, errors, kernel)
@@ -155,7 +155,7 @@ class Engines:
 
     def _built(self, graph: str) -> bytes:
         """Build the engine of a graph, unless another process built it during the wait."""
-        with alone_in(self.folder / LOCK, wait=True):
+        with folder_lock(self.folder / LOCK, wait=True):
             content = self._kept(graph)
             if not content:
                 content = self._build(graph)

@@ -32,10 +32,10 @@ SHARED = ROOT.parent / "shared" / "data"
 class AveragingSampler:
     """Stands in for the sampler: the mean of both neighbours, plus the sample's number."""
 
-    backend = "averages"
     device = "cpu"
-    precision = "float32"
-    pixels = "kernel"
+    engine = SimpleNamespace(
+        backend="averages", devices=("cpu",), precision="float32", pixels="kernel"
+    )
     calls: ClassVar[list[int]] = []
     interrupt_after: ClassVar[int | None] = None
     signal: ClassVar[int] = signal.SIGINT

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
+from pmtool.backends.selection import Engine
 from pmtool.benchmark.floor import PARTS, window_pixels
 from pmtool.choices import Precision
 from pmtool.interface.graph_names import CHOOSERS, kind_and_depth
@@ -117,14 +118,14 @@ class CachedRun(NamedTuple):
     slices: list[Slice]
 
     @property
-    def devices(self) -> tuple[str, ...]:
-        """Devices of the sampler."""
-        return self.sampler.engine.devices
+    def engine(self) -> Engine:
+        """The engine of the sampler."""
+        return self.sampler.engine
 
     @property
     def backend(self) -> Backend:
-        """The engine on the first device, for calls that may use all threads."""
-        return self.sampler.load(self.devices[0], self.plan.threads)
+        """The model on the first device, for calls that may use all threads."""
+        return self.sampler.load(self.engine.devices[0], self.plan.threads)
 
     @property
     def size(self) -> tuple[int, int]:

@@ -19,7 +19,7 @@ it is first run."""
 
 def page(values: Values) -> str:
     """Page for the JSON of `pmtool bench`; parts that the JSON lacks are left out."""
-    parts = (_head, _speed, _told, _breakdown, _quality, _scaling, _left_out)
+    parts = (_head, _speed, _remarks, _breakdown, _quality, _scaling, _left_out)
     return "\n\n".join(text for part in parts if (text := part(values))) + "\n"
 
 
@@ -59,7 +59,7 @@ def _speed_row(run: Values, naive: float) -> list[str]:
     ]
 
 
-def _told(values: Values) -> str:
+def _remarks(values: Values) -> str:
     strip, naive = values["strip"], values["runs"][0]
     passes = ", ".join(
         f"{1000 * x['seconds']:.1f} ms ({x['passes']} passes, batches of {x['batch']}, "
@@ -173,11 +173,11 @@ def _quality(values: Values) -> str:
     return "\n\n".join([markdown(heading, rows), *([" ".join(notes)] if notes else [])])
 
 
-def _measure(found: Values) -> str:
-    text = f"{found['mean']:.3f}{_interval(found['interval'], '.3f')}"
-    if found["difference"] is None:
+def _measure(score: Values) -> str:
+    text = f"{score['mean']:.3f}{_interval(score['interval'], '.3f')}"
+    if score["difference"] is None:
         return text
-    return f"{text}; {found['difference']:+.3f}{_interval(found['difference_interval'], '+.3f')}"
+    return f"{text}; {score['difference']:+.3f}{_interval(score['difference_interval'], '+.3f')}"
 
 
 def _interval(interval: Sequence[float] | None, form: str) -> str:

@@ -82,12 +82,12 @@ class _Contest(NamedTuple):
         arrays = (*outer, targets[:, None], uniforms(self.seed, numbers, rows, columns))
         return Windows(window.known_rows, *(torch.from_numpy(x).to(device) for x in arrays))
 
-    def naive(self, name: str, found: PeerRun, rows: int) -> Run:
+    def naive(self, name: str, peer: PeerRun, rows: int) -> Run:
         """Run of a naive peer, extrapolated with one pass per pixel."""
-        passes = rows * found.pixels.shape[-1]
-        return self._run(name, found, rows, 1, found.seconds / passes * self._pixels)
+        passes = rows * peer.pixels.shape[-1]
+        return self._run(name, peer, rows, 1, peer.seconds / passes * self._pixels)
 
-    def cached(self, found: PeerRun, batch: int) -> Run:
+    def cached(self, peer: PeerRun, batch: int) -> Run:
         """Run of the cached peer, extrapolated with the caches filled once per window.
 
         The overlap of windows is ignored: every pixel of the scene is counted once.
@@ -95,18 +95,18 @@ class _Contest(NamedTuple):
         height, width = self.scene.truths[0].shape
         shape = padded_size(height), padded_size(width)
         windows = sum(map(len, wavefronts(shape, (WINDOW, WINDOW)))) * len(self.scene.pairs)
-        passes, rows = self.strip.rows * found.pixels.shape[-1], self.strip.rows
-        seconds = (found.start * windows + found.seconds / passes * self._pixels) / batch
-        return self._run("cached peer", found, rows, batch, seconds)
+        passes, rows = self.strip.rows * peer.pixels.shape[-1], self.strip.rows
+        seconds = (peer.start * windows + peer.seconds / passes * self._pixels) / batch
+        return self._run("cached peer", peer, rows, batch, seconds)
 
     @property
     def _pixels(self) -> int:
         return sum(truth.size for truth in self.scene.truths)
 
-    def _run(self, name: str, found: PeerRun, rows: int, batch: int, seconds: float) -> Run:
+    def _run(self, name: str, peer: PeerRun, rows: int, batch: int, seconds: float) -> Run:
         height, width = self.scene.truths[0].shape
         first = self.strip.window.known_rows
-        values = to_hounsfield(found.pixels[0, 0].cpu().numpy(), self.network.hyperparameters)
+        values = to_hounsfield(peer.pixels[0, 0].cpu().numpy(), self.network.hyperparameters)
         new = slice(first, first + rows)
         return Run(
             name=name,
@@ -118,10 +118,10 @@ class _Contest(NamedTuple):
             batch=batch,
             threads=torch.get_num_threads(),
             seconds=seconds,
-            passes=rows * found.pixels.shape[-1] * batch,
-            start=found.start,
+            passes=rows * peer.pixels.shape[-1] * batch,
+            start=peer.start,
             equal_pixels=float(np.mean(values[new] == self.strip.naive[new])),
-            device=str(found.pixels.device),
+            device=str(peer.pixels.device),
         )
 
 

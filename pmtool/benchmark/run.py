@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from pmtool.benchmark.cached import CachedRun, run_cached
+from pmtool.benchmark.comparison import Comparison, compare_with_naive
 from pmtool.benchmark.floor import floor, loads
 from pmtool.benchmark.naive import WINDOW
 from pmtool.benchmark.options import BenchmarkOptions, Variant, WindowSize, possible_variants
@@ -15,7 +16,6 @@ from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
 from pmtool.benchmark.timing import free_cached_memory, torch_device
-from pmtool.benchmark.witness import Witness, call_witness
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
@@ -82,7 +82,7 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
     runs = main | more
     tell("matrix products", 0)
     peaks, unknown = _peaks(runs.values())
-    witness = _witness(job, main, runs)
+    comparison = _comparison(job, main, runs)
     quality, unscored = qualities({name: run.slices for name, run in runs.items()}, scene)
     reports = {name: _report(name, run, peaks) for name, run in runs.items()}
     cached = list(reports.values())
@@ -92,18 +92,18 @@ def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
         model=bundle.manifest.name,
         model_hash=bundle.hash,
         peaks=list(peaks.values()),
-        passes=witness.passes,
-        max_logit_difference=witness.max_logit_difference,
-        strip=witness.strip,
-        naive=_naive(job, witness),
+        passes=comparison.passes,
+        max_logit_difference=comparison.max_logit_difference,
+        strip=comparison.strip,
+        naive=_naive(job, comparison),
         window_64=cached[0],
         default=cached[len(main) - 1],
         others=cached[len(main) :],
-        peers=witness.peers.runs,
-        engines=witness.engines,
+        peers=comparison.peers.runs,
+        engines=comparison.engines,
         quality=quality,
         scaling=_scaling(job, first) if options.scaling else None,
-        left_out=refused | failed | unknown | unscored | witness.peers.left_out,
+        left_out=refused | failed | unknown | unscored | comparison.peers.left_out,
     )
 
 
@@ -112,7 +112,7 @@ def _windows(job: _Job, variant: Variant) -> Runs:
     pairs, window = job.scene.pairs, job.options.window
     small = job.generate(variant, WINDOW, pairs, "cached, window 64")
     runs = {f"cached, {WINDOW}": small}
-    planner = Planner(job.bundle, job.asked(variant, window), small.sampler.engine)
+    planner = Planner(job.bundle, job.asked(variant, window), small.engine)
     plan = planner.plan(small.size, len(pairs))
     if plan.window != small.plan.window:
         label = f"cached, {max(plan.window)}"
@@ -134,14 +134,14 @@ def _variants(job: _Job, variants: Iterable[Variant]) -> tuple[Runs, dict[str, s
     return runs, failed
 
 
-def _witness(job: _Job, main: Runs, runs: Runs) -> Witness:
+def _comparison(job: _Job, main: Runs, runs: Runs) -> Comparison:
     first = list(main.values())
     small, default = first[0], first[-1]
-    network = load_network(job.bundle).to(torch_device(small.devices[0]))
+    network = load_network(job.bundle).to(torch_device(small.engine.devices[0]))
     engines: Runs = {}
     for run in runs.values():
-        engines.setdefault(f"{run.sampler.backend} {run.sampler.precision}", run)
-    return call_witness(
+        engines.setdefault(f"{run.engine.backend} {run.engine.precision}", run)
+    return compare_with_naive(
         network,
         {name: run.backend for name, run in engines.items()},
         sorted({WINDOW, max(default.plan.window)}),
@@ -169,13 +169,13 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
     peaks: dict[tuple[str, str], Peak] = {}
     unknown: dict[str, str] = {}
     for run in runs:
-        device = run.devices[0]
+        device = run.engine.devices[0]
         if torch_device(device) != device:
             unknown[f"the floor on {device}"] = (
                 "PyTorch is a build without CUDA, so that the naive sampler ran on the CPU"
             )
             continue
-        for precision in (run.sampler.precision, "float32"):
+        for precision in (run.engine.precision, "float32"):
             if (device, precision) not in peaks:
                 peaks[device, precision] = measure_peak(device, precision, run.plan.threads)
     return peaks, unknown
@@ -184,7 +184,7 @@ def _peaks(runs: Iterable[CachedRun]) -> tuple[dict[tuple[str, str], Peak], dict
 def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
     return Run(
         name=name,
-        backend=run.sampler.backend,
+        backend=run.engine.backend,
         channels=run.sampler.bundle.hyperparameters.channels,
         pairs=len(run.slices),
         size=run.size,
@@ -197,25 +197,25 @@ def _report(name: str, run: CachedRun, peaks: Peaks) -> Run:
         floor=_floor(run, peaks),
         start=run.start,
         device=run.sampler.device,
-        precision=run.sampler.precision,
+        precision=run.engine.precision,
     )
 
 
 def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
     """Least number of seconds for all slices, by graph; None if no peak is known."""
-    keys = [(run.devices[0], x) for x in (run.sampler.precision, "float32")]
+    keys = [(run.engine.devices[0], x) for x in (run.engine.precision, "float32")]
     known_peaks = [peaks[key] for key in keys if key in peaks]
     if not known_peaks:
         return None
     gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known_peaks), strict=True))
     by_graph = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
-    slices = len(run.slices) / min(len(run.devices), run.plan.workers)
+    slices = len(run.slices) / min(len(run.engine.devices), run.plan.workers)
     return {graph: slices * floor(load, gemm, bandwidth) for graph, load in by_graph.items()}
 
 
-def _naive(job: _Job, witness: Witness) -> Run:
+def _naive(job: _Job, comparison: Comparison) -> Run:
     """Run of the naive sampler, extrapolated with one pass per pixel at the lowest cost."""
-    cost, hyperparameters = witness.passes[0], job.bundle.hyperparameters
+    cost, hyperparameters = comparison.passes[0], job.bundle.hyperparameters
     height, width = job.scene.truths[0].shape
     return Run(
         name="naive",
@@ -229,5 +229,5 @@ def _naive(job: _Job, witness: Witness) -> Run:
         seconds=cost.seconds * height * width * len(job.scene.pairs),
         gflops=operations(hyperparameters, WINDOW**2) / cost.seconds / 1e9,
         passes=cost.passes,
-        device=witness.device,
+        device=comparison.device,
     )

@@ -13,11 +13,10 @@ from pmtool.arrays import Slice
 from pmtool.evaluation.scan import ThinScan, load_thin
 from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.display import SCORING_WINDOW
-from pmtool.phantom.chest import chest_phantom
+from pmtool.phantom.chest import FIELD_MM, chest_phantom
 from pmtool.sampling.pairs import SlicePair
 
 SPACING_MM = 1.25
-FIELD_MM = 0.7 * 512
 
 
 class _Source(NamedTuple):

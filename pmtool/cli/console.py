@@ -10,15 +10,14 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from types import FrameType
-from typing import Any, TextIO, cast
 
 import click
 
 from pmtool.errors import exit_code, one_line, sentence
-from pmtool.system.stages import ProgressOf, Tell
+from pmtool.system.stages import Tell
 from pmtool.system.units import duration
 
 INTERRUPTED = 130
@@ -93,124 +92,65 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
 
 
 @contextmanager
-def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
-    """Show a progress bar with the time left on a terminal, or else an occasional line."""
-    if quiet:
+def status_line(quiet: bool) -> Iterator[Callable[[object], None] | None]:
+    """Line below the log that is overwritten in place; None if there is no terminal.
+
+    Enter it before `narration`, so that the line is cleared before the log writes.
+    """
+    if quiet or not sys.stderr.isatty():
         yield None
         return
-    if not sys.stderr.isatty():
-        yield _Lines()
-        return
-    with ExitStack() as stack:
-        bars: list[Any] = []
-        time_left = _TimeLeft()
-
-        def tell(done: float, total: int) -> None:
-            if not bars:  # not before the plan has been printed
-                bar: Any = click.progressbar(
-                    length=1000,
-                    label="generating",
-                    show_eta=False,  # click's own counts slices of an earlier run
-                    item_show_func=lambda left: f"{duration(left)} left" if left else None,
-                    file=cast(TextIO, _Told()),
-                )
-                bars.append(stack.enter_context(bar))
-            steps = max(int(1000 * done / max(total, 1)) - bars[0].pos, 0)
-            bars[0].update(steps, time_left(done, total))
-
-        yield tell
-
-
-@contextmanager
-def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
-    """Status line below the log that is overwritten in place; shown only on a terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda status: None
-        return
-    with _below_the_log():
-        try:
-            yield lambda status: say_anew(str(status))
-        finally:
-            say_anew("")
+    logger, eraser = logging.getLogger("pmtool"), _Eraser()
+    logger.addHandler(eraser)
+    try:
+        yield lambda status: say_anew(str(status))
+    finally:
+        logger.removeHandler(eraser)
+        say_anew("")
 
 
 @contextmanager
 def stages(quiet: bool) -> Iterator[Tell]:
-    """Show log, warnings and stages: one line per stage, or a status line on a terminal."""
-    live, told = sys.stderr.isatty() and not quiet, ""
+    """Show log, warnings and stages: in a status line or, without a terminal, a line per stage."""
+    last = ""
+    with status_line(quiet) as show, narration(quiet, verbose=False):
 
-    def tell(label: str, share: float) -> None:
-        nonlocal told
-        if live:
-            say_anew(f"{label} {share:.0%}")
-        elif not quiet and label != told:
-            say(label)
-        told = label
+        def tell(label: str, share: float) -> None:
+            nonlocal last
+            if show is not None:
+                show(f"{label} {share:.0%}")
+            elif not quiet and label != last:
+                say(label)
+            last = label
 
-    with _below_the_log() if live else nullcontext():
-        try:
-            with narration(quiet, verbose=False):
-                yield tell
-        finally:
-            if live and told:
-                say()
+        yield tell
 
 
-@contextmanager
-def _below_the_log() -> Iterator[None]:
-    """Clear the terminal's last line before the log writes; enter it before `narration`."""
-    logger, eraser = logging.getLogger("pmtool"), _Eraser()
-    logger.addHandler(eraser)
-    try:
-        yield
-    finally:
-        logger.removeHandler(eraser)
+class SliceProgress:
+    """Shows finished slices and the time left: always or, without a status line, once a minute.
 
+    Slices of an earlier run, of which the first call tells, took none of this run's time.
+    """
 
-class _TimeLeft:
-    """Estimates the time left from the slices made since the first call, ignoring earlier ones."""
-
-    def __init__(self) -> None:
+    def __init__(self, show: Callable[[object], None] | None) -> None:
+        self.show = show
         self.first: float | None = None
-        self.began = 0.0
-
-    def __call__(self, done: float, total: int) -> float | None:
-        """Seconds left; None before anything is done."""
-        now = time.monotonic()
-        if self.first is None:
-            self.first, self.began = done, now
-        if done <= self.first:
-            return None
-        return (now - self.began) * (total - done) / (done - self.first)
-
-
-class _Lines:
-    """Prints the number of finished slices and the time left once a minute."""
-
-    def __init__(self) -> None:
-        self.time_left = _TimeLeft()
-        self.told: float | None = None
+        self.start = self.shown = 0.0
 
     def __call__(self, done: float, total: int) -> None:
-        now, left = time.monotonic(), self.time_left(done, total)
-        if self.told is None:
-            self.told = now
-        if left is not None and now - self.told >= LINE_SECONDS:
-            say(f"{done:.0f} of {total} slices are generated, {duration(left)} left")
-            self.told = now
-
-
-class _Told:
-    """The file that click writes to; it passes everything on to `say`."""
-
-    def write(self, text: str) -> None:
-        say(text, nl=False)
-
-    def flush(self) -> None:
-        """Do nothing: `say` flushes."""
-
-    def isatty(self) -> bool:
-        return sys.stderr.isatty()
+        now = time.monotonic()
+        if self.first is None:
+            self.first = done
+            self.start = self.shown = now
+        text = f"{done:.1f} of {total} slices are generated"
+        if done > self.first:
+            left = (now - self.start) * (total - done) / (done - self.first)
+            text += f", {duration(left)} left"
+        if self.show is not None:
+            self.show(text)
+        elif now - self.shown >= LINE_SECONDS:
+            say(text)
+            self.shown = now
 
 
 class _EchoHandler(logging.Handler):

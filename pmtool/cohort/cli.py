@@ -118,10 +118,10 @@ def cohort(
         require_packages("pmtool cohort --evaluate")
     request = Request(folder, spacing, taken(Options, asked), **asked)
     where = Workers(workers, scheduler)
-    with status_line(quiet) as watch, narration(quiet, verbose), json_log(log_json):
+    with status_line(quiet) as show, narration(quiet, verbose), json_log(log_json):
         cases = find_cases(source, template, folder)
         if dry_run:
             click.echo(dry_run_text(cases, request, where))
             return
-        results = run_cohort(cases, request, where, watch)
+        results = run_cohort(cases, request, where, show or (lambda tally: None))
     click.echo(conclusion(results, folder))

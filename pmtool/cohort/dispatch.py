@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from uuid import uuid4
 from distributed import CancelledError, Client, Future, KilledWorker, as_completed, get_worker
 
 from pmtool.cohort.cases import Case
-from pmtool.cohort.plan import Size
+from pmtool.cohort.plan import Size, Sizes
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.cohort.work import TellSlices, generate_part, open_case, resample_case
@@ -30,7 +30,7 @@ def dispatch(
     client: Client,
     cases: Sequence[Case],
     request: Request,
-    sizes: Mapping[str, Size | None],
+    sizes: Sizes,
     tell: TellSlices,
 ) -> Iterator[Result]:
     """Yield the results of one or more cases as they are finished.
@@ -48,7 +48,7 @@ def dispatch(
     request
         What to do with each case.
     sizes
-        Sizes of the cases, by name; None if unknown.
+        Sizes of the cases.
     tell
         Called with the name of a case and the slices generated since the last call.
 
@@ -76,7 +76,7 @@ def dispatch(
             yield _result(future, case)
 
 
-def _longest_first(cases: Sequence[Case], sizes: Mapping[str, Size | None]) -> list[Case]:
+def _longest_first(cases: Sequence[Case], sizes: Sizes) -> list[Case]:
     """Sort the cases by descending time, so that no long case is left to the end.
 
     Cases of unknown size may be long and come first.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -47,6 +47,10 @@ class Size(NamedTuple):
     output_bytes: int
 
 
+Sizes = Mapping[str, Size | None]
+"""Sizes of cases, by their names; None if unknown."""
+
+
 def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
     """Size of a case; None if its extent is unknown, a single slice, or does not fit the request.
 
@@ -77,7 +81,7 @@ def size_of(case: Case, request: Request, planner: Planner) -> Size | None:
 
 def room(
     cases: Sequence[Case],
-    sizes: Sequence[Size | None],
+    sizes: Sizes,
     planner: Planner,
     free: int,
     cores: int,
@@ -90,7 +94,7 @@ def room(
     Parameters
     ----------
     cases, sizes
-        The cases and their sizes, in the same order.
+        The cases and their sizes.
     planner
         Planner with one thread.
     free
@@ -100,8 +104,8 @@ def room(
     """
     if planner.device.startswith("cuda"):
         return max(gpus, 1)
-    pairs = zip(cases, sizes, strict=True)
-    known_sizes = [(case.extent, size) for case, size in pairs if case.extent is not None and size]
+    pairs = [(case.extent, sizes[case.name]) for case in cases]
+    known_sizes = [(extent, size) for extent, size in pairs if extent is not None and size]
     if not known_sizes:
         return cores
     shape = max(e.height for e, _ in known_sizes), max(e.width for e, _ in known_sizes)
@@ -110,14 +114,12 @@ def room(
     return max(1, min(cores, int(_USED * free) // needed))
 
 
-def plan_text(
-    cases: Sequence[Case], sizes: Sequence[Size | None], request: Request, cores: int
-) -> str:
+def plan_text(cases: Sequence[Case], sizes: Sizes, request: Request, cores: int) -> str:
     """Summary of all cases as text, with the time that they take on ``cores`` cores.
 
     Existing outputs may be outdated, and count as still to be made.
     """
-    known = [size for size in sizes if size is not None]
+    known = [size for size in sizes.values() if size is not None]
     generated = sum(size.generated for size in known)
     unknown = len(sizes) - len(known)
     left_out = f" ({unknown} left out, whose headers do not tell or do not fit)" if unknown else ""
@@ -131,15 +133,15 @@ def plan_text(
     )
 
 
-def plan_table(cases: Sequence[Case], sizes: Sequence[Size | None], request: Request) -> str:
+def plan_table(cases: Sequence[Case], sizes: Sizes, request: Request) -> str:
     """Table of the cases as text, one per line.
 
     The columns are the slices and pixels of the scan, the slices of the output, those to generate,
     core hours, and whether the output exists.
     """
     rows = [("case", "scan", "output", "to generate", "core hours", "there")]
-    for case, size in zip(cases, sizes, strict=True):
-        extent = case.extent
+    for case in cases:
+        extent, size = case.extent, sizes[case.name]
         scan = f"{extent.slices}x{extent.height}x{extent.width}" if extent else "?"
         work = ("?", "?", "?")
         if size is not None:

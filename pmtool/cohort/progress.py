@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Mapping
 from typing import Any
 
-from pmtool.cohort.plan import Size
+from pmtool.cohort.plan import Sizes
 from pmtool.cohort.result import Result
 from pmtool.system.units import duration
 
@@ -19,10 +18,10 @@ class Tally:
     Parameters
     ----------
     sizes
-        Sizes of the cases, by name; None if unknown.
+        Sizes of the cases.
     """
 
-    def __init__(self, sizes: Mapping[str, Size | None]) -> None:
+    def __init__(self, sizes: Sizes) -> None:
         self.left = {name: size.generated if size else 0 for name, size in sizes.items()}
         self.total = len(sizes)
         self.counts: Counter[str] = Counter()

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pmtool.cohort.cases import Case
-from pmtool.cohort.plan import Size, plan_table, plan_text, room, size_of
+from pmtool.cohort.plan import Sizes, plan_table, plan_text, room, size_of
 from pmtool.cohort.progress import Tally
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import FILES, Result, write_summary
@@ -26,7 +26,6 @@ _log = logging.getLogger("pmtool.cohort")
 
 Watch = Callable[[Tally], None]
 """Called with the tally whenever there is progress."""
-Sizes = Mapping[str, Size | None]
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def run_cohort(
         If the cluster is gone; finished cases stay finished.
     """
     check_report(request.folder, FILES)
-    request = _for_any_folder(request)
+    request = _with_absolute_paths(request)
     request.check_names(cases)
     planner = _estimator(request, workers)
     sizes = {case.name: size_of(case, request, planner) for case in cases}
@@ -108,7 +107,7 @@ def dry_run_text(cases: Sequence[Case], request: Request, workers: Workers) -> s
     check_report(request.folder, FILES)
     _report_missing(cases)
     planner = _estimator(request, workers)
-    sizes = [size_of(case, request, planner) for case in cases]
+    sizes = {case.name: size_of(case, request, planner) for case in cases}
     on_cluster = workers.scheduler is not None
     cores = 1 if on_cluster else max(1, _processes(cases, workers, planner, sizes))
     return f"{plan_table(cases, sizes, request)}\n\n{plan_text(cases, sizes, request, cores)}"
@@ -125,7 +124,7 @@ def _finished(
 ) -> Iterator[Iterator[Result]]:
     """Start the workers and provide the results of the cases as they come."""
     if workers.processes == 0:
-        _log.info(plan_text(cases, list(sizes.values()), request, 1))
+        _log.info(plan_text(cases, sizes, request, 1))
         yield (resample_case(case, request, tell=tell) for case in cases)
         return
     from pmtool.cohort.cluster import joined_cluster, local_cluster
@@ -137,7 +136,7 @@ def _finished(
     else:
         seen = _gpus_of(planner)
         device = request.options.device  # a worker sees only its own GPUs
-        processes = _processes(cases, workers, planner, list(sizes.values()))
+        processes = _processes(cases, workers, planner, sizes)
         memory = total_memory() // processes
         request = _with(
             request,
@@ -148,14 +147,12 @@ def _finished(
         cluster = local_cluster(processes, memory, seen)
     with cluster as client:
         cores = max(1, sum(client.nthreads().values()))
-        _log.info(plan_text(cases, list(sizes.values()), request, cores))
+        _log.info(plan_text(cases, sizes, request, cores))
         _log.info("dashboard: %s", client.dashboard_link)
         yield dispatch(client, cases, request, sizes, tell)
 
 
-def _processes(
-    cases: Sequence[Case], workers: Workers, planner: Planner, sizes: Sequence[Size | None]
-) -> int:
+def _processes(cases: Sequence[Case], workers: Workers, planner: Planner, sizes: Sizes) -> int:
     """Number of worker processes on this machine: as many as requested, or as many as fit."""
     if workers.processes is not None:
         return workers.processes
@@ -166,7 +163,7 @@ def _processes(
 def _gpus_of(planner: Planner) -> list[str]:
     """CUDA's names of the GPUs that a planner uses; none on a CPU."""
     available = gpus()
-    return [available[gpu_index(name)] for name in planner.device.split(",") if name != CPU]
+    return [available[gpu_index(name)] for name in planner.engine.devices if name != CPU]
 
 
 def _report_missing(cases: Sequence[Case]) -> None:
@@ -191,7 +188,7 @@ def _report(result: Result, progress: Tally) -> None:
         _log.info("%s is done: %s", where, summary, extra={"fields": fields})
 
 
-def _for_any_folder(request: Request) -> Request:
+def _with_absolute_paths(request: Request) -> Request:
     """Return the request with absolute paths, which are valid in any working folder."""
     model = request.options.model
     request = replace(request, folder=request.folder.resolve())

@@ -25,7 +25,7 @@ from pmtool.resampling.resample import finish, write
 from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.synthesis import all_jobs, generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
-from pmtool.system.files import alone_in, together_in
+from pmtool.system.files import folder_lock
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Progress
 
@@ -105,7 +105,7 @@ def generate_part(
 
     def fill(run: FileRun) -> Result:
         journal = Journal(run.outputs.journal)
-        with together_in(journal.folder):
+        with folder_lock(journal.folder, shared=True):
             if journal.matches(run.key):
                 generated = _fill(run, journal, turn, part, _increments(case, tell))
             elif run.outputs.image in files_to_make(run):
@@ -154,7 +154,7 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
             assert journal is not None
             write(run, journal, volume.image, missing)
     elif outputs.journal.exists():  # left by a run that was killed when all was done
-        with alone_in(outputs.journal):
+        with folder_lock(outputs.journal):
             Journal(outputs.journal).remove()
     result = Result.of(case, "done" if missing else "present")
     result = replace(result, output=str(outputs.image), generated=generated)
@@ -216,14 +216,14 @@ def _sampler(options: Options) -> Sampler:
 
 def _increments(case: Case, tell: TellSlices) -> Progress:
     """Return a progress callback that regularly reports the slices since the last report."""
-    told: float | None = None  # slices of an earlier run are not counted
+    reported: float | None = None  # slices of an earlier run are not counted
     when = 0.0
 
     def progress(done: float) -> None:
-        nonlocal told, when
-        told = done if told is None else told
+        nonlocal reported, when
+        reported = done if reported is None else reported
         if time.monotonic() - when > _EVERY:
-            tell(case.name, done - told)
-            told, when = done, time.monotonic()
+            tell(case.name, done - reported)
+            reported, when = done, time.monotonic()
 
     return progress

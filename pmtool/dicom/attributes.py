@@ -125,6 +125,8 @@ def keep(
             warnings.simplefilter("ignore")
             try:
                 dataset.add(_copy(elements[0], RAISE if strict else IGNORE))
+            except MemoryError:
+                raise
             except Exception:  # pydicom may raise any exception
                 continue
 

@@ -150,5 +150,7 @@ def _convert(dataset: Dataset) -> None:
                 element = dataset[tag]
                 for item in element.value if element.VR == "SQ" else ():
                     _convert(item)
+            except MemoryError:
+                raise
             except Exception:  # as above
                 del dataset[tag]

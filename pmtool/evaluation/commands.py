@@ -14,7 +14,7 @@ from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
-from pmtool.evaluation.scan import ThinScan, load_scan, told_apart
+from pmtool.evaluation.scan import ThinScan, distinctly_named, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.limits import cpu_count
@@ -94,4 +94,4 @@ def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
             f"scans: {len(paths)}, masks: {len(masks)}; give one for every scan, or none"
         )
     pairs = zip(paths, masks, strict=True)
-    return told_apart([load_scan(*pair, options.reading) for pair in pairs])
+    return distinctly_named([load_scan(*pair, options.reading) for pair in pairs])

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import SimpleITK as sitk
-from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
 from pmtool.evaluation.scoring import REFERENCE
+from pmtool.geometry.interpolation import itk_weights
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
@@ -66,7 +65,8 @@ class Classical:
         return {"interpolator": self.name, "SimpleITK": sitk.Version.VersionString()}
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
-        weights = midpoint_weights(self.name, len(scan.kept.slices))
+        count = len(scan.kept.slices)
+        weights = itk_weights(CLASSICAL[self.name], count, 0.5, count - 1)
 
         def make(index: int) -> Slice:
             shares = weights[index // 2]
@@ -75,27 +75,6 @@ class Classical:
             return to_voxels(sum(parts, np.zeros(scan.volume.shape)), np.dtype(np.int16))
 
         return make
-
-
-@cache
-def midpoint_weights(name: str, count: int) -> NDArray[np.float64]:
-    """Weights of ``count`` slices in each slice midway between two of them.
-
-    Because interpolation is linear in the slices, SimpleITK's weights follow from its results for
-    stacks in which a single slice is not zero: the columns of an identity matrix.
-
-    Returns
-    -------
-    array
-        Weights ``(count - 1, count)``.
-    """
-    stacks = sitk.GetImageFromArray(np.eye(count))
-    resampled = sitk.Resample(
-        stacks, (count, count - 1), sitk.Transform(), CLASSICAL[name], (0, 0.5), (1, 1)
-    )
-    weights = sitk.GetArrayFromImage(resampled)
-    weights[np.abs(weights) < 1e-9] = 0
-    return np.asarray(weights)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from pathlib import Path
 from pmtool.evaluation.folder import CSV, JSON, PAGE, TABLES
 from pmtool.evaluation.pictures import DIFFERENCES, examples
 from pmtool.evaluation.plots import feature_plot, noise_power_plot
-from pmtool.evaluation.report import Report, figure, left_out_lines, missing
+from pmtool.evaluation.report import Report, left_out_lines, missing
 from pmtool.evaluation.run import Case
 from pmtool.evaluation.summary import MEASURE_NAMES
-from pmtool.evaluation.tables import label
+from pmtool.evaluation.tables import figure, label
 from pmtool.evaluation.verdict import verdict
 from pmtool.images.display import LUNG_WINDOW
 from pmtool.system.files import json_text

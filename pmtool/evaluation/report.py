@@ -8,8 +8,16 @@ from typing import Any
 
 from pmtool.evaluation import texture
 from pmtool.evaluation.results import Results
-from pmtool.evaluation.summary import MEASURE_NAMES, intervals, known_mean, left_out, plain, summary
-from pmtool.evaluation.tables import Table, label, tables, text
+from pmtool.evaluation.summary import (
+    MEASURE_NAMES,
+    Figures,
+    intervals,
+    known_mean,
+    left_out,
+    plain,
+    summary,
+)
+from pmtool.evaluation.tables import Table, figure, label, tables, text
 from pmtool.evaluation.verdict import verdict
 from pmtool.system.tables import aligned, csv_text, listed
 from pmtool.system.units import counted
@@ -36,7 +44,7 @@ class Report:
     provenance: dict[str, Any]
 
     @cached_property
-    def figures(self) -> dict[str, dict[str, float | None]]:
+    def figures(self) -> Figures:
         """Measures by method."""
         return summary(self.results)
 
@@ -48,7 +56,7 @@ class Report:
     @cached_property
     def tables(self) -> list[Table]:
         """The tables of the paper."""
-        return tables(self.results)
+        return tables(self.results, self.figures)
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain values; ``summary`` has `MEASURE_NAMES` of every method."""
@@ -144,8 +152,3 @@ def left_out_lines(results: Results) -> list[str]:
     if constant:
         lines.append(f"constant features, which have no concordance: {listed(constant)}")
     return lines
-
-
-def figure(value: float | None) -> str:
-    """Format a measure as text."""
-    return "-" if value is None else f"{value:.3f}"

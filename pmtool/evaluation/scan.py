@@ -45,7 +45,7 @@ class ThinScan:
     Attributes
     ----------
     folders
-        Number of folders above the scan that its name includes, see `told_apart`.
+        Number of folders above the scan that its name includes, see `distinctly_named`.
     """
 
     volume: Volume
@@ -120,7 +120,7 @@ class ThinScan:
             )
 
 
-def told_apart(scans: Sequence[ThinScan]) -> list[ThinScan]:
+def distinctly_named(scans: Sequence[ThinScan]) -> list[ThinScan]:
     """Give scans distinct names, with as many of the folders above them as needed.
 
     Raises

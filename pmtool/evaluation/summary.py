@@ -31,9 +31,11 @@ MEASURE_NAMES = {
 BOOTSTRAP_SEED = 0
 
 Indices = NDArray[np.intp]
+Figures = dict[str, dict[str, float | None]]
+"""Measures by method and by the keys of `MEASURE_NAMES`; None if unknown."""
 
 
-def summary(results: Results) -> dict[str, dict[str, float | None]]:
+def summary(results: Results) -> Figures:
     """Measures of every method, by the keys of `MEASURE_NAMES`; None if unknown.
 
     They are means over slices or, for texture and feature maps, over slices and features.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,7 +12,7 @@ import numpy as np
 from pmtool.arrays import Float64s
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.statistics import Duel, duel, holm
-from pmtool.evaluation.summary import known_mean, summary
+from pmtool.evaluation.summary import Figures, known_mean, plain
 from pmtool.system.tables import aligned
 
 SIGNIFICANT = 0.01
@@ -111,8 +110,11 @@ class Table:
         }
 
 
-def tables(results: Results) -> list[Table]:
-    """Tables of edge share, EPR, texture and feature maps; the last two only if measured."""
+def tables(results: Results, figures: Figures) -> list[Table]:
+    """Tables of edge share, EPR, texture and feature maps; the last two only if measured.
+
+    ``figures`` are the `summary` of the results.
+    """
     cases = "scans" if results.by_scan else "slices"
     share, epr = (results.per_case(results.values[name]) for name in ("edge_share", "epr"))
     features = "slices and features"
@@ -135,7 +137,7 @@ def tables(results: Results) -> list[Table]:
         ),
     ]
     if results.features:
-        all_tables.append(_texture_table(results, features))
+        all_tables.append(_texture_table(results, figures, features))
     if results.map_features:
         maps = _flat(results.map_errors)
         all_tables.append(
@@ -161,8 +163,8 @@ def label(method: str) -> str:
     return LABELS.get(method, method)
 
 
-def _texture_table(results: Results, pairs: str) -> Table:
-    errors, figures = _flat(results.texture_errors), summary(results)
+def _texture_table(results: Results, figures: Figures, pairs: str) -> Table:
+    errors = _flat(results.texture_errors)
     concordances = {
         "CCC": [_percent(figures[m]["ccc_mean"]) for m in results.methods],
         ">= 0.85": [_percent(figures[m]["ccc_share"]) for m in results.methods],
@@ -209,13 +211,14 @@ def _mean_and_deviation(values: Float64s, heading: str = "Mean") -> dict[str, li
     """Columns with mean and sample standard deviation of every method's known values."""
     finite_rows = [row[np.isfinite(row)] for row in values]
     return {
-        heading: [_figure(known_mean(row)) for row in finite_rows],
-        "SD": [_figure(row.std(ddof=1) if row.size > 1 else math.nan) for row in finite_rows],
+        heading: [figure(plain(known_mean(row))) for row in finite_rows],
+        "SD": [figure(float(row.std(ddof=1)) if row.size > 1 else None) for row in finite_rows],
     }
 
 
-def _figure(value: float) -> str:
-    return "-" if math.isnan(value) else f"{value:.3f}"
+def figure(value: float | None) -> str:
+    """Format a measure as text."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

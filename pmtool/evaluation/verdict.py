@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pmtool.evaluation.methods import PIXELMINER
+from pmtool.evaluation.summary import Figures
 from pmtool.evaluation.tables import label
-
-Figures = dict[str, dict[str, float | None]]
 
 
 def verdict(figures: Figures) -> str:

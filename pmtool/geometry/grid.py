@@ -80,11 +80,6 @@ class Grid:
     slices: tuple[OutputSlice, ...]
 
     @property
-    def count(self) -> int:
-        """Number of acquired slices."""
-        return len(self.nodes.positions)
-
-    @property
     def rounds(self) -> int:
         """Largest number of times that a gap between slices is halved, *k*."""
         return self.nodes.rounds

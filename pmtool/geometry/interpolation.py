@@ -6,14 +6,17 @@ Positions and nodes are in units of the interpolated stack: node 0 is its first 
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
+import numpy as np
+import SimpleITK as sitk
+
+from pmtool.arrays import Float64s
 from pmtool.choices import Interpolator
 
-_POLE = math.sqrt(3) - 2
-"""Pole of the recursive filter that turns samples into cubic B-spline coefficients."""
-_REACH = 14
-"""Slices on either side beyond which weights are below 1e-8."""
+_REACH = 15
+"""Slices on either side beyond which a spline's weights are below 1e-8."""
 
 
 class Weight(NamedTuple):
@@ -50,29 +53,28 @@ def _linear(position: float, nodes: int) -> tuple[Weight, ...]:
 
 
 def _bspline(position: float, nodes: int) -> tuple[Weight, ...]:
-    centre = math.floor(position)
-    shares: dict[int, float] = {}
-    for node in range(centre - _REACH, centre + _REACH + 2):
-        inside = _mirrored(node, nodes)
-        shares[inside] = shares.get(inside, 0.0) + _cardinal_spline(position - node)
-    total = sum(shares.values())
-    return tuple(Weight(node, share / total) for node, share in sorted(shares.items()))
+    count = min(nodes, 2 * _REACH)
+    first = min(max(math.floor(position) - _REACH + 1, 0), nodes - count)
+    (shares,) = itk_weights(sitk.sitkBSpline, count, round(position - first, 9))
+    return tuple(Weight(first + int(i), float(shares[i])) for i in np.flatnonzero(shares))
 
 
-def _mirrored(node: int, nodes: int) -> int:
-    period = 2 * (nodes - 1)
-    return min(node % period, -node % period)
+@lru_cache
+def itk_weights(interpolator: int, count: int, first: float, number: int = 1) -> Float64s:
+    """Weights of ``count`` slices in ``number`` slices at ``first``, ``first`` + 1, ...
 
+    Because interpolation is linear in the slices, ITK's weights follow from its results for stacks
+    in which a single slice is not zero: the columns of an identity matrix.
 
-def _cardinal_spline(x: float) -> float:
-    """The cubic spline that is 1 at 0 and 0 at every other integer (Unser 1999, equation 19)."""
-    near = math.floor(x)
-    return math.sqrt(3) * sum(_POLE ** abs(k) * _cubic(x - k) for k in range(near - 1, near + 3))
-
-
-def _cubic(x: float) -> float:
-    """The cubic B-spline."""
-    x = abs(x)
-    if x < 1:
-        return 2 / 3 - x * x + x**3 / 2
-    return max(2 - x, 0.0) ** 3 / 6
+    Returns
+    -------
+    array
+        Weights ``(number, count)``.
+    """
+    stacks = sitk.GetImageFromArray(np.eye(count))
+    resampled = sitk.Resample(
+        stacks, (count, number), sitk.Transform(), interpolator, (0, first), (1, 1)
+    )
+    weights = sitk.GetArrayFromImage(resampled)
+    weights[np.abs(weights) < 1e-9] = 0
+    return np.asarray(weights)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import SimpleITK
 
 PADDING = -2048
+FIELD_MM = 0.7 * 512  # usual height and width of a slice
 BLUR = 0.7  # standard deviation of the point spread function, pixels
 KERNEL_FREQUENCY = 0.22  # where the noise's power falls off, cycles per pixel
 NOISE_EDGE, NOISE_CENTRE = 16.0, 32.0  # standard deviation, HU

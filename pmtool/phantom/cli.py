@@ -44,13 +44,10 @@ def phantom(
     """Write a synthetic chest CT to OUT for trying out pmtool."""
     from pmtool.images.image_file import write_image
     from pmtool.images.names import check_format
-    from pmtool.phantom.chest import chest_phantom
+    from pmtool.phantom.chest import FIELD_MM, chest_phantom
     from pmtool.system.outputs import check_output
 
     check_format(target)
     check_output(target, overwrite)
-    in_plane = 0.7 * 512 / size
-    image = chest_phantom(
-        size=size, slices=slices, spacing=(in_plane, in_plane, spacing), seed=seed
-    )
-    write_image(image, target)
+    pixel = FIELD_MM / size
+    write_image(chest_phantom(size, slices, (pixel, pixel, spacing), seed), target)

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from pmtool.cli.console import narration, progress_bar
+from pmtool.cli.console import SliceProgress, narration, status_line
 from pmtool.cli.options import (
     debug_option,
     quiet_option,
@@ -106,11 +106,11 @@ def resample(
     from pmtool.resampling.options import with_format
     from pmtool.resampling.resample import resample as run
 
-    with narration(quiet, verbose):
-        input_path, output_path = _one_each(source, target, source_option, target_option)
-        output = with_format(output_path, file_format)
-        with progress_bar(quiet) as progress:
-            run(input_path, spacing, output, progress=progress, **options)
+    input_path, output_path = _one_each(source, target, source_option, target_option)
+    output = with_format(output_path, file_format)
+    with status_line(quiet) as show, narration(quiet, verbose):
+        progress = None if quiet else SliceProgress(show)
+        run(input_path, spacing, output, progress=progress, **options)
 
 
 def _one_each(

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.system.array_file import write_array
-from pmtool.system.files import read_json, remove_leftovers, write_json, writing
+from pmtool.system.files import read_json, remove_leftovers, target_of, write_json, writing
 
 _KEY = "key.json"
 _NAMES = {"pixels": "pixel loop (compiled or not)"}
 _OUTPUTS = "outputs.json"
-_SLICES = "????????-*.npy"
+_SLICES = "[0-9a-f]" * 8 + "-[0-9]*.npy"
 
 
 class SliceKey(NamedTuple):
@@ -69,13 +69,10 @@ class Journal:
         journal = cls(folder)
         with writing(folder):
             folder.mkdir(exist_ok=True)
-            if discard and not resume:
-                journal._clear()
-            if (folder / _KEY).exists():
+            if journal.exists and (resume or not discard):
                 journal._check_resumable(key, resume)
             else:
-                journal._clear()
-                journal._check_empty()
+                journal._remove_slices()
                 write_json(key, folder / _KEY)
         return journal
 
@@ -111,13 +108,15 @@ class Journal:
         return not any(self.folder.glob(_SLICES)) and not self.outputs
 
     def remove(self) -> None:
-        """Delete the journal's files; the enclosing `alone_in` removes the folder.
+        """Delete the journal's files; the enclosing `folder_lock` removes the folder.
 
-        The key is deleted first: a journal without a key has ended.
+        The key is deleted first, because a journal without a key has ended, and the list of outputs
+        last, because it shows that the slices are ours.
         """
         try:
-            self._clear()
-            (self.folder / _OUTPUTS).unlink(missing_ok=True)
+            slices = self._slices()
+            for file in (self.folder / _KEY, *slices, self.folder / _OUTPUTS):
+                file.unlink(missing_ok=True)
         except OSError as error:
             raise OutputError(f"{self.folder} cannot be removed: {error.strerror}") from error
 
@@ -140,16 +139,19 @@ class Journal:
     def _path(self, key: SliceKey) -> Path:
         return self.folder / f"{key.number:08x}-{key.sample}.npy"
 
-    def _clear(self) -> None:
-        """Delete the files of a journal, and nothing else; the list of outputs stays."""
-        (self.folder / _KEY).unlink(missing_ok=True)
-        for pattern in (_SLICES, ".*.tmp"):
-            for file in self.folder.glob(pattern):
-                file.unlink(missing_ok=True)
+    def _slices(self) -> set[Path]:
+        """Slices and temporary files; without a key or a list of outputs, no slice is ours."""
+        is_ours = self.exists or (self.folder / _OUTPUTS).exists()
+        temporary = {file for file in self.folder.iterdir() if target_of(file.name)}
+        return temporary | set(self.folder.glob(_SLICES) if is_ours else ())
 
-    def _check_empty(self) -> None:
-        if any(path.name != _OUTPUTS for path in self.folder.iterdir()):
+    def _remove_slices(self) -> None:
+        """Delete slices and temporary files; raises `OutputError` if there are other files."""
+        slices = self._slices()
+        if set(self.folder.iterdir()) - slices - {self.folder / _KEY, self.folder / _OUTPUTS}:
             raise OutputError(f"{self.folder} holds files that are not of a run: move them away")
+        for file in slices:
+            file.unlink(missing_ok=True)
 
     def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
         if not resume:

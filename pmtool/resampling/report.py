@@ -21,7 +21,7 @@ def plan_text(run: Run, missing: int) -> str:
     kinds = ", ".join(f"{number} {kind}" for kind, number in grid.counts().items())
     height, width = volume.shape
     return (
-        f"{grid.count} slices of {width}x{height} at {grid.source_spacing:g} mm become "
+        f"{len(volume.slices)} slices of {width}x{height} at {grid.source_spacing:g} mm become "
         f"{len(grid.slices)} at {grid.spacing:g} mm (grid {grid.name}: {kinds}); "
         f"{counted(missing, 'slice')} to generate in {counted(grid.rounds, 'round')} by "
         f"{engine_text(sampler)}, windows of {plan.window[1]}x{plan.window[0]}, "
@@ -59,8 +59,8 @@ def uneven_text(grid: Grid) -> str | None:
     if not gaps:
         return None
     return (
-        f"{len(gaps)} of {grid.count - 1} gaps between slices are not {grid.source_spacing:g} mm: "
-        f"{listed(gaps)}; the JSON file tells how each was filled"
+        f"{len(gaps)} of {len(grid.nodes.lengths)} gaps between slices are not "
+        f"{grid.source_spacing:g} mm: {listed(gaps)}; the JSON file tells how each was filled"
     )
 
 

@@ -15,7 +15,7 @@ from pmtool.resampling.needs import check_disk_for
 from pmtool.resampling.preparation import FileRun
 from pmtool.resampling.sidecar import read_sidecar, unchanged
 from pmtool.resampling.synthesis import missing_jobs
-from pmtool.system.files import alone_in
+from pmtool.system.files import folder_lock
 
 _log = logging.getLogger("pmtool")
 
@@ -44,7 +44,7 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
         no room.
     """
     outputs = run.outputs
-    with alone_in(outputs.journal):
+    with folder_lock(outputs.journal):
         if outputs.resume and not files_to_make(run):
             _log.info("%s is complete", outputs.image)
             Journal(outputs.journal).remove()

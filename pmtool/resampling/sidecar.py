@@ -29,8 +29,8 @@ _FILES, _EARLIER = "files", "earlier_files"
 def content(run: Run) -> dict[str, Any]:
     """How the output was made, down to each slice, as plain JSON values."""
     volume, grid = run.stack.volume, run.stack.grid
-    options, sampler, bundle = run.options, run.sampler, run.sampler.bundle
-    packages = ("numpy", "SimpleITK", *DISTRIBUTIONS.get(sampler.backend, ()))
+    options, engine, bundle = run.options, run.sampler.engine, run.sampler.bundle
+    packages = ("numpy", "SimpleITK", *DISTRIBUTIONS.get(engine.backend, ()))
     libraries = {name: package_version(name) for name in packages}
     return {
         "pmtool": own_version(),
@@ -44,9 +44,9 @@ def content(run: Run) -> dict[str, Any]:
             "sha256": bundle.hash,
             "trained_on": bundle.manifest.trained_on,
         },
-        "device": sampler.device,
-        "backend": sampler.backend,
-        "precision": sampler.precision,
+        "device": run.sampler.device,
+        "backend": engine.backend,
+        "precision": engine.precision,
         "seed": options.seed,
         "options": {**run.key, "samples": options.samples, "assume_hu": options.assume_hu},
         "input": {
@@ -54,7 +54,7 @@ def content(run: Run) -> dict[str, Any]:
             "sha256_of_voxels_and_geometry": run.key["input"],
             "thickness_mm": volume.thickness,
             "thickness_is_known": volume.known_thickness is not None,
-            "slices": grid.count,
+            "slices": len(volume.slices),
             "spacing_mm": list(volume.image.GetSpacing()),
             "uneven_positions_mm": volume.positions,
             "made_by_pmtool": volume.made_before,

@@ -38,8 +38,8 @@ class Lanes:
             for first in range(0, buffers.lanes, len(buffers.above))
         }
         self.rows = {d: backend.bind(f"row{d}", buffers.row(d)) for d in DEPTHS}
-        self.given = self._known(buffers.width)
-        self.known = self._known(known_columns)
+        self.whole_rows = self._known(buffers.width)
+        self.row_starts = self._known(known_columns)
         self.pixels = {
             d: backend.bind(f"{chooser}{d}", buffers.pixel(d, known_columns)) for d in DEPTHS
         }
@@ -100,7 +100,7 @@ class Lanes:
         buffers.reset()
         buffers.memory.upload(buffers.pixels, self._filled(known))
         for row in range(buffers.height):
-            self._row(row, given=row < known_rows)
+            self._row(row, known=row < known_rows)
             if on_row is not None and row >= known_rows:
                 on_row(row)
         return buffers.memory.download(buffers.pixels)[..., : known.shape[-1]]
@@ -118,16 +118,16 @@ class Lanes:
         lacking = self.buffers.lanes - values.shape[-1]
         return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)], mode="edge")
 
-    def _row(self, row: int, *, given: bool) -> None:
+    def _row(self, row: int, *, known: bool) -> None:
         buffers, depth = self.buffers, depth_of_row(row)
         buffers.load(row, depth)
         self.rows[depth].run()
-        if given:
+        if known:
             buffers.standardise(buffers.width)
-            self.given[depth].run()
+            self.whole_rows[depth].run()
         else:
             if self.known_columns:
                 buffers.standardise(self.known_columns)
-                self.known[depth].run()
+                self.row_starts[depth].run()
             self.pixels[depth].run()
         buffers.keep(row)

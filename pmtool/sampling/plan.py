@@ -12,7 +12,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.windows import balanced, padded_size, wavefronts
+from pmtool.sampling.windows import alike_windows, balanced, padded_size, wavefronts
 from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import amount
 
@@ -72,7 +72,8 @@ class Plan(NamedTuple):
 def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
     """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
 
-    The model counts as not loaded yet.
+    There are as many workers as have memory for two lanes each, unless fewer lanes are used, and at
+    least one. The model counts as not loaded yet.
 
     Raises
     ------
@@ -88,10 +89,9 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     buffers = Buffers.size(layout, *window, 1)
     scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
     for workers in range(min(threads, pairs), 0, -1):
-        lanes = ((budget - resident) // workers - scratch) // lane
-        if lanes >= (1 if workers == 1 else 2):
-            limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
-            batch = min(limit, int(lanes))
+        limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
+        batch = min(limit, ((budget - resident) // workers - scratch) // lane)
+        if batch >= (1 if workers == 1 else min(2, limit)):
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
     needed, held = (amount(size) for size in (resident + scratch + lane, budget))
@@ -123,8 +123,8 @@ def make_gpu_plan(
 
 
 def _most_at_once(shape: tuple[int, int], window: tuple[int, int], pairs: int, workers: int) -> int:
-    """Largest number of windows of a worker's pairs that are independent of each other."""
-    return max(map(len, wavefronts(shape, window))) * -(-pairs // workers)
+    """Largest number of windows of a worker's pairs that can be generated at once."""
+    return max(map(len, alike_windows(shape, window))) * -(-pairs // workers)
 
 
 def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:

@@ -10,7 +10,7 @@ from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
-from itertools import cycle, groupby, islice, pairwise
+from itertools import cycle, islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,7 +32,7 @@ from pmtool.sampling.plan import (
     make_plan,
 )
 from pmtool.sampling.startup import start
-from pmtool.sampling.windows import Window, wavefronts
+from pmtool.sampling.windows import alike_windows
 from pmtool.system.devices import CPU, free_gpu_memory
 from pmtool.system.stages import Progress
 
@@ -51,8 +51,8 @@ class Planner:
 
     Attributes
     ----------
-    backend, device, precision, pixels
-        Those of the engine; several devices are separated by commas.
+    device
+        Devices of the engine, separated by commas.
 
     Raises
     ------
@@ -65,8 +65,6 @@ class Planner:
     ) -> None:
         self.bundle, self.options = bundle, options
         self.engine = engine or choose_engine(options.backend, options.device, options.precision)
-        self.backend, self.precision = self.engine.backend, self.engine.precision
-        self.pixels = self.engine.pixels
         self.device = ",".join(self.engine.devices)
         self.layout = Layout(bundle.hyperparameters)
 
@@ -75,7 +73,7 @@ class Planner:
         devices = self.engine.devices
         if devices == (CPU,):
             plan = make_plan(self.bundle, self.options, shape, pairs)
-            times = 1 if self.pixels == "kernel" else WITHOUT_LOOP
+            times = 1 if self.engine.pixels == "kernel" else WITHOUT_LOOP
             return plan._replace(seconds_per_slice=times * plan.seconds_per_slice)
         return make_gpu_plan(
             self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
@@ -85,9 +83,9 @@ class Planner:
         """Everything that determines a slice between two others, as plain JSON values."""
         return {
             "model": self.bundle.hash,
-            "backend": self.backend,
-            "precision": self.precision,
-            "pixels": self.pixels,
+            "backend": self.engine.backend,
+            "precision": self.engine.precision,
+            "pixels": self.engine.pixels,
             "window": list(plan.window),
             "seed": self.options.seed,
             "mode": self.options.mode,
@@ -203,21 +201,12 @@ class _Run:
         self.backends = [sampler.load(device, threads) for device in devices]
         self.events: queue.SimpleQueue[_Advance | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
-        fronts = wavefronts(plan.shape, plan.window)
-        self.steps = [
-            list(windows)
-            for front in fronts
-            for _, windows in groupby(sorted(front, key=_kind), key=_kind)
-        ]
-        self.groups = self._groups()
-        largest = max(map(len, self.steps)) * max(map(len, self.groups))
-        self.most = min(plan.batch, largest)
 
     def results(self, progress: Progress | None) -> Iterator[tuple[int, Slice]]:
         done = 0.0
         with ThreadPoolExecutor(self.plan.workers) as pool:
             groups = queue.SimpleQueue[range]()
-            for indices in self.groups:
+            for indices in self._groups():
                 groups.put(indices)
             try:
                 workers = [pool.submit(self._work, backend, groups) for backend in self.backends]
@@ -257,7 +246,7 @@ class _Run:
 
     def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
         hyperparameters = self.sampler.bundle.hyperparameters
-        cache = LaneCache(backend, hyperparameters, self.plan.window, self.most)
+        cache = LaneCache(backend, hyperparameters, self.plan.window, self.plan.batch)
         with suppress(queue.Empty, _Stopped):
             while True:
                 self._group(groups.get_nowait(), cache)
@@ -265,7 +254,7 @@ class _Run:
     def _group(self, indices: range, cache: LaneCache) -> None:
         pairs = [self.pairs[i] for i in indices]
         group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
-        for windows in self.steps:
+        for windows in alike_windows(self.plan.shape, self.plan.window):
             lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
             self._lanes(cache, group, lanes)
         for index, values in zip(indices, group.slices(), strict=True):
@@ -289,21 +278,17 @@ class _Run:
         options, window = self.sampler.options, lanes[0][1]
         share = 1 / (group.height * group.width)
         slices = len(lanes) * (window.width - window.known_columns) * share
-        told = 0.0
+        advanced = 0.0
 
         def on_row(row: int) -> None:
-            nonlocal told
+            nonlocal advanced
             if self.stop.is_set():
                 raise _Stopped
             self.events.put(_Advance(slices))
-            told += slices
+            advanced += slices
 
         try:
             cache.generate(group, lanes, options.seed, options.mode, on_row)
         except MemoryBudgetError:
-            self.events.put(_Advance(-told))
+            self.events.put(_Advance(-advanced))
             raise
-
-
-def _kind(window: Window) -> tuple[int, int]:
-    return window.known_rows, window.known_columns

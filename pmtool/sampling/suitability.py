@@ -12,7 +12,7 @@ def engine_text(sampler: Sampler) -> str:
     """The model of a sampler, and the device, engine and precision that it runs with."""
     return (
         f"model {sampler.bundle.manifest.name} on {sampler.device} "
-        f"({sampler.backend}, {sampler.precision})"
+        f"({sampler.engine.backend}, {sampler.engine.precision})"
     )
 
 

@@ -6,7 +6,8 @@ generated whole, and every other one only where no earlier window lies.
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import groupby, pairwise
+from operator import attrgetter
 from typing import NamedTuple
 
 from pmtool.errors import UsageError
@@ -88,4 +89,14 @@ def wavefronts(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Win
             if i + j == diagonal
         ]
         for diagonal in range(len(rows) + len(columns) - 1)
+    ]
+
+
+def alike_windows(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Window]]:
+    """`wavefronts`, each divided by the windows' known rows and columns, which a batch shares."""
+    known = attrgetter("known_rows", "known_columns")
+    return [
+        list(windows)
+        for front in wavefronts(shape, window)
+        for _, windows in groupby(sorted(front, key=known), key=known)
     ]

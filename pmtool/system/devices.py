@@ -58,7 +58,7 @@ def gpu_index(device: str) -> int:
 
 def find_gpu(device: str) -> Gpu:
     """Identify the GPU ``cuda:N``; raises `UsageError` if the driver does not report it."""
-    return Gpu(*_told(device, "name,compute_cap,driver_version").split(", "))
+    return Gpu(*_queried(device, "name,compute_cap,driver_version").split(", "))
 
 
 def has_bfloat16(device: str) -> bool:
@@ -72,11 +72,11 @@ def has_bfloat16(device: str) -> bool:
 def free_gpu_memory(device: str) -> int:
     """Bytes free on ``cuda:N``; `UNTOLD_MEMORY` if nvidia-smi does not report them, as for MIG."""
     with suppress(UsageError, ValueError):
-        return int(_told(device, "memory.free")) << 20
+        return int(_queried(device, "memory.free")) << 20
     return UNTOLD_MEMORY
 
 
-def _told(device: str, fields: str) -> str:
+def _queried(device: str, fields: str) -> str:
     """What nvidia-smi reports about ``cuda:N``."""
     names, index, told = gpus(), gpu_index(device), None
     if index < len(names):

@@ -67,17 +67,18 @@ def write_bytes(content: bytes, path: Path) -> None:
 def remove_leftovers(path: Path) -> None:
     """Remove what killed processes, on any machine, left behind while writing a path."""
     for leftover in path.parent.glob(".*.tmp"):
-        if is_leftover_of(leftover.name, path.name):
+        if target_of(leftover.name) == path.name:
             _remove(leftover)
 
 
-def is_leftover_of(temporary: str, name: str) -> bool:
-    """Whether ``temporary`` names a temporary file, from any machine, of the file ``name``."""
-    return re.fullmatch(rf"\.{re.escape(name)}\.\d+@[^@]*\.tmp", temporary) is not None
+def target_of(temporary: str) -> str | None:
+    """Name of the file that a temporary file, from any machine, was to become; None for others."""
+    match = re.fullmatch(r"\.(.+)\.\d+@[^@]*\.tmp", temporary)
+    return None if match is None else match[1]
 
 
 @contextmanager
-def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
+def folder_lock(folder: Path, *, shared: bool = False, wait: bool = False) -> Iterator[None]:
     """Make a folder, if it does not exist, and keep other processes out of it.
 
     The lock is released when the process ends, however it ends. The folder is removed if empty.
@@ -86,6 +87,8 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
 
     Parameters
     ----------
+    shared
+        Whether to let in other processes that share the lock.
     wait
         Whether to wait until another process has left the folder.
 
@@ -94,22 +97,9 @@ def alone_in(folder: Path, *, wait: bool = False) -> Iterator[None]:
     OutputError
         If another process is using the folder and is not waited for, or if it cannot be created.
     """
-    with _locked(folder, exclusive=True, wait=wait):
-        yield
-
-
-@contextmanager
-def together_in(folder: Path) -> Iterator[None]:
-    """Like `alone_in`, but keep out only processes that want to be alone in the folder."""
-    with _locked(folder, exclusive=False, wait=False):
-        yield
-
-
-@contextmanager
-def _locked(folder: Path, *, exclusive: bool, wait: bool) -> Iterator[None]:
     with writing(folder):
         try:
-            lock = _lock(folder, exclusive, wait)
+            lock = _lock(folder, shared, wait)
         except BlockingIOError as error:
             raise OutputError(
                 f"another process is writing to {folder}; wait for it or name another output"
@@ -123,7 +113,7 @@ def _locked(folder: Path, *, exclusive: bool, wait: bool) -> Iterator[None]:
             os.close(lock)
 
 
-def _lock(folder: Path, exclusive: bool, wait: bool) -> int | None:
+def _lock(folder: Path, shared: bool, wait: bool) -> int | None:
     """Descriptor that holds the lock on a folder, which is checked to be still at its path."""
     while True:
         folder.mkdir(exist_ok=True)
@@ -132,7 +122,7 @@ def _lock(folder: Path, exclusive: bool, wait: bool) -> int | None:
         with suppress(FileNotFoundError):  # its former user has just removed it
             lock = os.open(folder, os.O_RDONLY)
             try:
-                kind = fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH
+                kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
                 fcntl.flock(lock, kind | (0 if wait else fcntl.LOCK_NB))
                 if os.path.samestat(os.fstat(lock), folder.stat()):
                     return lock

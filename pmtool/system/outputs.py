@@ -9,10 +9,10 @@ from pathlib import Path
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.system.files import (
-    alone_in,
-    is_leftover_of,
+    folder_lock,
     read_json,
     remove_leftovers,
+    target_of,
     temporary_of,
     write_bytes,
 )
@@ -53,7 +53,7 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
     existing = names_in(folder)
     own = [name for name in existing if name in names]
     # Left behind by killed processes.
-    left = [x for x in existing if any(is_leftover_of(x, name) for name in names)]
+    left = [name for name in existing if target_of(name) in names]
     others = [name for name in existing if name not in (*own, *left)]
     if beside is not None and not set(others) <= set(beside):
         foreign = next(name for name in others if name not in beside)
@@ -74,7 +74,7 @@ def write_report_files(folder: Path, contents: Mapping[str, str | None]) -> None
     OutputError
         If they cannot be written or removed.
     """
-    with alone_in(folder, wait=True):
+    with folder_lock(folder, wait=True):
         for name in contents:
             remove_leftovers(folder / name)
         for name, content in contents.items():

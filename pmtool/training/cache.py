@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from pmtool.errors import InputError, MemoryBudgetError, OutputError
-from pmtool.system.files import write_bytes
+from pmtool.system.files import target_of, write_bytes
 from pmtool.system.hashes import bytes_hash, json_hash
 from pmtool.system.stages import Tell
 from pmtool.system.units import counted
@@ -177,7 +177,7 @@ class Cache:
 
     def _remove_leftovers(self) -> None:
         """Remove temporary files of killed processes, but not of runs that are still writing."""
-        for file in self.folder.glob(".*.tmp"):
+        for file in [file for file in self.folder.iterdir() if target_of(file.name)]:
             with suppress(FileNotFoundError):
                 if time.time() - file.stat().st_mtime > _LEFT_OVER_SECONDS:
                     file.unlink()

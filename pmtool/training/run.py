@@ -21,7 +21,7 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
-from pmtool.system.files import alone_in, remove_leftovers
+from pmtool.system.files import folder_lock, remove_leftovers
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
 from pmtool.system.units import counted
@@ -149,7 +149,7 @@ def train(
         tell = _nothing
     make_folder(out)
     with ExitStack() as lock:
-        _together(fabric, lambda: lock.enter_context(alone_in(out)), first=True)
+        _together(fabric, lambda: lock.enter_context(folder_lock(out)), first=True)
         _train(fabric, data, out, settings, start, machine.workers, tell)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import stages
+from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option, method_options, quiet_option, taken
 from pmtool.cli.types import PATH
 from pmtool.system.extras import require
@@ -107,7 +107,9 @@ def prepare(
     help="Port to listen on; 0 picks a free one.",
 )
 @click.option("--name", "names", multiple=True, help="Host name that browsers use; repeatable.")
-@click.option("--https", is_flag=True, help="Browsers connect by HTTPS, through a proxy.")
+@click.option(
+    "--https", is_flag=True, help="Browsers connect by HTTPS, through a proxy called --name."
+)
 @debug_option
 def serve(folder: Path, **options: Any) -> None:
     """Serve TRIAL to participants and its administrator.
@@ -118,7 +120,8 @@ def serve(folder: Path, **options: Any) -> None:
     require("pmtool trial serve", SERVE_PACKAGES, _EXTRA)
     from pmtool.trial.server import serve as run
 
-    run(folder, **options, tell=lambda text: click.echo(text, err=True))
+    with narration(quiet=False, verbose=False):
+        run(folder, **options)
 
 
 @trial.command()

@@ -124,7 +124,7 @@ class Report:
                 *([self.simulated] if self.simulated else []),
                 self.verdict,
                 _table(COLUMNS, self.comparisons()),
-                _table(("", "chosen", "95 % interval", "p"), self.specialities()),
+                _table(COLUMNS[:4], self.specialities()),
                 _table(("seconds", "median (quartiles)"), self.times()),
                 *self.remarks(),
             ]

@@ -136,7 +136,7 @@ async def posted(request: Request) -> FormData:
         form = await request.form(max_files=0)
     except ClientDisconnect as error:
         raise HTTPException(400, "This form was not sent whole.") from error
-    given, known = str(form.get("form_token", "")), request.session.get("form_token", "")
-    if not known or not secrets.compare_digest(given.encode(errors="replace"), known.encode()):
+    sent, expected = str(form.get("form_token", "")), request.session.get("form_token", "")
+    if not expected or not secrets.compare_digest(sent.encode(errors="replace"), expected.encode()):
         raise HTTPException(403, "This page is out of date; reload it and try again.")
     return form

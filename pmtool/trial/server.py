@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -85,9 +85,8 @@ def serve(
     port: int,
     names: Sequence[str],
     https: bool,
-    tell: Callable[[str], None],
 ) -> None:
-    """Serve a trial until the process is interrupted.
+    """Serve a trial until the process is interrupted; where its pages are is logged.
 
     Parameters
     ----------
@@ -99,8 +98,6 @@ def serve(
         Further names of the host that browsers use.
     https
         Whether browsers reach the application only by HTTPS, through a proxy.
-    tell
-        Called with lines of text on where the pages are.
 
     Raises
     ------
@@ -117,14 +114,16 @@ def serve(
         raise UsageError(
             f"{host or 'an empty host'} is every address; give the name that browsers use by --name"
         )
+    if https and not names:
+        raise UsageError("by HTTPS, browsers use the name of a proxy; give it by --name")
     trial, secrets = Trial.load(folder), load_secrets(folder)
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
         app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
         number = listener.getsockname()[1]
         reached = names[0] if _is_wildcard(host) else host
-        place = f"https://{names[0]}" if https and names else f"http://{reached}:{number}"
-        tell(f"participants: {place}/")
-        tell(f"administration: {place}/admin, with the token in {folder / SECRETS}")
+        place = f"https://{names[0]}" if https else f"http://{reached}:{number}"
+        _log.info("participants: %s/", place)
+        _log.info("administration: %s/admin, with the token in %s", place, folder / SECRETS)
         # No access log, because it would contain personal links.
         config = uvicorn.Config(
             app,

@@ -42,7 +42,7 @@ def test_multiplications_of_rows_and_pixels(hyperparameters: Hyperparameters) ->
     work = multiplications(hyperparameters)
     for programs, expected in (
         (lanes.rows, work.row),
-        (lanes.given, work.known),
+        (lanes.whole_rows, work.known),
         (lanes.pixels, work.pixel),
     ):
         with FlopCounterMode(display=False) as counter:

@@ -4,57 +4,52 @@ import sys
 
 import pytest
 
-from pmtool.cli.console import progress_bar, run_command, stages, status_line
+from pmtool.cli.console import SliceProgress, run_command, stages, status_line
 from pmtool.cohort.progress import Tally
 from pmtool.main import cli
 
 
-def test_progress_is_for_terminals(
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    found = [10.0]
+    monkeypatch.setattr("time.monotonic", lambda: found[0])
+    return found
+
+
+def test_a_status_line_is_for_terminals(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    with status_line(quiet=False) as show:
+        assert show is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_bar(quiet=True) as progress:
-        assert progress is None
-    with progress_bar(quiet=False) as progress:
-        assert progress is not None
-        assert capsys.readouterr().err == ""
-        for done in (0.5, 1.25, 4):
-            progress(done, 4)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert "12%" in told.err
-    assert "100%" in told.err
+    with status_line(quiet=True) as show:
+        assert show is None
+    assert capsys.readouterr() == ("", "")
 
 
 def test_progress_without_a_terminal_is_a_line_a_minute(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], clock: list[float]
 ) -> None:
-    clock = [10.0]  # when the input is read, which tells nothing of the time left
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    with progress_bar(quiet=False) as progress:
-        assert progress is not None
-        for clock[0], done in ((100.0, 2), (130.0, 2.5), (160.0, 3), (170.0, 3.5), (220.0, 5)):
-            progress(done, 6)
+    progress = SliceProgress(None)
+    for clock[0], done in ((100.0, 2), (130.0, 2.5), (160.0, 3), (170.0, 3.5), (220.0, 5)):
+        progress(done, 6)
     assert capsys.readouterr().err.splitlines() == [
-        "3 of 6 slices are generated, 3 min left",
-        "5 of 6 slices are generated, 40 s left",
+        "3.0 of 6 slices are generated, 3 min left",
+        "5.0 of 6 slices are generated, 40 s left",
     ]
 
 
-def test_the_time_left_on_a_terminal_is_that_of_this_run(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_time_left_is_that_of_this_run(clock: list[float]) -> None:
     """Slices of an earlier run that is resumed took none of its time."""
-    clock = [100.0]
-    monkeypatch.setattr("time.monotonic", lambda: clock[0])
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    with progress_bar(quiet=False) as progress:
-        assert progress is not None
-        for clock[0], done in ((100.0, 90), (700.0, 91), (1300.0, 92)):
-            progress(done, 100)
-    told = capsys.readouterr().err
-    assert "91%  1.5 h left" in told
-    assert "92%  80 min left" in told
+    told: list[object] = []
+    progress = SliceProgress(told.append)
+    for clock[0], done in ((100.0, 90), (700.0, 91), (1300.0, 92)):
+        progress(done, 100)
+    assert told == [
+        "90.0 of 100 slices are generated",
+        "91.0 of 100 slices are generated, 1.5 h left",
+        "92.0 of 100 slices are generated, 80 min left",
+    ]
 
 
 def test_the_log_stands_above_the_stage(
@@ -66,7 +61,7 @@ def test_the_log_stands_above_the_stage(
         logging.getLogger("pmtool").info("the plan")
         tell("scoring", 0.5)
     assert capsys.readouterr().err.split("\r\033[K") == [
-        "", "reading 0%", "the plan\n", "scoring 50%\n"
+        "", "reading 0%", "the plan\n", "scoring 50%", ""
     ]  # fmt: skip
 
 
@@ -80,13 +75,11 @@ class ClosedTerminal(io.StringIO):
 
 def test_a_terminal_that_goes_away_does_not_end_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", ClosedTerminal())
-    with progress_bar(quiet=False) as progress:
-        assert progress is not None
-        progress(1, 4)
     with stages(quiet=False) as tell:
         tell("reading", 0.5)
-    with status_line(quiet=False) as watch:
-        watch(Tally({"a": None}))
+    with status_line(quiet=False) as show:
+        assert show is not None
+        show(Tally({"a": None}))
 
 
 @pytest.mark.parametrize("arguments", [[], ["trial"]])

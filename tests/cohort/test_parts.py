@@ -129,7 +129,7 @@ def test_parts_of_unlike_machines(
     """Slices of two engines do not come into one volume."""
     opened = [open_case(case, request_, tell=silent)]
     work._sampler.cache_clear()
-    monkeypatch.setattr(fake_sampler, "backend", "others")
+    monkeypatch.setattr(fake_sampler.engine, "backend", "others")
     part = generate_part(case, request_, opened, 0, (0, 1), tell=silent)
     assert (part.status, part.exit_code, fake_sampler.calls) == ("failed", 2, [])
     assert "begun by a worker with another backend" in str(part.error)
@@ -150,8 +150,9 @@ def test_workers_by_cores_and_memory(free: int, cores: int, expected: int) -> No
     voxels = (5 + 9) * 10 * 10
     plan = SimpleNamespace(memory=2 * 10**9 - 2 * 2 * voxels, seconds_per_slice=1.0)
     sampler: Any = SimpleNamespace(device="cpu", plan=lambda shape, slices: plan)
-    cases = [replace(CASE, extent=Extent(5, 10, 10, 2.5)), CASE]
-    sizes = [size_of(case, Request(Path(), (1.25,), Options()), sampler) for case in cases]
+    cases = [replace(CASE, name="known", extent=Extent(5, 10, 10, 2.5)), CASE]
+    request = Request(Path(), (1.25,), Options())
+    sizes = {case.name: size_of(case, request, sampler) for case in cases}
     assert room(cases, sizes, sampler, free * 10**9, cores, 8) == expected
 
 
@@ -169,7 +170,7 @@ def test_what_sagittal_slices_take(spacing: tuple[float, ...], generated: int) -
 
 def test_a_worker_for_every_gpu() -> None:
     sampler: Any = SimpleNamespace(device="cuda:0")
-    assert room([CASE], [None], sampler, 10**12, 64, 8) == 8
+    assert room([CASE], {CASE.name: None}, sampler, 10**12, 64, 8) == 8
 
 
 def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -284,6 +284,24 @@ def test_a_full_disk_or_memory_is_no_damaged_file(
     refused(code, told, *arguments)
 
 
+def test_a_lack_of_memory_leaves_no_attribute_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pmtool.dicom import attributes, headers
+
+    source = pydicom.Dataset()
+    source.SliceThickness = 1
+
+    def full(*_: object) -> None:
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pydicom.Dataset.__getitem__", full)
+        with pytest.raises(MemoryError):
+            headers._convert(source)
+    monkeypatch.setattr("copy.deepcopy", full)
+    with pytest.raises(MemoryError):
+        attributes.keep(pydicom.Dataset(), ["SliceThickness"], [source])
+
+
 def private(number: int, image: Any) -> None:
     image.private_block(0x0099, "mine", create=True).add_new(1, "OB", bytes(4 << 20))
 

@@ -9,7 +9,7 @@ import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, UsageError
-from pmtool.evaluation.scan import ThinScan, dependent_slices, load_scan, told_apart
+from pmtool.evaluation.scan import ThinScan, dependent_slices, distinctly_named, load_scan
 from pmtool.evaluation.store import Store
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
@@ -94,9 +94,13 @@ def test_scans_are_told_apart_by_the_folders_above_them(
         path.parent.mkdir(exist_ok=True)
         sitk.WriteImage(ct, str(path))
     scans = [ThinScan(load_volume(path)) for path in paths]
-    assert [scan.name for scan in told_apart(scans)] == ["a/ct.nrrd", "b/ct.nrrd", "b/other.nrrd"]
-    assert [scan.name for scan in told_apart(scans[1:])] == ["ct.nrrd", "other.nrrd"]
+    assert [scan.name for scan in distinctly_named(scans)] == [
+        "a/ct.nrrd",
+        "b/ct.nrrd",
+        "b/other.nrrd",
+    ]
+    assert [scan.name for scan in distinctly_named(scans[1:])] == ["ct.nrrd", "other.nrrd"]
     monkeypatch.chdir(tmp_path / "a")
     again = ThinScan(load_volume(Path("ct.nrrd")))
     with pytest.raises(UsageError, match=r"ct.nrrd is given more than once; give each scan once"):
-        told_apart([scans[0], again])
+        distinctly_named([scans[0], again])

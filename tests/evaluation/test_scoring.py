@@ -125,7 +125,8 @@ def test_summary_by_hand() -> None:
 
 
 def test_tables_by_hand() -> None:
-    found = {t.title.split(".")[0]: t for t in tables(made_up(1, np.arange(6.0)))}
+    results = made_up(1, np.arange(6.0))
+    found = {t.title.split(".")[0]: t for t in tables(results, summary(results))}
     assert found["Table 1"].pairs == "slices"
     assert found["Table 1"].cell("near", "far") == "100.0"  # 0.48 is nearer to 0.5 than 0.54
     assert found["Table 1"].cell("far", "near") == "0.0"
@@ -141,7 +142,7 @@ def test_tables_by_hand() -> None:
 
 def test_scans_are_compared_where_there_are_many() -> None:
     results = made_up(6, np.arange(6.0))
-    assert tables(results)[0].pairs == "scans"
+    assert tables(results, summary(results))[0].pairs == "scans"
     assert intervals(results)["far"]["edge_share"] == pytest.approx([0.54, 0.54])
     assert not made_up(5, np.arange(6.0)).by_scan
 

@@ -19,7 +19,7 @@ from pmtool.export.profiles import MAX_WINDOWS
 from pmtool.export.tensorrt import Build
 from pmtool.models.bundle import Bundle
 from pmtool.system.devices import Gpu
-from pmtool.system.files import alone_in, write_bytes
+from pmtool.system.files import folder_lock, write_bytes
 from pmtool.system.hashes import bytes_hash
 
 GPU = Gpu("NVIDIA H200", "9.0", "580.65.06")
@@ -151,7 +151,7 @@ def test_errors_of_engines_that_were_replaced_are_not_kept(builds: list[Any]) ->
 def test_an_engine_that_another_process_builds_is_waited_for(builds: list[Any]) -> None:
     ours, theirs = engines(), engines()
     with ThreadPoolExecutor() as pool:
-        with alone_in(ours.folder / LOCK):
+        with folder_lock(ours.folder / LOCK):
             engine = pool.submit(ours.engine, "row1")
             with pytest.raises(TimeoutError):
                 engine.result(timeout=0.2)

@@ -50,11 +50,29 @@ def test_another_run_cannot_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("discard", [False, True])
-def test_files_of_others_stay(tmp_path: Path, discard: bool) -> None:
-    (tmp_path / "mine.npy").touch()
+@pytest.mark.parametrize("name", ["mine.npy", "0000abcd-1.npy", ".mine.tmp"])
+def test_files_of_others_stay(tmp_path: Path, name: str, discard: bool) -> None:
+    (tmp_path / name).touch()
     with pytest.raises(OutputError, match="move them away"):
         opened(tmp_path, discard=discard)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.npy"]
+    Journal(tmp_path).remove()
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_run_beside_files_of_others_is_not_discarded(tmp_path: Path) -> None:
+    opened(tmp_path)[SLICE] = np.zeros((2, 2), np.int16)
+    (tmp_path / "mine.npy").touch()
+    with pytest.raises(OutputError, match="move them away"):
+        opened(tmp_path, discard=True)
+    assert SLICE in opened(tmp_path, resume=True)
+
+
+def test_remains_of_a_run_that_has_ended_are_replaced(tmp_path: Path) -> None:
+    journal = opened(tmp_path)
+    journal[SLICE] = np.zeros((2, 2), np.int16)
+    journal.expect([tmp_path / "out.nrrd"])
+    (tmp_path / "key.json").unlink()  # killed while it removed its journal
+    assert SLICE not in opened(tmp_path)
 
 
 def test_unwritable(tmp_path: Path) -> None:

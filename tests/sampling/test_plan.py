@@ -29,6 +29,10 @@ def test_plan(bundle: Bundle) -> None:
     assert plan.seconds_per_slice > 0
 
 
+def test_windows_that_know_different_parts_are_not_generated_at_once(bundle: Bundle) -> None:
+    assert make_plan(bundle, SamplerOptions(window=272, device="cpu"), (512, 512), 1).batch == 1
+
+
 def test_plan_for_gpus(bundle: Bundle) -> None:
     """A worker a GPU, and as large a batch as a share of its memory holds."""
     layout = Layout(bundle.hyperparameters)
@@ -70,6 +74,18 @@ def test_too_little_memory(bundle: Bundle, make_pairs: MakePairs) -> None:
         sampler.plan((512, 512), 10)
     with pytest.raises(MemoryBudgetError):
         next(sampler.generate(make_pairs((20, 20), 1)))
+
+
+def test_a_second_worker_needs_memory_for_two_lanes_unless_one_is_asked_for(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pmtool.sampling.options.cpu_count", lambda: 2)
+    monkeypatch.setattr("pmtool.sampling.plan.free_memory", lambda: 2**34)
+    two = make_plan(bundle, SamplerOptions(threads=2, batch=1, memory=2**34), (512, 512), 10)
+    assert two.workers == 2
+    for batch, workers in ((None, 1), (1, 2)):
+        asked = SamplerOptions(threads=2, batch=batch, memory=two.memory + 2**24)
+        assert make_plan(bundle, asked, (512, 512), 10).workers == workers
 
 
 @pytest.mark.parametrize("window", [1, 32, 66])

@@ -66,8 +66,8 @@ def test_a_folder_that_its_former_user_removes_meanwhile(
 
     original = os.open
     monkeypatch.setattr(os, "open", slow)
-    folder = files.alone_in(tmp_path / "j")
-    with folder, pytest.raises(OutputError, match="another"), files.alone_in(tmp_path / "j"):
+    folder = files.folder_lock(tmp_path / "j")
+    with folder, pytest.raises(OutputError, match="another"), files.folder_lock(tmp_path / "j"):
         pass
     assert len(opened) == 3
     assert not (tmp_path / "j").exists()

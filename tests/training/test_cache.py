@@ -124,11 +124,13 @@ class TestCache:
 
     def test_leftovers_go_when_nobody_can_be_writing_them(self, data: Path, cache: Cache) -> None:
         old, new = cache.folder / ".a.hu.1@host.tmp", cache.folder / ".b.hu.2@host.tmp"
-        old.touch()
-        new.touch()
-        os.utime(old, ns=(1, 1))
+        foreign = cache.folder / ".mine.tmp"
+        for file in (old, new, foreign):
+            file.touch()
+        for file in (old, foreign):
+            os.utime(file, ns=(1, 1))
         cache.build([], nothing)
-        assert list(cache.folder.iterdir()) == [new]
+        assert set(cache.folder.iterdir()) == {new, foreign}
 
     def test_a_full_disk(
         self, data: Path, cache: Cache, reads: list[str], noise: Noise, write: Write

@@ -15,7 +15,7 @@ import torch
 
 from pmtool.phantom.chest import chest_phantom
 from pmtool.system import extras
-from pmtool.system.files import alone_in
+from pmtool.system.files import folder_lock
 from pmtool.training.record import SCANS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -151,6 +151,6 @@ def test_a_missing_package(
 def test_a_folder_that_another_run_is_writing(
     given: list[str], out: Path, capsys: pytest.CaptureFixture[str], train: Train
 ) -> None:
-    with alone_in(out):
+    with folder_lock(out):
         assert train(given, out) == 6
     assert f"another process is writing to {out}" in capsys.readouterr().err

@@ -68,6 +68,7 @@ def test_ipv6_is_refused(
         (("--host", "0"), "0 is every address; give the name"),
         (("--host", ""), "an empty host is every address"),
         (("--name", "*"), "a name has no *"),
+        (("--https",), "give it by --name"),
     ],
 )
 def test_addresses_that_are_refused(

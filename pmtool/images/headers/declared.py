@@ -78,9 +78,8 @@ class Declared:
 
     def check_plausible(self) -> None:
         """Raise `InputError` if the file is too short for its claim, whatever the compression."""
-        check_unpacked(
-            str(self.path), self._length() - self._skipped(), self.bytes, _MOST[self.encoding]
-        )
+        packed = self.data.stat().st_size - self._skipped()
+        check_unpacked(str(self.path), packed, self.bytes, _MOST[self.encoding])
 
     def check_complete(self) -> None:
         """Raise `InputError` unless all voxels are there; compressed ones are unpacked to count.
@@ -99,9 +98,6 @@ class Declared:
                 raise InputError(
                     f"{self.path} is truncated: {unpacked} of {needed} bytes; copy it again"
                 )
-
-    def _length(self) -> int:
-        return self.data.stat().st_size
 
     def _skipped(self) -> int:
         return 0 if self.packed_whole or self.start is None else self.start

@@ -1,4 +1,4 @@
-"""The plain network as a witness: its time, and whether the cached sampler does the same."""
+"""Comparison of the cached sampler with the plain network: their times and results."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BEYOND_WINDOW = 40
 of 32."""
 
 
-class Witness(NamedTuple):
+class Comparison(NamedTuple):
     """Figures of a `Report`, and the device of the network."""
 
     device: str
@@ -36,7 +36,7 @@ class Witness(NamedTuple):
     peers: PeerRuns
 
 
-def call_witness(
+def compare_with_naive(
     network: PixelMiner,
     backends: Mapping[str, Backend],
     windows: Sequence[int],
@@ -44,7 +44,7 @@ def call_witness(
     threads: int,
     options: BenchmarkOptions,
     tell: Tell,
-) -> Witness:
+) -> Comparison:
     """Run the plain network, and compare the cached sampler with it.
 
     Parameters
@@ -83,7 +83,7 @@ def call_witness(
             with full_float32():
                 peer_runs = time_peers(network, strip, scene, seed, tell)
     device = str(next(network.parameters()).device)
-    return Witness(device, costs, report, differences, engines, peer_runs)
+    return Comparison(device, costs, report, differences, engines, peer_runs)
 
 
 def _strip(
