@@ -248,7 +248,7 @@ def _grid(
     if interpolator == "bspline" and not source.even:
         raise UsageError("an uneven stack cannot be interpolated by bspline: use nearest or linear")
     indices = [source.index(first + source.ratio * i) for i in range(number)]
-    nodes = source.halved([i for i in indices if source.encloses(i)], interpolator)
+    nodes = source.halved([index for index in indices if source.encloses(index)])
     slices = tuple(_output_slice(index, source, nodes, interpolator) for index in indices)
     return Grid(name, nodes, source.spacing, spacing, first, slices)
 

@@ -27,8 +27,6 @@ NUMBER_BITS = 16
 """Fractional bits of a slice's number (see `pmtool.geometry.grid.Grid`); most rounds per gap."""
 EVEN = 0.1
 """Share of the slice distance by which a slice may deviate from its place in an even stack."""
-NEAR = 0.25
-"""Share of the wanted spacing by which a slice may deviate from the node that takes its place."""
 SNAP = 2e-3
 """Distance, in distances between nodes, within which an index counts as meeting a node."""
 UNEVEN_SNAP = 5e-2
@@ -82,18 +80,9 @@ class Nodes:
 
     def at(self, index: float) -> int | None:
         """The node that an index meets, if any."""
-        (weight,) = self.around(index, "nearest")
-        return weight.node if self.off(index) <= self.snap else None
-
-    def off(self, index: float) -> float:
-        """How far the nearest node is from an index, in distances between nodes."""
-        place = index * (1 << self.halvings[self.gap(index)])
-        return abs(place - round(place))
-
-    def distance(self, index: float) -> float:
-        """Distance between the nodes around an index, in slice distances."""
-        gap = self.gap(index)
-        return self.lengths[gap] / (1 << self.halvings[gap])
+        halvings = self.halvings[self.gap(index)]
+        node = _nearest(index, halvings, self.snap)
+        return None if node is None else node << (self.rounds - halvings)
 
     def around(self, index: float, interpolator: Interpolator) -> tuple[Weight, ...]:
         """The nodes, with their shares, from which the slice at an index is interpolated."""
@@ -170,12 +159,11 @@ class Source:
         """Whether an index lies between the first and the last slice."""
         return -self.margin <= index <= len(self.positions) - 1 + self.margin
 
-    def halved(self, indices: Sequence[float], interpolator: Interpolator) -> Nodes:
+    def halved(self, indices: Sequence[float]) -> Nodes:
         """Halve every gap until it is no longer than the wanted spacing.
 
         Gaps of equal length, to a tenth of a slice distance, are halved once more if that makes all
-        indices in them meet nodes, or if the nearest node does not lie within `NEAR` of an index
-        whose place it would take.
+        indices in them meet nodes.
         """
         log_limit = math.log2(self.ratio) + self.snap
         lengths = _gaps(self.positions)
@@ -188,12 +176,8 @@ class Source:
             {kinds[halving.gap(i)] for i in inside if halving.at(i) is None}
             for halving in (nodes, finer)
         )
-        more = unmet - hopeless
-        if interpolator == "nearest":
-            near = NEAR * self.ratio * (1 + self.snap)
-            more |= {kinds[nodes.gap(i)] for i in inside if nodes.off(i) * nodes.distance(i) > near}
-        halvings = (n + (kind in more) for n, kind in zip(enough, kinds, strict=True))
-        return Nodes(self.positions, tuple(halvings), self.snap)
+        more = (int(kind in unmet - hopeless) for kind in kinds)
+        return Nodes(self.positions, tuple(map(sum, zip(enough, more, strict=True))), self.snap)
 
     def _check(self, spacing: float) -> None:
         if not (0 < spacing < math.inf and 0 < self.ratio < math.inf):
@@ -221,3 +205,8 @@ class Source:
 
 def _gaps(positions: Sequence[float]) -> tuple[float, ...]:
     return tuple(end - start for start, end in pairwise(positions))
+
+
+def _nearest(index: float, halvings: int, snap: float) -> int | None:
+    node = round(index * 2**halvings)
+    return node if abs(index * 2**halvings - node) <= snap else None

@@ -84,12 +84,6 @@ def test_the_nearest_slice_takes_the_place_of_one_that_is_not_generated() -> Non
     assert grid.generated_rounds() == [[2, 6, 10], [3, 5, 11]]
 
 
-def test_a_further_round_if_the_nearest_slice_is_too_far() -> None:
-    far, linear = (make_grid(4, 5.0, 2.8, interpolator=how) for how in ("nearest", "linear"))
-    assert (far.rounds, linear.rounds) == (2, 1)
-    assert [s.weights[0].node for s in far.slices] == [0, 2, 4, 7, 9, 11]
-
-
 @given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS))
 def test_the_nearest_slices_are_near_and_each_is_taken_once(
     count: int, a: float, b: float, name: GridName
@@ -98,7 +92,7 @@ def test_the_nearest_slices_are_near_and_each_is_taken_once(
         return
     grid = make_grid(count, a, b, name)
     inside = [s for s in grid.slices if s.kind != "extrapolated"]
-    assert all(abs(grid.shift(s)) <= b * (0.25 + 2 * SNAP) for s in inside)
+    assert all(abs(grid.shift(s)) <= b * (0.5 + SNAP) for s in inside)
     assert len({s.weights[0].node for s in inside}) == len(inside)
     for other in INTERPOLATORS:
         kinds = [s.kind for s in make_grid(count, a, b, name, other).slices]
