@@ -107,7 +107,7 @@ def together_in(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _locked(folder: Path, *, exclusive: bool, wait: bool) -> Iterator[None]:
-    with writing(folder):
+    with writing(folder, "; choose another name or folder"):
         try:
             lock = _lock(folder, exclusive, wait)
         except BlockingIOError as error:
