@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from pmtool.cli import types
-from pmtool.cli.console import stages
+from pmtool.cli.console import narration, stages
 from pmtool.cli.options import debug_option, method_options, quiet_option, taken
 from pmtool.cli.types import PATH
 from pmtool.system.extras import require
@@ -118,7 +118,8 @@ def serve(folder: Path, **options: Any) -> None:
     require("pmtool trial serve", SERVE_PACKAGES, _EXTRA)
     from pmtool.trial.server import serve as run
 
-    run(folder, **options, tell=lambda text: click.echo(text, err=True))
+    with narration(quiet=False, verbose=False):
+        run(folder, **options, tell=lambda text: click.echo(text, err=True))
 
 
 @trial.command()
