@@ -94,15 +94,23 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
 
 @contextmanager
 def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
-    """Show a progress bar with the time left on a terminal, or else an occasional line."""
+    """Show a progress bar with the time left on a terminal, or else an occasional line.
+
+    Enter it before `narration`.
+    """
     if quiet:
         yield None
         return
     if not sys.stderr.isatty():
         yield _Lines()
         return
+    bars: list[Any] = []
     with ExitStack() as stack:
-        bars: list[Any] = []
+
+        def end() -> None:
+            stack.close()
+            bars.clear()
+
         time_left = _TimeLeft()
 
         def tell(done: float, total: int) -> None:
@@ -118,7 +126,8 @@ def progress_bar(quiet: bool) -> Iterator[ProgressOf | None]:
             steps = max(int(1000 * done / max(total, 1)) - bars[0].pos, 0)
             bars[0].update(steps, time_left(done, total))
 
-        yield tell
+        with _before_the_log(end):  # which would go on in the line of the bar
+            yield tell
 
 
 @contextmanager
@@ -127,7 +136,7 @@ def status_line(quiet: bool) -> Iterator[Callable[[object], None]]:
     if quiet or not sys.stderr.isatty():
         yield lambda status: None
         return
-    with _below_the_log():
+    with _before_the_log(_clear):
         try:
             yield lambda status: say_anew(str(status))
         finally:
@@ -147,7 +156,7 @@ def stages(quiet: bool) -> Iterator[Tell]:
             say(label)
         told = label
 
-    with _below_the_log() if live else nullcontext():
+    with _before_the_log(_clear) if live else nullcontext():
         try:
             with narration(quiet, verbose=False):
                 yield tell
@@ -157,14 +166,19 @@ def stages(quiet: bool) -> Iterator[Tell]:
 
 
 @contextmanager
-def _below_the_log() -> Iterator[None]:
-    """Clear the terminal's last line before the log writes; enter it before `narration`."""
-    logger, eraser = logging.getLogger("pmtool"), _Eraser()
-    logger.addHandler(eraser)
+def _before_the_log(act: Callable[[], None]) -> Iterator[None]:
+    """Do something before the log writes; enter it before `narration`."""
+    logger, handler = logging.getLogger("pmtool"), _Before(act)
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        logger.removeHandler(eraser)
+        logger.removeHandler(handler)
+
+
+def _clear() -> None:
+    """Clear the terminal's last line."""
+    say_anew("")
 
 
 class _TimeLeft:
@@ -221,12 +235,16 @@ class _EchoHandler(logging.Handler):
         say(self.format(record))
 
 
-class _Eraser(logging.Handler):
-    """Clears the status line before other handlers write."""
+class _Before(logging.Handler):
+    """Does something before other handlers write."""
+
+    def __init__(self, act: Callable[[], None]) -> None:
+        super().__init__()
+        self.act = act
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Clear the line, whatever the record."""
-        say_anew("")
+        """Do it, whatever the record."""
+        self.act()
 
 
 @contextmanager

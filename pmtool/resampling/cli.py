@@ -106,11 +106,10 @@ def resample(
     from pmtool.resampling.options import with_format
     from pmtool.resampling.resample import resample as run
 
-    with narration(quiet, verbose):
+    with progress_bar(quiet) as progress, narration(quiet, verbose):
         input_path, output_path = _one_each(source, target, source_option, target_option)
         output = with_format(output_path, file_format)
-        with progress_bar(quiet) as progress:
-            run(input_path, spacing, output, progress=progress, **options)
+        run(input_path, spacing, output, progress=progress, **options)
 
 
 def _one_each(

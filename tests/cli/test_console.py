@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from pmtool.cli.console import progress_bar, run_command, stages, status_line
+from pmtool.cli.console import narration, progress_bar, run_command, stages, status_line
 from pmtool.cohort.progress import Tally
 from pmtool.main import cli
 
@@ -68,6 +68,19 @@ def test_the_log_stands_above_the_stage(
     assert capsys.readouterr().err.split("\r\033[K") == [
         "", "reading 0%", "the plan\n", "scoring 50%\n"
     ]  # fmt: skip
+
+
+def test_the_log_does_not_go_on_in_the_line_of_the_bar(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with progress_bar(quiet=False) as progress, narration(quiet=False, verbose=False):
+        assert progress is not None
+        for done in (1, 4):
+            progress(done, 4)
+            logging.getLogger("pmtool").info("wrote something")
+    lines = capsys.readouterr().err.splitlines()
+    assert lines.count("wrote something") == 2
 
 
 class ClosedTerminal(io.StringIO):
