@@ -17,7 +17,7 @@ from typing import Any, TextIO, cast
 
 import click
 
-from pmtool.errors import exit_code, one_line, sentence
+from pmtool.errors import exit_code, one_line, plain, sentence
 from pmtool.system.stages import ProgressOf, Tell
 from pmtool.system.units import duration
 
@@ -84,7 +84,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
     logger.setLevel(handler.level)
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_: say(f"warning: {message}")
+        warnings.showwarning = lambda message, *_: say(f"warning: {plain(str(message))}")
         try:
             yield
         finally:
@@ -232,7 +232,7 @@ class _EchoHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        say(self.format(record))
+        say(plain(self.format(record)))
 
 
 class _Before(logging.Handler):
