@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pmtool.resampling.resample import resample as resample
 
 __all__ = ["__version__", "resample"]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # else Python prints the warnings
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import errno
+import re
+
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""Control characters except line breaks."""
 
 
 class PmtoolError(Exception):
@@ -117,5 +121,10 @@ def _is_unreadable(error: OSError) -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text without its line breaks."""
-    return " ".join(text.split("\n"))
+    """A text without its line breaks, and `plain`."""
+    return " ".join(plain(text).split("\n"))
+
+
+def plain(text: str) -> str:
+    """A text with escaped control characters, by which names could rewrite the terminal."""
+    return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

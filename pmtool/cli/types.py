@@ -21,7 +21,14 @@ from pmtool.choices import (
 
 
 class _Path(click.Path):
-    """A path; an empty one, as from an unset variable, is refused and not read as ``.``."""
+    """A path; an empty one, as from an unset variable, is refused and not read as ``.``.
+
+    Whether it may be read is left to the command: click takes that for an error of usage, and
+    outputs need not be readable.
+    """
+
+    def __init__(self, path_type: type | None = None) -> None:
+        super().__init__(readable=False, path_type=path_type)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if value == "":
@@ -39,7 +46,7 @@ class FiniteRange(click.FloatRange):
         return number
 
 
-PATH = _Path(path_type=Path)
+PATH = _Path(Path)
 SLASHED = _Path()
 """A path kept as a string, because a trailing slash means a folder."""
 FORMAT = click.Choice([*FORMATS, "dicom"])

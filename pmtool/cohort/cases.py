@@ -97,13 +97,17 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
         raise InputError(f"{table} is not a file; give a CSV, or a folder of scans")
     try:
         with table.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, strict=True)
             columns = reader.fieldnames = [_column(name) for name in reader.fieldnames or ()]
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
         raise InputError(f"{table} cannot be read: {error.strerror}") from error
-    except (UnicodeDecodeError, csv.Error) as error:
+    except UnicodeDecodeError as error:
         raise InputError(f"{table} is not a table: give a CSV in UTF-8") from error
+    except csv.Error as error:  # as for a quote that nothing closes: it would hide all lines below
+        raise InputError(
+            f"{table} is not a table ({error} from line {reader.line_num + 1} on); close all quotes"
+        ) from error
     _check_columns(columns, table)
     for number, row in rows:
         if any(row.get(None, ())):

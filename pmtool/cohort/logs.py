@@ -10,7 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pmtool.errors import OutputError
 from pmtool.system.files import writing
+
+_BEGIN = b'{"time": '
 
 
 @contextmanager
@@ -20,12 +23,13 @@ def json_log(path: Path | None) -> Iterator[None]:
     Raises
     ------
     OutputError
-        If the file cannot be written.
+        If the file cannot be written, or holds something else, such as a scan.
     """
     if path is None:
         yield
         return
     with writing(path):
+        _check_log(path)
         handler = logging.FileHandler(path, encoding="utf-8")
     handler.setFormatter(_JsonFormatter())
     logger = logging.getLogger("pmtool.cohort")
@@ -38,6 +42,15 @@ def json_log(path: Path | None) -> Iterator[None]:
         logger.setLevel(before)
         logger.removeHandler(handler)
         handler.close()
+
+
+def _check_log(path: Path) -> None:
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        begin = file.read(len(_BEGIN))
+    if begin not in (b"", _BEGIN):
+        raise OutputError(f"{path} is no log of pmtool cohort; name another file")
 
 
 class _JsonFormatter(logging.Formatter):

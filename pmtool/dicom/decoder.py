@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from functools import cached_property
 from pathlib import Path
 from threading import Timer
 from typing import Any, Self
@@ -21,6 +22,7 @@ from pydicom.uid import UID, CTImageStorage
 
 from pmtool.dicom import gdcm
 from pmtool.dicom.headers import number
+from pmtool.errors import PmtoolError, is_memory_shortage, is_unwritable
 
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
@@ -33,7 +35,6 @@ class Decoder:
 
     def __enter__(self) -> Self:
         self._owned = ExitStack()
-        self._folder = Path(self._owned.enter_context(tempfile.TemporaryDirectory()))
         self._process: subprocess.Popen[bytes] | None = None
         return self
 
@@ -42,8 +43,16 @@ class Decoder:
             self._process.kill()
         self._owned.close()
 
+    @cached_property
+    def _folder(self) -> Path:
+        return Path(self._owned.enter_context(tempfile.TemporaryDirectory()))
+
     def decode(self, dataset: Dataset) -> NDArray[Any]:
-        """The stored pixels, ``(frames, H, W)``; raises the errors of pydicom and numpy."""
+        """The stored pixels, ``(frames, H, W)``.
+
+        Raises the errors of pydicom and numpy, and `PmtoolError` if the process cannot be started.
+        """
+        self._start()
         count = int(number(dataset, "NumberOfFrames") or 1)
         frames = generate_frames(dataset.PixelData, number_of_frames=count)
         return np.stack([self._decode(frame, dataset) for frame in frames])
@@ -64,8 +73,10 @@ class Decoder:
         values: NDArray[Any] = np.load(self._folder / "frame.npy")
         return values.reshape(dataset.Rows, dataset.Columns)
 
-    def _ask(self) -> None:
-        if self._process is None:
+    def _start(self) -> None:
+        if self._process is not None:
+            return
+        try:
             process = subprocess.Popen(
                 [sys.executable, "-P", gdcm.__file__],
                 bufsize=0,
@@ -74,7 +85,17 @@ class Decoder:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
             )
-            self._process = self._owned.enter_context(process)
+        except OSError as error:  # no more processes or open files, or no folder for them
+            if is_memory_shortage(error) or is_unwritable(error):
+                raise
+            raise PmtoolError(
+                f"no process can be started that decodes pixels ({error.strerror}); raise the "
+                "limits on processes and open files, or set TMPDIR"
+            ) from error
+        self._process = self._owned.enter_context(process)
+
+    def _ask(self) -> None:
+        assert self._process is not None
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(b".")

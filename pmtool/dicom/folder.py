@@ -43,6 +43,8 @@ def check_series_folder(path: Path, overwrite: bool) -> None:
         raise OutputError(f"{path} is where a disk is mounted; name a folder in it for the series")
     if not path.exists():
         return
+    if not os.access(path, os.W_OK):  # as is needed to move it aside
+        raise OutputError(f"{path} is not writable; choose another folder")
     if any(path.iterdir()):
         if not _is_ours(path):
             raise OutputError(

@@ -58,14 +58,15 @@ def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
         complete = places.shape[1:] == (3,) and axes.shape[1:] == (6,) and spacing.shape[1:] == (2,)
     except (AttributeError, TypeError, ValueError):
         complete = False
-    if not complete or not all(np.isfinite(a).all() for a in (places, axes, spacing)):
+    finite = complete and all(np.isfinite(a).all() for a in (places, axes, spacing))
+    if not finite or spacing.min() <= 0:
         raise GeometryError(
             f"{name} does not say for every slice where it lies (ImagePositionPatient, "
             "ImageOrientationPatient, PixelSpacing); export it again"
         )
     if np.abs(axes - axes[0]).max() > ALIKE:
         raise GeometryError(f"the slices of {name} are not parallel; give each stack on its own")
-    if spacing.min() <= 0 or np.abs(spacing - spacing[0]).max() > ALIKE * spacing.min():
+    if np.abs(spacing - spacing[0]).max() > ALIKE * spacing.min():
         raise GeometryError(
             f"the slices of {name} have pixels of {_range(spacing)} mm; give each size on its own"
         )

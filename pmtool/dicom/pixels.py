@@ -17,7 +17,7 @@ from pydicom.uid import ImplicitVRLittleEndian
 from pmtool.dicom.decoder import Decoder
 from pmtool.dicom.headers import damaged, image_headers, number, read_dataset
 from pmtool.dicom.series import Image
-from pmtool.errors import ContentError, is_memory_shortage, is_unwritable
+from pmtool.errors import ContentError, PmtoolError, is_memory_shortage, is_unwritable
 from pmtool.images.hounsfield import CT_RANGE
 
 PADDING = -2048
@@ -82,8 +82,8 @@ def stored_values(dataset: Dataset, file: Path, decoder: Decoder) -> NDArray[Any
             else:
                 values = pixel_array(dataset, raw=True)
     except Exception as error:  # pydicom may raise any exception
-        if is_memory_shortage(error) or is_unwritable(error):  # of the decoder
-            raise
+        if isinstance(error, PmtoolError) or is_memory_shortage(error) or is_unwritable(error):
+            raise  # it is the decoder's
         raise damaged(file) from error
     return values.reshape(-1, *values.shape[-2:])
 

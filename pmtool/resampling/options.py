@@ -251,7 +251,7 @@ def _path(name: str, value: Any) -> Path:
 
 def names_folder(output: str | Path) -> bool:
     """Whether an output is a folder: it ends with a slash or exists as one."""
-    return str(output).endswith(("/", os.sep)) or Path(output).is_dir()
+    return str(output).endswith(("/", os.sep)) or os.path.isdir(output)  # noqa: PTH112
 
 
 def with_format(output: str, name: str | None) -> str:

@@ -97,7 +97,7 @@ def folder_lock(folder: Path, *, shared: bool = False, wait: bool = False) -> It
     OutputError
         If another process is using the folder and is not waited for, or if it cannot be created.
     """
-    with writing(folder):
+    with writing(folder, "; choose another name or folder"):
         try:
             lock = _lock(folder, shared, wait)
         except BlockingIOError as error:

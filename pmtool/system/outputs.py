@@ -92,10 +92,15 @@ def _remove(path: Path) -> None:
 
 
 def check_output(path: Path, overwrite: bool) -> None:
-    """Raise `OutputError` for a file that exists or whose folder does not."""
+    """Raise `OutputError` for a file that exists or whose folder does not.
+
+    Pipes and devices would be replaced by a file, and so would ``/dev/stdout``, a link.
+    """
     check_place(path)
     if path.is_dir():
         raise OutputError(f"{path} is a folder; name a file")
+    if path.parent == Path("/dev") or (path.exists() and not path.is_file()):
+        raise OutputError(f"{path} is a pipe or a device; name a file")
     if (path.exists() or path.is_symlink()) and not overwrite:
         raise OutputError(f"{path} exists; replace it with --overwrite")
 

@@ -1,10 +1,11 @@
 import io
 import logging
 import sys
+import warnings
 
 import pytest
 
-from pmtool.cli.console import SliceProgress, run_command, stages, status_line
+from pmtool.cli.console import SliceProgress, narration, run_command, stages, status_line
 from pmtool.cohort.progress import Tally
 from pmtool.main import cli
 
@@ -90,3 +91,16 @@ def test_without_a_command_the_help_is_shown(
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("Usage: pmtool")
     assert "Commands:" in lines
+
+
+def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with narration(quiet=False, verbose=False):
+        logging.getLogger("pmtool").info("wrote \x1b[2Jü.nrrd")
+        warnings.warn("a\rb", stacklevel=1)
+    assert run_command(cli, ["info", "model\r\x9b31m"]) == 3
+    assert capsys.readouterr().err.splitlines() == [
+        r"wrote \x1b[2Jü.nrrd",
+        r"warning: a\rb",
+        r"pmtool: no model was found in model\r\x9b31m: manifest.json is missing; "
+        "give another folder",
+    ]

@@ -242,6 +242,7 @@ def test_a_table(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> Non
         (b"path,thickness\na.nrrd,inf\n", "'inf'; give a number of mm"),
         (b"path\n\xff\xfe\n", "UTF-8"),
         (b"path\na\0b.nrrd\n", "without NUL characters"),
+        (b'path,note\na.nrrd,"12 inches\nb.nrrd,\n', "from line 2 on.; close all quotes"),
     ],
 )
 def test_tables_that_are_none(tmp_path: Path, content: bytes, told: str) -> None:

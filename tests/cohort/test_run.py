@@ -232,6 +232,15 @@ def test_log_in_json(cohort: Cohort, scans: Path, out: Path, tmp_path: Path) -> 
     assert cases[-1]["progress"]["finished"] == 5
     assert cases[-1]["progress"]["failed"] == 2
     assert cases[-1]["time"].endswith("+00:00")
+    cohort(scans, out, "--log-json", log, "-q")
+    assert len(log.read_text().splitlines()) > len(lines)
+
+
+def test_a_log_is_not_appended_to_a_scan(cohort: Cohort, scans: Path, out: Path) -> None:
+    before = (scans / "a.nrrd").read_bytes()
+    assert cohort(scans, out, "--log-json", scans / "a.nrrd") == 6
+    assert (scans / "a.nrrd").read_bytes() == before
+    assert not out.exists()
 
 
 @pytest.mark.parametrize(

@@ -211,7 +211,7 @@ BAD = {
     "repeats": Bad(series(VOXELS[:4], change=repeated), 4, "different images at"),
     "turned": Bad(series(change=turned), 4, "are not parallel"),
     "no position": Bad(series(change=without("ImagePositionPatient")), 4, "where it lies"),
-    "no spacing": Bad(series(PixelSpacing=[0, 0]), 4, "give each size on its own"),
+    "no spacing": Bad(series(PixelSpacing=[0, 0]), 4, "for every slice where it lies"),
     "two patients": Bad(series(change=mixed("PatientID", "Roe")), 4, "are of several patients"),
     "two frames": Bad(
         series(change=mixed("FrameOfReferenceUID", "1.9")), 4, "are of several frames of reference"

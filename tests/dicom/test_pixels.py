@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
 import time
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 
 from pmtool.dicom import decoder
-from pmtool.errors import ContentError, InputError
+from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.loading import load_volume
 
 Writer = Callable[..., list[Path]]
@@ -92,6 +93,32 @@ def test_a_decoder_that_does_not_end(
     with pytest.raises(InputError, match="is a damaged DICOM file"):
         load_volume(tmp_path / "a")
     assert time.monotonic() - start < 30
+
+
+def test_a_decoder_that_cannot_be_started(
+    voxels: Any, tmp_path: Path, write_dicom: Writer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that need no decoder are read without one, and the others are not called damaged."""
+
+    def no_process(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def no_folder() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    file = write_dicom(tmp_path / "a", voxels)[0]
+    monkeypatch.setattr("subprocess.Popen", no_process)
+    with monkeypatch.context() as patch:
+        patch.setattr("tempfile.TemporaryDirectory", no_folder)
+        load_volume(tmp_path / "a")
+    slice_ = pydicom.dcmread(file)
+    slice_.compress(uid.RLELossless)
+    slice_.save_as(file)
+    with pytest.raises(PmtoolError, match=r"no process .* \(Resource temporarily unavailable\)"):
+        load_volume(tmp_path / "a")
+    monkeypatch.setattr("tempfile.TemporaryDirectory", no_folder)
+    with pytest.raises(PmtoolError, match=r"No usable temporary directory.* or set TMPDIR"):
+        load_volume(tmp_path / "a")
 
 
 @pytest.mark.parametrize("option", ["--jpeg", "--jpegls", "--j2k", "--rle"])

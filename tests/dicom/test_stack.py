@@ -205,7 +205,7 @@ class TestRefused:
         [
             ("ImageOrientationPatient", [1, 0, 0, 0, 0, -1], "are not parallel"),
             ("PixelSpacing", [0.8, 0.7], r"have pixels of 0.7 x 0.7 to 0.8 x 0.7 mm"),
-            ("PixelSpacing", [0, 0], r"have pixels of 0 x 0 to"),
+            ("PixelSpacing", [0, 0], "for every slice where it lies"),
             ("Rows", 6, "have 10x6, 10x12 pixels"),
             ("ImagePositionPatient", None, r"for every slice where it lies \(ImagePositionP"),
             ("ImagePositionPatient", [0, 0], "for every slice where it lies"),

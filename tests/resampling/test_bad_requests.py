@@ -71,6 +71,8 @@ BAD = {
         6, "replace it with --overwrite", "--spacing 1.25 --statistics there.json --resume"
     ),
     "folder": Bad(6, "is a folder; name a file", "--spacing 1.25 --statistics below"),
+    "pipe": Bad(6, "is a pipe or a device", "--spacing 1.25 --statistics pipe.json --overwrite"),
+    "device": Bad(6, "is a pipe or a device", "--spacing 1.25 --statistics /dev/new --overwrite"),
     "link": Bad(6, "replace it with --overwrite", "--spacing 1.25 --statistics link.json"),
     "no folder": Bad(6, "does not exist; create it first", "--spacing 1.25 --statistics no/s.json"),
 }  # fmt: skip
@@ -96,6 +98,7 @@ def folder(ct: sitk.Image, ct_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     (folder / "link.json").symlink_to("nowhere.json")
     (folder / "circle.json").symlink_to("circle.json")
     (folder / "below").mkdir()
+    os.mkfifo(folder / "pipe.json")
     return folder
 
 

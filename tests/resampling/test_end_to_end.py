@@ -104,3 +104,11 @@ def test_piece_of_a_scan(tmp_path: Path, shared: Callable[[str], Path]) -> None:
     done = pmtool("resample", "--spacing", 1.25, before, after)
     assert done.returncode == 0, done.stderr
     check(before, after)
+
+
+def test_python_prints_nothing(ct_path: Path) -> None:
+    """Not even what the command says of a copy, through Python's handler of last resort."""
+    code = f"import pmtool; pmtool.resample({str(ct_path)!r}, 2.5)"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")

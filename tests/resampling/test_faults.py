@@ -303,3 +303,46 @@ def test_closed_streams(
     done = subprocess.run(f"{words} {closed}", shell=True, cwd=folder.path, check=False)
     assert done.returncode == 0
     assert folder.files() == undisturbed[0]
+
+
+def _without_privileges() -> None:
+    """Take from root the right to read and write everything; others have no such right."""
+    import ctypes
+
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH
+        ctypes.CDLL(None).prctl(24, capability, 0, 0, 0)  # PR_CAPBSET_DROP
+
+
+CLOSED = {
+    "input": (3, "ct.nrrd cannot be read (Permission denied)", "ct.nrrd", "out.nrrd"),
+    "mask": (3, "mask.nrrd cannot be read (Permission denied)", "mask.nrrd", "out.nrrd"),
+    "folder of outputs": (6, "cannot be written: Permission denied", "below", "below/out.nrrd"),
+    "folder for a series": (6, "below is not writable", "below", "below/"),
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="privileges are dropped as in Linux")
+@pytest.mark.parametrize("name", CLOSED)
+def test_what_may_not_be_opened(folder: Folder, name: str) -> None:
+    """It is no error of usage, and an output that may not be written is no unreadable input."""
+    code, message, closed, output = CLOSED[name]
+    (folder.path / "below").mkdir()
+    (folder.path / closed).chmod(0)
+    command = ("resample", "ct.nrrd", output, "--spacing", "1.25", "--seg", "mask.nrrd")
+    done = subprocess.run(
+        [sys.executable, "-m", "pmtool", *command],
+        cwd=folder.path,
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=_without_privileges,
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (code, 1), done.stderr
+    assert message in done.stderr
+    assert folder.names() == {"ct.nrrd", "mask.nrrd", "below"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="privileges are dropped as in Linux")
+def test_an_output_need_not_be_readable(folder: Folder) -> None:
+    (folder.path / "out.nrrd").touch(mode=0)
+    assert folder.run("--overwrite", "-q", preexec_fn=_without_privileges) == (0, [])
