@@ -50,7 +50,7 @@ def _check_log(path: Path) -> None:
     with path.open("rb") as file:
         begin = file.read(len(_BEGIN))
     if begin not in (b"", _BEGIN):
-        raise OutputError(f"{path} is no log of pmtool cohort; name another file")
+        raise OutputError(f"{path} is not a log of pmtool cohort; name another file")
 
 
 class _JsonFormatter(logging.Formatter):

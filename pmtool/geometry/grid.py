@@ -4,9 +4,9 @@ PixelMiner generates the slice midway between two others. Acquired slices and th
 rounds can generate from them are therefore the nodes of a dyadic stack (`pmtool.geometry.nodes`):
 node ``t`` lies ``t / 2**k`` acquired slices after the first one, and every ``2**k``-th node is an
 acquired slice. The parents of a generated node lie one lowest set bit of ``t`` before and after it.
-Grids differ in where their slices lie; slices that meet no node are interpolated
-between nodes, or are the nearest one.
-Uneven stacks differ from even ones in the lengths of their gaps, and in how often each is halved.
+Grids differ in where their slices lie; slices that meet no node are interpolated between nodes, or
+are the nearest node. Uneven stacks differ from even ones in the lengths of their gaps, and in how
+often each is halved.
 """
 
 from __future__ import annotations
