@@ -121,10 +121,10 @@ def _is_unreadable(error: OSError) -> bool:
 
 
 def one_line(text: str) -> str:
-    """A text without its line breaks, and `plain`."""
-    return " ".join(plain(text).split("\n"))
+    """A text without its line breaks, and `escaped`."""
+    return " ".join(escaped(text).split("\n"))
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """A text with escaped control characters, by which names could rewrite the terminal."""
     return _CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)

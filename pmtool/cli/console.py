@@ -16,7 +16,7 @@ from types import FrameType
 
 import click
 
-from pmtool.errors import exit_code, one_line, plain, sentence
+from pmtool.errors import escaped, exit_code, one_line, sentence
 from pmtool.system.stages import Tell
 from pmtool.system.units import duration
 
@@ -83,7 +83,7 @@ def narration(quiet: bool, verbose: bool) -> Iterator[None]:
     logger.setLevel(handler.level)
     with warnings.catch_warnings():
         warnings.simplefilter("default", UserWarning)
-        warnings.showwarning = lambda message, *_: say(f"warning: {plain(str(message))}")
+        warnings.showwarning = lambda message, *_: say(f"warning: {escaped(str(message))}")
         try:
             yield
         finally:
@@ -158,7 +158,7 @@ class _EchoHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one record."""
-        say(plain(self.format(record)))
+        say(escaped(self.format(record)))
 
 
 class _Eraser(logging.Handler):
