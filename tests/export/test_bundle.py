@@ -42,7 +42,7 @@ from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import wavefronts
 
 TINY = Hyperparameters(channels=4, mixtures=2)
-EXPORTED = ["window", "row2", "known3", "quantile2", "mean1"]
+EXPORTED = ["window", "row1", "known2", "quantile2", "mean1"]
 """Graphs of the bundle here, one of each kind: all thirteen would take six minutes."""
 DESCRIPTION = Description("tiny", "nothing", "unknown", (1.0, 2.5), 3.0)
 
@@ -147,12 +147,12 @@ def test_a_graph_that_differs_is_no_bundle(
     bundle: Bundle, network: PixelMiner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """As if ONNX Runtime had computed something else, even NaN; an older model stays."""
-    monkeypatch.setattr(export, "export_graph", lambda *_: onnx.load(bundle.graph("row2")))
-    monkeypatch.setattr(export, "graph_errors", lambda *_: {"window": 1e-7, "row2": np.nan})
+    monkeypatch.setattr(export, "export_graph", lambda *_: onnx.load(bundle.graph("row1")))
+    monkeypatch.setattr(export, "graph_errors", lambda *_: {"window": 1e-7, "row1": np.nan})
     names = (MANIFEST, CARD, TRAINING_LOG, WEIGHTS)
     for name in names:
         (tmp_path / name).write_text("of another")
-    with pytest.raises(ModelError, match="the graph row2 differs from PyTorch by nan"):
+    with pytest.raises(ModelError, match="the graph row1 differs from PyTorch by nan"):
         export.export_bundle(network, tmp_path, DESCRIPTION, None, lambda *_: None)
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(
         names, "of another"

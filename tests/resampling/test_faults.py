@@ -105,7 +105,7 @@ def test_killed_at_a_step(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(20))
+@pytest.mark.parametrize("number", range(8))
 def test_killed_at_a_random_moment(
     folder: Folder, undisturbed: tuple[dict[str, bytes], float], number: int
 ) -> None:
