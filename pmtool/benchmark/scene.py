@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.arrays import Slice
-from pmtool.evaluation.scan import ThinScan, load_thin
+from pmtool.evaluation.scan import thin_scans
 from pmtool.geometry.thickness import relative_thickness
 from pmtool.images.display import SCORING_WINDOW
 from pmtool.phantom.chest import FIELD_MM, chest_phantom
@@ -88,10 +88,9 @@ def _phantom(pairs: int, size: int) -> _Source:
 
 
 def _scan(source: Path, pairs: int) -> _Source:
-    scan = ThinScan(load_thin(source))
-    count = len(scan.volume.slices)
-    pairs = min(pairs, (count - 1) // 2)
-    first = (count - (2 * pairs + 1)) // 2
+    (scan,) = thin_scans([source])
+    pairs = min(pairs, (scan.count - 1) // 2)
+    first = (scan.count - (2 * pairs + 1)) // 2
     slices = np.stack([scan.truth(first + i) for i in range(2 * pairs + 1)])
-    relative = relative_thickness(scan.volume.thickness, scan.volume.spacing)
+    relative = relative_thickness(scan.geometry.thickness, scan.geometry.spacing)
     return _Source(source.name, slices, scan.pixel, relative)

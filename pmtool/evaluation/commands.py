@@ -14,7 +14,7 @@ from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import choose_slices, run_evaluation
-from pmtool.evaluation.scan import ThinScan, distinctly_named, load_scan
+from pmtool.evaluation.scan import ThinScan, load_scans
 from pmtool.evaluation.store import Store
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.limits import cpu_count
@@ -88,10 +88,9 @@ def evaluate(
 
 
 def _scans(paths: Sequence[Path], options: EvaluationOptions) -> list[ThinScan]:
-    masks = options.masks or (None,) * len(paths)
-    if len(masks) != len(paths):
+    masks = options.masks
+    if masks and len(masks) != len(paths):
         raise UsageError(
             f"scans: {len(paths)}, masks: {len(masks)}; give one for every scan, or none"
         )
-    pairs = zip(paths, masks, strict=True)
-    return distinctly_named([load_scan(*pair, options.reading) for pair in pairs])
+    return load_scans(paths, masks, options.reading)

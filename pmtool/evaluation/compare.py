@@ -10,12 +10,12 @@ import numpy as np
 
 from pmtool.errors import UsageError
 from pmtool.evaluation.folder import check_report_folder
-from pmtool.evaluation.methods import External, described, load_external
+from pmtool.evaluation.methods import described, external
 from pmtool.evaluation.page import write_report
 from pmtool.evaluation.provenance import provenance
 from pmtool.evaluation.report import Report
 from pmtool.evaluation.run import run_evaluation
-from pmtool.evaluation.scan import ThinScan, load_scan
+from pmtool.evaluation.scan import ThinScan, load_scans
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.images.names import image_stem
@@ -50,9 +50,9 @@ def compare(
     if folder is not None:
         check_report_folder(folder)
     tell("reading", 0)
-    scan = load_scan(reference, mask, reading)
+    (scan,) = load_scans([reference], [mask], reading)
     methods = [
-        External(name, {scan.name: load_external(path, scan.volume, reading)})
+        external(name, [scan], [path], reading)
         for name, path in zip(_names(paths), paths, strict=True)
     ]
     indices = _differing(scan, [method.volumes[scan.name] for method in methods])

@@ -15,10 +15,9 @@ from pmtool.evaluation.methods import (
     CLASSICAL,
     PIXELMINER,
     Classical,
-    External,
     Method,
     Sampled,
-    load_external,
+    external,
 )
 from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
@@ -106,8 +105,8 @@ def chosen_methods(
         for scan in scans:
             texts = (
                 spacing_text(scan.grid, manifest.spacing_mm),
-                pixel_text(scan.volume),
-                thickness_text(scan.volume, manifest.thickness_mm),
+                pixel_text(scan.geometry),
+                thickness_text(scan.geometry, manifest.thickness_mm),
             )
             for text in filter(None, texts):
                 warnings.warn(f"{scan.name}: {text}", stacklevel=2)
@@ -134,7 +133,5 @@ def _externals(scans: Sequence[ThinScan], options: MethodOptions) -> list[Method
             raise UsageError(
                 f"scans: {len(scans)}, files of {name}: {len(paths)}; give one for every scan"
             )
-        pairs = zip(scans, paths, strict=True)
-        volumes = {s.name: load_external(p, s.volume, options.reading) for s, p in pairs}
-        methods.append(External(name, volumes))
+        methods.append(external(name, scans, paths, options.reading))
     return methods

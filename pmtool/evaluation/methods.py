@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ from pmtool.arrays import Slice
 from pmtool.errors import GeometryError
 from pmtool.evaluation.scan import ThinScan, hounsfield
 from pmtool.evaluation.scoring import REFERENCE
+from pmtool.evaluation.volumes import Volumes
 from pmtool.geometry.interpolation import itk_weights
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.reading import DEFAULT, ReadingOptions
@@ -37,7 +39,7 @@ CLASSICAL = {
 PIXELMINER = "pixelminer"
 
 Maker = Callable[[int], Slice]
-"""Makes the slice ``(H, W)`` in HU at an index of the scan."""
+"""Makes the slice ``(H, W)`` in HU at an index of the scan; keeps no volume in memory."""
 
 
 class Method(Protocol):
@@ -65,14 +67,14 @@ class Classical:
         return {"interpolator": self.name, "SimpleITK": sitk.Version.VersionString()}
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
-        count = len(scan.kept.slices)
+        count = (scan.count + 1) // 2
         weights = itk_weights(CLASSICAL[self.name], count, 0.5, count - 1)
 
         def make(index: int) -> Slice:
-            shares = weights[index // 2]
+            kept, shares = scan.volume.slices[::2], weights[index // 2]
             (used,) = np.nonzero(shares)
-            parts = (shares[node] * scan.kept.slices[node].astype(np.float64) for node in used)
-            return to_voxels(sum(parts, np.zeros(scan.volume.shape)), np.dtype(np.int16))
+            parts = (shares[node] * kept[node].astype(np.float64) for node in used)
+            return to_voxels(sum(parts, np.zeros(kept.shape[1:])), np.dtype(np.int16))
 
         return make
 
@@ -82,18 +84,28 @@ class External:
     """Slices from another tool: one volume per scan, by the scan's name, with all its slices."""
 
     name: str
-    volumes: dict[str, Volume]
+    volumes: Volumes
 
     def identity(self, scan: ThinScan) -> dict[str, Any]:
-        return {"voxels": self.volumes[scan.name].digest()}
+        return {"voxels": self.volumes.digest(scan.name)}
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
-        volume = self.volumes[scan.name]
-        return lambda index: hounsfield(volume, index)
+        return lambda index: hounsfield(self.volumes[scan.name], index)
 
 
-def load_external(path: Path, reference: Volume, reading: ReadingOptions = DEFAULT) -> Volume:
-    """Load another tool's volume in HU, which must lie on the reference's grid.
+def external(
+    name: str, scans: Sequence[ThinScan], paths: Sequence[Path], reading: ReadingOptions = DEFAULT
+) -> External:
+    """Another tool's volumes, one per scan, all of them checked; raises as `load_external`."""
+    pairs = zip(scans, paths, strict=True)
+    volumes = Volumes({s.name: partial(load_external, path, s, reading) for s, path in pairs})
+    for scan in scans:
+        volumes.digest(scan.name)
+    return External(name, volumes)
+
+
+def load_external(path: Path, scan: ThinScan, reading: ReadingOptions = DEFAULT) -> Volume:
+    """Load another tool's volume in HU, which must lie on the scan's grid.
 
     It may lack the last slice if no kept slice follows it.
 
@@ -101,7 +113,7 @@ def load_external(path: Path, reference: Volume, reading: ReadingOptions = DEFAU
     ----------
     path
         File, folder or zip of the volume.
-    reference
+    scan
         The scan; the volume has the same through-plane axis.
     reading
         Options with which the scan was read; ``series_uid`` does not apply to the volume.
@@ -118,9 +130,9 @@ def load_external(path: Path, reference: Volume, reading: ReadingOptions = DEFAU
         If it is not in HU.
     """
     image = load_ct(path, replace(reading, series_uid=None)).image
+    reference = scan.geometry
     volume = Volume(image, reference.axis, str(path))
-    lacks = len(reference.slices) - len(volume.slices)
-    even = len(reference.slices) % 2 == 0
+    lacks, even = scan.count - len(volume.slices), scan.count % 2 == 0
     if (
         volume.shape != reference.shape
         or lacks not in (0, int(even))
@@ -144,8 +156,8 @@ class Sampled:
         return {
             "pmtool": own_version(),
             "model_name": self.sampler.bundle.manifest.name,
-            "thickness": scan.volume.thickness,
-            **self.sampler.identity(self.sampler.plan(scan.volume.shape, 1)),
+            "thickness": scan.geometry.thickness,
+            **self.sampler.identity(self.sampler.plan(scan.geometry.shape, 1)),
         }
 
     def maker(self, scan: ThinScan, indices: Sequence[int], progress: Progress) -> Maker:
@@ -153,17 +165,18 @@ class Sampled:
         name = json_hash(key)[:16]
         journal = Journal.open(self.folder / f"slices-{name}", key, resume=True, discard=False)
         hu_window = self.sampler.bundle.hyperparameters.hu_window
-        stack = DyadicStack(scan.kept, scan.grid, journal, hu_window)
 
-        def complete(wanted: Sequence[int], progress: Progress | None = None) -> None:
+        def completed(wanted: Sequence[int], progress: Progress | None = None) -> DyadicStack:
+            stack = DyadicStack(scan.kept, scan.grid, journal, hu_window)
             jobs = [Job(i, 0) for i in wanted if stack.key(i, 0) not in journal]
             generate(stack, self.sampler, jobs, progress)
+            return stack
 
-        complete(indices, progress)
+        if indices:  # otherwise the scan would be read in vain
+            completed(indices, progress)
 
         def make(index: int) -> Slice:
-            complete([index])
-            rendered = stack.render(stack.grid.slices[index])
+            rendered = completed([index]).render(scan.grid.slices[index])
             return np.asarray(to_voxels(rendered, np.dtype(np.int16)))
 
         return make

@@ -51,7 +51,7 @@ def examples(cases: Sequence[Case]) -> list[Example]:
 
 
 def _example(case: Case, index: int) -> Example:
-    volume = case.scan.volume
+    volume = case.scan.geometry
     truth = upright_slice(case.scan.truth(index), volume)
     top, left = _busiest(truth, upright_slice(case.scan.region(index), volume))
     piece = slice(top, top + CROP), slice(left, left + CROP)

@@ -23,7 +23,7 @@ def provenance(cases: Sequence[Case]) -> dict[str, Any]:
                 "sha256_of_voxels_and_geometry": case.scan.digest,
                 "mask": case.scan.mask_digest,
                 "slices": case.indices,
-                "spacing_mm": list(case.scan.volume.image.GetSpacing()),
+                "spacing_mm": list(case.scan.geometry.image.GetSpacing()),
             }
             for case in cases
         ],

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.arrays import Slice
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.evaluation.lungs import Region, air_in_lungs, lung_region
+from pmtool.evaluation.packed import PackedMask
+from pmtool.evaluation.volumes import Volumes
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
+from pmtool.images.names import file_name
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
@@ -38,60 +40,65 @@ class ScanSlice(NamedTuple):
     number: int
 
 
-@dataclass(frozen=True)
 class ThinScan:
     """A scan, and the mask of a custom region if one is given.
 
+    Everything but its voxels stays in memory when those of another scan are read.
+
+    Parameters
+    ----------
+    name
+        Name of the scan.
+    volumes
+        Where its volume is found by that name.
+    mask
+        Mask on the volume's grid; its slices are kept in little memory.
+
     Attributes
     ----------
-    folders
-        Number of folders above the scan that its name includes, see `distinctly_named`.
+    geometry
+        Its first slice alone, which has the shape, the axes and the thickness of all.
+    count
+        Number of slices.
+    digest
+        SHA-256 of the scan's voxels and geometry.
+    mask_digest
+        SHA-256 of the mask's voxels and geometry; None without a mask.
     """
 
-    volume: Volume
-    mask: Volume | None = None
-    folders: int = 0
+    def __init__(self, name: str, volumes: Volumes, mask: Volume | None = None) -> None:
+        self.name, self._volumes = name, volumes
+        self.geometry, self.count = self.volume.part(slice(1)), len(self.volume.slices)
+        self.digest = volumes.digest(name)
+        self.mask_digest = None if mask is None else mask.digest()
+        self._mask = None if mask is None else PackedMask(x != 0 for x in mask.slices)
 
-    @cached_property
-    def name(self) -> str:
-        """Name of the scan, from its file or folder and the folders above."""
-        above = Path(self.volume.name).resolve().parent.parts
-        first = max(len(above) - self.folders, 0)
-        return "/".join([*above[first:], self.volume.file_name])
+    @property
+    def volume(self) -> Volume:
+        """The scan with its voxels, for a short time; raises the errors of `Volumes`."""
+        return self._volumes[self.name]
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of the scan's voxels and geometry."""
-        return self.volume.digest()
-
-    @cached_property
-    def mask_digest(self) -> str | None:
-        """SHA-256 of the mask's voxels and geometry; None without a mask."""
-        return None if self.mask is None else self.mask.digest()
+    @property
+    def kept(self) -> Volume:
+        """The scan without its second, fourth, ... slice, even if one of these is the last."""
+        return self.volume.every_second
 
     @property
     def dropped(self) -> range:
         """Indices of the dropped slices: every second one that lies between two kept ones."""
-        return range(1, len(self.volume.slices) - 1, 2)
-
-    @cached_property
-    def kept(self) -> Volume:
-        """The scan without its second, fourth, ... slice, even if one of these is the last."""
-        where: list[slice] = [slice(None)] * 3
-        where[self.volume.axis] = slice(None, None, 2)
-        image, thickness = self.volume.image[tuple(where)], self.volume.thickness
-        return Volume(image, self.volume.axis, self.volume.name, known_thickness=thickness)
+        return range(1, self.count - 1, 2)
 
     @cached_property
     def grid(self) -> Grid:
         """Grid on which node ``i`` between kept slices is the scan's slice ``i``."""
-        return make_grid(len(self.kept.slices), self.kept.spacing, self.kept.spacing / 2)
+        spacing = self.geometry.spacing
+        return make_grid((self.count + 1) // 2, 2 * spacing, spacing)
 
     @property
     def pixel(self) -> tuple[float, float]:
         """Spacing of rows and of columns in mm."""
-        spacing = self.volume.image.GetSpacing()
-        rows, columns = (spacing[axis] for axis in (2, 1, 0) if axis != self.volume.axis)
+        spacing = self.geometry.image.GetSpacing()
+        rows, columns = (spacing[axis] for axis in (2, 1, 0) if axis != self.geometry.axis)
         return rows, columns
 
     def truth(self, index: int) -> Slice:
@@ -100,70 +107,104 @@ class ThinScan:
 
     def region(self, index: int) -> Region:
         """Mask ``(H, W)`` of the region of a slice in which texture is measured."""
-        if self.mask is not None:
-            return np.asarray(self.mask.slices[index] != 0)
+        if self._mask is not None:
+            return self._mask[index]
         return lung_region(self._air[index], self.pixel)
 
     @cached_property
-    def _air(self) -> Region:
-        return air_in_lungs(self.volume.slices, self.pixel)
+    def _air(self) -> PackedMask:
+        return PackedMask(air_in_lungs(self.volume.slices, self.pixel))
 
-    def check_region(self) -> None:
-        """Raise `ContentError` if no slice of the scan has a region."""
-        if self.mask is not None:
-            if not sitk.GetArrayViewFromImage(self.mask.image).any():
-                raise ContentError(f"{self.mask.name} is empty; give a mask with a region")
-        elif not self._air.any():
-            raise ContentError(
-                f"no lung (air enclosed by a body) was found in {self.volume.name}; give a region "
-                "by --mask"
-            )
+    @property
+    def has_region(self) -> bool:
+        """Whether the mask or, without one, the lungs are in any slice."""
+        return not (self._mask or self._air).is_empty
 
 
-def distinctly_named(scans: Sequence[ThinScan]) -> list[ThinScan]:
-    """Give scans distinct names, with as many of the folders above them as needed.
+def load_scans(
+    paths: Sequence[Path],
+    masks: Sequence[Path | None] | None = None,
+    reading: ReadingOptions = DEFAULT,
+) -> list[ThinScan]:
+    """Load scans for an evaluation; the voxels of the last one are in memory then.
 
-    Raises
-    ------
-    UsageError
-        If a scan is given more than once.
-    """
-    deepest = max(len(Path(scan.volume.name).resolve().parts) for scan in scans)
-    for folders in range(deepest):
-        renamed = [replace(scan, folders=folders) for scan in scans] if folders else list(scans)
-        if len({scan.name for scan in renamed}) == len(renamed):
-            return renamed
-    names = Counter(scan.volume.name for scan in scans)
-    raise UsageError(f"{names.most_common(1)[0][0]} is given more than once; give each scan once")
-
-
-def load_scan(path: Path, mask: Path | None = None, reading: ReadingOptions = DEFAULT) -> ThinScan:
-    """Load a scan for an evaluation.
+    Parameters
+    ----------
+    paths
+        Files or folders of the scans.
+    masks
+        Masks with a custom region for every scan, or None for the lungs.
+    reading
+        Options for reading the scans.
 
     Raises
     ------
     UsageError
-        If ``reading`` allows uneven slices.
+        If a scan is given more than once, or ``reading`` allows uneven slices.
     InputError
         If a file cannot be read.
     GeometryError
-        If the scan has fewer than three slices, or the mask lies on another grid.
+        If a scan has fewer than three slices, or a mask lies on another grid.
     ContentError
-        If the scan is not in HU, or there is neither lung nor mask.
+        If a scan is not in HU, or there is neither lung nor mask.
 
     Warns
     -----
     UserWarning
         If slices depend on their neighbours, as in a scan that was already interpolated.
     """
-    volume = load_thin(path, reading)
-    scan = ThinScan(volume, None if mask is None else load_mask(mask, volume, reading.allow_large))
-    scan.check_region()
-    return scan
+    volumes = _thin_volumes(paths, reading)
+    pairs = zip(volumes.names, masks or (None,) * len(paths), strict=True)
+    return [_with_region(name, volumes, mask, reading.allow_large) for name, mask in pairs]
 
 
-def load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
-    """Load a volume whose every second slice can be dropped; raises and warns like `load_scan`."""
+def _with_region(name: str, volumes: Volumes, path: Path | None, allow_large: bool) -> ThinScan:
+    mask = None if path is None else load_mask(path, volumes[name], allow_large)
+    scan = ThinScan(name, volumes, mask)
+    if scan.has_region:
+        return scan
+    if path is not None:
+        raise ContentError(f"{path} is empty; give a mask with a region")
+    raise ContentError(
+        f"no lung (air enclosed by a body) was found in {scan.geometry.name}; give a region by "
+        "--mask"
+    )
+
+
+def thin_scans(paths: Sequence[Path], reading: ReadingOptions = DEFAULT) -> list[ThinScan]:
+    """Load scans whose regions do not matter; raises and warns like `load_scans`."""
+    volumes = _thin_volumes(paths, reading)
+    return [ThinScan(name, volumes) for name in volumes.names]
+
+
+def _thin_volumes(paths: Sequence[Path], reading: ReadingOptions) -> Volumes:
+    """The scans' volumes, by distinct names; none is read yet."""
+    names = distinct_names(paths)
+    return Volumes({x: partial(_load_thin, y, reading) for x, y in zip(names, paths, strict=True)})
+
+
+def distinct_names(paths: Sequence[Path]) -> list[str]:
+    """Names of scans, with as many of the folders above their files as make them distinct.
+
+    Raises
+    ------
+    UsageError
+        If a scan is given more than once.
+    """
+    above = [Path(os.path.realpath(path)).parent.parts for path in paths]  # links may be circular
+    for folders in range(max(map(len, above)) + 1):
+        names = [
+            "/".join([*parts[max(len(parts) - folders, 0) :], file_name(path)])
+            for parts, path in zip(above, paths, strict=True)
+        ]
+        if len(set(names)) == len(names):
+            return names
+    twice = Counter(paths).most_common(1)[0][0]
+    raise UsageError(f"{twice} is given more than once; give each scan once")
+
+
+def _load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
+    """Load a volume whose every second slice can be dropped; raises and warns like `load_scans`."""
     if reading.allow_uneven:
         raise UsageError(f"{path} is evaluated by even slices only; leave --allow-uneven out")
     volume = load_ct(path, reading)

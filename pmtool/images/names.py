@@ -16,6 +16,11 @@ def image_suffix(path: Path) -> str | None:
     return max((suffix for suffix in READERS if name.endswith(suffix)), key=len, default=None)
 
 
+def file_name(path: Path) -> str:
+    """Name of a file or folder, without parent folders, even if it was given as a dot."""
+    return path.name if path.name not in ("", "..") else path.resolve().name
+
+
 def image_stem(path: Path) -> str:
     """A file's name without the suffix of a format."""
     return path.name[: len(path.name) - len(image_suffix(path) or "")]

@@ -7,7 +7,7 @@ and positions are LPS.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.geometry.grid import Grid
+from pmtool.images.names import file_name
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -65,8 +66,7 @@ class Volume:
     @property
     def file_name(self) -> str:
         """Name of its file or folder, without parent folders, even if it was given as a dot."""
-        path = Path(self.name)
-        return path.name if path.name not in ("", "..") else path.resolve().name
+        return file_name(Path(self.name))
 
     @cached_property
     def slices(self) -> NDArray[Any]:
@@ -104,6 +104,17 @@ class Volume:
         """Indices of the slices of a DICOM series that pmtool made, according to ImageType."""
         types = [header.get("ImageType") or [""] for header in self.headers or ()]
         return [index for index, values in enumerate(types) if values[-1] in _MADE]
+
+    @cached_property
+    def every_second(self) -> Volume:
+        """A copy of the first, third, ... slice of an even stack, as thick as before."""
+        return replace(self.part(slice(None, None, 2)), known_thickness=self.thickness)
+
+    def part(self, which: slice) -> Volume:
+        """A copy of some slices of an even stack, without headers."""
+        where = [slice(None)] * 3
+        where[self.axis] = which
+        return replace(self, image=self.image[tuple(where)], headers=None)
 
     def has_axes_of(self, image: sitk.Image) -> bool:
         """Whether spacing, origin and direction equal those of an image, up to rounding.

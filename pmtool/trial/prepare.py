@@ -11,7 +11,7 @@ from pmtool.evaluation.folder import CACHE
 from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import PIXELMINER, Method, described, makers
 from pmtool.evaluation.run import choose_slices
-from pmtool.evaluation.scan import ScanSlice, ThinScan, distinctly_named, load_thin
+from pmtool.evaluation.scan import ScanSlice, ThinScan, thin_scans
 from pmtool.images.display import upright_slice
 from pmtool.images.hounsfield import CT_RANGE, padding
 from pmtool.system.array_file import write_array
@@ -73,7 +73,7 @@ def prepare(
     remove_leftovers(folder / TRIAL)
     check_trial_folder(folder)
     tell("reading", 0)
-    scans = distinctly_named([ThinScan(load_thin(path, options.reading)) for path in paths])
+    scans = thin_scans(paths, options.reading)
     seed = options.sampler.seed
     pool = draw_pool(scans, size.slices, seed)
     cache = cache or folder / CACHE
@@ -121,7 +121,7 @@ def _write_images(
                 values[outside] = CT_RANGE[0]
                 path = trial.image_path(number, name)
                 remove_leftovers(path)
-                write_array(upright_slice(values, scan.volume), path)
+                write_array(upright_slice(values, scan.geometry), path)
 
 
 def _provenance(

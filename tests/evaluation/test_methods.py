@@ -15,11 +15,12 @@ from pmtool.evaluation.method_options import MethodOptions, chosen_methods
 from pmtool.evaluation.methods import (
     CLASSICAL,
     Classical,
-    External,
     Sampled,
+    external,
     load_external,
 )
 from pmtool.evaluation.scan import ThinScan
+from pmtool.evaluation.volumes import Volumes
 from pmtool.images.reading import ReadingOptions
 from pmtool.loading import load_volume
 from pmtool.models.bundle import Bundle
@@ -29,7 +30,7 @@ from pmtool.sampling.sampler import Sampler
 
 
 def scan_of(image: sitk.Image) -> ThinScan:
-    return ThinScan(load_volume(image))
+    return ThinScan("scan", Volumes({"scan": lambda: load_volume(image)}))
 
 
 @pytest.fixture
@@ -72,12 +73,12 @@ def test_external_volumes(thin: sitk.Image, tmp_path: Path) -> None:
     for name, image in files.items():
         sitk.WriteImage(image, str(tmp_path / f"{name}.nrrd"))
     for name in ("whole", "short"):  # the last one of 8 has no kept slice after it
-        volume = load_external(tmp_path / f"{name}.nrrd", scan.volume)
-        make = External("other", {scan.name: volume}).maker(scan, [5], lambda done: None)
+        method = external("other", [scan], [tmp_path / f"{name}.nrrd"])
+        make = method.maker(scan, [5], lambda done: None)
         assert np.array_equal(make(5), scan.truth(5))
     for name in ("other", "coarse"):
         with pytest.raises(GeometryError, match="another grid"):
-            load_external(tmp_path / f"{name}.nrrd", scan.volume)
+            load_external(tmp_path / f"{name}.nrrd", scan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -86,7 +87,7 @@ def test_external_voxels_that_are_no_number(value: float, thin: sitk.Image, tmp_
     image[3, 4, 5] = value
     sitk.WriteImage(image, str(tmp_path / "other.nrrd"))
     with pytest.raises(ContentError, match=r"other\.nrrd has NaN or infinite voxels"):
-        load_external(tmp_path / "other.nrrd", scan.volume)
+        load_external(tmp_path / "other.nrrd", scan)
 
 
 def normalised(image: sitk.Image) -> sitk.Image:
@@ -99,11 +100,11 @@ def test_external_voxels_that_are_not_hu(thin: sitk.Image, tmp_path: Path) -> No
     scan, path = scan_of(thin), tmp_path / "other.nrrd"
     sitk.WriteImage(normalised(thin), str(path))
     with pytest.raises(ContentError, match=r"other\.nrrd cannot be in HU: .* in \[0, 1\]"):
-        load_external(path, scan.volume)
-    load_external(path, scan.volume, ReadingOptions(assume_hu=True))
+        load_external(path, scan)
+    load_external(path, scan, ReadingOptions(assume_hu=True))
     sitk.WriteImage(sitk.Cast(255 * normalised(thin), sitk.sitkUInt8), str(path))
     with pytest.raises(ContentError, match=r"other\.nrrd has uint8 voxels"):
-        load_external(path, scan.volume, ReadingOptions(assume_hu=True))
+        load_external(path, scan, ReadingOptions(assume_hu=True))
 
 
 def test_large_external_volumes(
@@ -113,8 +114,8 @@ def test_large_external_volumes(
     sitk.WriteImage(thin, str(path))
     monkeypatch.setattr("pmtool.system.limits.MAX_INPUT", thin.GetNumberOfPixels())
     with pytest.raises(MemoryBudgetError, match="--allow-large"):
-        load_external(path, scan.volume)
-    load_external(path, scan.volume, ReadingOptions(allow_large=True))
+        load_external(path, scan)
+    load_external(path, scan, ReadingOptions(allow_large=True))
 
 
 def test_the_series_of_the_scan_is_not_that_of_another_tool(
@@ -122,7 +123,7 @@ def test_the_series_of_the_scan_is_not_that_of_another_tool(
 ) -> None:
     sitk.WriteImage(thin, str(tmp_path / "other.nrrd"))
     reading = ReadingOptions(series_uid="1.2.3")
-    load_external(tmp_path / "other.nrrd", scan_of(thin).volume, reading)
+    load_external(tmp_path / "other.nrrd", scan_of(thin), reading)
 
 
 def test_pixelminer_makes_what_resample_makes(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import SimpleITK as sitk
@@ -11,6 +12,7 @@ from pmtool.evaluation.pictures import examples
 from pmtool.evaluation.run import Case
 from pmtool.evaluation.scan import ThinScan
 from pmtool.evaluation.scoring import REFERENCE
+from pmtool.evaluation.volumes import Volumes
 from pmtool.loading import load_volume
 from pmtool.phantom.chest import chest_phantom
 
@@ -22,6 +24,6 @@ def test_an_image_with_other_signs_gives_the_same_pictures(axes: Sequence[int]) 
     image = chest_phantom(size=128, slices=5, spacing=(2.8, 2.8, 1.25))
     shown = []
     for scanned in (image, sitk.Flip(image, [axis in axes for axis in range(3)])):
-        scan = ThinScan(load_volume(scanned))
+        scan = ThinScan("scan", Volumes({"scan": partial(load_volume, scanned)}))
         shown.append(examples([Case(scan, [1, 3], {REFERENCE: scan.truth})]))
     assert shown[0] == shown[1]

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
 from pmtool.errors import ContentError, GeometryError, UsageError
-from pmtool.evaluation.scan import ThinScan, dependent_slices, distinctly_named, load_scan
+from pmtool.evaluation.scan import ThinScan, dependent_slices, distinct_names, load_scans
 from pmtool.evaluation.store import Store
+from pmtool.evaluation.volumes import Volumes
+from pmtool.geometry.grid import make_grid
 from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
@@ -27,11 +30,17 @@ def write(image: sitk.Image, path: Path) -> Path:
     return path
 
 
+def load_scan(path: Path, mask: Path | None = None, **reading: Any) -> ThinScan:
+    (scan,) = load_scans([path], [mask], ReadingOptions(**reading))
+    return scan
+
+
 def test_every_second_slice_is_dropped(phantom: sitk.Image, tmp_path: Path) -> None:
     scan = load_scan(write(phantom, tmp_path / "scan.nrrd"))
     assert list(scan.dropped) == [1, 3, 5]
     assert (scan.kept.spacing, scan.kept.thickness) == (2.5, 1.25)
     assert np.array_equal(scan.kept.slices, scan.volume.slices[::2])
+    assert scan.grid == make_grid(4, scan.kept.spacing, 1.25)
     assert np.array_equal(scan.truth(3), scan.volume.slices[3])
     even = load_scan(write(phantom[:, :, :6], tmp_path / "even.nrrd"))
     assert list(even.dropped) == [1, 3]  # nothing is kept after the fifth
@@ -59,7 +68,8 @@ def test_a_mask_is_hashed_once(phantom: sitk.Image, monkeypatch: pytest.MonkeyPa
         return digest(volume)
 
     monkeypatch.setattr(Volume, "digest", counted)
-    scan, store = ThinScan(Volume(phantom, 2, "a"), Volume(phantom, 2, "mask")), Store(Path())
+    volume, mask = Volume(phantom, 2, "a"), Volume(phantom, 2, "mask")
+    scan, store = ThinScan("a", Volumes({"a": lambda: volume}), mask), Store(Path())
     assert [store.get(scan, index, {}) for index in (1, 3)] == [None, None]
     assert sorted(hashed) == ["a", "mask"]
 
@@ -69,9 +79,9 @@ def test_bad_input(phantom: sitk.Image, tmp_path: Path) -> None:
         load_scan(write(phantom[:, :, :2], tmp_path / "two.nrrd"))
     solid = write(sitk.Maximum(phantom, -200), tmp_path / "solid.nrrd")
     with pytest.raises(ContentError, match=r"no lung .* --mask"):
-        load_scan(solid, reading=ReadingOptions(assume_hu=True))
+        load_scan(solid, assume_hu=True)
     with pytest.raises(UsageError, match="by even slices only"):
-        load_scan(solid, reading=ReadingOptions(allow_uneven=True))
+        load_scan(solid, allow_uneven=True)
 
 
 def test_interpolated_scans_are_told(phantom: sitk.Image, tmp_path: Path) -> None:
@@ -87,20 +97,13 @@ def test_interpolated_scans_are_told(phantom: sitk.Image, tmp_path: Path) -> Non
 
 
 def test_scans_are_told_apart_by_the_folders_above_them(
-    ct: sitk.Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [tmp_path / "a" / "ct.nrrd", tmp_path / "b" / "ct.nrrd", tmp_path / "b" / "other.nrrd"]
-    for path in paths:
-        path.parent.mkdir(exist_ok=True)
-        sitk.WriteImage(ct, str(path))
-    scans = [ThinScan(load_volume(path)) for path in paths]
-    assert [scan.name for scan in distinctly_named(scans)] == [
-        "a/ct.nrrd",
-        "b/ct.nrrd",
-        "b/other.nrrd",
-    ]
-    assert [scan.name for scan in distinctly_named(scans[1:])] == ["ct.nrrd", "other.nrrd"]
-    monkeypatch.chdir(tmp_path / "a")
-    again = ThinScan(load_volume(Path("ct.nrrd")))
+    assert distinct_names(paths) == ["a/ct.nrrd", "b/ct.nrrd", "b/other.nrrd"]
+    assert distinct_names(paths[1:]) == ["ct.nrrd", "other.nrrd"]
+    paths[0].parent.mkdir()
+    monkeypatch.chdir(paths[0].parent)
+    assert distinct_names([Path(), paths[1]]) == ["a", "ct.nrrd"]
     with pytest.raises(UsageError, match=r"ct.nrrd is given more than once; give each scan once"):
-        distinctly_named([scans[0], again])
+        distinct_names([paths[0], Path("ct.nrrd")])
