@@ -250,3 +250,29 @@ def test_help_is_quick(command: str) -> None:
         "assert not {'numpy', 'SimpleITK', 'torch', 'onnxruntime'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", code, command], capture_output=True, check=True)
+
+
+@pytest.mark.usefixtures("ct_path")
+@pytest.mark.parametrize(
+    ("code", "command"),
+    [
+        (3, "resample --spacing 1.25 loop out.nrrd"),
+        (3, "compare loop loop/b --reference loop"),
+        (3, "evaluate loop --out report"),
+        (3, "cohort --spacing 1.25 loop out"),
+        (6, "cohort --spacing 1.25 . loop"),
+        (2, "cohort --spacing 1.25 loop loop"),
+    ],
+)
+def test_links_that_lead_to_themselves(
+    code: int,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("loop").symlink_to("loop")
+    assert run(*command.split()) == code
+    assert "loop" in capsys.readouterr().err.splitlines()[-1]
+    assert {path.name for path in tmp_path.iterdir()} == {"ct.nrrd", "loop"}

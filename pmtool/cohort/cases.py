@@ -16,6 +16,7 @@ from pmtool.cohort.result import summary_files
 from pmtool.cohort.search import FoundScan, scans_below
 from pmtool.errors import InputError, UsageError
 from pmtool.images.names import image_stem
+from pmtool.system.files import resolved
 
 PATH, SERIES, MASK, THICKNESS = "path", "series_uid", "mask", "thickness"
 """Columns that pmtool reads from a table; a template may use other columns too."""
@@ -52,12 +53,12 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     """
     is_folder = source.is_dir()
     if out is not None:
-        _check_apart(source.resolve(), out.resolve())
-    scans = scans_below(source.resolve(), out) if is_folder else _of_table(source)
+        _check_apart(resolved(source), resolved(out))
+    scans = scans_below(resolved(source), out) if is_folder else _of_table(source)
     if not scans:
         raise InputError(f"{source} holds no scans; give a folder of CTs or a table of them")
     parents = [scan.path.parent for scan in scans]
-    root = source.resolve() if is_folder else Path(os.path.commonpath(parents))
+    root = resolved(source) if is_folder else Path(os.path.commonpath(parents))
     siblings = Counter(scan.path for scan in scans)
     return [
         Case(**vars(scan), name=_name(scan, number, root, template, siblings))
@@ -77,7 +78,7 @@ def _check_apart(source: Path, out: Path) -> None:
 
 
 def _of_table(table: Path) -> list[FoundScan]:
-    folder = table.resolve().parent
+    folder = resolved(table).parent
     return [
         FoundScan(
             _absolute(folder / row[PATH]),

@@ -6,6 +6,7 @@ from pmtool.errors import OutputError
 from pmtool.resampling.journal import Journal
 from pmtool.resampling.options import Outputs
 from pmtool.resampling.sidecar import read_sidecar, unchanged
+from pmtool.system.files import resolved
 
 
 def check_own(outputs: Outputs) -> None:
@@ -17,7 +18,7 @@ def check_own(outputs: Outputs) -> None:
     own = unchanged(outputs, read_sidecar(outputs), earlier=True)
     own |= Journal(outputs.journal).outputs
     for path in outputs.files():
-        if path.is_file() and not own & {path, path.resolve()}:
+        if path.is_file() and not own & {path, resolved(path)}:
             raise OutputError(
                 f"{path} exists and nothing tells that pmtool made it as it is; move it away or "
                 "name another folder for the outputs"

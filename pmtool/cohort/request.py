@@ -14,6 +14,7 @@ from pmtool.geometry.grid import check_spacing
 from pmtool.images.headers import voxel_files
 from pmtool.images.names import written_suffix
 from pmtool.resampling.options import Options, Outputs, companion
+from pmtool.system.files import resolved
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ class Request:
                         f"{series[folder].path}; keep them apart by --name, as by "
                         "--name '{number}'"
                     )
-                if path.resolve() in inputs:
+                if resolved(path) in inputs:
                     raise UsageError(
                         f"{case.path} would become {path}, which is an input or holds one; give "
                         "another folder or --name"
@@ -137,5 +138,5 @@ class Request:
 def _inputs(cases: Iterable[Case]) -> set[Path]:
     """All files and folders that are read, and the folders above them."""
     paths = {path for case in cases for path in (case.path, case.mask) if path is not None}
-    resolved = {path.resolve() for path in (*paths, *voxel_files(paths))}
-    return resolved | {folder for path in resolved for folder in path.parents}
+    every = {resolved(path) for path in (*paths, *voxel_files(paths))}
+    return every | {folder for path in every for folder in path.parents}

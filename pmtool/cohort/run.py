@@ -19,6 +19,7 @@ from pmtool.errors import UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.sampler import Planner
 from pmtool.system.devices import CPU, gpu_index, gpus
+from pmtool.system.files import resolved
 from pmtool.system.limits import cpu_count, free_memory, total_memory
 from pmtool.system.outputs import check_report, make_folder, remove_empty
 
@@ -191,8 +192,8 @@ def _report(result: Result, progress: Tally) -> None:
 def _with_absolute_paths(request: Request) -> Request:
     """Return the request with absolute paths, which are valid in any working folder."""
     model = request.options.model
-    request = replace(request, folder=request.folder.resolve())
-    return request if model is None else _with(request, model=Path(model).resolve())
+    request = replace(request, folder=resolved(request.folder))
+    return request if model is None else _with(request, model=resolved(Path(model)))
 
 
 def _with(request: Request, **options: Any) -> Request:

@@ -14,7 +14,7 @@ from pmtool.cohort.extent import Extent, image_extent, series_extent
 from pmtool.dicom import require_pydicom
 from pmtool.dicom.files import Contents, is_dicom
 from pmtool.errors import InputError
-from pmtool.system.files import walk
+from pmtool.system.files import resolved, walk
 
 if TYPE_CHECKING:
     from pmtool.dicom.series import Series
@@ -114,7 +114,7 @@ def scans_below(folder: Path, out: Path | None) -> list[FoundScan]:
     unreadable: list[OSError] = []
     images, dicom = [], []
     for place, folders, files in walk(folder, unreadable.append):
-        if out is not None and place.resolve() == out.resolve():
+        if out is not None and resolved(place) == resolved(out):
             folders.clear()
             continue
         contents = Contents.of(place, files)

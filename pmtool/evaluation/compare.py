@@ -21,6 +21,7 @@ from pmtool.evaluation.store import Store
 from pmtool.images.names import image_stem
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
+from pmtool.system.files import resolved
 from pmtool.system.limits import cpu_count
 from pmtool.system.outputs import make_folder
 from pmtool.system.stages import Tell
@@ -45,7 +46,7 @@ def compare(
     PmtoolError
         One of the errors of `pmtool.errors`.
     """
-    if len({path.resolve() for path in paths}) < len(paths):
+    if len(set(map(resolved, paths))) < len(paths):
         raise UsageError(f"{paths[0]} is given twice; name two volumes to compare")
     if folder is not None:
         check_report_folder(folder)

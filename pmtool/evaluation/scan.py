@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections import Counter
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
 from pmtool.resampling.segmentation import load_mask
+from pmtool.system.files import resolved
 from pmtool.system.units import counted
 
 _AIR = -1000
@@ -191,7 +191,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     UsageError
         If a scan is given more than once.
     """
-    above = [Path(os.path.realpath(path)).parent.parts for path in paths]  # links may be circular
+    above = [resolved(path).parent.parts for path in paths]
     for folders in range(max(map(len, above)) + 1):
         names = [
             "/".join([*parts[max(len(parts) - folders, 0) :], file_name(path)])

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from pmtool.errors import OutputError, UsageError
 from pmtool.system.array_file import write_array
-from pmtool.system.files import read_json, remove_leftovers, target_of, write_json, writing
+from pmtool.system.files import (
+    read_json,
+    remove_leftovers,
+    resolved,
+    target_of,
+    write_json,
+    writing,
+)
 
 _KEY = "key.json"
 _NAMES = {"pixels": "pixel loop (compiled or not)"}
@@ -87,11 +94,11 @@ class Journal:
         They count as the run's own if it is killed, even if all of them were moved elsewhere.
         """
         names = read_json(self.folder / _OUTPUTS).get("files", ())
-        return {(self.folder.parent / name).resolve() for name in names}
+        return {resolved(self.folder.parent / name) for name in names}
 
     def expect(self, outputs: Iterable[Path]) -> None:
         """Record the files about to be written, and remove remains of earlier attempts."""
-        paths, here = {path.resolve() for path in outputs}, self.folder.parent.resolve()
+        paths, here = set(map(resolved, outputs)), resolved(self.folder.parent)
         for path in paths:
             remove_leftovers(path)
         names = sorted(os.path.relpath(path, here) for path in paths | self.outputs)

@@ -16,6 +16,7 @@ from pmtool.images.names import check_format, image_stem, image_suffix, written_
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
 from pmtool.system.checks import check_choice, check_positive
+from pmtool.system.files import resolved
 from pmtool.system.outputs import (
     check_distinct_paths,
     check_no_input,
@@ -165,7 +166,7 @@ class Outputs:
         """
         files = self.files()
         for path in files:
-            if self.dicom and path != self.image and self.image.resolve() in path.resolve().parents:
+            if self.dicom and path != self.image and resolved(self.image) in resolved(path).parents:
                 raise OutputError(
                     f"{path} would lie in the folder of the DICOM series; give it another folder"
                 )

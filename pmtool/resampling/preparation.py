@@ -27,6 +27,7 @@ from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
 from pmtool.sampling.suitability import pixel_text, spacing_text, thickness_text
+from pmtool.system.files import resolved
 from pmtool.system.versions import own_version
 
 
@@ -178,7 +179,7 @@ def _check_apart(image: str | Path | sitk.Image, outputs: Outputs, options: Opti
     if isinstance(image, sitk.Image) or not Path(image).is_dir():
         return
     for path in outputs.files():
-        if Path(image).resolve() not in path.resolve().parents:
+        if resolved(Path(image)) not in resolved(path).parents:
             continue
         if path.is_file() and is_dicom(path):
             raise OutputError(f"{path} is a file of the input; write the output to another file")

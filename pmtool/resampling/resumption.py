@@ -15,7 +15,7 @@ from pmtool.resampling.needs import check_disk_for
 from pmtool.resampling.preparation import FileRun
 from pmtool.resampling.sidecar import read_sidecar, unchanged
 from pmtool.resampling.synthesis import missing_jobs
-from pmtool.system.files import folder_lock
+from pmtool.system.files import folder_lock, resolved
 
 _log = logging.getLogger("pmtool")
 
@@ -56,7 +56,7 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
         )
         try:
             for path in outputs.files():
-                outputs.check(path, outputs.overwrite or path.resolve() in journal.outputs)
+                outputs.check(path, outputs.overwrite or resolved(path) in journal.outputs)
             yield journal
         except BaseException as error:
             if journal.is_empty:

@@ -158,6 +158,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
+def resolved(path: Path) -> Path:
+    """An absolute path with its links resolved; a link that leads to itself stays as it is."""
+    return Path(os.path.realpath(path))
+
+
 def walk(
     folder: Path, onerror: Callable[[OSError], None]
 ) -> Iterator[tuple[Path, list[str], list[str]]]:

@@ -12,6 +12,7 @@ from pmtool.system.files import (
     folder_lock,
     read_json,
     remove_leftovers,
+    resolved,
     target_of,
     temporary_of,
     write_bytes,
@@ -107,26 +108,18 @@ def check_output(path: Path, overwrite: bool) -> None:
 
 def check_no_input(path: Path, inputs: Iterable[Path]) -> None:
     """Raise `OutputError` for an output that is an input, or a folder that holds one."""
-    for source in (_resolved(source) for source in inputs):
-        if _resolved(path) in (source, *source.parents):
+    for source in map(resolved, inputs):
+        if resolved(path) in (source, *source.parents):
             raise OutputError(f"{path} is an input; write the output to another file")
-
-
-def _resolved(path: Path) -> Path:
-    """A path with its links resolved, or unresolved if they form a loop."""
-    try:
-        return path.resolve()
-    except (OSError, RuntimeError):
-        return path.absolute()
 
 
 def check_distinct_paths(paths: Sequence[Path]) -> None:
     """Raise `OutputError` if two outputs are the same file."""
     seen: set[Path] = set()
     for path in paths:
-        if path.resolve() in seen:
+        if resolved(path) in seen:
             raise OutputError(f"two outputs would be written to {path}; name another file")
-        seen.add(path.resolve())
+        seen.add(resolved(path))
 
 
 def check_png(path: Path | None, what: str) -> None:
