@@ -107,7 +107,7 @@ def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]
 
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
     device = str(next(network.parameters()).device)
-    inputs = _inputs(batch, device)
+    inputs = _inputs(network, batch)
     with torch.inference_mode(), torch_threads(threads), full_float32():
         network(*inputs)
         seconds = repeat(lambda: network(*inputs), device)
@@ -116,7 +116,7 @@ def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
 
 def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
     """Cost of passes on one thread each, ``count`` of them at once."""
-    inputs = _inputs(1, "cpu")
+    inputs = _inputs(network, 1)
 
     @torch.inference_mode()
     def one(number: int) -> None:
@@ -128,7 +128,10 @@ def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
     return PassCost(1, 1, statistics.median(seconds) / count, count * len(seconds), count)
 
 
-def _inputs(batch: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random slices and a thickness for the network."""
-    above, target, below = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
-    return above, target, below, torch.full((batch, 1, 1, 1), 0.5, device=device)
+def _inputs(network: PixelMiner, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random windows, neighbours with the encoder's margin, and a thickness for the network."""
+    outer = WINDOW + 2 * network.hyperparameters.margin
+    with next(network.parameters()).device:
+        above, below = torch.rand(2, batch, 1, outer, outer) * 2 - 1
+        target = torch.rand(batch, 1, WINDOW, WINDOW) * 2 - 1
+        return above, target, below, torch.full((batch, 1, 1, 1), 0.5)

@@ -22,12 +22,14 @@ from pmtool.benchmark.scaling import Point, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
 from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.pairs import Neighbours, SlicePair
+from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
 from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.windows import Window
 
 
 def test_parity_and_clocks(network: PixelMiner) -> None:
@@ -119,6 +121,24 @@ def test_costs(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
     costs = pass_costs(network, 1, 4)
     assert {(cost.threads, cost.batch, cost.passes) for cost in costs} == {(1, 1, 2), (1, 8, 16)}
     assert torch.get_num_threads() == before
+
+
+def test_costs_are_of_the_naive_samplers_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows have the margin that the encoder sees, however many a pass takes."""
+    torch.manual_seed(0)
+    network = PixelMiner(Hyperparameters(channels=2, mixtures=2, encoder=2)).eval()
+    shapes = set[tuple[tuple[int, ...], ...]]()
+    group = PairGroup(network.hyperparameters, make_scene(None, 1, 64).pairs, (64, 64))
+    neighbours = group.neighbours(0, Window(0, 0, 64, 64, 0, 0))
+
+    def look(module: object, arguments: Sequence[torch.Tensor]) -> None:
+        shapes.add(tuple(tuple(x.shape[1:]) for x in arguments))
+
+    monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 1)
+    network.register_forward_pre_hook(look)
+    PlainNetwork(network)(neighbours, np.zeros((64, 64), np.float32))
+    pass_costs(network, 2, 2)
+    assert shapes == {((1, 96, 96), (1, 64, 64), (1, 96, 96), (1, 1, 1))}
 
 
 def test_costs_of_several_slices_at_once(
