@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ class PassCost(NamedTuple):
     seconds
         Median seconds of a pass per window.
     passes
-        Number of measured passes.
+        Number of measured passes; each window of a batch counts as one.
     at_once
         Number of passes that run at the same time (those of different slices, for example), each on
         its own threads; the time they take together is divided among them.
@@ -89,7 +89,7 @@ class PassCost(NamedTuple):
 
 
 def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]:
-    """Measure passes on one thread and on all, one by one and in batches; the fastest comes first.
+    """Measure passes on one thread and on all, one by one and in batches.
 
     One thread is faster on a machine that others use too, because threads that wait for each other
     then lose more than they gain. Trying both keeps the naive sampler from looking slower than it
@@ -102,7 +102,12 @@ def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]
     at_once = min(threads, slices)
     if kind == "cpu" and at_once > 1:
         costs.append(_cost_at_once(network, at_once))
-    return sorted(costs, key=lambda cost: cost.seconds)
+    return costs
+
+
+def threads_for_one(costs: Iterable[PassCost]) -> int:
+    """Number of threads on which a pass of one window is fastest, with no other beside it."""
+    return min(costs, key=lambda cost: (cost.batch, cost.at_once, cost.seconds)).threads
 
 
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:

@@ -14,7 +14,7 @@ from pmtool.arrays import Float32s
 from pmtool.backends.selection import Engine
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend, run_cached
-from pmtool.benchmark.naive import PlainNetwork, TimedNetwork, pass_costs
+from pmtool.benchmark.naive import PassCost, PlainNetwork, TimedNetwork, pass_costs, threads_for_one
 from pmtool.benchmark.parity import generate_strip, largest_difference
 from pmtool.benchmark.peaks import measure_peak
 from pmtool.benchmark.peer_runs import COMPILED, reason, time_peers
@@ -151,6 +151,12 @@ def test_costs_of_several_slices_at_once(
     assert [(x.threads, x.batch, x.passes, x.at_once) for x in found] == [(1, 1, 4, 2)]
     assert threads == {1, 3}
     assert all(cost.at_once == 1 for cost in pass_costs(network, 3, 1))
+
+
+def test_threads_for_one_pass() -> None:
+    """Of the passes one by one, though others that share the machine are faster per window."""
+    costs = [(2, 8, 0.10, 48, 1), (1, 1, 0.11, 20, 2), (2, 1, 0.14, 10, 1), (1, 1, 0.19, 10, 1)]
+    assert threads_for_one(PassCost(*cost) for cost in costs) == 2
 
 
 def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:
