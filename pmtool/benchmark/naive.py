@@ -43,7 +43,7 @@ class TimedNetwork(PlainNetwork):
         Called with the number of passes so far.
     """
 
-    def __init__(self, network: PixelMiner, tell: Callable[[int], None] | None = None) -> None:
+    def __init__(self, network: PixelMiner, tell: Callable[[int], None]) -> None:
         super().__init__(network)
         self.seconds: list[float] = []
         self.tell = tell
@@ -53,8 +53,7 @@ class TimedNetwork(PlainNetwork):
         start = time.perf_counter()
         mixture = super().__call__(neighbours, target)
         self.seconds.append(time.perf_counter() - start)
-        if self.tell is not None:
-            self.tell(len(self.seconds))
+        self.tell(len(self.seconds))
         return mixture
 
     def cost(self) -> PassCost:

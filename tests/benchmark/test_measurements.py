@@ -35,7 +35,8 @@ from pmtool.sampling.windows import Window
 def test_parity_and_clocks(network: PixelMiner) -> None:
     scene, clock = make_scene(None, 1, 68), Clock()
     backend = TimedBackend(TorchBackend(network), clock)
-    naive = TimedNetwork(network)
+    told = list[int]()
+    naive = TimedNetwork(network, told.append)
     with torch_threads(1):
         pair, truth = scene.pairs[0], scene.truths[0][:64, :64]
         window = pair._replace(above=pair.above[:64, :64], below=pair.below[:64, :64])
@@ -45,6 +46,7 @@ def test_parity_and_clocks(network: PixelMiner) -> None:
     assert strip.largest <= 1
     assert np.array_equal(strip.cached[:-1], truth[:-1].clip(*network.hyperparameters.hu_window))
     assert naive.cost().passes == 64
+    assert told == list(range(1, 65))
     assert set(clock.seconds) == {"window", "row", "pixel"}
 
 
