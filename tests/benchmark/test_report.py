@@ -31,7 +31,8 @@ def _report() -> Report:
         shares = {"window": 0.25, "row": 0.25, "pixel": 0.25, "driver": 0.25}
         floor = {"window": 0.1, "row": 0.1, "pixel": 0.05}
         size, places = (256, 256), (window, window)
-        return Run(name, "x", 2, 2, size, places, 1, 1, seconds, 1, shares=shares, floor=floor)
+        times: dict[str, Any] = {"shares": shares, "floor": floor, "start": 0.01}
+        return Run(name, "x", 2, 2, size, places, 1, 1, seconds, 1, **times)
 
     strip = StripReport((0, 0, 0), 1, 64, 1.0, 0, {"naive": None})
     return Report(
@@ -43,7 +44,7 @@ def _report() -> Report:
         passes=[PassCost(1, 1, 0.1, 64)],
         max_logit_difference={64: 1e-6, 192: 2e-6},
         strip=strip,
-        naive=replace(run("naive", 64, 100), passes=64, shares=None, floor=None),
+        naive=replace(run("naive", 64, 100), passes=64, shares=None, floor=None, start=None),
         window_64=run("cached, 64", 64, 2),
         default=run("cached, 192", 192, 1),
         scaling=Scaling(5, {Point(1, 128): 1, Point(1, 256): 3}, [Point(8, 128), Point(8, 256)]),
