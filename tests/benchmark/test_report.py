@@ -9,14 +9,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pmtool.benchmark.naive import PassCost
 from pmtool.benchmark.outputs import write_outputs
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peaks import Peak
-from pmtool.benchmark.picture import draw
+from pmtool.benchmark.picture import draw, draw_runs
 from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.report import Report, Run, StripReport, machine
 from pmtool.benchmark.scaling import Point, Scaling
@@ -140,3 +142,10 @@ def test_picture() -> None:
     image = Image.open(BytesIO(draw(_report())))
     assert image.format == "PNG"
     assert len(image.getcolors(1 << 20) or []) > 10
+
+
+def test_picture_without_a_floor() -> None:
+    """A floor that is not known is not drawn; the others stand beside their runs."""
+    axes, report = Figure().add_subplot(), _report()
+    draw_runs(axes, [replace(report.window_64, floor=None), report.default])
+    assert np.array_equal(axes.lines[0].get_xydata(), [[0.125, 1]])
