@@ -12,7 +12,7 @@ from pmtool.system.tables import markdown
 Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
 
-_AT_ONCE = 0.05
+_NEGLIGIBLE = 0.05
 """Loading times up to this many seconds are not shown: ONNX Runtime on a CPU loads each graph when
 it is first run."""
 
@@ -104,7 +104,7 @@ def _loading(runs: Iterable[Values]) -> list[str]:
     times = [
         f"{run['name']} {_number(run['start'])} s"
         for run in runs
-        if run["shares"] and run["start"] > _AT_ONCE
+        if run["shares"] and run["start"] > _NEGLIGIBLE
     ]
     return [f"loading the engines, before the clock: {'; '.join(times)}"] if times else []
 
