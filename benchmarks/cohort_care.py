@@ -8,6 +8,7 @@ It measures CPU time, so that it may run on a busy machine.
 from __future__ import annotations
 
 import argparse
+import os
 import time
 
 import psutil
@@ -26,17 +27,13 @@ def shares(workers: int, seconds: float) -> tuple[float, float]:
     """
     with cluster.local_cluster(workers, total_memory() // workers) as client:
         time.sleep(_SETTLE)
-        process_ids = client.run(_process).values()
+        process_ids = client.run(os.getpid).values()
         processes = [psutil.Process(), *map(psutil.Process, process_ids)]
         before = [_cpu_seconds(process) for process in processes]
         time.sleep(seconds)
         after = [_cpu_seconds(process) for process in processes]
     own, *theirs = ((b - a) / seconds for a, b in zip(before, after, strict=True))
     return own, sum(theirs) / workers
-
-
-def _process() -> int:
-    return psutil.Process().pid
 
 
 def _cpu_seconds(process: psutil.Process) -> float:

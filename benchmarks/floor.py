@@ -11,16 +11,16 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from itertools import product
+from math import prod
 
-from pmtool.benchmark.floor import PARTS, loads, window_pixels
+from pmtool.benchmark.floor import PARTS, loads
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
+from pmtool.sampling.windows import pixels_of_windows
 from pmtool.system.tables import markdown
 
 SHAPE = 512, 512
 NETWORKS = (COMPACT, replace(COMPACT, channels=32), Hyperparameters(channels=16))
 WINDOWS = 64, 272, 512
-
-
 COLUMNS = (
     "channels",
     "encoder",
@@ -40,10 +40,9 @@ def table(peak: float) -> str:
 def _cells(hyperparameters: Hyperparameters, window: int, peak: float) -> list[str]:
     by_part = loads(hyperparameters, SHAPE, (window, window))
     operations = [by_part[part].operations for part in PARTS]
-    total, generated = window_pixels(SHAPE, (window, window))
     return [
         *(str(x) for x in (hyperparameters.channels, hyperparameters.encoder, window)),
-        f"{total / generated:.2f}",
+        f"{pixels_of_windows(SHAPE, (window, window)) / prod(SHAPE):.2f}",
         *(f"{x / 1e9:.1f}" for x in operations),
         f"{sum(load.bytes for load in by_part.values()) / 1e9:.1f}",
         f"{sum(operations) / peak:.1f}",

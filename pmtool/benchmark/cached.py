@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from pmtool.arrays import Slice
 from pmtool.backends.selection import Engine
-from pmtool.benchmark.floor import PARTS, window_pixels
+from pmtool.benchmark.floor import PARTS
 from pmtool.choices import Precision
 from pmtool.interface.graph_names import CHOOSERS, kind_and_depth
 from pmtool.interface.protocol import Arrays, Backend, Memory, Program
@@ -19,6 +19,7 @@ from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.plan import Plan, operations
 from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.windows import pixels_of_windows
 from pmtool.system.devices import CPU
 from pmtool.system.stages import Progress
 
@@ -136,7 +137,7 @@ class CachedRun(NamedTuple):
     @property
     def operations(self) -> float:
         """Number of operations that the plain network needs for one pass of every window."""
-        pixels, _ = window_pixels(self.plan.shape, self.plan.window)
+        pixels = pixels_of_windows(self.plan.shape, self.plan.window)
         return operations(self.sampler.bundle.hyperparameters, pixels) * len(self.slices)
 
 

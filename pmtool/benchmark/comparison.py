@@ -7,7 +7,14 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
-from pmtool.benchmark.naive import WINDOW, PassCost, PlainNetwork, TimedNetwork, pass_costs
+from pmtool.benchmark.naive import (
+    WINDOW,
+    PassCost,
+    PlainNetwork,
+    TimedNetwork,
+    pass_costs,
+    threads_for_one,
+)
 from pmtool.benchmark.options import BenchmarkOptions
 from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers
@@ -64,12 +71,13 @@ def compare_with_naive(
     tell
         Called with the current stage and its progress.
     """
-    (first, *_), passes, seed = backends.values(), options.passes, options.seed
+    (first, *_), seed = backends.values(), options.seed
+    rows = options.passes // WINDOW
     tell("forward passes", 0)
     costs = pass_costs(network, threads, len(scene.pairs))
-    timed = TimedNetwork(network, progress_of(tell, "naive sampler", passes))
-    with torch_threads(min(costs, key=lambda cost: (cost.batch, cost.seconds)).threads):
-        strip, report = _strip(first, timed, scene, passes, seed)
+    timed = TimedNetwork(network, progress_of(tell, "naive sampler", rows * WINDOW))
+    with torch_threads(threads_for_one(costs)):
+        strip, report = _strip(first, timed, scene, rows, seed)
         costs = sorted([*costs, timed.cost()], key=lambda cost: cost.seconds)
         tell("teacher forcing", 0)
         plain = PlainNetwork(network)
@@ -87,10 +95,10 @@ def compare_with_naive(
 
 
 def _strip(
-    backend: Backend, network: TimedNetwork, scene: Scene, passes: int, seed: int
+    backend: Backend, network: TimedNetwork, scene: Scene, rows: int, seed: int
 ) -> tuple[Strip, StripReport]:
     """Run both samplers on the last rows of the busiest window."""
-    place, rows = scene.busiest(WINDOW), passes // WINDOW
+    place = scene.busiest(WINDOW)
     pair, truth = _crop(scene, place, WINDOW)
     strip = generate_strip(backend, network, pair, truth, rows, seed)
     figures = (strip.equal, strip.largest, _epr(strip, rows))

@@ -10,11 +10,11 @@ outer slices' features, which come from one forward pass of the network.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.hooks import RemovableHandle
 
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.network import Mixture, PixelMiner, Stack
@@ -28,7 +28,7 @@ class Recorder:
     """Passes the inputs or outputs of layers to callbacks during one forward pass."""
 
     def __init__(self) -> None:
-        self.handles: list[Any] = []
+        self.handles: list[RemovableHandle] = []
 
     def input(self, layer: nn.Module, keep: Callable[[Tensor], None]) -> None:
         """Call ``keep`` with a layer's input."""

@@ -7,21 +7,23 @@ choice of the pixels, the encoder's margin and the driver are left out.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import pairwise
+from math import prod
 from typing import NamedTuple
 
 from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import LEVELS, Hyperparameters
-from pmtool.sampling.windows import wavefronts
+from pmtool.sampling.windows import pixels_of_windows
 
 PARTS = ("window", "row", "pixel")
 """Parts of the work, by graph; the work of the known graph counts towards the row graph's."""
-KERNELS = {"v": (2, 3), "h": (2, 2)}
-COMPOSED = {"v": 15, "h": 9}
-"""Taps of the merge convolution composed with the pair convolution, by stack: 3x5 and 3x3. In the
-horizontal stack, one row of the three belongs to the pixel graph."""
-EARLIER_ROWS, CURRENT_ROW = 6, 3
+TAPS = {"v": 6, "h": 4}
+"""Taps of the causal kernels, 2x3 and 2x2, by stack."""
+COMPOSED, EARLIER_ROWS, CURRENT_ROW = 15, 6, 3
+"""Taps of the merge convolution composed with the pair convolution: 3x5 in the vertical stack; 3x3
+in the horizontal one, whose current row belongs to the pixel graph and the two earlier ones to the
+row graph."""
 FLOAT_BYTES = 4
 
 
@@ -55,7 +57,7 @@ def loads(
         Height and width of the padded slice and of its windows, see `wavefronts`.
     """
     work, moved = multiplications(hyperparameters), bytes_moved(Layout(hyperparameters))
-    total, generated = window_pixels(shape, window)
+    total, generated = pixels_of_windows(shape, window), prod(shape)
     operations, traffic = (_by_graph(x, total, generated) for x in (work, moved))
     return {part: Load(2 * operations[part], traffic[part]) for part in PARTS}
 
@@ -63,12 +65,6 @@ def loads(
 def floor(load: Load, operations_per_second: float, bytes_per_second: float) -> float:
     """Least number of seconds for a load; computing and moving data may overlap."""
     return max(load.operations / operations_per_second, load.bytes / bytes_per_second)
-
-
-def window_pixels(shape: tuple[int, int], window: tuple[int, int]) -> tuple[int, int]:
-    """Number of pixels in all windows of a slice, and of generated pixels, each counted once."""
-    windows = [w for front in wavefronts(shape, window) for w in front]
-    return sum(w.height * w.width for w in windows), shape[0] * shape[1]
 
 
 def _by_graph(work: Work, total: int, generated: int) -> dict[str, float]:
@@ -101,8 +97,7 @@ def multiplications(hyperparameters: Hyperparameters) -> Work:
 
 def _input(work: Work, c: int) -> None:
     """Add the work of the input blocks, which have a channel of pixels and one of ones."""
-    for kernel in ((2, 3), (1, 3), (2, 1)):
-        taps = kernel[0] * kernel[1]
+    for taps in (2 * 3, 1 * 3, 2 * 1):
         work.window += 2 * 9 * 2 * c + 2 * taps * 2 * c + taps * 2 * c * c
     work.row += (15 + 5 + 2) * c
     work.pixel += c
@@ -128,11 +123,11 @@ def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: 
     other graphs, the target's own composed kernel. Pair runs at the input's resolution, everything
     else at the output's.
     """
-    taps = KERNELS[stack][0] * KERNELS[stack][1]
+    taps = TAPS[stack]
     pair = 2 * taps * c_in * c_out * stride**2
     work.window += share * (2 * 9 * c_in * c_out + pair + taps * 2 * c_out * c_out)
     if stack == "v":
-        work.row += share * COMPOSED["v"] * c_in * c_out
+        work.row += share * COMPOSED * c_in * c_out
     else:
         work.row += share * EARLIER_ROWS * c_in * c_out
         work.pixel += share * CURRENT_ROW * c_in * c_out
@@ -149,12 +144,12 @@ def _shortcut(work: Work, stack: str, c: int, down: bool, share: float) -> None:
 
 def _upsample(work: Work, stack: str, c: int, share: float) -> None:
     """Add the work of the transposed convolution that upsamples a level: two slices and target."""
-    taps = KERNELS[stack][0] * KERNELS[stack][1]
-    work.window += share * 2 * taps * c * c
+    once = share * TAPS[stack] * c * c
+    work.window += 2 * once
     if stack == "v":
-        work.row += share * taps * c * c
+        work.row += once
     else:
-        work.pixel += share * taps * c * c
+        work.pixel += once
 
 
 def bytes_moved(layout: Layout) -> Work:
@@ -165,5 +160,4 @@ def bytes_moved(layout: Layout) -> Work:
     row = 2 * shares + shares + 4 * vertical + 3 * horizontal  # planes, h_shares, caches
     known = shares + horizontal
     pixel = known + layout.mixture + 3 * layout.hyperparameters.mixtures
-    floats = Work(layout.floats_per_pixel, row, pixel, known)
-    return Work(**{name: FLOAT_BYTES * value for name, value in asdict(floats).items()})
+    return Work(*(FLOAT_BYTES * x for x in (layout.floats_per_pixel, row, pixel, known)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -43,7 +43,7 @@ class TimedNetwork(PlainNetwork):
         Called with the number of passes so far.
     """
 
-    def __init__(self, network: PixelMiner, tell: Callable[[int], None] | None = None) -> None:
+    def __init__(self, network: PixelMiner, tell: Callable[[int], None]) -> None:
         super().__init__(network)
         self.seconds: list[float] = []
         self.tell = tell
@@ -53,8 +53,7 @@ class TimedNetwork(PlainNetwork):
         start = time.perf_counter()
         mixture = super().__call__(neighbours, target)
         self.seconds.append(time.perf_counter() - start)
-        if self.tell is not None:
-            self.tell(len(self.seconds))
+        self.tell(len(self.seconds))
         return mixture
 
     def cost(self) -> PassCost:
@@ -75,7 +74,7 @@ class PassCost(NamedTuple):
     seconds
         Median seconds of a pass per window.
     passes
-        Number of measured passes.
+        Number of measured passes; each window of a batch counts as one.
     at_once
         Number of passes that run at the same time (those of different slices, for example), each on
         its own threads; the time they take together is divided among them.
@@ -89,7 +88,7 @@ class PassCost(NamedTuple):
 
 
 def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]:
-    """Measure passes on one thread and on all, one by one and in batches; the fastest comes first.
+    """Measure passes on one thread and on all, one by one and in batches.
 
     One thread is faster on a machine that others use too, because threads that wait for each other
     then lose more than they gain. Trying both keeps the naive sampler from looking slower than it
@@ -102,12 +101,17 @@ def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]
     at_once = min(threads, slices)
     if kind == "cpu" and at_once > 1:
         costs.append(_cost_at_once(network, at_once))
-    return sorted(costs, key=lambda cost: cost.seconds)
+    return costs
+
+
+def threads_for_one(costs: Iterable[PassCost]) -> int:
+    """Number of threads on which a pass of one window is fastest, with no other beside it."""
+    return min(costs, key=lambda cost: (cost.batch, cost.at_once, cost.seconds)).threads
 
 
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
     device = str(next(network.parameters()).device)
-    inputs = _inputs(batch, device)
+    inputs = _inputs(network, batch)
     with torch.inference_mode(), torch_threads(threads), full_float32():
         network(*inputs)
         seconds = repeat(lambda: network(*inputs), device)
@@ -116,7 +120,7 @@ def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
 
 def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
     """Cost of passes on one thread each, ``count`` of them at once."""
-    inputs = _inputs(1, "cpu")
+    inputs = _inputs(network, 1)
 
     @torch.inference_mode()
     def one(number: int) -> None:
@@ -128,7 +132,10 @@ def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
     return PassCost(1, 1, statistics.median(seconds) / count, count * len(seconds), count)
 
 
-def _inputs(batch: int, device: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random slices and a thickness for the network."""
-    above, target, below = torch.rand(3, batch, 1, WINDOW, WINDOW, device=device) * 2 - 1
-    return above, target, below, torch.full((batch, 1, 1, 1), 0.5, device=device)
+def _inputs(network: PixelMiner, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Random windows, neighbours with the encoder's margin, and a thickness for the network."""
+    outer = WINDOW + 2 * network.hyperparameters.margin
+    with next(network.parameters()).device:
+        above, below = torch.rand(2, batch, 1, outer, outer) * 2 - 1
+        target = torch.rand(batch, 1, WINDOW, WINDOW) * 2 - 1
+        return above, target, below, torch.full((batch, 1, 1, 1), 0.5)

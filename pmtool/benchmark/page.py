@@ -12,13 +12,13 @@ from pmtool.system.tables import markdown
 Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
 
-_AT_ONCE = 0.05
+_NEGLIGIBLE = 0.05
 """Loading times up to this many seconds are not shown: ONNX Runtime on a CPU loads each graph when
 it is first run."""
 
 
 def page(values: Values) -> str:
-    """Page for the JSON of `pmtool bench`; parts that the JSON lacks are left out."""
+    """Page for the JSON of `pmtool bench`; parts that were not measured are left out."""
     parts = (_head, _speed, _remarks, _breakdown, _quality, _scaling, _left_out)
     return "\n\n".join(text for part in parts if (text := part(values))) + "\n"
 
@@ -26,7 +26,7 @@ def page(values: Values) -> str:
 def _head(values: Values) -> str:
     run, machine = values["runs"][0], values["machine"]
     height, width = run["size"]
-    kind = ", ".join(x for x in (machine.get("vectors"), machine.get("gpu")) if x)
+    kind = ", ".join(x for x in (machine["vectors"], machine["gpu"]) if x)
     packages = ", ".join(f"{name} {x}" for name, x in values["versions"].items() if x)
     lines = [
         f"# {values['scene']}, {run['pairs']} slice pairs of {height}x{width}",
@@ -34,8 +34,10 @@ def _head(values: Values) -> str:
         f"Model {values['model']}, {run['channels']} channels. {machine['cores']} cores of "
         f"{machine['processor']}{f' ({kind})' if kind else ''}, load {machine['load']:.1f}; "
         f"{packages}.",
+        "",
+        f"    {values['command']}",
     ]
-    return "\n".join([*lines, *(["", f"    {values['command']}"] if "command" in values else [])])
+    return "\n".join(lines)
 
 
 def _speed(values: Values) -> str:
@@ -68,7 +70,7 @@ def _remarks(values: Values) -> str:
     )
     edges = ", ".join(f"{name} {x:.3f}" for name, x in strip["epr"].items() if x is not None)
     engines = ", ".join(
-        f"{name} {x:.1e}" for name, x in values.get("max_logit_difference_by_engine", {}).items()
+        f"{name} {x:.1e}" for name, x in values["max_logit_difference_by_engine"].items()
     )
     lines = [
         f"speed-up {values['speedup']:,.0f}, at window 64 {values['speedup_window_64']:,.0f}"
@@ -102,7 +104,7 @@ def _loading(runs: Iterable[Values]) -> list[str]:
     times = [
         f"{run['name']} {_number(run['start'])} s"
         for run in runs
-        if run["shares"] and (run.get("start") or 0) > _AT_ONCE
+        if run["shares"] and run["start"] > _NEGLIGIBLE
     ]
     return [f"loading the engines, before the clock: {'; '.join(times)}"] if times else []
 
@@ -113,7 +115,7 @@ def _peers(runs: Iterable[Values]) -> list[str]:
         f"the naive sampler's; {run['passes']} pixels really generated, {_number(run['start'])} s "
         "before the first"
         for run in runs
-        if run.get("equal_pixels") is not None
+        if run["equal_pixels"] is not None
     ]
 
 
@@ -125,7 +127,7 @@ def _breakdown(values: Values) -> str:
     peaks = [
         f"{x['device']} {x['precision']}: {_number(x['gemm_gflops'])} GFLOPS, "
         f"{_number(x['gb_per_second'])} GB/s"
-        for x in values.get("peaks", [])
+        for x in values["peaks"]
     ]
     parts = [table, f"Peaks: {'; '.join(peaks)}." if peaks else ""]
     if any(run["device"] != CPU for run in timed):
@@ -135,7 +137,7 @@ def _breakdown(values: Values) -> str:
 
 def _breakdown_row(run: Values) -> list[str]:
     per_slice = run["seconds"] / run["pairs"]
-    floor = {graph: x / run["pairs"] for graph, x in (run.get("floor") or {}).items()}
+    floor = {graph: x / run["pairs"] for graph, x in (run["floor"] or {}).items()}
     seconds = {graph: share * per_slice for graph, share in run["shares"].items()}
 
     def cell(spent: float, least: float | None) -> str:
@@ -152,7 +154,7 @@ def _breakdown_row(run: Values) -> list[str]:
 
 def _quality(values: Values) -> str:
     """Table of measures and differences from the first run, the reference, with intervals."""
-    by_run: dict[str, Values] = values.get("quality", {})
+    by_run: dict[str, Values] = values["quality"]
     measures = [x for x in MEASURES if any(x in by_measure for by_measure in by_run.values())]
     if not measures:
         return ""
@@ -186,8 +188,8 @@ def _interval(interval: Sequence[float] | None, form: str) -> str:
 
 def _scaling(values: Values) -> str:
     """Table of times with a row per number of pairs and a column per size."""
-    scaling = values.get("scaling")
-    if not scaling:
+    scaling = values["scaling"]
+    if scaling is None:
         return ""
     seconds = {(x["pairs"], x["size"]): x["seconds"] for x in scaling["measured"]}
     points = {(x["pairs"], x["size"]) for x in scaling["left_out"]} | seconds.keys()
@@ -201,7 +203,7 @@ def _scaling(values: Values) -> str:
 
 
 def _left_out(values: Values) -> str:
-    return "\n".join(f"- left out: {x}: {y}" for x, y in values.get("left_out", {}).items())
+    return "\n".join(f"- left out: {x}: {y}" for x, y in values["left_out"].items())
 
 
 def _number(value: float) -> str:

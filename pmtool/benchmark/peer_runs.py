@@ -32,13 +32,7 @@ class PeerRuns(NamedTuple):
     left_out: dict[str, str]
 
 
-def time_peers(
-    network: PixelMiner,
-    strip: Strip,
-    scene: Scene,
-    seed: int,
-    tell: Tell,
-) -> PeerRuns:
+def time_peers(network: PixelMiner, strip: Strip, scene: Scene, seed: int, tell: Tell) -> PeerRuns:
     """Time every peer on some rows of the strip, and extrapolate to the scene."""
     contest, bits = _Contest(network, strip, scene, seed), network.hyperparameters.bits
     rows, left_out = min(NAIVE_ROWS, strip.rows), {}
@@ -85,26 +79,21 @@ class _Contest(NamedTuple):
     def naive(self, name: str, peer: PeerRun, rows: int) -> Run:
         """Run of a naive peer, extrapolated with one pass per pixel."""
         passes = rows * peer.pixels.shape[-1]
-        return self._run(name, peer, rows, 1, peer.seconds / passes * self._pixels)
+        return self._run(name, peer, rows, 1, peer.seconds / passes * self.scene.pixels)
 
     def cached(self, peer: PeerRun, batch: int) -> Run:
         """Run of the cached peer, extrapolated with the caches filled once per window.
 
         The overlap of windows is ignored: every pixel of the scene is counted once.
         """
-        height, width = self.scene.truths[0].shape
+        height, width = self.scene.size
         shape = padded_size(height), padded_size(width)
         windows = sum(map(len, wavefronts(shape, (WINDOW, WINDOW)))) * len(self.scene.pairs)
         passes, rows = self.strip.rows * peer.pixels.shape[-1], self.strip.rows
-        seconds = (peer.start * windows + peer.seconds / passes * self._pixels) / batch
+        seconds = (peer.start * windows + peer.seconds / passes * self.scene.pixels) / batch
         return self._run("cached peer", peer, rows, batch, seconds)
 
-    @property
-    def _pixels(self) -> int:
-        return sum(truth.size for truth in self.scene.truths)
-
     def _run(self, name: str, peer: PeerRun, rows: int, batch: int, seconds: float) -> Run:
-        height, width = self.scene.truths[0].shape
         first = self.strip.window.known_rows
         values = to_hounsfield(peer.pixels[0, 0].cpu().numpy(), self.network.hyperparameters)
         new = slice(first, first + rows)
@@ -113,7 +102,7 @@ class _Contest(NamedTuple):
             backend="torch",
             channels=self.network.hyperparameters.channels,
             pairs=len(self.scene.pairs),
-            size=(height, width),
+            size=self.scene.size,
             window=(WINDOW, WINDOW),
             batch=batch,
             threads=torch.get_num_threads(),

@@ -71,17 +71,17 @@ def generate_naive(forward: Forward, windows: Windows, rows: int, bits: int) -> 
     """
     device = str(windows.known.device)
     target, columns = windows.known.clone(), windows.known.shape[-1]
-    start = seconds_of(
-        lambda: forward(windows.above, target, windows.below, windows.relative_thickness), device
-    )
+
+    def one_pass() -> Mixture:
+        return forward(windows.above, target, windows.below, windows.relative_thickness)
 
     def generate() -> None:
         for row in range(windows.first, windows.first + rows):
             for column in range(columns):
-                mixture = forward(windows.above, target, windows.below, windows.relative_thickness)
-                pixel = Mixture(*(x[:, :, row, column] for x in mixture))
+                pixel = Mixture(*(x[:, :, row, column] for x in one_pass()))
                 target[:, 0, row, column] = draw(pixel, windows.uniforms[:, row, column], bits)
 
+    start = seconds_of(one_pass, device)
     return PeerRun(target, start, seconds_of(generate, device))
 
 

@@ -25,7 +25,7 @@ def draw(report: Report) -> bytes:
 
     panels = 1 if report.scaling is None else 2
     figure = Figure(figsize=(PANEL[0] * panels, PANEL[1]), layout="constrained")
-    _draw_runs(figure.add_subplot(1, panels, 1), [run for run in report.runs if run.shares])
+    draw_runs(figure.add_subplot(1, panels, 1), [run for run in report.runs if run.shares])
     if report.scaling is not None:
         _draw_scaling(figure.add_subplot(1, panels, 2), report.scaling)
     figure.suptitle(f"{report.model}, {report.default.backend} on {report.default.device}")
@@ -34,15 +34,15 @@ def draw(report: Report) -> bytes:
     return buffer.getvalue()
 
 
-def _draw_runs(axes: Axes, runs: Sequence[Run]) -> None:
-    """Draw seconds per slice by graph, and the floor of all graphs."""
+def draw_runs(axes: Axes, runs: Sequence[Run]) -> None:
+    """Draw seconds per slice by graph, and the floor of all graphs where it is known."""
     names, left = [run.name for run in runs], [0.0] * len(runs)
     for graph, colour in zip((*PARTS, "driver"), COLOURS, strict=False):
         widths = [(run.shares or {}).get(graph, 0) * run.seconds_per_slice for run in runs]
         axes.barh(names, widths, left=left, color=colour, label=graph)
         left = [a + b for a, b in zip(left, widths, strict=True)]
-    floors = [sum((run.floor or {}).values()) / run.pairs for run in runs]
-    axes.plot(floors, names, "k|", markersize=14, label="floor")
+    floors = {run.name: sum(run.floor.values()) / run.pairs for run in runs if run.floor}
+    axes.plot([*floors.values()], [*floors], "k|", markersize=14, label="floor")
     axes.invert_yaxis()
     axes.set_xlabel("seconds a slice")
     axes.legend(frameon=False)

@@ -31,8 +31,10 @@ class Run:
     Attributes
     ----------
     seconds
-        Seconds for all pairs; for samplers other than the cached one, extrapolated from the
-        ``passes`` pixels actually generated.
+        Seconds for all pairs; for samplers other than the cached one, extrapolated from
+        ``passes``.
+    passes
+        Number of measured forward passes of the naive sampler, or of pixels that a peer generated.
     size
         Height and width of a slice in pixels.
     window, batch

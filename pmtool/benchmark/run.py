@@ -50,12 +50,13 @@ class _Job(NamedTuple):
     ) -> CachedRun:
         """Generate slices by the cached sampler, and time it."""
         self.tell(label, 0)
-        options, progress = self.asked(variant, window), progress_of(self.tell, label, len(pairs))
+        options = self.sampler_options(variant, window)
+        progress = progress_of(self.tell, label, len(pairs))
         run = run_cached(self.bundle, options, pairs, progress, shares=shares)
         free_cached_memory()
         return run
 
-    def asked(self, variant: Variant, window: WindowSize) -> SamplerOptions:
+    def sampler_options(self, variant: Variant, window: WindowSize) -> SamplerOptions:
         """Options of the sampler for a variant."""
         return SamplerOptions(
             window=window,
@@ -70,12 +71,24 @@ class _Job(NamedTuple):
 
 
 def run_benchmark(options: BenchmarkOptions, tell: Tell) -> Report:
-    """Run all measurements; raises `UsageError`, `ModelError` and `InputError`."""
+    """Run all measurements.
+
+    Raises
+    ------
+    UsageError
+        If no variant can run with what was requested, or the slices are smaller than a window.
+    ModelError
+        If the model is missing or damaged.
+    InputError, GeometryError, ContentError
+        If the scan cannot be used, see `make_scene`.
+    MemoryBudgetError
+        If not even a single window of the first variant fits into the memory.
+    """
     (first, *others), refused = possible_variants(options)
     tell("preparing slices", 0)
     bundle = Bundle.load(options.model)
     scene = make_scene(options.source, options.pairs, options.size)
-    if min(scene.truths[0].shape) < WINDOW:
+    if min(scene.size) < WINDOW:
         raise UsageError(f"{scene.name} has slices of fewer than {WINDOW} pixels")
     job = _Job(bundle, options, scene, tell)
     main, (more, failed) = _windows(job, first), _variants(job, others)
@@ -112,7 +125,7 @@ def _windows(job: _Job, variant: Variant) -> Runs:
     pairs, window = job.scene.pairs, job.options.window
     small = job.generate(variant, WINDOW, pairs, "cached, window 64")
     runs = {f"cached, {WINDOW}": small}
-    planner = Planner(job.bundle, job.asked(variant, window), small.engine)
+    planner = Planner(job.bundle, job.sampler_options(variant, window), small.engine)
     plan = planner.plan(small.size, len(pairs))
     if plan.window != small.plan.window:
         label = f"cached, {max(plan.window)}"
@@ -216,17 +229,16 @@ def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
 def _naive(job: _Job, comparison: Comparison) -> Run:
     """Run of the naive sampler, extrapolated with one pass per pixel at the lowest cost."""
     cost, hyperparameters = comparison.passes[0], job.bundle.hyperparameters
-    height, width = job.scene.truths[0].shape
     return Run(
         name="naive",
         backend="torch",
         channels=hyperparameters.channels,
         pairs=len(job.scene.pairs),
-        size=(height, width),
+        size=job.scene.size,
         window=(WINDOW, WINDOW),
         batch=cost.batch,
         threads=cost.threads * cost.at_once,
-        seconds=cost.seconds * height * width * len(job.scene.pairs),
+        seconds=cost.seconds * job.scene.pixels,
         gflops=operations(hyperparameters, WINDOW**2) / cost.seconds / 1e9,
         passes=cost.passes,
         device=comparison.device,

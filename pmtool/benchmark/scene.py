@@ -49,6 +49,17 @@ class Scene(NamedTuple):
     pixel: tuple[float, float]
     real: bool
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a slice in pixels."""
+        height, width = self.truths[0].shape
+        return height, width
+
+    @property
+    def pixels(self) -> int:
+        """Number of pixels to generate."""
+        return sum(truth.size for truth in self.truths)
+
     def busiest(self, size: int) -> tuple[int, int, int]:
         """Index of the middle pair, and top and left of its window of largest standard deviation.
 
@@ -67,8 +78,17 @@ def make_scene(source: Path | None, pairs: int, size: int) -> Scene:
 
     Raises
     ------
-    UsageError
+    InputError
+        If the scan cannot be read.
+    GeometryError
         If the scan has fewer than three slices.
+    ContentError
+        If the scan is not in HU.
+
+    Warns
+    -----
+    UserWarning
+        If slices of the scan depend on their neighbours.
     """
     name, slices, pixel, relative = (
         _phantom(pairs, size) if source is None else _scan(source, pairs)

@@ -12,7 +12,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.windows import alike_windows, balanced, padded_size, wavefronts
+from pmtool.sampling.windows import alike_windows, balanced, padded_size, pixels_of_windows
 from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import amount
 
@@ -129,8 +129,7 @@ def _most_at_once(shape: tuple[int, int], window: tuple[int, int], pairs: int, w
 
 def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int]) -> float:
     """Number of operations to generate a slice in windows."""
-    windows = [window for front in wavefronts(shape, window) for window in front]
-    return operations(layout.hyperparameters, sum(w.height * w.width for w in windows))
+    return operations(layout.hyperparameters, pixels_of_windows(shape, window))
 
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:

@@ -92,6 +92,11 @@ def wavefronts(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Win
     ]
 
 
+def pixels_of_windows(shape: tuple[int, int], window: tuple[int, int]) -> int:
+    """Number of pixels in all windows of a slice; those that windows share count in each."""
+    return sum(w.height * w.width for front in wavefronts(shape, window) for w in front)
+
+
 def alike_windows(shape: tuple[int, int], window: tuple[int, int]) -> list[list[Window]]:
     """`wavefronts`, each divided by the windows' known rows and columns, which a batch shares."""
     known = attrgetter("known_rows", "known_columns")

@@ -10,13 +10,15 @@ from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from pmtool.backends.torch import TorchBackend
-from pmtool.benchmark.floor import PARTS, Load, floor, loads, multiplications, window_pixels
+from pmtool.benchmark.floor import PARTS, Load, bytes_moved, floor, loads, multiplications
 from pmtool.graphs.suite import graph_suite
 from pmtool.interface.buffers import Buffers
+from pmtool.interface.host import HostMemory
 from pmtool.interface.layout import Layout, depth_of_row
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.sampling.lanes import Lanes
+from pmtool.sampling.windows import pixels_of_windows
 
 
 def test_multiplications_of_the_window_graph() -> None:
@@ -52,10 +54,26 @@ def test_multiplications_of_rows_and_pixels(hyperparameters: Hyperparameters) ->
         assert expected == pytest.approx(found, rel=0.03)
 
 
+def test_bytes_are_those_of_the_buffers() -> None:
+    """Over four rows; carries, pixels and preceding columns, which it omits, add a little."""
+    size, layout = 64, Layout(COMPACT)
+    buffers, moved = Buffers(HostMemory(), layout, size, size, 1), bytes_moved(layout)
+    depths = [depth_of_row(row) for row in range(4)]
+    planes = sum(plane.nbytes for plane in buffers.planes.values())
+    assert moved.window == planes / size**2
+    for graphs, expected in (
+        ([buffers.row(depth) for depth in depths], moved.row),
+        ([buffers.known(depth, size) for depth in depths], moved.known),
+        ([buffers.pixel(depth, 0) for depth in depths], moved.pixel),
+    ):
+        found = sum(array.nbytes for arrays in graphs for array in arrays.values()) / (4 * size)
+        assert 0.94 * found < expected <= found
+
+
 def test_loads_are_of_all_windows() -> None:
     """Two by three windows of 64 pixels, whose overlaps are computed twice."""
     shape, window = (96, 128), (64, 64)
-    assert window_pixels(shape, window) == (24_576, 12_288)
+    assert pixels_of_windows(shape, window) == 24_576
     work, found = multiplications(COMPACT), loads(COMPACT, shape, window)
     assert list(found) == list(PARTS)
     assert found["window"].operations == 2 * work.window * 24_576

@@ -14,7 +14,7 @@ from pmtool.arrays import Float32s
 from pmtool.backends.selection import Engine
 from pmtool.backends.torch import TorchBackend
 from pmtool.benchmark.cached import Clock, TimedBackend, run_cached
-from pmtool.benchmark.naive import PlainNetwork, TimedNetwork, pass_costs
+from pmtool.benchmark.naive import PassCost, PlainNetwork, TimedNetwork, pass_costs, threads_for_one
 from pmtool.benchmark.parity import generate_strip, largest_difference
 from pmtool.benchmark.peaks import measure_peak
 from pmtool.benchmark.peer_runs import COMPILED, reason, time_peers
@@ -22,18 +22,21 @@ from pmtool.benchmark.scaling import Point, measure_scaling
 from pmtool.benchmark.scene import make_scene
 from pmtool.benchmark.timing import torch_threads
 from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.pairs import Neighbours, SlicePair
+from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
 from pmtool.sampling.sampler import Sampler
+from pmtool.sampling.windows import Window
 
 
 def test_parity_and_clocks(network: PixelMiner) -> None:
     scene, clock = make_scene(None, 1, 68), Clock()
     backend = TimedBackend(TorchBackend(network), clock)
-    naive = TimedNetwork(network)
+    told = list[int]()
+    naive = TimedNetwork(network, told.append)
     with torch_threads(1):
         pair, truth = scene.pairs[0], scene.truths[0][:64, :64]
         window = pair._replace(above=pair.above[:64, :64], below=pair.below[:64, :64])
@@ -43,6 +46,7 @@ def test_parity_and_clocks(network: PixelMiner) -> None:
     assert strip.largest <= 1
     assert np.array_equal(strip.cached[:-1], truth[:-1].clip(*network.hyperparameters.hu_window))
     assert naive.cost().passes == 64
+    assert told == list(range(1, 65))
     assert set(clock.seconds) == {"window", "row", "pixel"}
 
 
@@ -121,6 +125,24 @@ def test_costs(network: PixelMiner, monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == before
 
 
+def test_costs_are_of_the_naive_samplers_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its windows have the margin that the encoder sees, however many a pass takes."""
+    torch.manual_seed(0)
+    network = PixelMiner(Hyperparameters(channels=2, mixtures=2, encoder=2)).eval()
+    shapes = set[tuple[tuple[int, ...], ...]]()
+    group = PairGroup(network.hyperparameters, make_scene(None, 1, 64).pairs, (64, 64))
+    neighbours = group.neighbours(0, Window(0, 0, 64, 64, 0, 0))
+
+    def look(module: object, arguments: Sequence[torch.Tensor]) -> None:
+        shapes.add(tuple(tuple(x.shape[1:]) for x in arguments))
+
+    monkeypatch.setattr("pmtool.benchmark.timing.RUNS", 1)
+    network.register_forward_pre_hook(look)
+    PlainNetwork(network)(neighbours, np.zeros((64, 64), np.float32))
+    pass_costs(network, 2, 2)
+    assert shapes == {((1, 96, 96), (1, 64, 64), (1, 96, 96), (1, 1, 1))}
+
+
 def test_costs_of_several_slices_at_once(
     network: PixelMiner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +153,12 @@ def test_costs_of_several_slices_at_once(
     assert [(x.threads, x.batch, x.passes, x.at_once) for x in found] == [(1, 1, 4, 2)]
     assert threads == {1, 3}
     assert all(cost.at_once == 1 for cost in pass_costs(network, 3, 1))
+
+
+def test_threads_for_one_pass() -> None:
+    """Of the passes one by one, though others that share the machine are faster per window."""
+    costs = [(2, 8, 0.10, 48, 1), (1, 1, 0.11, 20, 2), (2, 1, 0.14, 10, 1), (1, 1, 0.19, 10, 1)]
+    assert threads_for_one(PassCost(*cost) for cost in costs) == 2
 
 
 def test_peaks(monkeypatch: pytest.MonkeyPatch) -> None:

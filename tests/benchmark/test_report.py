@@ -9,14 +9,16 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from pmtool.benchmark.naive import PassCost
 from pmtool.benchmark.outputs import write_outputs
 from pmtool.benchmark.page import page
 from pmtool.benchmark.peaks import Peak
-from pmtool.benchmark.picture import draw
+from pmtool.benchmark.picture import draw, draw_runs
 from pmtool.benchmark.quality import Quality
 from pmtool.benchmark.report import Report, Run, StripReport, machine
 from pmtool.benchmark.scaling import Point, Scaling
@@ -31,7 +33,8 @@ def _report() -> Report:
         shares = {"window": 0.25, "row": 0.25, "pixel": 0.25, "driver": 0.25}
         floor = {"window": 0.1, "row": 0.1, "pixel": 0.05}
         size, places = (256, 256), (window, window)
-        return Run(name, "x", 2, 2, size, places, 1, 1, seconds, 1, shares=shares, floor=floor)
+        times: dict[str, Any] = {"shares": shares, "floor": floor, "start": 0.01}
+        return Run(name, "x", 2, 2, size, places, 1, 1, seconds, 1, **times)
 
     strip = StripReport((0, 0, 0), 1, 64, 1.0, 0, {"naive": None})
     return Report(
@@ -43,7 +46,7 @@ def _report() -> Report:
         passes=[PassCost(1, 1, 0.1, 64)],
         max_logit_difference={64: 1e-6, 192: 2e-6},
         strip=strip,
-        naive=replace(run("naive", 64, 100), passes=64, shares=None, floor=None),
+        naive=replace(run("naive", 64, 100), passes=64, shares=None, floor=None, start=None),
         window_64=run("cached, 64", 64, 2),
         default=run("cached, 192", 192, 1),
         scaling=Scaling(5, {Point(1, 128): 1, Point(1, 256): 3}, [Point(8, 128), Point(8, 256)]),
@@ -139,3 +142,10 @@ def test_picture() -> None:
     image = Image.open(BytesIO(draw(_report())))
     assert image.format == "PNG"
     assert len(image.getcolors(1 << 20) or []) > 10
+
+
+def test_picture_without_a_floor() -> None:
+    """A floor that is not known is not drawn; the others stand beside their runs."""
+    axes, report = Figure().add_subplot(), _report()
+    draw_runs(axes, [replace(report.window_64, floor=None), report.default])
+    assert np.array_equal(axes.lines[0].get_xydata(), [[0.125, 1]])
