@@ -57,18 +57,22 @@ def evaluate(*arguments: object) -> int:
     return run_command(cli, [str(x) for x in ("evaluate", *options, *arguments)])
 
 
+def whole_volumes() -> int:
+    """Number of volumes in memory, but for single slices."""
+    return sum(type(x) is Volume and len(x.slices) > 1 for x in gc.get_objects())
+
+
 class Reads:
     """What was read, and the most volumes that were in memory after any reading."""
 
     def __init__(self) -> None:
         self.names: list[str] = []
-        self.most = 0
+        self.most, self._others = 0, whole_volumes()
 
     def __call__(self, path: Path, reading: ReadingOptions) -> Volume:
         volume = load_ct(path, reading)
         self.names.append(path.stem)
-        whole = [x for x in gc.get_objects() if type(x) is Volume and len(x.slices) > 1]
-        self.most = max(self.most, len(whole))
+        self.most = max(self.most, whole_volumes() - self._others)
         return volume
 
 
