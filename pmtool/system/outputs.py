@@ -157,4 +157,6 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+        raise OutputError(
+            f"{folder} cannot be made: {error.strerror}; choose another folder"
+        ) from error
