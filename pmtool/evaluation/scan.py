@@ -60,8 +60,6 @@ class ThinScan:
         Its first slice alone, which has the shape, the axes and the thickness of all.
     count
         Number of slices.
-    digest
-        SHA-256 of the scan's voxels and geometry.
     mask_digest
         SHA-256 of the mask's voxels and geometry; None without a mask.
     """
@@ -69,9 +67,13 @@ class ThinScan:
     def __init__(self, name: str, volumes: Volumes, mask: Volume | None = None) -> None:
         self.name, self._volumes = name, volumes
         self.geometry, self.count = self.volume.part(slice(1)), len(self.volume.slices)
-        self.digest = volumes.digest(name)
         self.mask_digest = None if mask is None else mask.digest()
         self._mask = None if mask is None else PackedMask(x != 0 for x in mask.slices)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the scan's voxels and geometry."""
+        return self._volumes.digest(self.name)
 
     @property
     def volume(self) -> Volume:
@@ -203,7 +205,7 @@ def distinct_names(paths: Sequence[Path]) -> list[str]:
     raise UsageError(f"{twice} is given more than once; give each scan once")
 
 
-def _load_thin(path: Path, reading: ReadingOptions = DEFAULT) -> Volume:
+def _load_thin(path: Path, reading: ReadingOptions) -> Volume:
     """Load a volume whose every second slice can be dropped; raises and warns like `load_scans`."""
     if reading.allow_uneven:
         raise UsageError(f"{path} is evaluated by even slices only; leave --allow-uneven out")

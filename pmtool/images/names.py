@@ -8,6 +8,7 @@ from pmtool.choices import FORMATS
 from pmtool.errors import UsageError
 from pmtool.images.headers import READERS, foreign_name
 from pmtool.images.headers.text import names_one_file
+from pmtool.system.files import resolved
 
 
 def image_suffix(path: Path) -> str | None:
@@ -18,7 +19,7 @@ def image_suffix(path: Path) -> str | None:
 
 def file_name(path: Path) -> str:
     """Name of a file or folder, without parent folders, even if it was given as a dot."""
-    return path.name if path.name not in ("", "..") else path.resolve().name
+    return path.name if path.name not in ("", "..") else resolved(path).name
 
 
 def image_stem(path: Path) -> str:

@@ -24,7 +24,7 @@ from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.names import image_stem
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
-from pmtool.system.files import walk
+from pmtool.system.files import resolved, walk
 
 BODY_HU = -950
 """HU that separates the body from the air around it; lung is denser."""
@@ -102,7 +102,7 @@ def find_sources(folders: Iterable[Path]) -> list[Source]:
     for folder in folders:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder: give the folders that hold the scans")
-        for source in _below(folder.resolve()):
+        for source in _below(resolved(folder)):
             sources.setdefault(source.path, source)
     return [sources[path] for path in sorted(sources)]
 

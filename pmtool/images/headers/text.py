@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pmtool.errors import InputError
 from pmtool.images.headers.declared import damaged
+from pmtool.system.files import resolved
 
 _MOST = 1 << 20
 """Largest number of bytes in a header; ours have a few hundred."""
@@ -49,7 +50,7 @@ def beside(path: Path, name: str) -> Path:
             "other: convert it to a file that holds both"
         )
     data = path.with_name(name)
-    if not data.is_file() or data.resolve().parent != path.resolve().parent:
+    if not data.is_file() or resolved(data).parent != resolved(path).parent:
         raise InputError(
             f"{path} takes its voxels from {name}, which is not in its folder; put the file there"
         )
