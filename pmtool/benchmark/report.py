@@ -45,7 +45,7 @@ class Run:
         Least number of seconds, by graph, see `pmtool.benchmark.floor`.
     gflops
         Operations per second, in units of 1e9, where the operations are those of one pass of the
-        plain network over every window.
+        plain network over every window, without the encoder's margin.
     start
         Seconds before the first pixel: for the cached sampler, to load the engine (not included in
         ``seconds``); for a peer, to compile or to fill the caches in a forward pass.
