@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from pmtool.arrays import Float32s
+from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
@@ -20,8 +23,8 @@ from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
-from pmtool.interface.graph_names import is_pixel_graph
-from pmtool.interface.protocol import Arrays, Program
+from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
+from pmtool.interface.protocol import Arrays, Backend, Program
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.encoder import Midpoint
@@ -44,8 +47,8 @@ class TorchBackend:
         ``cpu`` or ``cuda:N``.
     precision
         Type of the factors of matrix products and convolutions.
-    pixels
-        Pixel loop on the CPU, in float32, used instead of PyTorch.
+    others
+        What runs graphs on the CPU instead of PyTorch, in float32, by name.
     """
 
     name = "torch"
@@ -55,9 +58,9 @@ class TorchBackend:
         network: PixelMiner,
         device: str = "cpu",
         precision: Precision = "float32",
-        pixels: PixelLoop | None = None,
+        others: Mapping[str, PixelLoop | Backend] | None = None,
     ) -> None:
-        self.device, self.precision, self.pixels = device, precision, pixels
+        self.device, self.precision, self.others = device, precision, others or {}
         self.keeps_programs = device != CPU
         self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
@@ -69,13 +72,14 @@ class TorchBackend:
             graph.to(device)
             if isinstance(graph, WindowGraph):
                 _keep_exact(graph.network, self.memory.device.type)
+                convert_conv2d_weight_memory_format(graph.network, torch.channels_last)
             else:
                 _lower_matrices(graph, getattr(torch, precision))
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
-        if self.pixels is not None and is_pixel_graph(graph):
-            return self.pixels.bind(graph, {name: x.numpy() for name, x in arrays.items()})
+        if graph in self.others:
+            return self.others[graph].bind(graph, {name: x.numpy() for name, x in arrays.items()})
         program = TorchProgram(self.graphs[graph], dict(arrays), self._context)
         if self.capturing is None or isinstance(program.graph, WindowGraph):
             return program
@@ -283,7 +287,20 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Tor
     if device != CPU:
         return TorchBackend(network, device, precision)
     torch.set_num_threads(threads)
-    return TorchBackend(network, device, precision, cpu_pixels(bundle))
+    return TorchBackend(network, device, precision, _others(bundle, precision, threads))
+
+
+def _others(bundle: Bundle, precision: Precision, threads: int) -> dict[str, PixelLoop | Backend]:
+    """What runs graphs on a CPU instead of PyTorch, which is slow at many small steps.
+
+    A lower precision pays only in the window graph, so that ONNX Runtime takes all others. In
+    float32 they stay in PyTorch, which is there to be compared with, except for the pixels.
+    """
+    pixels = cpu_pixels(bundle)
+    if precision != "float32" and find_spec("onnxruntime"):
+        others = (name for name in GRAPHS if name != "window")
+        return dict.fromkeys(others, OnnxRuntimeBackend(bundle, threads, pixels))
+    return {} if pixels is None else dict.fromkeys(filter(is_pixel_graph, GRAPHS), pixels)
 
 
 class _Exact(nn.Module):

@@ -125,6 +125,6 @@ class Encoder(nn.Module):
         x = skips.pop()
         for up, join in reversed(list(zip(self.up, self.join, strict=True))):
             x = join(torch.cat((skips.pop(), up(x)), dim=1))
-        mean, log_scale = self.output(x).chunk(2, dim=1)
+        mean, log_scale = self.output(x).float().chunk(2, dim=1)
         log_scale = (LOG_SCALE_OFFSET + log_scale).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
         return Midpoint((linear + MEAN_UNIT * mean).clamp(-1, 1), log_scale, x)

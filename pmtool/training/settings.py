@@ -122,14 +122,14 @@ class OptimiserSettings(PhaseSettings):
     precision
         ``bf16-mixed`` or ``32-true``; validation is always in float32.
     compile
-        Whether to compile the network, on CUDA only.
+        Whether to compile the network; if null, on CUDA only.
     """
 
     joint: bool = False
     dropout: _BelowOne = 0.0
     context_noise: NonNegativeFloat = 0.0
     precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed"
-    compile: bool = True
+    compile: bool | None = None
 
 
 @dataclass(frozen=True, config=_STRICT)

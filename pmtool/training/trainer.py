@@ -70,14 +70,13 @@ class Trainer:
 
     def _enter(self, phase: Phase) -> None:
         self.phase, phase_settings = phase, phase.settings
-        cuda = self.fabric.device.type == "cuda"
         self.network.requires_grad_(False)
         trained = phase.parameters(self.network)
         for parameter in trained:
             parameter.requires_grad_()
         self.averaged.multi_avg_fn = get_ema_multi_avg_fn(phase_settings.averaging)
         self._adam = torch.optim.Adam(
-            trained, phase_settings.learning_rate, phase_settings.betas, fused=cuda
+            trained, phase_settings.learning_rate, phase_settings.betas, fused=True
         )
         objective = Objective(
             self.network,
@@ -85,7 +84,8 @@ class Trainer:
             joint=phase.joint,
             context_noise=self.settings.optimiser.context_noise,
         )
-        if cuda and self.settings.optimiser.compile:
+        compiled = self.settings.optimiser.compile
+        if self.fabric.device.type == "cuda" if compiled is None else compiled:
             objective.compile()
         self._objective, self._optimiser = self.fabric.setup(objective, self._adam)
 

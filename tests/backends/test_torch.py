@@ -23,6 +23,7 @@ from pmtool.backends.torch import (
     TorchBackend,
     check,
     emulates_bfloat16,
+    load,
 )
 from pmtool.errors import MemoryBudgetError
 from pmtool.graphs.pixel import PixelGraph
@@ -113,6 +114,12 @@ def test_products_are_taken_in_the_lower_precision(network: PixelMiner) -> None:
     assert kinds["output.matrix"] == kinds["output.bias"] == torch.float32
     whole = TorchBackend(network).graphs["quantile1"]
     assert {buffer.dtype for buffer in whole.buffers()} == {torch.float32}
+
+
+def test_only_the_window_graph_is_in_bfloat16_on_a_cpu(bundle: Bundle, network: PixelMiner) -> None:
+    errors = graph_errors(network, load(bundle, "cpu", "bfloat16", 1))
+    assert 1e-3 < errors.pop("window") < TOLERANCES["bfloat16"]
+    assert max(errors.values()) < 1e-4
 
 
 def test_onnx_runtime_computes_the_same(bundle: Bundle, network: PixelMiner) -> None:

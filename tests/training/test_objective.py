@@ -77,3 +77,14 @@ def test_a_loss_that_is_not_finite() -> None:
     trainer.train_step(Triplets(torch.zeros(1, 3, 16, 16), torch.ones(1, 1, 1, 1)))
     with pytest.raises(PmtoolError, match="is not finite at step 1"):
         trainer.figures()
+
+
+@pytest.mark.parametrize(("setting", "compiled"), [("null", False), ("true", True)])
+def test_only_a_wish_compiles_the_network_on_a_cpu(
+    setting: str, compiled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[Objective]()
+    monkeypatch.setattr(Objective, "compile", lambda self: calls.append(self))
+    changes = ["network.channels=2", "network.encoder=0", f"optimiser.compile={setting}"]
+    Trainer(Fabric(accelerator="cpu", devices=1), load_settings("compact", None, changes))
+    assert bool(calls) == compiled
