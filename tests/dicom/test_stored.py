@@ -94,40 +94,43 @@ def test_acquired_slices_are_stored_as_they_were(ct: sitk.Image, resampled: Resa
     np.testing.assert_array_equal(found[1::2], (acquired[1:] + acquired[:-1]) // 2)
 
 
-@pytest.mark.parametrize("implicit", [False, True])
-def test_padding(implicit: bool, resampled: Resample) -> None:
+@pytest.mark.parametrize(("implicit", "padding"), [(False, -1024), (True, -1024), (False, 64512)])
+def test_padding(implicit: bool, padding: int, resampled: Resample) -> None:
+    """Also if it is written as an unsigned number although the pixels are signed."""
+
     def change(number: int, slice_: Dataset) -> None:
         values = np.frombuffer(slice_.PixelData, "<u2").astype("<i2")
-        values[:4] = -2000
+        values[:4] = -1024
         slice_.PixelData, slice_.PixelRepresentation = values.tobytes(), 1
         slice_.BitsStored, slice_.HighBit = 16, 15
-        slice_.PixelPaddingValue = -2000
+        slice_.add_new("PixelPaddingValue", "SS" if padding < 0 else "US", padding)
         slice_.ensure_file_meta()
         syntax = "ImplicitVRLittleEndian" if implicit else "ExplicitVRLittleEndian"
         slice_.file_meta.TransferSyntaxUID = getattr(pydicom.uid, syntax)
 
     for found in resampled(change=change):
-        assert found.PixelPaddingValue == -2000
-        assert (found.pixel_array[0, :4] == -2000).all()
+        assert found.PixelPaddingValue == padding
+        assert (found.pixel_array[0, :4] == -1024).all()
         assert (found.pixel_array[1:] >= 0).all()
 
 
-@pytest.mark.parametrize("limit", [None, 63530])
+@pytest.mark.parametrize(("value", "limit"), [(63536, None), (63536, 63530), (-2000, None)])
 def test_padding_above_all_hu(
-    limit: int | None, tmp_path: Path, ct: sitk.Image, resampled: Resample
+    value: int, limit: int | None, tmp_path: Path, ct: sitk.Image, resampled: Resample
 ) -> None:
     """Is below air in HU, where it is neither metal nor seen by the network."""
 
     def change(number: int, slice_: Dataset) -> None:
         values = np.frombuffer(slice_.PixelData, "<u2").copy()
         values[:4], values[4] = 63536, 63530
-        slice_.PixelData, slice_.PixelPaddingValue = values.tobytes(), 63536
+        slice_.PixelData = values.tobytes()
+        slice_.add_new("PixelPaddingValue", "SS" if value < 0 else "US", value)
         slice_.BitsStored, slice_.HighBit = 16, 15
         if limit is not None:
             slice_.PixelPaddingRangeLimit = limit
 
     for number, found in enumerate(resampled(change=change)):
-        assert found.PixelPaddingValue == 63536
+        assert found.PixelPaddingValue == value
         assert (found.pixel_array[0, :4] == 63536).all()
         assert (found.pixel_array[1:] <= 2024).all()
         if number % 2 == 0 or limit is not None:
