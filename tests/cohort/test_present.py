@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import SimpleITK as sitk
+from pydicom import dcmread
 
 import pmtool
 from pmtool.cli.console import INTERRUPTED
@@ -186,6 +187,27 @@ def test_what_was_changed_is_neither_believed_nor_replaced(
     assert fake_sampler.calls == []
     (out / name).write_bytes(before)
     assert cohort(ct_path.parent, out, "--preview", option) == 0
+
+
+def test_a_series_that_was_changed_is_not_replaced(
+    cohort: Cohort,
+    ct: sitk.Image,
+    tmp_path: Path,
+    out: Path,
+    write_dicom: Callable[..., list[Path]],
+    fake_sampler: Any,
+) -> None:
+    write_dicom(tmp_path / "series" / "ct", sitk.GetArrayFromImage(ct))
+    assert cohort(tmp_path / "series", out, "--format=dicom") == 0
+    assert cohort(tmp_path / "series", out, "--format=dicom", "--no-skip-existing") == 0
+    changed = out / "ct" / "0003.dcm"
+    dataset = dcmread(changed)
+    dataset.ImageComments = "a finding"
+    dataset.save_as(changed)
+    assert cohort(tmp_path / "series", out, "--format=dicom") == 8
+    (case,) = json.loads((out / JSON).read_text())["cases"]
+    assert case["exit_code"] == 6
+    assert dcmread(changed).ImageComments == "a finding"
 
 
 @pytest.mark.parametrize("written", ["write_bytes", "write_json"])
