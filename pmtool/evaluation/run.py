@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import NamedTuple
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import SimpleITK as sitk
 
+from pmtool.errors import MemoryBudgetError
 from pmtool.evaluation.methods import Maker, Method, makers
 from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice, ThinScan
@@ -130,8 +132,14 @@ def _mapper(workers: int) -> Iterator[Mapper]:
     if workers == 1:
         yield lambda tasks: map(score, tasks)
         return
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
-        yield lambda tasks: pool.map(score, tasks)
+    try:
+        with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
+            yield lambda tasks: pool.map(score, tasks)
+    except BrokenProcessPool as error:  # the system kills processes when memory is short
+        raise MemoryBudgetError(
+            "a process that scored slices was ended, most likely for lack of memory: give fewer "
+            "--workers; scores so far are kept"
+        ) from error
 
 
 def _one_thread() -> None:

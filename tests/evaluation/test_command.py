@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import multiprocessing
 import re
 import shutil
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -191,6 +194,26 @@ def test_workers_do_not_change_the_figures(scan: Path, tmp_path: Path) -> None:
     for workers in (1, 2):
         assert run(*arguments, "--workers", workers, "--out", tmp_path / f"{workers}") == 0
     assert report_of(tmp_path / "1") == report_of(tmp_path / "2")
+
+
+def test_a_scoring_process_that_is_killed(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the system does when memory is short."""
+    arguments = ("evaluate", scan, "--out", tmp_path / "r", "--methods", "linear")
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill_a_child)
+        assert run(*arguments, "--workers", 2) == 7
+        killed.result()
+    assert "give fewer --workers" in capsys.readouterr().err
+    assert run(*arguments, "--workers", 1) == 0
+
+
+def kill_a_child() -> None:
+    """Kill a process of the pool as soon as there is one."""
+    while not (children := multiprocessing.active_children()):
+        time.sleep(0.01)
+    children[0].kill()
 
 
 def test_several_scans_and_masks(phantom: sitk.Image, scan: Path, tmp_path: Path) -> None:
