@@ -6,7 +6,6 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from pmtool.arrays import Float32s
-from pmtool.backends.onnxruntime import OnnxRuntimeBackend
+from pmtool.backends import onnxruntime
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
@@ -251,6 +250,8 @@ class CapturedProgram:
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError` or `MemoryBudgetError` unless PyTorch can compute on the devices.
 
+    In a lower precision on a CPU, ONNX Runtime has to be installed too, see `_others`.
+
     Warns
     -----
     UserWarning
@@ -262,6 +263,8 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
             "leave --precision out",
             stacklevel=2,
         )
+    if devices == (CPU,) and precision != "float32":
+        onnxruntime.runtime()
     for device in devices:
         try:
             (torch.ones(1, device=device) + 1).item()
@@ -297,9 +300,9 @@ def _others(bundle: Bundle, precision: Precision, threads: int) -> dict[str, Pix
     float32 they stay in PyTorch, which is there to be compared with, except for the pixels.
     """
     pixels = cpu_pixels(bundle)
-    if precision != "float32" and find_spec("onnxruntime"):
+    if precision != "float32":
         others = (name for name in GRAPHS if name != "window")
-        return dict.fromkeys(others, OnnxRuntimeBackend(bundle, threads, pixels))
+        return dict.fromkeys(others, onnxruntime.OnnxRuntimeBackend(bundle, threads, pixels))
     return {} if pixels is None else dict.fromkeys(filter(is_pixel_graph, GRAPHS), pixels)
 
 

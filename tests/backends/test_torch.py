@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -25,7 +26,7 @@ from pmtool.backends.torch import (
     emulates_bfloat16,
     load,
 )
-from pmtool.errors import MemoryBudgetError
+from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
@@ -295,3 +296,12 @@ def test_a_cpu_without_bfloat16_is_warned_of(monkeypatch: pytest.MonkeyPatch) ->
         check(("cpu",), "float32")
         with pytest.warns(UserWarning, match="no instructions") if emulated else nullcontext():
             check(("cpu",), "bfloat16")
+
+
+def test_a_lower_precision_on_a_cpu_needs_onnx_runtime(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the same options would give other pixels where it is not installed."""
+    monkeypatch.setattr(engine, "emulates_bfloat16", lambda device: False)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    check(("cpu",), "float32")
+    with pytest.raises(UsageError, match="ONNX Runtime is not installed"):
+        check(("cpu",), "bfloat16")
