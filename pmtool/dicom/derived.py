@@ -6,19 +6,22 @@ import copy
 import hashlib
 import json
 import uuid
+import warnings
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 from pydicom import Dataset
+from pydicom.config import IGNORE
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
 from pydicom.uid import UID, CTImageStorage
 from pydicom.valuerep import DSfloat
 
 from pmtool.dicom import attributes
-from pmtool.dicom.attributes import fill_up, keep
+from pmtool.dicom.attributes import REQUIRED, fill_up, keep
 from pmtool.dicom.headers import number
 from pmtool.dicom.stored import set_pixels
 from pmtool.errors import InputError, UsageError
@@ -48,6 +51,11 @@ def check_derivable(volume: Volume) -> None:
     InputError
         If its headers lack an identifier, declare pixels of more than 16 bits, or hold texts that
         are not in their character set.
+
+    Warns
+    -----
+    UserWarning
+        If an identifier, which the output keeps, is not one by the standard.
     """
     advice = "write an image file such as out.nrrd instead"
     if volume.headers is None:
@@ -56,7 +64,7 @@ def check_derivable(volume: Volume) -> None:
             f"belong to; {advice}"
         )
     for header in volume.headers:
-        missing = [keyword for keyword in attributes.REQUIRED if not header.get(keyword)]
+        missing = [keyword for keyword in REQUIRED if not header.get(keyword)]
         if missing:
             raise InputError(f"{volume.name} has a slice without {missing[0]}; {advice}")
         if header.BitsAllocated > 16:
@@ -70,6 +78,14 @@ def check_derivable(volume: Volume) -> None:
                 f"{volume.name} has a {keyword} that is not in its SpecificCharacterSet and would "
                 f"change; {advice}"
             )
+    values = (str(header[keyword].value) for header in volume.headers for keyword in REQUIRED)
+    uids = (UID(value, IGNORE) for value in values)
+    if uid := next((uid for uid in uids if not uid.is_valid), None):
+        warnings.warn(
+            f"{volume.name} has identifiers that DICOM does not allow, such as {uid}; the output "
+            "refers to them, so that other programs may refuse it",
+            stacklevel=2,
+        )
 
 
 def headers_digest(volume: Volume) -> str:
@@ -104,7 +120,6 @@ class DerivedSeries:
         self._sidecar = sidecar
         identity = [sidecar["options"], [_identity(header) for header in self._headers]]
         self._namespace = uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(identity, sort_keys=True))
-        self._series = self._series_level(self._headers[0])
 
     @property
     def uid(self) -> UID:
@@ -129,9 +144,10 @@ class DerivedSeries:
         dataset.SOPInstanceUID = self._uid(index + 1)
         return dataset
 
-    def _series_level(self, header: Dataset) -> Dataset:
-        """Set the attributes that all slices share."""
-        dataset = Dataset()
+    @cached_property
+    def _series(self) -> Dataset:
+        """The attributes that all slices share."""
+        dataset, header = Dataset(), self._headers[0]
         keep(dataset, attributes.SERIES_LEVEL, [header])
         dataset.Modality = "CT"
         dataset.SeriesInstanceUID = self.uid
@@ -197,7 +213,7 @@ class DerivedSeries:
 
 
 def _identity(header: Dataset) -> list[str]:
-    return [str(header[keyword].value) for keyword in attributes.REQUIRED]
+    return [str(header[keyword].value) for keyword in REQUIRED]
 
 
 def _equipment(header: Dataset) -> list[Dataset]:

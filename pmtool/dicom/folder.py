@@ -30,8 +30,10 @@ def write_series(series: DerivedSeries, folder: Path) -> None:
     with writing(folder), temporary_beside(folder) as temporary:
         new_folder = temporary / "made"
         new_folder.mkdir(parents=True)
-        for index in range(len(series)):
-            _write(series[index], new_folder / f"{index + 1:0{digits}d}.dcm")
+        with warnings.catch_warnings():  # about the source's values, see `check_derivable`
+            warnings.simplefilter("ignore")
+            for index in range(len(series)):
+                _write(series[index], new_folder / f"{index + 1:0{digits}d}.dcm")
         _move_into_place(new_folder, folder, temporary / "former")
 
 
@@ -59,9 +61,7 @@ def _write(dataset: Dataset, path: Path) -> None:
     buffer = BytesIO()
     dataset.ensure_file_meta()
     dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    with warnings.catch_warnings():  # about values in the source that the standard does not allow
-        warnings.simplefilter("ignore")
-        dataset.save_as(buffer, enforce_file_format=True)
+    dataset.save_as(buffer, enforce_file_format=True)
     with path.open("wb") as file:
         file.write(buffer.getvalue())
         file.flush()

@@ -17,9 +17,11 @@ from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
 import pmtool
+from pmtool.cli.console import run_command
 from pmtool.dicom import attributes
 from pmtool.errors import InputError
 from pmtool.loading import load_volume
+from pmtool.main import cli
 
 pytestmark = pytest.mark.usefixtures("fake_sampler")
 Writer = Callable[..., list[Path]]
@@ -262,6 +264,27 @@ def test_values_that_break_the_standard(resampled: Resample) -> None:
         assert found.KVP is found.SeriesNumber is None
         assert "Exposure" not in found
         assert found.ImageType[3:] == ["SYNTHESISED" if index % 2 else "ACQUIRED"]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Invalid value for VR UI|.*identifiers that DICOM does not allow"
+)
+def test_identifiers_that_break_the_standard(
+    resampled: Resample, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Are kept, as is needed to find the source, with one warning."""
+
+    def change(number: int, slice_: Dataset) -> None:
+        slice_.StudyInstanceUID, slice_.SOPInstanceUID = "1.2.anon", f"1.2.anon.{number}"
+
+    first, *_ = resampled(change=change)
+    again = ["resample", "--spacing", "1.25", str(tmp_path / "in"), f"{tmp_path / 'again'}/"]
+    assert run_command(cli, again) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning")]
+    assert len(told) == 1
+    assert "such as 1.2.anon; the output refers to them" in told[0]
+    assert first.StudyInstanceUID == "1.2.anon"
+    assert first.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.anon.0"
 
 
 @pytest.mark.filterwarnings("ignore:.*gaps|.*interpolated")
