@@ -58,6 +58,8 @@ class Request:
         check_spacing(self.spacing)
         if self.evaluate and self.options.allow_uneven:
             raise UsageError("--evaluate does not take --allow-uneven; leave one of them out")
+        if self.evaluate_slices is not None and not self.evaluate:
+            raise UsageError("--evaluate-slices is for --evaluate: give that too, or leave it out")
 
     def outputs(self, case: Case) -> Outputs:
         """Output files of a case; they replace existing ones."""
@@ -70,7 +72,7 @@ class Request:
             uncertainty=companion(image, "uncertainty") if self.options.samples > 1 else None,
             segmentation=case.mask,
             segmentation_out=companion(image, "mask") if case.mask else None,
-            segmentation_interpolation=self.mask_interpolation,
+            segmentation_interpolation=self.mask_interpolation if case.mask else "nearest",
             preview=self.folder / f"{case.name}.png" if self.preview else None,
             statistics=self.folder / f"{case.name}.statistics.json" if self.statistics else None,
             overwrite=True,

@@ -131,6 +131,8 @@ class Outputs:
         if (self.segmentation is None) != (self.segmentation_out is None):
             raise UsageError("a mask needs both its input (--seg) and its output (--seg-out)")
         interpolations = get_args(MaskInterpolation)
+        if self.segmentation is None and self.segmentation_interpolation != interpolations[0]:
+            raise UsageError("--seg-interpolation is for a mask: give --seg too, or leave it out")
         check_choice("mask interpolation", self.segmentation_interpolation, interpolations)
         if not self.dicom:
             check_format(self.image, ", or with a slash for a DICOM series")

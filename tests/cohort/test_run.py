@@ -250,6 +250,7 @@ def test_a_log_is_not_appended_to_a_scan(cohort: Cohort, scans: Path, out: Path)
         (2, ("--samples=0",)),
         (2, ("--name={nothing}",)),
         (2, ("--evaluate", "--allow-uneven")),
+        (2, ("--evaluate-slices=3",)),
         (3, ("--model=none",)),
         (6, ("--log-json=none/log",)),
     ],

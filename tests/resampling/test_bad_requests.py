@@ -43,6 +43,7 @@ BAD = {
     "reference and grid": Bad(2, "is a grid of its own", "--grid ibsi --reference ct.nrrd"),
     "reference": Bad(3, "does not exist; give", "--reference none.nrrd"),
     "mask alone": Bad(2, "a mask needs both", "--spacing 1.25 --seg-out seg.nrrd"),
+    "no mask": Bad(2, "is for a mask", "--spacing 1.25 --seg-interpolation shape"),
     "mask": Bad(
         5, "a mask has integers", "--spacing 1.25 --seg float.nrrd --seg-out seg.nrrd"
     ),
