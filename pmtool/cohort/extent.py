@@ -80,9 +80,11 @@ def _folder_extent(path: Path, series_uid: str | None) -> Extent | None:
     require_pydicom()
     from pmtool.dicom.files import dicom_files
     from pmtool.dicom.series import choose_series, find_series
+    from pmtool.images.reading import ReadingOptions
 
     with suppress(PmtoolError):
-        return series_extent(choose_series(find_series(dicom_files(path)), series_uid, str(path)))
+        reading = ReadingOptions(series_uid=series_uid)
+        return series_extent(choose_series(find_series(dicom_files(path)), str(path), reading))
     return None
 
 

@@ -107,7 +107,7 @@ def is_even(depths: Float64s) -> bool:
 
 
 def unevenness(depths: Float64s, name: str) -> str:
-    """A sentence with the gaps between slices at uneven depths, mm."""
+    """A clause with the gaps between slices at uneven depths, mm."""
     distances = np.diff(depths)
     usual = float(np.median(distances))
     off = np.abs(distances - usual)
@@ -117,8 +117,7 @@ def unevenness(depths: Float64s, name: str) -> str:
     ]
     return (
         f"{name} is unevenly spaced: its slices are {usual:.4g} mm apart but for "
-        f"{counted(len(gaps), 'gap')}: {listed(gaps)}; copy missing slices, or take slices where "
-        "they lie by --allow-uneven"
+        f"{counted(len(gaps), 'gap')}: {listed(gaps)}"
     )
 
 

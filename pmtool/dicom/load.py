@@ -51,7 +51,7 @@ def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
         raise InputError(f"{source} does not exist; give a folder, a zip or a file of DICOM")
     name = str(source)
     with _files(source, reading) as files:
-        series = choose_series(find_series(files), reading.series_uid, name)
+        series = choose_series(find_series(files), name, reading)
         if files == [source] and len(series.images) == 1:
             raise GeometryError(f"{name} is a single slice; give the folder of its series")
         return read_series(series, name, reading)
@@ -61,7 +61,7 @@ def read_series(series: Series, name: str, reading: ReadingOptions = DEFAULT) ->
     """Read a series as a volume in HU; raises the errors of `load_series`."""
     size = _BYTES * sum(math.prod(image.shape) for image in series.images)
     check_input(name, size, allow_large=reading.allow_large)
-    stack = stack_images(series, name, reading.allow_uneven)
+    stack = stack_images(series, name, reading)
     with Decoder() as decoder:
         slices, headers = zip(*read_images(stack.images, decoder), strict=True)
     image = sitk.GetImageFromArray(np.stack(slices, dtype=common_type(slices)))

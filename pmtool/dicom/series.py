@@ -18,6 +18,7 @@ from pydicom.uid import (
 
 from pmtool.dicom.headers import image_headers, number, read_dataset
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.system.units import counted
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -165,8 +166,8 @@ def find_series(files: Iterable[Path]) -> Found:
     return Found(series, damaged, others)
 
 
-def choose_series(found: Found, uid: str | None, name: str) -> Series:
-    """The series with a UID, or the only one that is a stack of slices.
+def choose_series(found: Found, name: str, reading: ReadingOptions = DEFAULT) -> Series:
+    """The series asked for by its UID, or the only one that is a stack of slices.
 
     Raises
     ------
@@ -186,7 +187,7 @@ def choose_series(found: Found, uid: str | None, name: str) -> Series:
         raise ContentError(f"{name} holds images of modality {modalities}, not CT; give a CT")
     if not found.series:
         raise InputError(f"{name} holds no CT images; give a series of CT in DICOM files")
-    listed = "; ".join(map(str, found.series))
+    listed, uid = "; ".join(map(str, found.series)), reading.series_uid
     if uid is not None:
         chosen = [series for series in found.series if series.uid == uid]
         if not chosen:
@@ -194,10 +195,10 @@ def choose_series(found: Found, uid: str | None, name: str) -> Series:
     else:
         chosen = [series for series in found.series if series.is_stack] or found.series
     if len(chosen) > 1:
-        raise GeometryError(
-            f"{name} holds {len(found.series)} CT series; choose one by --series-uid UID "
-            f"(in a cohort, by the column series_uid of its table): {listed}"
-        )
+        remedy = "give a folder with one of them alone"
+        if reading.advise_series_uid:
+            remedy = "choose one by --series-uid UID (in a cohort, by series_uid in its table)"
+        raise GeometryError(f"{name} holds {len(found.series)} CT series; {remedy}: {listed}")
     return chosen[0]
 
 

@@ -22,6 +22,7 @@ from pmtool.dicom.geometry import (
 from pmtool.dicom.pixels import read_images, rescale
 from pmtool.dicom.series import TELLING, Image, Series
 from pmtool.errors import ContentError, GeometryError
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.system.tables import listed
 from pmtool.system.units import counted
 
@@ -48,7 +49,7 @@ class OrderedImages(NamedTuple):
         return float((np.mean if is_even(depths) else np.median)(np.diff(depths)))
 
 
-def stack_images(series: Series, name: str, allow_uneven: bool = False) -> OrderedImages:
+def stack_images(series: Series, name: str, reading: ReadingOptions = DEFAULT) -> OrderedImages:
     """Order the images of a series.
 
     Raises
@@ -56,7 +57,7 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Order
     GeometryError
         If they are not parallel, of one size and straight above each other; if they belong to
         several patients or frames of reference; if there are different images at one position;
-        or, unless ``allow_uneven``, if the slices' distances differ.
+        or, unless ``reading`` allows it, if the slices' distances differ.
     ContentError
         If only some of them say how to rescale their values.
 
@@ -75,8 +76,12 @@ def stack_images(series: Series, name: str, allow_uneven: bool = False) -> Order
             f"{name} has a single slice; slices can only be made between two others"
         )
     stack = OrderedImages([images[i] for i in order], planes._replace(places=planes.places[order]))
-    if not allow_uneven and not is_even(stack.planes.depths):
-        raise GeometryError(unevenness(stack.planes.depths, name))
+    if not reading.allow_uneven and not is_even(stack.planes.depths):
+        remedy = "give an even stack"
+        if reading.advise_allow_uneven:
+            remedy = "take slices where they lie by --allow-uneven"
+        gaps = unevenness(stack.planes.depths, name)
+        raise GeometryError(f"{gaps}; copy missing slices, or {remedy}")
     _warn_of_several_scans(stack.images, name)
     return stack
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -116,7 +116,7 @@ def load_external(path: Path, scan: ThinScan, reading: ReadingOptions = DEFAULT)
     scan
         The scan; the volume has the same through-plane axis.
     reading
-        Options with which the scan was read; ``series_uid`` does not apply to the volume.
+        Options with which the scan was read.
 
     Raises
     ------
@@ -129,7 +129,7 @@ def load_external(path: Path, scan: ThinScan, reading: ReadingOptions = DEFAULT)
     ContentError
         If it is not in HU.
     """
-    image = load_ct(path, replace(reading, series_uid=None)).image
+    image = load_ct(path, reading.for_others).image
     reference = scan.geometry
     volume = Volume(image, reference.axis, str(path))
     lacks, even = scan.count - len(volume.slices), scan.count % 2 == 0

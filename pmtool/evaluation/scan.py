@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -157,11 +158,13 @@ def load_scans(
     """
     volumes = _thin_volumes(paths, reading)
     pairs = zip(volumes.names, masks or (None,) * len(paths), strict=True)
-    return [_with_region(name, volumes, mask, reading.allow_large) for name, mask in pairs]
+    return [_with_region(name, volumes, mask, reading) for name, mask in pairs]
 
 
-def _with_region(name: str, volumes: Volumes, path: Path | None, allow_large: bool) -> ThinScan:
-    mask = None if path is None else load_mask(path, volumes[name], allow_large)
+def _with_region(
+    name: str, volumes: Volumes, path: Path | None, reading: ReadingOptions
+) -> ThinScan:
+    mask = None if path is None else load_mask(path, volumes[name], reading)
     scan = ThinScan(name, volumes, mask)
     if scan.has_region:
         return scan
@@ -182,6 +185,8 @@ def thin_scans(paths: Sequence[Path], reading: ReadingOptions = DEFAULT) -> list
 def _thin_volumes(paths: Sequence[Path], reading: ReadingOptions) -> Volumes:
     """The scans' volumes, by distinct names; none is read yet."""
     names = distinct_names(paths)
+    if len(paths) > 1:  # which a single UID would not fit
+        reading = replace(reading, advise_series_uid=False)
     return Volumes({x: partial(_load_thin, y, reading) for x, y in zip(names, paths, strict=True)})
 
 
@@ -209,7 +214,7 @@ def _load_thin(path: Path, reading: ReadingOptions) -> Volume:
     """Load a volume whose every second slice can be dropped; raises and warns like `load_scans`."""
     if reading.allow_uneven:
         raise UsageError(f"{path} is evaluated by even slices only; leave --allow-uneven out")
-    volume = load_ct(path, reading)
+    volume = load_ct(path, replace(reading, advise_allow_uneven=False))
     if len(volume.slices) < 3:
         raise GeometryError(
             f"{path} has {counted(len(volume.slices), 'slice')}; every second one is dropped, "

@@ -23,6 +23,8 @@ class ReadingOptions:
         Accept voxels as HU even if their range suggests otherwise.
     thickness
         Thickness of the slices, mm; None for the value in DICOM headers, or else their distance.
+    advise_series_uid, advise_allow_uneven
+        Whether messages may advise these options; not where a user cannot give them.
     """
 
     series_uid: str | None = None
@@ -31,6 +33,18 @@ class ReadingOptions:
     allow_large: bool = False
     assume_hu: bool = False
     thickness: float | None = None
+    advise_series_uid: bool = True
+    advise_allow_uneven: bool = True
+
+    @property
+    def for_others(self) -> ReadingOptions:
+        """Options for volumes read along with the scan, whose series and thickness are its own."""
+        return ReadingOptions(
+            allow_large=self.allow_large,
+            assume_hu=self.assume_hu,
+            advise_series_uid=False,
+            advise_allow_uneven=False,
+        )
 
 
 DEFAULT = ReadingOptions()

@@ -113,7 +113,7 @@ def prepare_files(
     grid = target_grid(volume, spacing, options)
     mask = None
     if outputs.segmentation is not None:
-        mask = load_mask(outputs.segmentation, volume, options.allow_large)
+        mask = load_mask(outputs.segmentation, volume, options)
     check_memory_for(volume, grid, mask, outputs, options.memory)
     sampler = load_sampler(options) if sampler is None else sampler
     return _with_files(_run(volume, grid, options, sampler), outputs, mask)

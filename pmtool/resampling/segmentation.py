@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from pmtool.choices import MaskInterpolation
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
-from pmtool.images.reading import ReadingOptions
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling.shapes import labels_between
@@ -26,8 +27,8 @@ _SEGMENT_ENTRY = re.compile(
 )
 
 
-def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
-    """Load the mask of a volume, with exactly its geometry; ``allow_large`` is as for the volume.
+def load_mask(path: Path, volume: Volume, reading: ReadingOptions = DEFAULT) -> Volume:
+    """Load the mask of a volume, with exactly its geometry; ``reading`` is that of the volume.
 
     Axes in another order or with other signs, as from dcm2niix, are turned to the volume's.
     Slices of an uneven volume correspond one to one, whatever spacing the mask's file gives.
@@ -39,7 +40,7 @@ def load_mask(path: Path, volume: Volume, allow_large: bool = False) -> Volume:
     GeometryError
         If it lies on another grid than the volume.
     """
-    image = load_volume(path, ReadingOptions(allow_uneven=True, allow_large=allow_large)).image
+    image = load_volume(path, replace(reading.for_others, allow_uneven=True)).image
     image = _turned(image, volume.image)
     if image.GetSize() != volume.image.GetSize() or not volume.has_axes_of(image):
         raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")

@@ -11,7 +11,6 @@ import SimpleITK as sitk
 
 from pmtool.errors import GeometryError, UsageError
 from pmtool.geometry.grid import Grid, check_spacing, make_grid, reference_grid, spacing_along
-from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume, same_spacing
 from pmtool.loading import load_volume
 from pmtool.resampling.options import Options
@@ -58,8 +57,7 @@ def _reference_slices(
     volume: Volume, reference: str | Path | sitk.Image, options: Options
 ) -> tuple[float, float, int]:
     """First position and spacing (mm) and number of a reference's slices."""
-    reading = ReadingOptions(allow_large=options.allow_large)
-    other = replace(load_volume(reference, reading), axis=volume.axis)
+    other = replace(load_volume(reference, options.for_others), axis=volume.axis)
     name = "the reference" if isinstance(reference, sitk.Image) else str(reference)
     if not np.allclose(other.direction, volume.direction, atol=1e-4):
         raise GeometryError(

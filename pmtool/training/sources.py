@@ -22,6 +22,7 @@ from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.names import image_stem
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.system.files import resolved, walk
@@ -29,6 +30,7 @@ from pmtool.system.files import resolved, walk
 BODY_HU = -950
 """HU that separates the body from the air around it; lung is denser."""
 _RANGE = (-1024, 2**15 - 1)
+_READING = ReadingOptions(advise_allow_uneven=False)
 
 
 @dataclass(frozen=True)
@@ -118,7 +120,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
         If a file of the folder cannot be opened.
     """
     if not source.path.is_dir():
-        yield _read(partial(load_volume, source.path), source.patient)
+        yield _read(partial(load_volume, source.path, _READING), source.patient)
         return
     contents = _contents(source.path)
     if contents.broken:
@@ -131,7 +133,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     yield from map(InputError, dicom_files.damaged)
     for series in dicom_files.series:
         name = str(source.path) + (f", series {series.uid}" if len(dicom_files.series) > 1 else "")
-        read = partial(read_series, series, name)
+        read = partial(read_series, series, name, _READING)
         yield _read(read, series.patient or source.patient, series.uid)
 
 

@@ -212,7 +212,7 @@ class TestSeries:
             load_volume(tmp_path)
         assert str(caught.value) == (
             f"{tmp_path} holds 2 CT series; choose one by --series-uid UID "
-            "(in a cohort, by the column series_uid of its table): "
+            "(in a cohort, by series_uid in its table): "
             "1.2.3 (Thorax soft, 5 slices, 2.5 mm apart, kernel B 1); "
             "1.2.4 (no description, 3 slices, 5 mm apart)"
         )

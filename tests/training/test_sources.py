@@ -166,6 +166,7 @@ class TestDicom:
         assert not read
         gap, tilted, two = said
         assert "unevenly spaced" in gap
+        assert gap.endswith("; copy missing slices, or give an even stack")
         assert "tilted gantry" in tilted
         assert "fewer than three" in two
 
