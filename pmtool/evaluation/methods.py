@@ -19,6 +19,7 @@ from pmtool.evaluation.volumes import Volumes
 from pmtool.geometry.interpolation import itk_weights
 from pmtool.images.hounsfield import to_voxels
 from pmtool.images.reading import DEFAULT, ReadingOptions
+from pmtool.images.turning import turned
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
 from pmtool.resampling.assembly import DyadicStack
@@ -107,14 +108,15 @@ def external(
 def load_external(path: Path, scan: ThinScan, reading: ReadingOptions = DEFAULT) -> Volume:
     """Load another tool's volume in HU, which must lie on the scan's grid.
 
-    It may lack the last slice if no kept slice follows it.
+    Axes in another order or with other signs, as from dcm2niix, are turned to the scan's. The
+    volume may lack the last slice if no kept slice follows it.
 
     Parameters
     ----------
     path
         File, folder or zip of the volume.
     scan
-        The scan; the volume has the same through-plane axis.
+        The scan; once turned, the volume has the same through-plane axis.
     reading
         Options with which the scan was read.
 
@@ -129,19 +131,16 @@ def load_external(path: Path, scan: ThinScan, reading: ReadingOptions = DEFAULT)
     ContentError
         If it is not in HU.
     """
-    image = load_ct(path, reading.for_others).image
     reference = scan.geometry
-    volume = Volume(image, reference.axis, str(path))
-    lacks, even = scan.count - len(volume.slices), scan.count % 2 == 0
-    if (
-        volume.shape != reference.shape
-        or lacks not in (0, int(even))
-        or not reference.has_axes_of(volume.image)
-    ):
+    image = turned(load_ct(path, reading.for_others).image, reference.image)
+    up_to_the_last_kept = scan.count - 1 + scan.count % 2
+    different = reference.grid_differences(image, [up_to_the_last_kept, scan.count])
+    if different:
         raise GeometryError(
-            f"{path} lies on another grid than {reference.name}; give a volume of its slices"
+            f"{path} lies on another grid than {reference.name}, of other "
+            f"{' and '.join(different)}; give a volume of its slices"
         )
-    return volume
+    return Volume(image, reference.axis, str(path))
 
 
 @dataclass(frozen=True)

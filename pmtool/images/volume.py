@@ -7,6 +7,7 @@ and positions are LPS.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -116,22 +117,26 @@ class Volume:
         where[self.axis] = which
         return replace(self, image=self.image[tuple(where)], headers=None)
 
-    def has_axes_of(self, image: sitk.Image) -> bool:
-        """Whether spacing, origin and direction equal those of an image, up to rounding.
+    def grid_differences(self, image: sitk.Image, counts: Container[int]) -> list[str]:
+        """Which of size, spacing, origin and direction differ in an image, beyond rounding.
 
-        The spacing of uneven slices is not compared.
+        The image may have any number of slices in ``counts``. The spacing of uneven slices is not
+        compared.
         """
-        spacing = np.array([self.image.GetSpacing(), image.GetSpacing()])
+        size, spacing = list(image.GetSize()), list(image.GetSpacing())
+        if size[self.axis] in counts:
+            size[self.axis] = len(self.slices)
         if self.positions is not None:
-            spacing[:, self.axis] = 0
-        return all(
-            np.allclose(a, b, rtol=1e-4, atol=1e-3)
-            for a, b in (
-                spacing,
-                (self.image.GetOrigin(), image.GetOrigin()),
-                (self.image.GetDirection(), image.GetDirection()),
-            )
-        )
+            spacing[self.axis] = self.spacing
+        pairs = {
+            "spacing": (self.image.GetSpacing(), spacing),
+            "origin": (self.image.GetOrigin(), image.GetOrigin()),
+            "direction": (self.image.GetDirection(), image.GetDirection()),
+        }
+        return [
+            *(["size"] if tuple(size) != self.image.GetSize() else []),
+            *(key for key, pair in pairs.items() if not np.allclose(*pair, rtol=1e-4, atol=1e-3)),
+        ]
 
     def digest(self) -> str:
         """SHA-256 of type, geometry and voxels; the same for every file format."""

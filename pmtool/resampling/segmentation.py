@@ -16,6 +16,7 @@ from pmtool.choices import MaskInterpolation
 from pmtool.errors import ContentError, GeometryError
 from pmtool.geometry.grid import Grid, OutputSlice
 from pmtool.images.reading import DEFAULT, ReadingOptions
+from pmtool.images.turning import turned
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.resampling.shapes import labels_between
@@ -41,9 +42,13 @@ def load_mask(path: Path, volume: Volume, reading: ReadingOptions = DEFAULT) -> 
         If it lies on another grid than the volume.
     """
     image = load_volume(path, replace(reading.for_others, allow_uneven=True)).image
-    image = _turned(image, volume.image)
-    if image.GetSize() != volume.image.GetSize() or not volume.has_axes_of(image):
-        raise GeometryError(f"{path} lies on another grid than {volume.name}; resample it there")
+    image = turned(image, volume.image)
+    different = volume.grid_differences(image, [len(volume.slices)])
+    if different:
+        raise GeometryError(
+            f"{path} lies on another grid than {volume.name}, of other {' and '.join(different)}; "
+            "resample it there"
+        )
     image.CopyInformation(volume.image)
     mask = Volume(image, volume.axis, str(path), volume.positions)
     if mask.dtype.kind not in "iu" and not all(map(_is_whole, mask.slices)):
@@ -51,23 +56,6 @@ def load_mask(path: Path, volume: Volume, reading: ReadingOptions = DEFAULT) -> 
     if mask.slices.min() < 0:
         raise ContentError(f"{path} has negative voxels, like a CT; a mask has labels above 0")
     return mask
-
-
-def _turned(image: sitk.Image, to: sitk.Image) -> sitk.Image:
-    """The image with the axes of another one; its voxels stay where they are in space."""
-    orientation = _orientation(to)
-    if _orientation(image) == orientation:
-        return image
-    turned: sitk.Image = sitk.DICOMOrient(image, orientation)
-    for key in image.GetMetaDataKeys():
-        turned.SetMetaData(key, image.GetMetaData(key))
-    return turned
-
-
-def _orientation(image: sitk.Image) -> str:
-    """Code of the anatomical directions nearest to the axes, such as "LPS"."""
-    directions = image.GetDirection()
-    return str(sitk.DICOMOrientImageFilter.GetOrientationFromDirectionCosines(directions))
 
 
 def resample_mask(

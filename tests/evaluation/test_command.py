@@ -265,6 +265,27 @@ def test_other_tools_volumes_are_in_hu(
         shutil.rmtree(folder)
 
 
+def test_flipped_volumes_have_the_same_scores(
+    scan: Path, phantom: sitk.Image, tmp_path: Path
+) -> None:
+    """Also if the scan itself is flipped, other than they are."""
+    soft, flipped, folder = tmp_path / "soft.nrrd", tmp_path / "flipped.nii.gz", tmp_path / "report"
+    blurred(phantom, soft)
+    sitk.WriteImage(sitk.Flip(sitk.ReadImage(str(soft)), [False, True, False]), str(flipped))
+    turned = tmp_path / "turned.nii.gz"
+    sitk.WriteImage(sitk.Flip(phantom, [True, False, True]), str(turned))
+    volumes = ("--external", f"soft={soft}", "--external", f"flipped={flipped}")
+    for true in (scan, turned):
+        evaluate = ("evaluate", true, "--methods", "linear", *volumes)
+        compare = ("compare", soft, flipped, "--reference", true)
+        for command in (evaluate, compare):
+            assert run(*command, "--workers", 1, "--out", folder, "-q") == 0
+            summary = report_of(folder)["summary"]
+            assert summary["soft"] == summary["flipped"]
+            assert summary["soft"]["epr"] < 0.9
+            shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize(
     ("code", "arguments"),
     [

@@ -76,9 +76,37 @@ def test_external_volumes(thin: sitk.Image, tmp_path: Path) -> None:
         method = external("other", [scan], [tmp_path / f"{name}.nrrd"])
         make = method.maker(scan, [5], lambda done: None)
         assert np.array_equal(make(5), scan.truth(5))
-    for name in ("other", "coarse"):
-        with pytest.raises(GeometryError, match="another grid"):
+    for name, different in {"other": "origin", "coarse": "size and spacing"}.items():
+        with pytest.raises(GeometryError, match=rf"another grid than .*, of other {different};"):
             load_external(tmp_path / f"{name}.nrrd", scan)
+
+
+@pytest.mark.parametrize("flips", [(0, 1, 0), (1, 1, 0), (0, 0, 1)])
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 0, 1)])
+@pytest.mark.parametrize("count", [7, 8])
+def test_external_volumes_with_other_axes_are_turned(
+    thin: sitk.Image,
+    tmp_path: Path,
+    flips: tuple[int, ...],
+    order: tuple[int, ...],
+    count: int,
+) -> None:
+    """As other programs make NIfTI of a DICOM series, with all 8 slices or up to the last kept."""
+    scan, path = scan_of(thin[:, :, :8]), tmp_path / "other.nii.gz"
+    flipped = sitk.Flip(thin[:, :, :count], [bool(flip) for flip in flips])
+    sitk.WriteImage(sitk.PermuteAxes(flipped, order), str(path))
+    volume = load_external(path, scan)
+    assert np.array_equal(volume.slices, scan.volume.slices[:count])
+    assert volume.slices.dtype == np.int16
+
+
+def test_external_volumes_that_need_no_turn_keep_their_digest(
+    thin: sitk.Image, tmp_path: Path
+) -> None:
+    """By which their scores are kept."""
+    sitk.WriteImage(thin, str(tmp_path / "other.nrrd"))
+    digest = load_external(tmp_path / "other.nrrd", scan_of(thin)).digest()
+    assert digest == load_volume(tmp_path / "other.nrrd").digest()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

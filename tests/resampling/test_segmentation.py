@@ -36,7 +36,7 @@ def test_masks_that_do_not_fit(ct: sitk.Image, tmp_path: Path) -> None:
     assert load_mask(path, volume).axis == 2
     ct.SetOrigin((0, 0, 0))
     sitk.WriteImage(ct, str(path))
-    with pytest.raises(GeometryError, match="another grid"):
+    with pytest.raises(GeometryError, match="another grid than the image, of other origin;"):
         load_mask(path, volume)
 
 
