@@ -108,7 +108,7 @@ _RESAMPLING = (
         "--interpolator",
         type=types.INTERPOLATOR,
         show_default="nearest for samples, otherwise linear",
-        help="Interpolation of slices that lie between generated ones.",
+        help="Interpolation of slices that lie between acquired and generated ones.",
     ),
     click.option(
         "--mode",

@@ -34,6 +34,7 @@ _WHAT = {
     "acquired": "Acquired slice, pixels unchanged",
     "synthesised": "Synthesised between its neighbours, not acquired data",
     "interpolated": "Interpolated between its neighbours, not acquired data",
+    "shifted": "Repeats the nearest acquired slice, not acquired at this position",
     "extrapolated": "Repeats the nearest acquired slice, not acquired data",
 }
 """Descriptions of the kinds of slices, `pmtool.geometry.grid.Kind`."""
@@ -164,12 +165,14 @@ class DerivedSeries:
     def _describe(self, dataset: Dataset, kind: str, sources: Sequence[Dataset]) -> None:
         """Say what the slice is and what it was made from.
 
-        A slice made by pmtool does not count as acquired when it is resampled again.
+        A slice made by pmtool does not count as acquired when it is resampled again: copies of it
+        keep its label.
         """
         image_type = sources[0].get("ImageType") or ()
         more = [] if isinstance(image_type, str) else list(image_type[3:])
-        if kind == "acquired" and more and more[-1].lower() in _WHAT:
-            kind = more[-1].lower()
+        label = more[-1].lower() if more else ""
+        if len(sources) == 1 and label in _WHAT and label != "acquired":
+            kind = label
         more = [value for value in more if value.lower() not in _WHAT]
         dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *more, kind.upper()]
         dataset.DerivationDescription = f"{_WHAT[kind]}. {self._provenance}"

@@ -22,7 +22,7 @@ from pmtool.geometry.interpolation import Weight
 from pmtool.geometry.nodes import NUMBER_BITS, ROUNDING, SNAP, Nodes, Slices, Source
 from pmtool.system.checks import check_choice
 
-Kind = Literal["acquired", "synthesised", "interpolated", "extrapolated"]
+Kind = Literal["acquired", "synthesised", "interpolated", "shifted", "extrapolated"]
 
 
 class OutputSlice(NamedTuple):
@@ -31,7 +31,8 @@ class OutputSlice(NamedTuple):
     Attributes
     ----------
     kind
-        ``extrapolated`` slices lie outside the acquired ones and repeat the first or last.
+        ``shifted`` slices lie between nodes and repeat the acquired slice that is the nearest node;
+        ``extrapolated`` ones lie outside the acquired slices and repeat the first or last.
     position
         Position in acquired slices after the first one: the index of `pmtool.geometry.nodes`.
     weights
@@ -44,8 +45,13 @@ class OutputSlice(NamedTuple):
 
     @property
     def is_copy(self) -> bool:
-        """Whether the slice is one of the acquired slices."""
-        return self.kind in ("acquired", "extrapolated")
+        """Whether the slice is one of the acquired slices, in its place or not."""
+        return self.kind in ("acquired", "shifted", "extrapolated")
+
+    @property
+    def is_between(self) -> bool:
+        """Whether the slice lies between nodes and is interpolated from them."""
+        return self.kind in ("interpolated", "shifted")
 
     @property
     def gap(self) -> tuple[int, int]:
@@ -262,6 +268,11 @@ def _output_slice(
     index = nodes.clamped(index)
     node = nodes.at(index)
     if node is None:
-        return OutputSlice("interpolated", index, nodes.around(index, interpolator))
+        return _between(index, nodes, nodes.around(index, interpolator))
     kind: Kind = "acquired" if nodes.is_acquired(node) else "synthesised"
     return OutputSlice(kind, node / 2**nodes.rounds, (Weight(node, 1.0),))
+
+
+def _between(index: float, nodes: Nodes, weights: tuple[Weight, ...]) -> OutputSlice:
+    is_copy = len(weights) == 1 and nodes.is_acquired(weights[0].node)
+    return OutputSlice("shifted" if is_copy else "interpolated", index, weights)

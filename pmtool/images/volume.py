@@ -23,7 +23,7 @@ from pmtool.images.names import file_name
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_MADE = ("SYNTHESISED", "INTERPOLATED", "EXTRAPOLATED")
+_MADE = ("SYNTHESISED", "INTERPOLATED", "SHIFTED", "EXTRAPOLATED")
 _SAME = 1e-3
 """Relative difference below which two spacings are the same."""
 

@@ -50,7 +50,7 @@ class DyadicStack:
     def render(self, output: OutputSlice, sample: int = 0) -> NDArray[Any]:
         """Render a slice of the output, ``(H, W)`` in the input's type.
 
-        Acquired slices, and extrapolated ones that repeat them, are copied unchanged.
+        Acquired slices, and others that repeat them, are copied unchanged.
         """
         if output.is_copy:
             index = self.grid.nodes.slice_before(output.weights[0].node)
@@ -61,7 +61,7 @@ class DyadicStack:
         return pixels
 
     def deviation(self, output: OutputSlice, samples: int) -> NDArray[np.float32]:
-        """Standard deviation of a slice over its samples; zero for acquired slices.
+        """Standard deviation of a slice over its samples; zero for copies of acquired slices.
 
         Samples are rendered one by one, because they may not all fit into memory [1]_.
 

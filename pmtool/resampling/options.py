@@ -49,9 +49,9 @@ class Options(SamplerOptions, ReadingOptions):
     reference
         File or image whose slice positions to use instead of a spacing.
     interpolator
-        Interpolation of slices that lie between generated ones: ``nearest``, which keeps their
-        texture, ``linear`` or ``bspline``. None stands for ``nearest`` where pixels are drawn, and
-        for ``linear`` in the other modes, whose slices have no texture to lose.
+        Interpolation of slices that lie between acquired and generated ones: ``nearest``, which
+        keeps their texture, ``linear`` or ``bspline``. None stands for ``nearest`` where pixels are
+        drawn, and for ``linear`` in the other modes, whose slices have no texture to lose.
     model
         Folder of a bundle; None for the default model.
     samples

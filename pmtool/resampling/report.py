@@ -32,13 +32,13 @@ def plan_text(run: Run, missing: int) -> str:
 
 def interpolation_text(grid: Grid) -> str | None:
     """A sentence on slices that had to be interpolated, if any."""
-    interpolated = [output for output in grid.slices if output.kind == "interpolated"]
+    interpolated = [output for output in grid.slices if output.is_between]
     if not interpolated:
         return None
     how = "between generated ones"
     if len(interpolated[0].weights) == 1:
         shift = max(abs(grid.shift(output)) for output in interpolated)
-        how = f"by the nearest generated ones, at most {shift:.2g} mm away"
+        how = f"by the nearest acquired or generated ones, at most {shift:.2g} mm away"
     text = (
         f"{len(interpolated)} of {len(grid.slices)} slices are interpolated {how}, because "
         f"grid {grid.name} at {grid.spacing:.7g} mm does not meet them"
@@ -76,8 +76,8 @@ def made_text(volume: Volume) -> str | None:
 
 
 def copy_text(grid: Grid) -> str | None:
-    """A sentence on an output that has only slices of the input; None for any other."""
-    if not all(output.is_copy for output in grid.slices):
+    """A sentence on an output that only has slices of the input in their places, if it does."""
+    if not all(output.is_copy and not output.is_between for output in grid.slices):
         return None
     return (
         f"slices {grid.spacing:g} mm apart are there already; the output is a copy of the input's"

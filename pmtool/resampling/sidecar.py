@@ -124,10 +124,10 @@ def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:
         "position": output.position,
         "position_mm": round(grid.first * grid.source_spacing + index * grid.spacing, 6),
     }
+    if output.is_between and len(output.weights) == 1:
+        entry["shift_mm"] = round(grid.shift(output), 6)
     if output.is_copy:
         return {**entry, "source": grid.nodes.slice_before(output.weights[0].node)}
-    if output.kind == "interpolated" and len(output.weights) == 1:
-        entry["shift_mm"] = round(grid.shift(output), 6)
     return {**entry, "pair": list(output.gap)}
 
 

@@ -307,6 +307,37 @@ def test_other_grids(uneven: bool, voxels: Any, tmp_path: Path, write_dicom: Wri
         assert found.ImagePositionPatient == pytest.approx(place)
 
 
+@pytest.mark.filterwarnings("ignore:.*interpolated|.*made by pmtool before")
+@pytest.mark.parametrize(
+    ("given", "label", "description"),
+    [
+        ("HELIX", "SHIFTED", "Repeats the nearest acquired slice, not acquired at this position. "),
+        ("ACQUIRED", "SHIFTED", "Repeats the nearest acquired slice"),
+        ("SYNTHESISED", "SYNTHESISED", "Synthesised between"),
+    ],
+)
+def test_shifted_slices(
+    given: str, label: str, description: str, voxels: Any, tmp_path: Path, write_dicom: Writer
+) -> None:
+    def change(number: int, slice_: Dataset) -> None:
+        hospital(number, slice_)
+        slice_.ImageType = ["DERIVED", "PRIMARY", "AXIAL", given]
+
+    write_dicom(tmp_path / "in", voxels, change=change)
+    pmtool.resample(tmp_path / "in", 1.7, f"{tmp_path / 'out'}/")
+    headers = load_volume(tmp_path / "in").headers
+    assert headers is not None
+    found = dcmread(tmp_path / "out" / "0004.dcm")
+    (source,) = found.SourceImageSequence
+    assert source.ReferencedSOPInstanceUID == headers[2].SOPInstanceUID
+    assert found.ImageType[-1] == label
+    assert found.DerivationDescription.startswith(description)
+    assert found.DerivationCodeSequence[0].CodeMeaning == "Spatial resampling"
+    assert found.ImagePositionPatient[2] == headers[0].ImagePositionPatient[2] + 5.1
+    assert found.SliceLocation == pytest.approx(10.25 - 5.1)
+    np.testing.assert_array_equal(hounsfield([found])[0], voxels[2])
+
+
 @pytest.mark.parametrize("keyword", sorted(set(attributes.REQUIRED) - {"SOPInstanceUID"}))
 def test_headers_without_identifiers(
     keyword: str, voxels: Any, tmp_path: Path, write_dicom: Writer

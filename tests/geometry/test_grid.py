@@ -84,6 +84,15 @@ def test_the_nearest_slice_takes_the_place_of_one_that_is_not_generated() -> Non
     assert grid.generated_rounds() == [[2, 6, 10], [3, 5, 11]]
 
 
+def test_the_nearest_slice_may_be_an_acquired_one() -> None:
+    grid = make_grid(5, 2.5, 1.7)
+    kinds = ["acquired", "interpolated", "interpolated", "shifted", "interpolated", "interpolated"]
+    assert [s.kind for s in grid.slices] == kinds
+    assert [s.is_copy for s in grid.slices] == [True, False, False, True, False, False]
+    assert grid.shift(grid.slices[3]) == pytest.approx(-0.1)
+    assert "shifted" not in make_grid(5, 2.5, 1.7, interpolator="linear").counts()
+
+
 @given(COUNTS, SPACINGS, SPACINGS, st.sampled_from(GRIDS))
 def test_the_nearest_slices_are_near_and_each_is_taken_once(
     count: int, a: float, b: float, name: GridName

@@ -53,7 +53,9 @@ def test_every_slice_lies_where_it_should(
         if output.kind == "extrapolated":
             assert not 0 < wanted < positions[-1]
             assert found == pytest.approx(positions[0] if wanted < 0 else positions[-1])
-        elif output.kind == "interpolated" and interpolator == "nearest":
+        elif output.is_between and interpolator == "nearest":
+            (weight,) = output.weights
+            assert grid.nodes.is_acquired(weight.node) == (output.kind == "shifted")
             assert found == pytest.approx(wanted + grid.shift(output))
             assert abs(grid.shift(output)) <= 0.5 * grid.spacing * (1 + UNEVEN_SNAP)
         elif output.kind == "interpolated":

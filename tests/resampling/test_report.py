@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pmtool.geometry.grid import make_grid
+from pmtool.geometry.grid import make_grid, reference_grid
 from pmtool.resampling.report import copy_text, interpolation_text
 
 
@@ -15,6 +15,12 @@ def test_copies() -> None:
     assert text == "slices 2.5 mm apart are there already; the output is a copy of the input's"
     assert copy_text(make_grid(5, 2.5, 1.25)) is None
     assert copy_text(make_grid(5, 2.5, 2.0)) is None
+    shifted = reference_grid(5, 2.5, 2.5, 0.5, 4)
+    assert shifted.counts() == {"shifted": 4}
+    assert copy_text(shifted) is None
+    told = interpolation_text(shifted)
+    assert told is not None
+    assert "4 of 4 slices are interpolated by the nearest acquired or generated ones" in told
 
 
 @pytest.mark.parametrize("source_spacing", [2.4942857142857, 2.0000049, 0.9999966])

@@ -99,13 +99,43 @@ def test_other_spacings_are_interpolated_and_told(ct: sitk.Image) -> None:
 
 def test_samples_keep_their_texture_at_other_spacings(ct: sitk.Image, tmp_path: Path) -> None:
     out = tmp_path / "out.nrrd"
-    with pytest.warns(UserWarning, match=r"by the nearest generated ones, at most 0\.5 mm away"):
+    with pytest.warns(UserWarning, match=r"nearest acquired or generated ones, at most 0\.5 mm"):
         found = voxels(pmtool.resample(ct, 2.0, out))
     dyadic = voxels(pmtool.resample(ct, 1.25))
     assert np.array_equal(found, dyadic[[0, 2, 3, 5, 6, 8]])
     entries = json.loads(Path(f"{out}.json").read_text())["slices"]
     assert [x.get("shift_mm") for x in entries] == [None, 0.5, -0.25, 0.25, -0.5, None]
-    assert {x["kind"] for x in entries[1:-1]} == {"interpolated"}
+    kinds = ["acquired", "shifted", "interpolated", "interpolated", "shifted", "acquired"]
+    assert [x["kind"] for x in entries] == kinds
+    assert [x.get("source") for x in entries] == [0, 1, None, None, 3, 4]
+    assert [x.get("pair") for x in entries] == [None, None, [1, 2], [2, 3], None, None]
+
+
+@pytest.mark.filterwarnings("ignore:.*are interpolated")
+def test_an_acquired_slice_that_is_the_nearest_is_shifted_as_it_is(
+    ct: sitk.Image, tmp_path: Path
+) -> None:
+    ct[3, 4, 2], ct[0:4, :, :] = 8000, -2048
+    out = tmp_path / "out.nrrd"
+    files: dict[str, Any] = {
+        "uncertainty": tmp_path / "sd.nrrd",
+        "statistics": tmp_path / "statistics.json",
+    }
+    found = voxels(pmtool.resample(ct, 1.7, out, **files))
+    assert np.array_equal(found[3], voxels(ct)[2])
+    content = json.loads(Path(f"{out}.json").read_text())
+    assert content["grid"]["counts"] == {"acquired": 1, "interpolated": 4, "shifted": 1}
+    assert content["slices"][3] == {
+        "index": 3,
+        "kind": "shifted",
+        "position": pytest.approx(2.04),
+        "position_mm": 5.1,
+        "shift_mm": -0.1,
+        "source": 2,
+    }
+    deviation = voxels(sitk.ReadImage(str(files["uncertainty"])))
+    assert [plane.any() for plane in deviation] == [False, True, True, False, True, True]
+    assert "shifted" in json.loads(files["statistics"].read_text())["by_kind"]
 
 
 @pytest.mark.filterwarnings("ignore:.*are interpolated")
