@@ -16,12 +16,10 @@ from pmtool.cohort.existing import check_own
 from pmtool.cohort.request import Request
 from pmtool.cohort.result import Result
 from pmtool.errors import UsageError, exit_code, sentence
-from pmtool.images.reading import LENIENT
-from pmtool.loading import load_volume
 from pmtool.resampling.journal import Journal, SliceStore
 from pmtool.resampling.options import Options
 from pmtool.resampling.preparation import FileRun, load_sampler, prepare_files
-from pmtool.resampling.resample import finish, write
+from pmtool.resampling.resample import finish
 from pmtool.resampling.resumption import files_to_make, resumable
 from pmtool.resampling.synthesis import all_jobs, generate, missing_jobs
 from pmtool.sampling.sampler import Sampler
@@ -146,13 +144,11 @@ def _complete(run: FileRun, case: Case, request: Request, tell: TellSlices) -> R
         store: SliceStore = Journal(outputs.journal) if outputs.resume else {}
         stack = replace(run.stack, generated=store)
         generated = sum(map(len, missing_jobs(stack, run.options.samples)))
+    elif missing:
+        run.outputs = replace(outputs, resume=True)  # the volume stays
+    if missing:
         progress = _increments(case, tell)
         finish(run, lambda done, total: progress(done), _REMEDY)
-    elif missing:
-        volume = load_volume(outputs.image, LENIENT)
-        with resumable(run, _REMEDY) as journal:
-            assert journal is not None
-            write(run, journal, volume.image, missing)
     elif outputs.journal.exists():  # left by a run that was killed when all was done
         with folder_lock(outputs.journal):
             Journal(outputs.journal).remove()

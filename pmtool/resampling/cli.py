@@ -79,7 +79,9 @@ from pmtool.cli.types import FORMAT, MASK_INTERPOLATION, PATH, SLASHED, SpacingC
 @click.option(
     "--overwrite", is_flag=True, help="Replace existing files and discard an interrupted run."
 )
-@click.option("--resume", is_flag=True, help="Continue an interrupted run.")
+@click.option(
+    "--resume", is_flag=True, help="Continue an interrupted run, or add files to a complete one."
+)
 @quiet_option
 @verbose_option
 @debug_option

@@ -79,7 +79,7 @@ class Journal:
             if journal.exists and (resume or not discard):
                 journal._check_resumable(key, resume)
             else:
-                journal._remove_slices()
+                journal.clear()
                 write_json(key, folder / _KEY)
         return journal
 
@@ -113,6 +113,15 @@ class Journal:
     def is_empty(self) -> bool:
         """Whether the journal holds no slice and no output was begun."""
         return not any(self.folder.glob(_SLICES)) and not self.outputs
+
+    def clear(self) -> None:
+        """Delete slices and temporary files; raises `OutputError` if there are other files."""
+        slices = self._slices()
+        if set(self.folder.iterdir()) - slices - {self.folder / _KEY, self.folder / _OUTPUTS}:
+            raise OutputError(f"{self.folder} holds files that are not of a run: move them away")
+        with writing(self.folder):
+            for file in slices:
+                file.unlink(missing_ok=True)
 
     def remove(self) -> None:
         """Delete the journal's files; the enclosing `folder_lock` removes the folder.
@@ -151,14 +160,6 @@ class Journal:
         is_ours = self.exists or (self.folder / _OUTPUTS).exists()
         temporary = {file for file in self.folder.iterdir() if target_of(file.name)}
         return temporary | set(self.folder.glob(_SLICES) if is_ours else ())
-
-    def _remove_slices(self) -> None:
-        """Delete slices and temporary files; raises `OutputError` if there are other files."""
-        slices = self._slices()
-        if set(self.folder.iterdir()) - slices - {self.folder / _KEY, self.folder / _OUTPUTS}:
-            raise OutputError(f"{self.folder} holds files that are not of a run: move them away")
-        for file in slices:
-            file.unlink(missing_ok=True)
 
     def _check_resumable(self, key: dict[str, Any], resume: bool) -> None:
         if not resume:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -45,19 +46,28 @@ def check_memory_for(
 
 
 def check_disk_for(
-    volume: Volume, grid: Grid, mask: Volume | None, outputs: Outputs, generated: int
+    volume: Volume,
+    grid: Grid,
+    mask: Volume | None,
+    outputs: Outputs,
+    files: Container[Path],
+    generated: int,
 ) -> None:
-    """Raise `OutputError` if the outputs and the journal do not fit on their disks.
+    """Raise `OutputError` if the files to make and the journal do not fit on their disks.
 
     Parameters
     ----------
     mask
         Mask that will be written on the grid, if any.
+    files
+        Those of the outputs that will be made.
     generated
         Number of slices that the journal will hold.
     """
     journal = math.prod(volume.shape) * generated * _GENERATED
-    check_disk({**_sizes(volume, grid, mask, outputs), outputs.journal: journal})
+    sizes = _sizes(volume, grid, mask, outputs)
+    made = {path: size for path, size in sizes.items() if path in files}
+    check_disk({**made, outputs.journal: journal})
 
 
 def _sizes(volume: Volume, grid: Grid, mask: Volume | None, outputs: Outputs) -> dict[Path, int]:

@@ -111,7 +111,7 @@ class Outputs:
     overwrite
         Replace existing files, and discard an interrupted run unless ``resume`` is given.
     resume
-        Continue an interrupted run.
+        Continue an interrupted run, or make the files that a complete one lacks.
     """
 
     image: Path

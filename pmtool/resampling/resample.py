@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -86,17 +86,20 @@ def resample(
 def finish(
     run: FileRun, progress: ProgressOf | None = None, remedy: str = "go on with --resume"
 ) -> sitk.Image:
-    """Generate the missing slices of a run, assemble its output and write its files.
+    """Make the files of a run that are missing, or all of them, and return its volume.
 
-    ``remedy`` says how to continue after an interruption.
+    Slices are generated only if the volume is to be made. ``remedy`` says how to continue after an
+    interruption.
     """
-    with resumable(run, remedy) as journal:
-        if journal is None:
-            return load_volume(run.outputs.image, LENIENT).image
-        run.stack = replace(run.stack, generated=journal)
-        image = _generate(run, progress)
-        write(run, journal, image)
-    _log.info("wrote %s", ", ".join(map(str, run.outputs.files())))
+    outputs = run.outputs
+    with resumable(run, remedy) as (journal, files):
+        if outputs.image in files:
+            run.stack = replace(run.stack, generated=journal)
+            image = _generate(run, progress)
+        else:
+            image = load_volume(outputs.image, LENIENT).image
+        if files:
+            _write(run, journal, image, files)
     return image
 
 
@@ -111,31 +114,33 @@ def _generate(run: Run, progress: ProgressOf | None) -> sitk.Image:
     return assemble(run.stack)
 
 
-def write(
-    run: FileRun, journal: Journal, image: sitk.Image, files: Iterable[Path] | None = None
-) -> None:
-    """Write all or some files of a run and its sidecar, then remove its journal.
+def _write(run: FileRun, journal: Journal, image: sitk.Image, files: set[Path]) -> None:
+    """Write some files of a run and its sidecar, then remove its journal.
 
-    The volume is written last, followed only by the sidecar, which states that all files exist.
+    The volume is written last, followed only by the sidecar, which states that all files exist. The
+    sidecar of a volume that stays still tells how that was made.
     """
     stack, outputs = run.stack, run.outputs
-    journal.expect(outputs.files())
-    to_write = set(outputs.files() if files is None else files)
-    if run.mask is not None and outputs.segmentation_out in to_write:
+    files = {*files, outputs.sidecar}
+    journal.expect(files)
+    if run.mask is not None and outputs.segmentation_out in files:
         labels = resample_mask(run.mask, stack.grid, outputs.segmentation_interpolation)
         write_image(labels, outputs.segmentation_out)
-    if outputs.uncertainty in to_write:
+    if outputs.uncertainty in files:
         write_image(uncertainty(stack, run.options.samples), outputs.uncertainty)
-    if outputs.preview in to_write:
+    if outputs.preview in files:
         write_bytes(preview_png(stack.volume, image, stack.grid), outputs.preview)
-    if outputs.statistics in to_write:
+    if outputs.statistics in files:
         write_json(statistics(stack.volume, stack.grid, image), outputs.statistics)
-    content = sidecar.content(run)
-    if outputs.image in to_write:
+    content = sidecar.read_sidecar(outputs)
+    if outputs.image in files:
+        content = {**sidecar.content(run), "segmentation": None}
         _write_volume(stack.volume, image, content, outputs)
-    content |= {"segmentation": run.mask_key, **sidecar.digests(outputs, to_write)}
-    write_json(content, outputs.sidecar)
+    if run.mask is not None:
+        content["segmentation"] = run.mask_key
+    write_json({**content, **sidecar.digests(outputs, files)}, outputs.sidecar)
     journal.remove()
+    _log.info("wrote %s", ", ".join(str(path) for path in outputs.files() if path in files))
 
 
 def _write_volume(

@@ -21,8 +21,8 @@ _log = logging.getLogger("pmtool")
 
 
 @contextmanager
-def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
-    """The journal of a run, locked for this process; None if the run is complete.
+def resumable(run: FileRun, remedy: str) -> Iterator[tuple[Journal, set[Path]]]:
+    """The journal of a run, locked for this process, and the files to make; none if it is complete.
 
     The journal stays if the run stops after its first slice; nothing is left of a run that stops
     earlier.
@@ -45,26 +45,29 @@ def resumable(run: FileRun, remedy: str) -> Iterator[Journal | None]:
     """
     outputs = run.outputs
     with folder_lock(outputs.journal):
-        if outputs.resume and not files_to_make(run):
+        files = files_to_make(run) if outputs.resume else set(outputs.files())
+        journal = Journal(outputs.journal)
+        if not files:
             _log.info("%s is complete", outputs.image)
-            Journal(outputs.journal).remove()
-            yield None
+            journal.remove()
+            yield journal, files
             return
-        _check_room(run)
-        journal = Journal.open(
-            outputs.journal, run.key, resume=outputs.resume, discard=outputs.overwrite
-        )
+        _check_room(run, files)
+        for path in filter(files.__contains__, outputs.files()):
+            outputs.check(path, outputs.overwrite or resolved(path) in journal.outputs)
+        if outputs.image in files:
+            Journal.open(outputs.journal, run.key, resume=outputs.resume, discard=outputs.overwrite)
+        else:  # without a key, so that the volume still counts as made
+            journal.clear()
         try:
-            for path in outputs.files():
-                outputs.check(path, outputs.overwrite or resolved(path) in journal.outputs)
-            yield journal
+            yield journal, files
         except BaseException as error:
             if journal.is_empty:
                 if isinstance(error, KeyboardInterrupt):
                     _log.warning("no slice was finished yet, so that nothing is kept")
                 with suppress(OutputError):
                     journal.remove()
-            else:
+            elif journal.exists:
                 _log.warning("finished slices are kept in %s; %s", journal.folder, remedy)
             raise
 
@@ -87,13 +90,14 @@ def files_to_make(run: FileRun) -> set[Path]:
     return every if missing & {outputs.image, outputs.uncertainty} else missing
 
 
-def _check_room(run: FileRun) -> None:
-    """Raise `OutputError` if there is no room for the files and for the slices that are missing."""
-    stack, outputs = run.stack, run.outputs
-    journal = Journal(outputs.journal)
-    resumed = replace(stack, generated=journal if journal.matches(run.key) else {})
-    lacking = sum(map(len, missing_jobs(resumed, run.options.samples)))
-    check_disk_for(stack.volume, stack.grid, run.mask, outputs, lacking)
+def _check_room(run: FileRun, files: set[Path]) -> None:
+    """Raise `OutputError` if there is no room for the files and for the slices that they lack."""
+    stack, outputs, lacking = run.stack, run.outputs, 0
+    if outputs.image in files:
+        journal = Journal(outputs.journal)
+        resumed = replace(stack, generated=journal if journal.matches(run.key) else {})
+        lacking = sum(map(len, missing_jobs(resumed, run.options.samples)))
+    check_disk_for(stack.volume, stack.grid, run.mask, outputs, files, lacking)
 
 
 def _is_of(content: dict[str, Any], key: dict[str, Any]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -88,7 +89,6 @@ def test_a_complete_run_is_not_another_one(
         {"segmentation": masks[1]},
         {"segmentation_interpolation": "linear"},
         {"samples": 4},
-        {"preview": tmp_path / "look.png"},
     ):
         with pytest.raises(OutputError, match="exists; replace it with --overwrite"):
             pmtool.resample(
@@ -96,6 +96,82 @@ def test_a_complete_run_is_not_another_one(
             )
     assert fake_sampler.calls == []
     assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_complete_run_gets_what_it_lacks(
+    ct: sitk.Image,
+    ct_path: Path,
+    tmp_path: Path,
+    fake_sampler: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out, mask = tmp_path / "out.nrrd", tmp_path / "mask.nrrd"
+    sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
+    seg: dict[str, Any] = {"segmentation": mask, "segmentation_out": tmp_path / "seg.nrrd"}
+    look: dict[str, Any] = {"preview": tmp_path / "look.png", "resume": True}
+    pmtool.resample(ct_path, 1.25, tmp_path / "other.nrrd", preview=tmp_path / "other.png")
+    pmtool.resample(ct_path, 1.25, out, **seg)
+    before = {path: path.stat().st_mtime_ns for path in (out, tmp_path / "seg.nrrd")}
+    told = json.loads(Path(f"{out}.json").read_text())
+    fake_sampler.calls.clear()
+    monkeypatch.setattr(fake_sampler, "device", "another")
+    added = pmtool.resample(ct_path, 1.25, out, **look)
+    assert fake_sampler.calls == []
+    assert added.GetSize() == (10, 12, 9)
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert look["preview"].read_bytes() == (tmp_path / "other.png").read_bytes()
+    now = json.loads(Path(f"{out}.json").read_text())
+    assert set(now["files"]) == {"image", "segmentation_out", "preview"}
+    assert now == {**told, "files": now["files"]}
+    content = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    pmtool.resample(ct_path, 1.25, out, **seg, **look)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == content
+
+
+def test_what_a_complete_run_lacks_replaces_nothing(
+    ct_path: Path, tmp_path: Path, fake_sampler: Any
+) -> None:
+    out, look = tmp_path / "out.nrrd", tmp_path / "look.png"
+    pmtool.resample(ct_path, 1.25, out)
+    look.write_bytes(b"mine")
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(OutputError, match=r"look\.png exists; replace it with --overwrite"):
+        pmtool.resample(ct_path, 1.25, out, resume=True, preview=look)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == before
+    fake_sampler.calls.clear()
+    pmtool.resample(ct_path, 1.25, out, resume=True, overwrite=True, preview=look)
+    assert fake_sampler.calls == []
+    assert look.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("written", ["write_bytes", "write_json"])
+def test_a_complete_run_that_is_stopped_while_it_gets_what_it_lacks(
+    ct_path: Path,
+    tmp_path: Path,
+    fake_sampler: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    written: str,
+) -> None:
+    """Before its preview is written, or before the sidecar is."""
+    out, look = tmp_path / "out.nrrd", tmp_path / "look.png"
+    pmtool.resample(ct_path, 1.25, out)
+    before = out.stat().st_mtime_ns
+    fake_sampler.calls.clear()
+    with monkeypatch.context() as patch:
+
+        def fail(*_: object) -> None:
+            raise OutputError("the disk is full")
+
+        patch.setattr(f"pmtool.resampling.resample.{written}", fail)
+        with pytest.raises(OutputError, match="full"):
+            pmtool.resample(ct_path, 1.25, out, resume=True, preview=look)
+    with pytest.raises(OutputError, match="exists"):  # another run leaves no trace
+        pmtool.resample(ct_path, 1.25, out, resume=True, seed=1)
+    pmtool.resample(ct_path, 1.25, out, resume=True, preview=look)
+    assert fake_sampler.calls == []
+    assert out.stat().st_mtime_ns == before
+    names = {"ct.nrrd", "out.nrrd", "out.nrrd.json", "look.png"}
+    assert {path.name for path in tmp_path.iterdir()} == names
 
 
 def test_a_complete_run_that_was_changed_is_not_believed(
