@@ -11,6 +11,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import cycle, islice, pairwise
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,9 @@ from pmtool.sampling.startup import start
 from pmtool.sampling.windows import alike_windows
 from pmtool.system.devices import CPU, free_gpu_memory
 from pmtool.system.stages import Progress
+
+_EXTENT = attrgetter("workers", "batch")
+"""By which plans are compared: how much of a job runs at once."""
 
 
 class Planner:
@@ -121,16 +125,17 @@ class Sampler(Planner):
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`.
 
-        The process keeps and reuses memory that the model has used. If too little then seems to be
-        free for slices of a shape that was generated before, the earlier plan still holds.
+        On a CPU, the process keeps and reuses memory that the model has used, which a new plan
+        counts as lost. A larger plan that was carried out for slices of this shape therefore holds.
         """
+        earlier = self._carried_out.get(shape)
+        plans = [] if earlier is None else [earlier._replace(workers=min(earlier.workers, pairs))]
         try:
-            return super().plan(shape, pairs)
+            plans.append(super().plan(shape, pairs))
         except MemoryBudgetError:
-            if shape not in self._carried_out:
+            if not plans:
                 raise
-            plan = self._carried_out[shape]
-            return plan._replace(workers=min(plan.workers, pairs))
+        return max(plans, key=_EXTENT)
 
     def in_mode(self, mode: Mode) -> Sampler:
         """Return a sampler with another mode that shares the loaded model."""
@@ -175,7 +180,9 @@ class Sampler(Planner):
         height, width = pairs[0].above.shape
         plan = self.plan((height, width), len(pairs))
         yield from _Run(self, plan, pairs).results(progress)
-        self._carried_out[height, width] = plan
+        if self.device == CPU:
+            earlier = self._carried_out.get((height, width), plan)
+            self._carried_out[height, width] = max(earlier, plan, key=_EXTENT)
 
 
 class _Advance(NamedTuple):

@@ -27,7 +27,7 @@ from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import PairGroup, SlicePair
-from pmtool.sampling.plan import make_gpu_plan
+from pmtool.sampling.plan import make_gpu_plan, make_plan
 from pmtool.sampling.sampler import Sampler
 from pmtool.sampling.windows import Window
 
@@ -115,6 +115,23 @@ def test_memory_that_a_round_has_used_serves_the_next(
     assert_same({pairs[0].number: dict(sampler.generate(pairs[:1]))[0]}, expected)
     with pytest.raises(MemoryBudgetError):
         next(sampler.generate(make_pairs((20, 20), 1)))
+
+
+def test_a_tight_budget_leaves_later_rounds_as_many_workers(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, make_pairs: MakePairs
+) -> None:
+    """Even after a round with fewer pairs than workers."""
+    monkeypatch.setattr("pmtool.sampling.options.cpu_count", lambda: 2)
+    monkeypatch.setattr("pmtool.sampling.plan.free_memory", lambda: 2**34)
+    made, pairs = Sampler(bundle, SamplerOptions(memory=2**34)), make_pairs((20, 20), 2)
+    first = made.plan((20, 20), 2)
+    list(made.generate(pairs))
+    alone = make_plan(bundle, SamplerOptions(batch=1, memory=2**34), (20, 20), 1)
+    made.options = SamplerOptions(memory=alone.memory + 2**20)
+    assert make_plan(bundle, made.options, (20, 20), 2).workers < first.workers == 2
+    assert made.plan((20, 20), 2) == first
+    list(made.generate(pairs[:1]))
+    assert [made.plan((20, 20), pairs).workers for pairs in (1, 2)] == [1, 2]
 
 
 @pytest.mark.parametrize("shape", [(20, 20), (64, 64), SHAPE])
