@@ -160,8 +160,7 @@ def run_cached(
     sampler.clock.running = shares and on_cpu
     height, width = pairs[0].above.shape
     plan = sampler.plan((height, width), len(pairs))
-    for device in sampler.engine.devices[: plan.workers]:
-        sampler.load(device, max(1, plan.threads // plan.workers))
+    sampler.load_for(plan)
     start = time.perf_counter() - begun
     seconds, slices = _generate(sampler, pairs, progress)
     if not shares:

@@ -68,12 +68,18 @@ class Plan(NamedTuple):
     memory: int
     seconds_per_slice: float
 
+    def threads_of(self, worker: int) -> int:
+        """Number of threads of a worker; the first ones take what remains of an even division."""
+        share, remainder = divmod(self.threads, self.workers)
+        return max(1, share + (worker < remainder))
+
 
 def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
     """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
 
     There are as many workers as have memory for two lanes each, unless fewer lanes are used, and at
-    least one. The model counts as not loaded yet.
+    least one. The model counts as not loaded yet; it is loaded twice if some workers have a thread
+    more than others.
 
     Raises
     ------
@@ -85,16 +91,17 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
     used = psutil.Process().memory_info().rss
     budget = min(options.memory or total_memory() // 2, used + free_memory())
-    resident = used + GRAPHS + COPIES * bundle.weights.stat().st_size
+    model = GRAPHS + COPIES * bundle.weights.stat().st_size
     buffers = Buffers.size(layout, *window, 1)
     scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
     for workers in range(min(threads, pairs), 0, -1):
         limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
+        resident = used + (2 if threads % workers else 1) * model
         batch = min(limit, ((budget - resident) // workers - scratch) // lane)
         if batch >= (1 if workers == 1 else min(2, limit)):
             memory = resident + workers * (scratch + batch * lane)
             return Plan(padded, window, batch, workers, threads, memory, seconds)
-    needed, held = (amount(size) for size in (resident + scratch + lane, budget))
+    needed, held = (amount(size) for size in (used + model + scratch + lane, budget))
     raise MemoryBudgetError(
         f"a window of {window[0]}x{window[1]} pixels needs {needed} of memory and {held} may be "
         "used: allow more with --memory or take a smaller --window"

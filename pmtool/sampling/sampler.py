@@ -154,6 +154,11 @@ class Sampler(Planner):
             self._on_cpu[threads] = self.engine.load(self.bundle, CPU, threads)
         return self._on_cpu[threads]
 
+    def load_for(self, plan: Plan) -> list[Backend]:
+        """Return the model of every worker of a plan."""
+        devices = islice(cycle(self.engine.devices), plan.workers)
+        return [self.load(device, plan.threads_of(i)) for i, device in enumerate(devices)]
+
     def generate(
         self, pairs: Sequence[SlicePair], progress: Progress | None = None
     ) -> Iterator[tuple[int, Slice]]:
@@ -203,9 +208,7 @@ class _Run:
 
     def __init__(self, sampler: Sampler, plan: Plan, pairs: Sequence[SlicePair]) -> None:
         self.sampler, self.plan, self.pairs = sampler, plan, pairs
-        threads = max(1, plan.threads // plan.workers)
-        devices = islice(cycle(sampler.engine.devices), plan.workers)
-        self.backends = [sampler.load(device, threads) for device in devices]
+        self.backends = sampler.load_for(plan)
         self.events: queue.SimpleQueue[_Advance | _Finished] = queue.SimpleQueue()
         self.stop = threading.Event()
 

@@ -13,7 +13,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import Plan, make_gpu_plan, make_plan
+from pmtool.sampling.plan import COPIES, GRAPHS, Plan, make_gpu_plan, make_plan
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.limits import cpu_count
 
@@ -86,6 +86,21 @@ def test_a_second_worker_needs_memory_for_two_lanes_unless_one_is_asked_for(
     for batch, workers in ((None, 1), (1, 2)):
         asked = SamplerOptions(threads=2, batch=batch, memory=two.memory + 2**24)
         assert make_plan(bundle, asked, (512, 512), 10).workers == workers
+
+
+def test_no_thread_is_left_over(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where workers have different numbers of threads, the model is loaded for each of these."""
+    monkeypatch.setattr("pmtool.sampling.options.cpu_count", lambda: 5)
+    monkeypatch.setattr("pmtool.sampling.plan.free_memory", lambda: 2**34)
+    asked = SamplerOptions(batch=1, memory=2**34, device="cpu")
+    plans = {pairs: make_plan(bundle, asked, SHAPE, pairs) for pairs in (1, 3, 5)}
+    threads = [[plan.threads_of(i) for i in range(plan.workers)] for plan in plans.values()]
+    assert threads == [[5], [2, 2, 1], [1] * 5]
+    worker = (plans[5].memory - plans[1].memory) / 4
+    model = GRAPHS + COPIES * bundle.weights.stat().st_size
+    more = plans[3].memory - plans[1].memory - 2 * worker
+    assert more == pytest.approx(model, abs=2**20)  # the process itself may grow a little
+    assert plans[1]._replace(workers=7).threads_of(6) == 1
 
 
 @pytest.mark.parametrize("window", [1, 32, 66])

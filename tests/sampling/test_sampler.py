@@ -81,6 +81,24 @@ def test_same_bytes_for_any_batch_and_threads(
     assert_same(generate(bundle, make_pairs(SHAPE, 3), window=64, **options), expected)
 
 
+def test_same_bytes_if_workers_have_different_numbers_of_threads(
+    bundle: Bundle,
+    expected: dict[int, Slice],
+    monkeypatch: pytest.MonkeyPatch,
+    make_pairs: MakePairs,
+) -> None:
+    monkeypatch.setattr("pmtool.sampling.options.cpu_count", lambda: 3)
+    loaded: list[int] = []
+
+    def count(*asked: Any) -> Backend:
+        loaded.append(asked[-1])
+        return load(asked[0], "cpu", "float32", asked[-1])
+
+    monkeypatch.setattr(Engine, "load", lambda _, *asked: count(*asked))
+    assert_same(generate(bundle, make_pairs(SHAPE, 2), window=64, batch=1), expected)
+    assert loaded == [2, 1]
+
+
 def test_same_bytes_for_any_company_and_order(
     bundle: Bundle, expected: dict[int, Slice], make_pairs: MakePairs
 ) -> None:
