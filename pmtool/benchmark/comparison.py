@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
+from pmtool.backends.torch_threads import torch_threads
 from pmtool.benchmark.naive import (
     WINDOW,
     PassCost,
@@ -20,7 +21,7 @@ from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers
 from pmtool.benchmark.report import StripReport
 from pmtool.benchmark.scene import Scene
-from pmtool.benchmark.timing import full_float32, torch_threads
+from pmtool.benchmark.timing import full_float32
 from pmtool.evaluation.edges import edge_map, edge_preservation
 from pmtool.interface.protocol import Backend
 from pmtool.network import PixelMiner

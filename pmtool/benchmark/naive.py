@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from pmtool.arrays import Float32s
-from pmtool.benchmark.timing import full_float32, repeat, torch_threads
+from pmtool.backends.torch_threads import torch_threads
+from pmtool.benchmark.timing import full_float32, repeat
 from pmtool.network import PixelMiner
 from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from pmtool.benchmark.timing import repeat, torch_threads
+from pmtool.backends.torch_threads import torch_threads
+from pmtool.benchmark.timing import repeat
 
 GEMM_SIZE = {"cpu": 1536, "cuda": 8192}
 """Height and width of the matrices, by kind of device."""

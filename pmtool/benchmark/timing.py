@@ -41,17 +41,6 @@ def free_cached_memory() -> None:
 
 
 @contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """Let PyTorch use ``count`` threads within a context."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
 def full_float32() -> Iterator[None]:
     """Turn off TF32 in convolutions, PyTorch's default on GPUs: the network is the reference."""
     with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):

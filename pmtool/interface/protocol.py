@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from pmtool.arrays import Float32s
@@ -106,3 +107,6 @@ class Backend(Protocol):
         An input and an output may share an array. The pixel graph is bound to columns of features,
         in groups of four pixels: ``(groups, n, M, channels)``, see `PixelGraph`.
         """
+
+    def in_worker(self) -> AbstractContextManager[None]:
+        """Context in which a worker's thread uses the backend."""

@@ -257,7 +257,7 @@ class _Run:
     def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
         hyperparameters = self.sampler.bundle.hyperparameters
         cache = LaneCache(backend, hyperparameters, self.plan.window, self.plan.batch)
-        with suppress(queue.Empty, _Stopped):
+        with backend.in_worker(), suppress(queue.Empty, _Stopped):
             while True:
                 self._group(groups.get_nowait(), cache)
 

@@ -6,6 +6,7 @@ import gc
 import sys
 import weakref
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -34,6 +35,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.inference import load_network
 from pmtool.phantom.chest import chest_phantom
+from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.sampler import Sampler
@@ -105,6 +107,31 @@ def test_lower_precision_draws_as_noisy_a_slice(
     inside = expected[:, 1:] > -1024
     noise = [np.diff(values, axis=1)[inside].std() for values in (found, expected)]
     assert noise[0] == pytest.approx(noise[1], rel=0.05)
+
+
+def test_a_run_uses_its_own_threads_and_leaves_the_callers(
+    bundle: Bundle, pair: SlicePair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many an earlier run of the same sampler used."""
+    monkeypatch.setattr("pmtool.sampling.options.cpu_count", lambda: 2)
+    monkeypatch.setattr("pmtool.sampling.plan.free_memory", lambda: 2**34)
+    used, generate = set[int](), Lanes.generate
+
+    def noted(*given: Any) -> Any:
+        used.add(torch.get_num_threads())
+        return generate(*given)
+
+    monkeypatch.setattr(Lanes, "generate", noted)
+    torch.set_num_threads(3)
+    small = pair._replace(above=pair.above[:20, :20], below=pair.below[:20, :20])
+    sampler = Sampler(bundle, SamplerOptions(backend="torch", device="cpu", memory=2**34))
+    for pairs, threads in ((1, 2), (2, 1), (1, 2)):
+        used.clear()
+        list(sampler.generate([small] * pairs))
+        assert used == {threads}
+        assert torch.get_num_threads() == 3
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(torch.get_num_threads).result() == 3
 
 
 def test_products_are_taken_in_the_lower_precision(network: PixelMiner) -> None:

@@ -13,6 +13,7 @@ import torch
 from pmtool.arrays import Float32s
 from pmtool.backends.selection import Engine
 from pmtool.backends.torch import TorchBackend
+from pmtool.backends.torch_threads import torch_threads
 from pmtool.benchmark.cached import Clock, TimedBackend, run_cached
 from pmtool.benchmark.naive import PassCost, PlainNetwork, TimedNetwork, pass_costs, threads_for_one
 from pmtool.benchmark.parity import generate_strip, largest_difference
@@ -20,7 +21,6 @@ from pmtool.benchmark.peaks import measure_peak
 from pmtool.benchmark.peer_runs import COMPILED, reason, time_peers
 from pmtool.benchmark.scaling import Point, measure_scaling
 from pmtool.benchmark.scene import make_scene
-from pmtool.benchmark.timing import torch_threads
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
