@@ -14,14 +14,17 @@ from pydantic.dataclasses import dataclass
 from scipy import ndimage
 
 from pmtool.arrays import Float32s
+from pmtool.errors import UsageError
 
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+"""Configuration of every section of the settings."""
 Probability = Annotated[float, Field(ge=0, le=1)]
 _Factor = Annotated[float, Field(ge=1)]
 CROP_MARGIN = 8
 """Number of pixels on every side of a crop that filters and zoom may use."""
 
 
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+@dataclass(frozen=True, config=STRICT)
 class Augmentation:
     """Probabilities of the changes, and their limits.
 
@@ -49,6 +52,11 @@ class Augmentation:
     kernel_range: tuple[float, float] = (-0.8, 2.0)
     noise_hu: NonNegativeFloat = 60.0
     contrast_range: _Factor = 4.0
+
+    def __post_init__(self) -> None:
+        low, high = self.kernel_range
+        if low > high:
+            raise UsageError(f"kernel_range falls from {low} to {high}: give the lower end first")
 
     def __call__(self, slices: Float32s, size: int, rng: np.random.Generator) -> Float32s:
         """Change slices ``(3, H, W)`` in HU and cut out the crop.

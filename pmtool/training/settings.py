@@ -14,7 +14,6 @@ from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    ConfigDict,
     Field,
     NonNegativeFloat,
     NonNegativeInt,
@@ -29,16 +28,15 @@ from pmtool.errors import InputError, PmtoolError, UsageError
 from pmtool.models.hyperparameters import COARSEST, Hyperparameters
 from pmtool.models.hyperparameters import PRESETS as NETWORKS
 from pmtool.system.files import write_bytes
-from pmtool.training.augment import Augmentation, Probability
+from pmtool.training.augment import STRICT, Augmentation, Probability
 
-_STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 _NO_YAML = (yaml.YAMLError, ValueError, LookupError, RecursionError)
 """Errors from reading text that is not YAML; some tags and dates raise built-in errors."""
 _Fraction = Annotated[float, Field(gt=0, lt=1)]
 _BelowOne = Annotated[float, Field(ge=0, lt=1)]
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class CropSettings:
     """Settings of the triplets of slices that the network sees.
 
@@ -69,7 +67,7 @@ class CropSettings:
             raise UsageError(f"stride 1 needs a positive probability, not {self.strides[0]}")
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class PhaseSettings:
     """Settings of a phase: Adam, and an average of the weights, which is the result.
 
@@ -105,7 +103,7 @@ class PhaseSettings:
     averaging: _BelowOne = 0.999
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class OptimiserSettings(PhaseSettings):
     """Settings of the phase that trains all but the encoder, and of the whole run.
 
@@ -132,7 +130,7 @@ class OptimiserSettings(PhaseSettings):
     compile: bool | None = None
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class ValidationSettings:
     """Settings of the scans held back, and of the validation of the averaged weights on them.
 
@@ -154,7 +152,7 @@ class ValidationSettings:
     log_every: PositiveInt = 50
 
 
-@dataclass(frozen=True, config=_STRICT)
+@dataclass(frozen=True, config=STRICT)
 class Settings:
     """Everything that determines the weights except the scans; defaults to preset ``compact``.
 

@@ -82,6 +82,11 @@ def test_file_and_changes_are_laid_over_the_preset(tmp_path: Path) -> None:
         ("seed=!!bool x", "is not YAML"),
         (f"seed={'[' * 3000}", "is not YAML"),
         ("optimiser.learning_rate=.inf", "finite number"),
+        ("augmentation.noise_hu=.inf", "augmentation.noise_hu: .* finite number"),
+        ("augmentation.zoom_range=.inf", "augmentation.zoom_range: .* finite number"),
+        ("augmentation.contrast_range=.inf", "augmentation.contrast_range: .* finite number"),
+        ("augmentation.kernel_range=[.nan, 1]", "augmentation.kernel_range.0: .* finite number"),
+        ("augmentation.kernel_range=[2, -0.8]", "kernel_range falls from 2.0 to -0.8"),
     ],
 )
 def test_what_is_refused(change: str, said: str) -> None:
