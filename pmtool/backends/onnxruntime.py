@@ -86,8 +86,7 @@ class OnnxRuntimeBackend:
         try:
             return self.runtime.InferenceSession(model, options, providers=self._providers())
         except Exception as error:
-            path = self.bundle.graph(graph)
-            raise _failure(error, f"ONNX Runtime cannot load {path}") from error
+            raise self._refusal(graph, error) from error
 
     def _model(self, graph: str) -> str | bytes:
         """Path of the graph's ONNX file, or its content."""
@@ -99,6 +98,10 @@ class OnnxRuntimeBackend:
 
     def _run_options(self) -> Any:
         return None
+
+    def _refusal(self, graph: str, error: Exception) -> PmtoolError:
+        """Error to raise if ONNX Runtime does not load a graph."""
+        return _failure(error, f"ONNX Runtime cannot load {self.bundle.graph(graph)}")
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
         """Error to raise if a loaded graph does not accept pmtool's arrays."""

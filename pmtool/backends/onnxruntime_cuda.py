@@ -15,7 +15,6 @@ from pmtool.choices import Precision
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
     MemoryBudgetError,
-    ModelError,
     PmtoolError,
     UsageError,
 )
@@ -66,10 +65,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
 
         Even in a session on the GPU, ONNX Runtime may run individual nodes on the CPU.
         """
-        try:
-            session = super()._load(graph)
-        except ModelError as error:
-            raise self._failure(graph, error) from error
+        session = super()._load(graph)
         if session.get_providers()[0] != PROVIDER:
             raise UsageError(
                 f"ONNX Runtime cannot use {self.device} and would run on the CPU: install "
@@ -103,6 +99,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         options = self.runtime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
+
+    def _refusal(self, graph: str, error: Exception) -> PmtoolError:
+        return self._failure(graph, error)
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
         """Error that blames the GPU or its libraries, because the graph does run on the CPU."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from pmtool.backends.onnxruntime import OnnxRuntimeProgram
 from pmtool.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCudaBackend, check
 from pmtool.backends.tensorrt import InTurn
 from pmtool.choices import Precision
-from pmtool.errors import MemoryBudgetError, UsageError
+from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, ModelError, UsageError
 from pmtool.interface.host import HostMemory
 from pmtool.models.bundle import Bundle
 from pmtool.system import extras
@@ -122,8 +123,18 @@ def test_a_graph_without_an_implementation(monkeypatch: pytest.MonkeyPatch) -> N
         backend(monkeypatch, refusing, "bfloat16").bind("row1", {})
 
 
+def test_a_bundle_without_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other precision would help."""
+    found = backend(monkeypatch, Session)
+    manifest = found.bundle.manifest
+    files = {name: digest for name, digest in manifest.files.items() if name != "row1.onnx"}
+    found.bundle = Bundle(found.bundle.folder, replace(manifest, files=files), found.bundle.hash)
+    with pytest.raises(ModelError, match="has no graph row1"):
+        found.bind("row1", {})
+
+
 def test_a_gpu_without_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(MemoryBudgetError):
+    with pytest.raises(MemoryBudgetError, match=OUT_OF_GPU_MEMORY):
         backend(monkeypatch, exhausted).bind("row1", {})
 
 
