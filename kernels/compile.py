@@ -53,18 +53,28 @@ class Compiler(NamedTuple):
 def machine_code(source: str, architecture: str) -> bytes:
     """Return the cubin of one of `SOURCES`, from the cache or compiled now.
 
+    Another compiler compiles anew, because the driver may refuse the code of a newer one. Without
+    any compiler, the code that was cached last is taken.
+
     Raises
     ------
     UsageError
-        If there is no compiler, the compiler refuses the source, or other users can write to the
-        cache.
+        If there is neither cached code nor a compiler, the compiler refuses the source, or other
+        users can write to the cache.
     """
-    compiler = find_compiler()
-    name = f"{cache_key(source, architecture, compiler.version)}.cubin"
     try:
-        path = own_folder(cache_folder() / "kernels") / name
+        folder = own_folder(cache_folder() / "kernels")
     except OutputError:  # a cache that cannot be written only costs time
-        return compiler.compile(FOLDER / source, architecture)
+        return find_compiler().compile(FOLDER / source, architecture)
+    key = cache_key(source, architecture)
+    try:
+        compiler = find_compiler()
+    except UsageError:
+        kept = sorted(folder.glob(f"{key}-*.cubin"), key=lambda path: path.stat().st_mtime)
+        if not kept:
+            raise
+        return kept[-1].read_bytes()
+    path = folder / f"{key}-{json_hash(compiler.version)}.cubin"
     with suppress(OSError):
         return path.read_bytes()
     code = compiler.compile(FOLDER / source, architecture)
@@ -73,9 +83,9 @@ def machine_code(source: str, architecture: str) -> bytes:
     return code
 
 
-def cache_key(source: str, architecture: str, compiler: str) -> str:
-    """Digest of everything that determines the machine code."""
-    return json_hash([source, architecture, compiler, OPTIONS, sources_digest()])
+def cache_key(source: str, architecture: str) -> str:
+    """Digest of everything that determines the machine code, except the compiler."""
+    return json_hash([source, architecture, OPTIONS, sources_digest()])
 
 
 def sources_digest() -> str:

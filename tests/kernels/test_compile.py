@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import re
 import shutil
 import subprocess
@@ -83,6 +84,28 @@ def test_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         compile.machine_code("rows.cu", "sm_90a")
 
 
+def test_cached_code_needs_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was compiled last is taken, but nothing of another kernel or GPU."""
+
+    def use(code: str) -> None:
+        fake = compile.Compiler(code, lambda path, architecture: code.encode())
+        monkeypatch.setattr(compile, "find_compiler", lambda: fake)
+
+    find = compile.find_compiler
+    for age, code in ((20, "older"), (10, "newer")):
+        use(code)
+        assert compile.machine_code("rows.cu", "sm_80") == code.encode()
+        (file,) = (path for path in cache.iterdir() if path.read_bytes() == code.encode())
+        os.utime(file, (0, 100 - age))
+    monkeypatch.setattr(compile, "find_compiler", find)
+    monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
+    monkeypatch.setattr(nvrtc, "find_library", lambda: None)
+    assert compile.machine_code("rows.cu", "sm_80") == b"newer"
+    for source, architecture in (("pixel_row.cu", "sm_80"), ("rows.cu", "sm_90a")):
+        with pytest.raises(UsageError, match="no CUDA compiler"):
+            compile.machine_code(source, architecture)
+
+
 def test_a_cache_that_others_can_write_to(cache: Path, compiler: None) -> None:
     """It might hold code that is not ours."""
     assert compile.machine_code("rows.cu", "sm_80") == b"code"
@@ -97,13 +120,13 @@ def test_any_change_of_a_source_compiles_anew(
 ) -> None:
     for path in compile.FOLDER.glob("*.cu*"):
         shutil.copy(path, tmp_path)
-    before = compile.cache_key("rows.cu", "sm_80", "12.8")
+    before = compile.cache_key("rows.cu", "sm_80")
     monkeypatch.setattr(compile, "FOLDER", tmp_path)
-    assert compile.cache_key("rows.cu", "sm_80", "12.8") == before
-    assert compile.cache_key("rows.cu", "sm_120", "12.8") != before
+    assert compile.cache_key("rows.cu", "sm_80") == before
+    assert compile.cache_key("rows.cu", "sm_120") != before
     with (tmp_path / "philox.cuh").open("a") as file:
         file.write("// changed\n")
-    assert compile.cache_key("rows.cu", "sm_80", "12.8") != before
+    assert compile.cache_key("rows.cu", "sm_80") != before
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(
