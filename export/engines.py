@@ -29,7 +29,7 @@ from pmtool.system.files import folder_lock, write_bytes, write_json
 from pmtool.system.hashes import bytes_hash, json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
-RECIPE = 1
+RECIPE = 2
 """Version of the way engines are built; raise it when the same graphs are built differently."""
 _KEPT = ("engines", "errors")
 _KEY_LENGTH = 32
@@ -171,11 +171,6 @@ class Engines:
         write_json(built_for | contents, self.folder / MANIFEST)
 
     def _build(self, graph: str) -> bytes:
-        """Build the engine of a graph.
-
-        TF32 is allowed only in the window graph at half precision: no other graph mixes products
-        with float32 weights and products in half types.
-        """
         _log.info("building the engine %s for %s", graph, self.target.gpu)
         timings = self.folder.parent / f"{self.target.machine}.timings"
         sizes = profiles(graph, self.bundle.hyperparameters, self.manifest()["max_windows"])
@@ -184,8 +179,7 @@ class Engines:
             graph,
             engine_graph(self.bundle, graph, self.target.precision),
             sizes,
-            tf32=graph == "window" and self.target.precision != "float32",
-            timings=timings.read_bytes() if timings.is_file() else b"",
+            timings.read_bytes() if timings.is_file() else b"",
         )
         if build.timings:
             write_bytes(build.timings, timings)

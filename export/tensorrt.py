@@ -92,8 +92,6 @@ def build_engine(
     name: str,
     model: ModelProto,
     profiles: Sequence[Profile],
-    *,
-    tf32: bool = False,
     timings: bytes = b"",
 ) -> Build:
     """Build an engine for the GPU in use.
@@ -108,8 +106,6 @@ def build_engine(
         The graph.
     profiles
         Sizes to build for.
-    tf32
-        Allow TF32 in float32 products: their factors are rounded to 10 bits for tensor cores.
     timings
         Timings of earlier builds on the same machine; TensorRT-RTX has none.
 
@@ -131,8 +127,7 @@ def build_engine(
     config = builder.create_builder_config()
     for sizes in profiles:
         config.add_optimization_profile(_profile(builder, model, sizes))
-    if not tf32:  # TF32 is on by default
-        config.clear_flag(trt.BuilderFlag.TF32)
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default; it rounds factors to 10 bits
     cache = None if is_rtx(trt) else config.create_timing_cache(timings)
     if cache is not None:
         config.set_timing_cache(cache, False)

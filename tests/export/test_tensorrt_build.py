@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType, SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from onnx import TensorProto, helper
@@ -47,6 +48,21 @@ def test_every_graph_of_the_default_model(name: str, precision: Precision, rtx: 
     sizes = profiles(name, bundle.hyperparameters, MAX_WINDOWS)[:1]
     built = build_engine(rtx, name, engine_graph(bundle, name, precision), sizes)
     assert len(built.engine) > 100_000
+
+
+def test_float32_is_not_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In no graph, whatever its precision: the encoder's is float32 in all of them."""
+    config, engine = Mock(), b"engine"
+    builder = Mock()
+    builder.create_builder_config.return_value = config
+    builder.build_serialized_network.return_value = engine
+    config.create_timing_cache.return_value.serialize.return_value = b"timings"
+    trt = MagicMock(__name__="tensorrt", Builder=Mock(return_value=builder))
+    trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED = 0
+    monkeypatch.setattr(building, "logger", Mock())
+    model = engine_graph(Bundle.load(), "window", "bfloat16")
+    assert build_engine(trt, "window", model, []) == (engine, b"timings")
+    config.clear_flag.assert_called_once_with(trt.BuilderFlag.TF32)
 
 
 def test_all_profiles_of_a_graph(rtx: ModuleType) -> None:
