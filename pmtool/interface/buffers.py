@@ -84,7 +84,10 @@ class Buffers:
         self._add_rows()
 
     def _zeros(self, *shape: int) -> Array:
-        """A new array of zeros, or the beginning of the source's array of the same name."""
+        """A new array of zeros, or the beginning of the source's array.
+
+        Both buffers make their arrays in the same order, so that the source's next array is meant.
+        """
         if self._lent is None:
             self.arrays.append(self.memory.zeros(*shape))
         else:

@@ -56,28 +56,31 @@ class LaneCache:
         """Lanes for at least ``count`` windows with ``known_columns`` known columns.
 
         Lanes of other counts are discarded unless the backend keeps its programs; in that case
-        all of them share the memory of the largest.
+        ``count`` is at most `most`, and all lanes share the memory of the largest.
         """
-        most = count
         if self.backend.keeps_programs:
-            most = max(count, self.most)
-            count = kept_lanes(count, most)
+            count = kept_lanes(count, self.most)
         elif count not in self._buffers:
             self.clear()
-        for lanes in (most, count):
-            if lanes not in self._buffers:
-                self._buffers[lanes] = Buffers(
-                    self.backend.memory,
-                    self.layout,
-                    *self.size,
-                    lanes,
-                    self.backend.windows_per_call,
-                    self._buffers.get(most),
-                )
         key = count, known_columns, chooser
         if key not in self._lanes:
-            self._lanes[key] = Lanes(self.backend, self._buffers[count], known_columns, chooser)
+            buffers = self._buffers_of(count)
+            self._lanes[key] = Lanes(self.backend, buffers, known_columns, chooser)
         return self._lanes[key]
+
+    def _buffers_of(self, count: int) -> Buffers:
+        """Buffers for ``count`` lanes, in the memory of the largest if programs are kept."""
+        if count not in self._buffers:
+            is_part = self.backend.keeps_programs and count < self.most
+            self._buffers[count] = Buffers(
+                self.backend.memory,
+                self.layout,
+                *self.size,
+                count,
+                self.backend.windows_per_call,
+                self._buffers_of(self.most) if is_part else None,
+            )
+        return self._buffers[count]
 
     def generate(
         self,
@@ -115,3 +118,8 @@ class LaneCache:
         """Discard all lanes and buffers to free their memory."""
         self._lanes.clear()
         self._buffers.clear()
+
+    def shrink(self, most: int) -> None:
+        """Discard all lanes and buffers, and expect batches of at most ``most`` lanes."""
+        self.clear()
+        self.most = most

@@ -279,8 +279,7 @@ class _Run:
             except MemoryBudgetError:
                 if size == 1:
                     raise
-                cache.clear()
-                cache.most = size // 2
+                cache.shrink(size // 2)
             else:
                 lanes = lanes[size:]
 
