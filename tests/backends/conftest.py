@@ -173,7 +173,7 @@ class FakeTensorRT(ModuleType):
         return FakeEngine(content, self)
 
     @staticmethod
-    def build(trt: Any, name: str, model: Any, profiles: Any, **options: Any) -> Build:
+    def build(trt: Any, name: str, model: Any, profiles: Any, timings: bytes) -> Build:
         return Build(pickle.dumps((model, profiles)), b"")
 
 
