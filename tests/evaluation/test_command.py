@@ -210,8 +210,8 @@ def test_a_scoring_process_that_is_killed(
 
 
 def kill_a_child() -> None:
-    """Kill a process of the pool as soon as there is one."""
-    while not (children := multiprocessing.active_children()):
+    """Kill a process of the pool once both are there: Python waits forever for one that follows."""
+    while len(children := multiprocessing.active_children()) < 2:
         time.sleep(0.01)
     children[0].kill()
 
