@@ -108,11 +108,12 @@ def check_rescale(header: Dataset, file: Path) -> None:
 def high_padding(header: Dataset) -> tuple[int, int] | None:
     """Lowest and highest stored value of padding above all HU; None if there is none.
 
-    The header may have a number of 16 bits with another sign than the pixels: 63488 for -2048.
+    The header may have a number with another sign than the pixels: 63488 for -2048 of 16 bits.
     """
     values = (number(header, key) for key in ("PixelPaddingValue", "PixelPaddingRangeLimit"))
-    lowest = -(1 << 15) if header.get("PixelRepresentation") == 1 else 0
-    ends = sorted((int(end) - lowest) % (1 << 16) + lowest for end in values if end is not None)
+    count = 1 << int(number(header, "BitsAllocated") or 16)
+    lowest = -count // 2 if header.get("PixelRepresentation") == 1 else 0
+    ends = sorted((int(end) - lowest) % count + lowest for end in values if end is not None)
     slope, intercept = rescale(header) or (1.0, 0.0)
     if not ends or any(slope * end + intercept <= CT_RANGE[1] for end in ends):
         return None

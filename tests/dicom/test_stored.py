@@ -147,6 +147,13 @@ def test_padding_that_may_be_hu_is_rescaled(value: int) -> None:
     assert to_hounsfield(np.array([[value]], np.int16), source).tolist() == [[value - 1024]]
 
 
+def test_padding_of_wide_pixels() -> None:
+    """In 32 bits, 40000 is no negative number."""
+    source = header(32, 1, 1, -1024)
+    source.BitsAllocated, source.PixelPaddingValue = 32, 40000
+    assert to_hounsfield(np.array([[40000, 0]], np.int32), source).tolist() == [[-2048, -1024]]
+
+
 def test_slopes_of_their_own(ct: sitk.Image, resampled: Resample) -> None:
     def change(number: int, slice_: Dataset) -> None:
         slice_.RescaleSlope, slice_.RescaleIntercept = str(1 + number), -1024 - number
