@@ -84,8 +84,8 @@ class Trainer:
             joint=phase.joint,
             context_noise=self.settings.optimiser.context_noise,
         )
-        compiled = self.settings.optimiser.compile
-        if self.fabric.device.type == "cuda" if compiled is None else compiled:
+        wish = self.settings.optimiser.compile
+        if wish or (wish is None and self.fabric.device.type == "cuda"):
             objective.compile()
         self._objective, self._optimiser = self.fabric.setup(objective, self._adam)
 
