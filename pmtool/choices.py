@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-BACKENDS = ("torch", "tensorrt", "onnxruntime-cuda", "onnxruntime-cpu")
+BACKENDS = ("torch", "tensorrt", "onnxruntime-cuda", "openvino", "onnxruntime-cpu")
 FORMATS = ("nrrd", "nii", "nii.gz", "mha", "mhd")
 """Formats that can be written; `pmtool.images.headers.READERS` has those that can be read."""
 GridName = Literal["keep-slices", "ibsi", "corner", "origin"]

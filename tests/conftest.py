@@ -75,6 +75,16 @@ class AveragingSampler:
             yield index, np.clip(mean, low, high).astype(np.int16)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def onnx_runtime_first() -> Iterator[None]:
+    """Leave OpenVINO to the tests that name it: it compiles for a second for every size."""
+    from pmtool.backends import selection
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selection, "ON_CPU", ("onnxruntime-cpu", "openvino", "torch"))
+        yield
+
+
 @pytest.fixture
 def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     """`pmtool.resample` with averages in place of a network; its class counts the calls."""

@@ -101,11 +101,11 @@ class OnnxRuntimeBackend:
 
     def _refusal(self, graph: str, error: Exception) -> PmtoolError:
         """Error to raise if ONNX Runtime does not load a graph."""
-        return _failure(error, f"ONNX Runtime cannot load {self.bundle.graph(graph)}")
+        return as_model_error(error, f"ONNX Runtime cannot load {self.bundle.graph(graph)}")
 
     def _failure(self, graph: str, error: Exception) -> PmtoolError:
         """Error to raise if a loaded graph does not accept pmtool's arrays."""
-        return _failure(error, f"the model's graph {graph} is not ours")
+        return as_model_error(error, f"the model's graph {graph} is not ours")
 
     def _place(self, array: Array) -> tuple[Any, ...]:
         """Location of an array, as the arguments of ONNX Runtime's ``bind_input``."""
@@ -190,8 +190,8 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Onn
     return OnnxRuntimeBackend(bundle, threads, cpu_pixels(bundle))
 
 
-def _failure(error: Exception, what: str) -> PmtoolError:
-    """Convert an ONNX Runtime error (they share no public base class) into one of pmtool's."""
+def as_model_error(error: Exception, what: str) -> PmtoolError:
+    """Convert an engine's error (they share no public base class) into one of pmtool's."""
     if is_memory_shortage(error):
         return MemoryBudgetError(OUT_OF_MEMORY)
     return ModelError(f"{what}: export the model again")

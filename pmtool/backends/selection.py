@@ -19,7 +19,7 @@ from pmtool.system.extras import require
 
 _log = logging.getLogger("pmtool")
 ON_GPU = ("torch", "tensorrt", "onnxruntime-cuda")
-ON_CPU = ("onnxruntime-cpu", "torch")
+ON_CPU = ("openvino", "onnxruntime-cpu", "torch")
 """Names of the engines in order of preference.
 
 None has been measured on GPUs yet; PyTorch comes first because it needs no compiler and no engines
@@ -29,6 +29,7 @@ PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DISTRIBUTIONS = {
     "onnxruntime-cpu": ("onnxruntime", "onnxruntime-gpu"),
     "onnxruntime-cuda": ("onnxruntime-gpu",),
+    "openvino": ("openvino",),
     "torch": ("torch",),
     "tensorrt": ("tensorrt", "tensorrt-rtx-cu13-libs"),
 }
@@ -37,6 +38,7 @@ _MODULES = {
     "tensorrt": "tensorrt",
     "torch": "torch",
     "onnxruntime-cuda": "onnxruntime_cuda",
+    "openvino": "openvino",
     "onnxruntime-cpu": "onnxruntime",
 }
 

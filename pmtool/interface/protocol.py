@@ -81,7 +81,7 @@ class Backend(Protocol):
     Attributes
     ----------
     name
-        ``onnxruntime-cpu``, ``onnxruntime-cuda``, ``torch`` or ``tensorrt``.
+        ``onnxruntime-cpu``, ``openvino``, ``onnxruntime-cuda``, ``torch`` or ``tensorrt``.
     device
         ``cpu`` or ``cuda:N``.
     windows_per_call
