@@ -76,13 +76,17 @@ class AveragingSampler:
 
 
 @pytest.fixture(autouse=True, scope="session")
-def onnx_runtime_first() -> Iterator[None]:
-    """Leave OpenVINO to the tests that name it: it compiles for a second for every size."""
+def engines_on_cpu() -> Iterator[tuple[str, ...]]:
+    """The package's order of engines on a CPU.
+
+    In tests, ONNX Runtime comes before OpenVINO, which compiles for a second for every size.
+    """
     from pmtool.backends import selection
 
     with pytest.MonkeyPatch.context() as patch:
+        order = selection.ON_CPU
         patch.setattr(selection, "ON_CPU", ("onnxruntime-cpu", "openvino", "torch"))
-        yield
+        yield order
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from pmtool.backends import selection
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import SIZE, differences, random_arrays
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.openvino import OpenVinoBackend, check, load, openvino
+from pmtool.backends.openvino import OpenVinoBackend, check, has_bfloat16, load
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
 from pmtool.interface.buffers import Buffers
@@ -34,8 +34,7 @@ from pmtool.system import extras
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 computes_bfloat16 = pytest.mark.skipif(
-    "BF16" not in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    reason="this CPU has no instructions for bfloat16",
+    not has_bfloat16(), reason="this CPU has no instructions for bfloat16"
 )
 
 
@@ -120,34 +119,31 @@ def test_makes_the_same_slice_as_onnx_runtime(bundle: Bundle) -> None:
     pairs = [SlicePair(volume[0], volume[2], 0.5, number) for number in range(2)]
     slices = []
     for backend in ("onnxruntime-cpu", "openvino"):
-        sampler = Sampler(bundle, SamplerOptions(device="cpu", backend=backend, threads=2))
+        options = SamplerOptions(backend=backend, precision="float32", threads=2)
+        sampler = Sampler(bundle, options)
         slices.append(np.stack([values for _, values in sorted(sampler.generate(pairs))]))
     off = np.abs(slices[0].astype(int) - slices[1]).ravel()
     assert off.max() <= 3
     assert (off > 0).mean() < 0.01
 
 
-def test_it_is_taken_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(selection, "ON_CPU", ORDER)
-    assert choose_engine(device="cpu") == ("openvino", ("cpu",), "float32")
-    monkeypatch.setattr(engine, "openvino", missing)
-    assert choose_engine(device="cpu").backend == "onnxruntime-cpu"
-    with pytest.raises(UsageError, match="OpenVINO is not installed"):
-        choose_engine("openvino")
+@pytest.mark.parametrize(("has", "precision"), [(False, "float32"), (True, "bfloat16")])
+def test_it_is_taken_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, engines_on_cpu: Any, has: bool, precision: str
+) -> None:
+    monkeypatch.setattr(selection, "ON_CPU", engines_on_cpu)
+    monkeypatch.setattr(engine, "has_bfloat16", lambda: has)
+    assert choose_engine(device="cpu") == ("openvino", ("cpu",), precision)
 
 
-ORDER = ("openvino", "onnxruntime-cpu", "torch")
-"""As in the package; other tests have ONNX Runtime first, see conftest.py."""
-
-
-def missing() -> Any:
-    raise UsageError("OpenVINO is not installed: pip install 'pmtool[openvino]'")
-
-
-def test_a_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_it_onnx_runtime_is_taken(
+    monkeypatch: pytest.MonkeyPatch, engines_on_cpu: Any
+) -> None:
+    monkeypatch.setattr(selection, "ON_CPU", engines_on_cpu)
     monkeypatch.setitem(sys.modules, "openvino", None)
+    assert choose_engine(device="cpu") == ("onnxruntime-cpu", ("cpu",), "float32")
     with pytest.raises(UsageError, match=r"not installed: pip install 'pmtool\[openvino\]'"):
-        check(("cpu",), "float32")
+        choose_engine("openvino")
 
 
 def test_precisions_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
