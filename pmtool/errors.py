@@ -69,6 +69,7 @@ _SHORTAGE = (
     "alloc_failed",
     "allocation_failed",
     " allocate ",
+    "can't alloc",
     "map segment",
     "out of memory",
     "outofmemory",

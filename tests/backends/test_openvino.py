@@ -163,7 +163,7 @@ def test_precisions_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     ("failure", "error", "message"),
     [
         ("Cannot find a layer", ModelError, r"OpenVINO cannot load .*window.onnx: export the"),
-        ("bad allocation", MemoryBudgetError, "out of memory"),
+        ("Exception from src/inference\ncan't alloc", MemoryBudgetError, "out of memory"),
     ],
 )
 def test_a_graph_that_is_not_loaded(
