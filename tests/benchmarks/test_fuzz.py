@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,6 +44,29 @@ def test_seeds_reach_what_reads_them(target: str, fuzz: Any, tmp_path: Path) -> 
     pytest.importorskip(NEEDED.get(target, "numpy"))
     seeds, reader = fuzz.TARGETS[target]
     reader(next(seeds()), tmp_path)
+
+
+def test_coverage_is_measured(fuzz: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of what is imported while atheris instruments imports."""
+    events: list[str] = []
+
+    @contextmanager
+    def instrument_imports(include: list[str]) -> Iterator[None]:
+        events.append("instrumented")
+        yield
+        events.append("imported")
+
+    atheris = SimpleNamespace(
+        instrument_imports=instrument_imports,
+        Setup=lambda *_: events.append("set up"),
+        Fuzz=lambda: events.append("fuzzed"),
+    )
+    monkeypatch.setattr(fuzz, "atheris", atheris, raising=False)
+    monkeypatch.setattr(fuzz, "attempt", lambda *_: events.append("read"))
+    monkeypatch.setattr("sys.argv", ["fuzz.py", "model"])
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    fuzz.main()
+    assert events == ["instrumented", "read", "imported", "set up", "fuzzed"]
 
 
 @pytest.mark.parametrize("target", ["image", "dicom", "archive", "model", "settings"])
