@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -20,7 +20,6 @@ from pmtool.evaluation.packed import PackedMask
 from pmtool.evaluation.volumes import Volumes
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
-from pmtool.images.names import file_name
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
@@ -193,21 +192,21 @@ def _thin_volumes(paths: Sequence[Path], reading: ReadingOptions) -> Volumes:
 def distinct_names(paths: Sequence[Path]) -> list[str]:
     """Names of scans, with as many of the folders above their files as make them distinct.
 
+    Links keep their own names.
+
     Raises
     ------
     UsageError
-        If a scan is given more than once.
+        If a scan is given more than once, whether by its own name or by links.
     """
-    above = [resolved(path).parent.parts for path in paths]
-    for folders in range(max(map(len, above)) + 1):
-        names = [
-            "/".join([*parts[max(len(parts) - folders, 0) :], file_name(path)])
-            for parts, path in zip(above, paths, strict=True)
-        ]
-        if len(set(names)) == len(names):
-            return names
-    twice = Counter(paths).most_common(1)[0][0]
-    raise UsageError(f"{twice} is given more than once; give each scan once")
+    files = [resolved(path) for path in paths]
+    for path, file in zip(paths, files, strict=True):
+        if files.count(file) > 1:
+            raise UsageError(f"{path} is given more than once; give each scan once")
+    parts = [Path(os.path.abspath(path)).parts for path in paths]  # noqa: PTH100
+    lengths = range(1, max(map(len, parts)) + 1)
+    names = (["/".join(x[-length:]) for x in parts] for length in lengths)
+    return next(distinct for distinct in names if len(set(distinct)) == len(distinct))
 
 
 def _load_thin(path: Path, reading: ReadingOptions) -> Volume:

@@ -105,5 +105,17 @@ def test_scans_are_told_apart_by_the_folders_above_them(
     paths[0].parent.mkdir()
     monkeypatch.chdir(paths[0].parent)
     assert distinct_names([Path(), paths[1]]) == ["a", "ct.nrrd"]
-    with pytest.raises(UsageError, match=r"ct.nrrd is given more than once; give each scan once"):
-        distinct_names([paths[0], Path("ct.nrrd")])
+    for twice in (Path("ct.nrrd"), Path("..", "a", "ct.nrrd")):
+        with pytest.raises(UsageError, match=r"a/ct.nrrd is given more than once; give each scan"):
+            distinct_names([paths[1], paths[0], twice])
+
+
+def test_links_keep_their_own_names(tmp_path: Path) -> None:
+    """As in a folder of blobs, named by their hashes, to which the files of data sets are links."""
+    paths = [tmp_path / name / "ct.nrrd" for name in ("one", "two", "twice")]
+    for path, blob in zip(paths, ("f00", "ba5", "ba5"), strict=True):
+        path.parent.mkdir()
+        path.symlink_to(tmp_path / "blobs" / blob)
+    assert distinct_names(paths[:2]) == ["one/ct.nrrd", "two/ct.nrrd"]
+    with pytest.raises(UsageError, match=r"two/ct.nrrd is given more than once"):
+        distinct_names(paths)
