@@ -20,7 +20,7 @@ from pmtool.evaluation.scan import ThinScan, load_scans
 from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.store import Store
 from pmtool.images.names import image_stem
-from pmtool.images.reading import DEFAULT, ReadingOptions
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.system.files import resolved
 from pmtool.system.limits import cpu_count
@@ -34,9 +34,9 @@ def compare(
     folder: Path | None,
     tell: Tell,
     *,
-    mask: Path | None = None,
-    workers: int | None = None,
-    reading: ReadingOptions = DEFAULT,
+    mask: Path | None,
+    workers: int | None,
+    reading: ReadingOptions,
 ) -> str:
     """Score volumes against a reference, write a report if a folder is given, and return its text.
 
@@ -70,9 +70,11 @@ def compare(
 
 
 def _names(paths: Sequence[Path]) -> list[str]:
-    """Names of the files without suffix, or their paths if the names would not be distinct."""
-    short = [image_stem(path) for path in paths]
-    return short if len({*short, REFERENCE}) > len(short) else [str(path) for path in paths]
+    """Names of the files without suffix, or else their paths, all distinct and not `REFERENCE`."""
+    for names in ([image_stem(path) for path in paths], [str(path) for path in paths]):
+        if len({*names, REFERENCE}) > len(names):
+            return names
+    return [str(path.absolute()) for path in paths]
 
 
 def _differing(scan: ThinScan, volumes: Sequence[Volume]) -> list[int]:

@@ -21,8 +21,9 @@ import SimpleITK as sitk
 
 from pmtool.cli.console import run_command
 from pmtool.errors import OutputError
-from pmtool.evaluation import PACKAGES, texture
+from pmtool.evaluation import PACKAGES, compare, texture
 from pmtool.evaluation.folder import check_report_folder
+from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.summary import MEASURE_NAMES
 from pmtool.main import cli
 from pmtool.models.bundle import Bundle
@@ -362,6 +363,14 @@ def test_compare(
     assert run("compare", copy, copy, "--reference", scan) == 2
     sitk.WriteImage(phantom[:, :, 1:], str(copy))
     assert run(*arguments) == 4
+
+
+def test_names_in_a_comparison() -> None:
+    """A folder may have the name that stands for the true slices."""
+    assert compare._names([Path("a.nrrd"), Path("b.nrrd")]) == ["a", "b"]
+    assert compare._names([Path("a/ct.nrrd"), Path("b/ct.nrrd")]) == ["a/ct.nrrd", "b/ct.nrrd"]
+    paths = [Path(REFERENCE), Path("other")]
+    assert compare._names(paths) == [str(path.absolute()) for path in paths]
 
 
 def test_direction_of_the_paper_on_a_real_scan(
