@@ -12,6 +12,7 @@ from pmtool.evaluation.methods import PIXELMINER
 from pmtool.evaluation.noise_power import BINS
 from pmtool.evaluation.results import Results
 from pmtool.evaluation.scoring import REFERENCE
+from pmtool.evaluation.summary import known_mean
 from pmtool.evaluation.tables import label
 
 if TYPE_CHECKING:
@@ -45,10 +46,9 @@ def feature_plot(results: Results) -> str:
     figure, (left, right) = _figure(9.0, 1.2 + 0.17 * len(results.features), 2)
     rows = np.arange(len(results.features))
     for number, (method, colour) in enumerate(_colours(results).items()):
-        finite = np.isfinite(errors[number])
-        mean = np.where(finite, errors[number], 0).sum(axis=0) / np.maximum(finite.sum(axis=0), 1)
+        means = [known_mean(of_slices) for of_slices in errors[number].T]
         agreement = concordance(results.texture[number], results.texture_truth)
-        left.plot(mean, rows, "o", color=colour, markersize=4, label=label(method))
+        left.plot(means, rows, "o", color=colour, markersize=4, label=label(method))
         right.plot(agreement, rows, "o", color=colour, markersize=4)
     left.set_yticks(rows, results.features, fontsize=7)
     left.set_xlabel("error, scaled to [0, 1]")

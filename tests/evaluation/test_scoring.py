@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pmtool.evaluation import texture
+from pmtool.evaluation import plots, texture
 from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
@@ -122,6 +122,18 @@ def test_summary_by_hand() -> None:
     assert left_out(results)["slices_without_error"] == 2
     low, high = intervals(results)["far"]["texture_nrmse"] or (0, 0)
     assert low <= 12 / 17 <= high
+
+
+def test_a_feature_without_a_known_error_is_not_plotted(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    figures: list[Any] = []
+    monkeypatch.setattr(plots, "_svg", figures.append)
+    plots.feature_plot(made_up(1, np.full(6, np.nan)))
+    near, far = figures[0].axes[0].lines
+    assert [list(line.get_xdata()) for line in (near, far)] == [
+        pytest.approx([0, 0, np.nan], nan_ok=True),
+        pytest.approx([1, 1, np.nan], nan_ok=True),
+    ]
 
 
 def test_tables_by_hand() -> None:
