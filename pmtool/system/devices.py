@@ -63,10 +63,9 @@ def find_gpu(device: str) -> Gpu:
 
 def has_bfloat16(device: str) -> bool:
     """Whether the tensor cores of ``cuda:N`` support bfloat16; assumed if it does not report."""
-    try:
+    with suppress(UsageError, ValueError):
         return float(find_gpu(device).capability) >= 8
-    except UsageError:
-        return True
+    return True
 
 
 def free_gpu_memory(device: str) -> int:

@@ -127,6 +127,11 @@ def test_visible_devices(visible: str, seen: list[str], monkeypatch: pytest.Monk
         assert has_bfloat16(f"cuda:{number}") is not told
 
 
+def test_bfloat16_without_a_known_capability(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_gpu", lambda device: Gpu("NVIDIA H200", "[N/A]", "580.65"))
+    assert has_bfloat16("cuda:0")
+
+
 def test_visible_devices_without_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     monkeypatch.setenv("PATH", str(tmp_path))
