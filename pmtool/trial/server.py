@@ -139,7 +139,7 @@ def _is_wildcard(host: str) -> bool:
     """Whether a host, such as ``0``, stands for every address of the machine."""
     try:
         addresses = socket.getaddrinfo(host or WILDCARD, None, socket.AF_INET)
-    except OSError:
+    except (OSError, UnicodeError):
         return False  # `_listen` reports it
     return any(place[0] == WILDCARD for *_, place in addresses)
 

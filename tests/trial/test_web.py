@@ -69,6 +69,7 @@ def test_ipv6_is_refused(
         (("--host", ""), "an empty host is every address"),
         (("--name", "*"), "a name has no *"),
         (("--https",), "give it by --name"),
+        (("--host", "a..b"), "a..b:0 cannot be listened on"),
     ],
 )
 def test_addresses_that_are_refused(
