@@ -5,7 +5,9 @@ from __future__ import annotations
 
 def amount(size: int) -> str:
     """Format a size in bytes in a suitable binary unit."""
-    return f"{size / 2**20:.3g} MiB" if size < 999.5 * 2**20 else f"{size / 2**30:.3g} GiB"
+    if size < 999.5 * 2**20:
+        return f"{size / 2**20:.3g} MiB"
+    return f"{size / 2**30:.3g} GiB" if size < 999.5 * 2**30 else f"{size / 2**40:.3g} TiB"
 
 
 def duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ from pmtool.system.units import amount, duration
         (int(999.4 * 2**20), "999 MiB"),
         (int(999.9 * 2**20), "0.976 GiB"),
         (8 * 2**30, "8 GiB"),
+        (1536 * 2**30, "1.5 TiB"),
     ],
 )
 def test_amount(size: int, text: str) -> None:
