@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,9 +93,7 @@ def exact_power(answers: int, preference: float) -> float:
 
 def critical_wins(answers: int) -> int:
     """Smallest number of wins above one half with p < 0.05; ``answers + 1`` if there is none."""
-    wins = np.arange(answers // 2 + 1, answers + 1)
-    (enough,) = np.nonzero(2 * binom.sf(wins - 1, answers, 0.5) < SIGNIFICANT)
-    return int(wins[enough[0]]) if enough.size else answers + 1
+    return int(binom.isf(SIGNIFICANT / 2, answers, 0.5)) + 1
 
 
 def needed_participants(preference: float, power: float, each: float = ITEMS) -> int | None:
@@ -111,13 +110,11 @@ def needed_participants(preference: float, power: float, each: float = ITEMS) ->
     each
         Number of answers per participant; the total is rounded down.
     """
-    enough = [
-        exact_power(int(participants * each), preference) >= power
-        for participants in range(1, MOST_PARTICIPANTS + 1)
-    ]
-    if not enough[-1]:
-        return None
-    return MOST_PARTICIPANTS - enough[::-1].index(False) + 1 if False in enough else 1
+    enough = takewhile(
+        lambda participants: exact_power(int(participants * each), preference) >= power,
+        range(MOST_PARTICIPANTS, 0, -1),
+    )
+    return min(enough, default=None)
 
 
 def simulated_power(
