@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,24 +77,17 @@ class Results:
         """Names of the scans of all slices."""
         return [unit.scan for unit in self.units]
 
-    def per_case(self, values: Float64s) -> Float64s:
-        """Average values ``(M, N)`` over each scan if scans are compared; else return them."""
+    @property
+    def cases(self) -> list[NDArray[np.intp]]:
+        """Indices of the slices of every case: of a scan if scans are compared, else of a slice."""
         if not self.by_scan:
-            return values
-        names, scans = list(dict.fromkeys(self.scans)), np.array(self.scans)
-        return np.stack([values[:, scans == name].mean(axis=1) for name in names], axis=1)
-
-    def resampler(self) -> tuple[int, Callable[[NDArray[np.intp]], NDArray[np.intp]]]:
-        """Return the number of cases that a bootstrap draws from, and a function.
-
-        The function returns the indices of the slices of the drawn cases. Cases are scans if scans
-        are compared, otherwise slices.
-        """
-        if not self.by_scan:
-            return len(self.units), lambda cases: cases
+            return list(np.arange(len(self.units))[:, None])
         scans = np.array(self.scans)
-        groups = [np.flatnonzero(scans == name) for name in dict.fromkeys(self.scans)]
-        return len(groups), lambda cases: np.concatenate([groups[i] for i in cases])
+        return [np.flatnonzero(scans == name) for name in dict.fromkeys(self.scans)]
+
+    def per_case(self, values: Float64s) -> Float64s:
+        """Average values ``(M, N)`` over the slices of every case."""
+        return np.stack([values[:, case].mean(axis=1) for case in self.cases], axis=1)
 
 
 def collect(scores: Sequence[tuple[ScanSlice, dict[str, Scores]]]) -> Results:

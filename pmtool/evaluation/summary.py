@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -55,12 +54,13 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
     An interval is None for fewer than two slices. Slices of one scan resemble each other, so
     intervals over slices hold only for the scored scans.
     """
-    count, slices = results.resampler()
+    cases = results.cases
 
     def interval(statistic: Callable[[Indices], float]) -> list[float] | None:
-        bounds = bootstrap_interval(
-            lambda indices: statistic(slices(indices)), count, BOOTSTRAP_SEED
-        )
+        def of_drawn(drawn: Indices) -> float:
+            return statistic(np.concatenate([cases[i] for i in drawn]))
+
+        bounds = bootstrap_interval(of_drawn, len(cases), BOOTSTRAP_SEED)
         return None if bounds is None else list(bounds)
 
     return {
@@ -100,7 +100,7 @@ def _statistics(results: Results) -> dict[str, dict[str, Callable[[Indices], flo
             },
             "texture_nrmse": _mean_of(texture[row]),
             "msmfe": _mean_of(maps[row]),
-            "ccc_mean": _concordance(results, row, lambda values: float(np.nanmean(values))),
+            "ccc_mean": _concordance(results, row, known_mean),
             "ccc_share": _concordance(results, row, reproducible),
         }
         for row, method in enumerate(results.methods)
@@ -126,13 +126,8 @@ def known_mean(values: Float64s) -> float:
 def _concordance(
     results: Results, row: int, statistic: Callable[[Float64s], float]
 ) -> Callable[[Indices], float]:
-    def of(slices: Indices) -> float:
-        concordances = concordance(results.texture[row][slices], results.texture_truth[slices])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # no texture at all
-            return statistic(concordances)
-
-    return of
+    texture, truth = results.texture[row], results.texture_truth
+    return lambda slices: statistic(concordance(texture[slices], truth[slices]))
 
 
 def plain(value: float) -> float | None:
