@@ -36,12 +36,12 @@ def concordance(result: Float64s, reference: Float64s) -> Float64s:
     """
     finite = np.isfinite(result) & np.isfinite(reference)
     x, y = (np.where(finite, values, np.nan) for values in (result, reference))
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # for features without any value
-        dx, dy = x - np.nanmean(x, axis=0), y - np.nanmean(y, axis=0)
-        bias = np.nanmean(x, axis=0) - np.nanmean(y, axis=0)
-        spread = np.nanmean(dx**2, axis=0) + np.nanmean(dy**2, axis=0) + bias**2
-        values = 2 * np.nanmean(dx * dy, axis=0) / spread
+        mx, my = np.nanmean(x, axis=0), np.nanmean(y, axis=0)
+        covariance = np.nanmean((x - mx) * (y - my), axis=0)
+        variances = np.nanvar(x, axis=0) + np.nanvar(y, axis=0)
+        values = 2 * covariance / (variances + (mx - my) ** 2)
     values[is_constant(y)] = np.nan
     return np.asarray(values)
 
