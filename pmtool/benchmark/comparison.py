@@ -91,8 +91,7 @@ def compare_with_naive(
         if options.peers:
             with full_float32():
                 peer_runs = time_peers(network, strip, scene, seed, tell)
-    device = str(next(network.parameters()).device)
-    return Comparison(device, costs, report, differences, engines, peer_runs)
+    return Comparison(str(network.device), costs, report, differences, engines, peer_runs)
 
 
 def _strip(

@@ -96,7 +96,7 @@ def pass_costs(network: PixelMiner, threads: int, slices: int) -> list[PassCost]
     is. It may also work on as many of its ``slices`` at once as there are threads. On a GPU, the
     number of threads does not matter.
     """
-    kind = next(network.parameters()).device.type
+    kind = network.device.type
     counts = sorted({1, threads}) if kind == "cpu" else [threads]
     costs = [_pass_cost(network, count, batch) for count in counts for batch in BATCHES[kind]]
     at_once = min(threads, slices)
@@ -111,11 +111,10 @@ def threads_for_one(costs: Iterable[PassCost]) -> int:
 
 
 def _pass_cost(network: PixelMiner, threads: int, batch: int) -> PassCost:
-    device = str(next(network.parameters()).device)
     inputs = _inputs(network, batch)
     with torch.inference_mode(), torch_threads(threads), full_float32():
         network(*inputs)
-        seconds = repeat(lambda: network(*inputs), device)
+        seconds = repeat(lambda: network(*inputs), str(network.device))
     return PassCost(threads, batch, statistics.median(seconds) / batch, batch * len(seconds))
 
 
@@ -136,7 +135,7 @@ def _cost_at_once(network: PixelMiner, count: int) -> PassCost:
 def _inputs(network: PixelMiner, batch: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Random windows, neighbours with the encoder's margin, and a thickness for the network."""
     outer = WINDOW + 2 * network.hyperparameters.margin
-    with next(network.parameters()).device:
+    with network.device:
         above, below = torch.rand(2, batch, 1, outer, outer) * 2 - 1
         target = torch.rand(batch, 1, WINDOW, WINDOW) * 2 - 1
         return above, target, below, torch.full((batch, 1, 1, 1), 0.5)

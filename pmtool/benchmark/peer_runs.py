@@ -64,7 +64,7 @@ class _Contest(NamedTuple):
 
     def windows(self, count: int) -> Windows:
         """Repeat the strip's window ``count`` times, each with its own uniform numbers."""
-        strip, device = self.strip, next(self.network.parameters()).device
+        strip, device = self.strip, self.network.device
         pairs = [strip.pair._replace(number=strip.pair.number + i) for i in range(count)]
         group, window = strip_group(self.network.hyperparameters, pairs, strip.truth, strip.rows)
         targets = group.targets.copy()

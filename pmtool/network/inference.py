@@ -34,9 +34,8 @@ class ArrayNetwork:
     @torch.inference_mode()
     def __call__(self, neighbours: Neighbours, target: Float32s) -> mixture.Mixture:
         """See `pmtool.sampling.reference.Network`."""
-        device = next(self.network.parameters()).device
         above, below, relative_thickness, target_tensor = (
-            torch.from_numpy(np.ascontiguousarray(x)).to(device)[None, None]
+            torch.from_numpy(np.ascontiguousarray(x)).to(self.network.device)[None, None]
             for x in (*neighbours, target)
         )
         output = self.network(above, target_tensor, below, relative_thickness)

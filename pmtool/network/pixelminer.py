@@ -95,6 +95,11 @@ class PixelMiner(nn.Module):
         self.horizontal = Stack(c, n, horizontal=True, dropout=dropout)
         self.output = conv(c, 3 * hyperparameters.mixtures, (1, 1))
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.parameters()).device
+
     def forward(
         self, above: Tensor, target: Tensor, below: Tensor, relative_thickness: Tensor
     ) -> Mixture:
