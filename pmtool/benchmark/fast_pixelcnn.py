@@ -10,6 +10,7 @@ outer slices' features, which come from one forward pass of the network.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -130,9 +131,9 @@ class CachedStack:
         self.upsample = list(stack.upsample)[::-1]
         self.upsampled = [torch.empty(0)] * (LEVELS - 1)
         for level, layer in enumerate(self.upsample):
-            recorder.output(layer, lambda x, level=level: self._keep(x, level))  # type: ignore[misc]
+            recorder.output(layer, partial(self._keep, level))
 
-    def _keep(self, x: Tensor, level: int) -> None:
+    def _keep(self, level: int, x: Tensor) -> None:
         self.upsampled[level] = x.chunk(3)[2].clone()
 
     def __call__(self, x: Tensor, row: int, columns: Columns, level: int = 0) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import torch
+
 from pmtool.benchmark.cached import CachedRun, run_cached
 from pmtool.benchmark.comparison import Comparison, compare_with_naive
 from pmtool.benchmark.floor import floor, loads
@@ -15,7 +17,7 @@ from pmtool.benchmark.quality import qualities
 from pmtool.benchmark.report import Report, Run
 from pmtool.benchmark.scaling import Point, Scaling, measure_scaling
 from pmtool.benchmark.scene import Scene, make_scene
-from pmtool.benchmark.timing import free_cached_memory, torch_device
+from pmtool.benchmark.timing import torch_device
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.models.bundle import Bundle
 from pmtool.network.inference import load_network
@@ -53,7 +55,7 @@ class _Job(NamedTuple):
         options = self.sampler_options(variant, window)
         progress = progress_of(self.tell, label, len(pairs))
         run = run_cached(self.bundle, options, pairs, progress, shares=shares)
-        free_cached_memory()
+        torch.cuda.empty_cache()  # so that another engine finds it free
         return run
 
     def sampler_options(self, variant: Variant, window: WindowSize) -> SamplerOptions:

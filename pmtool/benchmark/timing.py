@@ -34,12 +34,6 @@ def torch_device(name: str) -> str:
     return name if name == "cpu" or torch.cuda.is_available() else "cpu"
 
 
-def free_cached_memory() -> None:
-    """Release the GPU memory that PyTorch keeps cached, so that another engine finds it free."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
 @contextmanager
 def full_float32() -> Iterator[None]:
     """Turn off TF32 in convolutions, PyTorch's default on GPUs: the network is the reference."""
