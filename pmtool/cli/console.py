@@ -62,7 +62,7 @@ def run_command(
         return exit_code(error)
 
 
-def say(text: str = "", nl: bool = True) -> None:
+def say(text: str, nl: bool = True) -> None:
     """Print to standard error; a closed pipe does not stop the work."""
     with suppress(OSError):
         click.echo(text, err=True, nl=nl)

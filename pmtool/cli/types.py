@@ -111,11 +111,10 @@ def spacing(
     """Parse one number or several, separated by commas."""
     if value is None:
         return None
-    numbers = [to_number(part) for part in value.split(",")]
-    valid = tuple(number for number in numbers if number is not None)
-    if len(valid) != len(numbers):
+    parts = value.split(",")
+    if not all(map(_is_number, parts)):
         raise click.BadParameter(f"{value!r} is neither one number nor three", ctx, param)
-    return valid
+    return tuple(map(float, parts))
 
 
 class SpacingCommand(click.Command):
@@ -125,29 +124,27 @@ class SpacingCommand(click.Command):
         """Join three numbers after ``--spacing`` with commas, unless IN and OUT are among them."""
         parted = (arg.split("=") if arg.startswith("--spacing=") else [arg] for arg in args)
         args = [part for parts in parted for part in parts]
-        joined, values = args, list[str]()
-        if "--spacing" in args:
-            at = args.index("--spacing") + 1
-            values = args[at : at + 3]
-            if len(values) == 3 and all(to_number(value) is not None for value in values):
-                joined = [*args[:at], ",".join(values), *args[at + 3 :]]
+        at = args.index("--spacing") + 1 if "--spacing" in args else len(args)
+        values = args[at : at + 3]
+        if len(values) < 3 or not all(map(_is_number, values)):
+            return super().parse_args(ctx, args)
         try:
-            rest = super().parse_args(ctx, list(joined))
+            rest = super().parse_args(ctx, [*args[:at], ",".join(values), *args[at + 3 :]])
         except click.MissingParameter as missing:
             try:
                 return super().parse_args(ctx, args)
             except click.UsageError:
                 raise missing from None
         places = [ctx.params[str(x.name)] for x in self.params if x.type is SLASHED]
-        if joined is args or not places or any(places) or not Path(values[1]).exists():
+        if not places or any(places) or not Path(values[1]).exists():
             return rest
         ctx.params.clear()
         return super().parse_args(ctx, args)
 
 
-def to_number(text: str) -> float | None:
-    """Convert text to a number; None if it is not one."""
+def _is_number(text: str) -> bool:
     try:
-        return float(text)
+        float(text)
     except ValueError:
-        return None
+        return False
+    return True
