@@ -169,14 +169,14 @@ def tensor_places(path: Path) -> dict[str, tuple[int, int]]:
     """
     try:
         with path.open("rb") as file:
+            end = os.fstat(file.fileno()).st_size
             start = 8 + int.from_bytes(file.read(8), "little")
-            if start > path.stat().st_size:
+            if start > end:
                 raise ValueError("the header is longer than the file")
             header = json.loads(file.read(start - 8))
-            length = os.fstat(file.fileno()).st_size - start
         header.pop("__metadata__", None)
         spans = {name: entry["data_offsets"] for name, entry in header.items()}
-        if not all(0 <= first <= last <= length for first, last in spans.values()):
+        if not all(0 <= first <= last <= end - start for first, last in spans.values()):
             raise ValueError("a tensor lies outside of the file")
         return {name: (start + first, last - first) for name, (first, last) in spans.items()}
     except (OSError, *_NOT_OURS) as error:
