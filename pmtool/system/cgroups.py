@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 _ROOT = Path("/sys/fs/cgroup")
 _OWN = Path("/proc/self/cgroup")
-_FIRST = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-_SECOND = ("memory.max", "memory.current", "inactive_file")
+_MEMORY_V1 = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_MEMORY_V2 = ("memory.max", "memory.current", "inactive_file")
 """Limit, use and, in ``memory.stat``, reclaimable cached files; by the version of cgroups."""
-_FIRST_QUOTA = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
-_SECOND_QUOTA = "cpu.max"
+_CPU_V1 = ("cpu.cfs_quota_us", "cpu.cfs_period_us")
+_CPU_V2 = ("cpu.max",)
 """CPU time in a period, and the period; in version 2 both are in one file."""
 
 _NO_LIMIT = (OSError, ValueError, KeyError)
@@ -31,19 +31,19 @@ class Grant(NamedTuple):
 def memory_grant() -> Grant:
     """The smallest grant of the nested groups that this process is in."""
     grants = [Grant(math.inf, math.inf)]
-    for folder, first in _groups("memory"):
+    for folder, is_v1 in _groups("memory"):
         with suppress(*_NO_LIMIT):
-            grants.append(_grant(folder, *(_FIRST if first else _SECOND)))
+            grants.append(_grant(folder, *(_MEMORY_V1 if is_v1 else _MEMORY_V2)))
     return Grant(*map(min, zip(*grants, strict=True)))
 
 
 def cpu_grant() -> float:
     """CPU time that the groups of this process may use, in CPUs; possibly infinite."""
     grants = [math.inf]
-    for folder, first in _groups("cpu"):
+    for folder, is_v1 in _groups("cpu"):
         with suppress(*_NO_LIMIT):
-            names = _FIRST_QUOTA if first else (_SECOND_QUOTA,)
-            quota, period = map(int, " ".join((folder / n).read_text() for n in names).split())
+            texts = ((folder / name).read_text() for name in (_CPU_V1 if is_v1 else _CPU_V2))
+            quota, period = map(int, " ".join(texts).split())
             if quota > 0:
                 grants.append(quota / period)
     return min(grants)
