@@ -66,18 +66,16 @@ def check_memory(needed: int, what: str) -> None:
 
 def check_disk(files: Mapping[Path, int]) -> None:
     """Raise `OutputError` if a disk cannot hold the files to be written, given with their sizes."""
-    needed: dict[int, int] = {}
-    folders: dict[int, Path] = {}
-    for path, size in files.items():
-        device = path.parent.stat().st_dev
-        folders[device] = path.parent
-        needed[device] = needed.get(device, 0) + size
-    for device, folder in folders.items():
+    by_disk: dict[int, list[Path]] = {}
+    for path in files:
+        by_disk.setdefault(path.parent.stat().st_dev, []).append(path)
+    for paths in by_disk.values():
+        folder, needed = paths[-1].parent, sum(files[path] for path in paths)
         free = shutil.disk_usage(folder).free
-        if needed[device] > free:
+        if needed > free:
             raise OutputError(
-                f"{folder} has {amount(free)} free and up to {amount(needed[device])} will "
-                "be written; make room or choose another disk"
+                f"{folder} has {amount(free)} free and up to {amount(needed)} will be written; "
+                "make room or choose another disk"
             )
 
 
