@@ -84,7 +84,6 @@ def prepare(
     from pmtool.evaluation.methods import PIXELMINER
     from pmtool.images.reading import ReadingOptions
     from pmtool.sampling.options import SamplerOptions
-    from pmtool.trial.prepare import Size
     from pmtool.trial.prepare import prepare as run
 
     reading, sampler = taken(ReadingOptions, options), taken(SamplerOptions, options)
@@ -92,7 +91,9 @@ def prepare(
         methods=(*methods, PIXELMINER), reading=reading, sampler=sampler, **options
     )
     with stages(quiet) as tell:
-        sentence = run(scans, folder, Size(participants, slices), settings, tell, cache)
+        sentence = run(
+            scans, folder, settings, tell, participants=participants, slices=slices, cache=cache
+        )
     click.echo(sentence)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pmtool.errors import OutputError
@@ -24,28 +23,14 @@ from pmtool.trial.design import ITEMS, make_plans
 from pmtool.trial.folder import IMAGES, SECRETS, TRIAL, Trial
 
 
-@dataclass(frozen=True)
-class Size:
-    """Size of a trial.
-
-    Attributes
-    ----------
-    participants
-        Number of participants to plan for.
-    slices
-        Number of slices, drawn at random in equal parts from all scans.
-    """
-
-    participants: int = 16
-    slices: int = 24
-
-
 def prepare(
     paths: Sequence[Path],
     folder: Path,
-    size: Size,
     options: MethodOptions,
     tell: Tell,
+    *,
+    participants: int,
+    slices: int,
     cache: Path | None = None,
 ) -> str:
     """Prepare a trial from thin scans in a folder and return a sentence about it.
@@ -56,12 +41,14 @@ def prepare(
         Files or folders of the scans.
     folder
         Folder of the trial.
-    size
-        Number of participants and of slices.
     options
         Options of methods and of PixelMiner's sampler, as for an evaluation.
     tell
         Called with the current stage and its progress.
+    participants
+        Number of participants to plan for.
+    slices
+        Number of slices, drawn at random in equal parts from all scans.
     cache
         Cache of an evaluation with slices to reuse; None for a cache in the folder.
 
@@ -75,11 +62,11 @@ def prepare(
     tell("reading", 0)
     scans = thin_scans(paths, options.reading)
     seed = options.sampler.seed
-    pool = draw_pool(scans, size.slices, seed)
+    pool = draw_pool(scans, slices, seed)
     cache = cache or folder / CACHE
     methods = chosen_methods(scans, cache, options)
     others = [method.name for method in methods if method.name != PIXELMINER]
-    plans = make_plans(len(pool), others, size.participants, seed)
+    plans = make_plans(len(pool), others, participants, seed)
     for needed in (folder / IMAGES, cache):
         make_folder(needed)
     trial = Trial(folder, others, pool, plans, _provenance(scans, methods, seed))

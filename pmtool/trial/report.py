@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,31 +63,19 @@ class Report:
             f"(95 % interval {_interval(overall)}, p {_p_value(overall.p)}): {preference}."
         )
 
-    def comparisons(self) -> list[tuple[str, ...]]:
+    def comparisons(self) -> list[tuple[str, str, str, str, str, str]]:
         """Rows of text with `COLUMNS`: PixelMiner against all methods and against each."""
         results = self.results
-        rows: list[tuple[str, Share, str, str | None]] = [
-            ("all", results.overall, "", paper.OVERALL)
-        ]
+        rows = [("all", *_cells(results.overall), "", f"{paper.OVERALL} %")]
         for method, share in results.by_method.items():
             corrected = _p_value(results.corrected[method])
-            rows.append((label(method), share, corrected, paper.BY_METHOD.get(method)))
-        return [
-            (
-                name,
-                chosen(share),
-                _interval(share),
-                _p_value(share.p),
-                corrected,
-                f"{printed} %" if printed else "-",
-            )
-            for name, share, corrected, printed in rows
-        ]
+            printed = f"{paper.BY_METHOD[method]} %" if method in paper.BY_METHOD else "-"
+            rows.append((label(method), *_cells(share), corrected, printed))
+        return rows
 
-    def specialities(self) -> list[tuple[str, ...]]:
+    def specialities(self) -> list[tuple[str, str, str, str]]:
         """Rows of text: PixelMiner's share by the participants' speciality."""
-        by_speciality = self.results.by_speciality
-        return [(name, chosen(x), _interval(x), _p_value(x.p)) for name, x in by_speciality.items()]
+        return [(name, *_cells(share)) for name, share in self.results.by_speciality.items()]
 
     def times(self) -> list[tuple[str, str]]:
         """Rows of text: medians and quartiles of the response times in seconds."""
@@ -201,6 +189,11 @@ def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(aligned([list(heading), *map(list, rows)]))
 
 
+def _cells(share: Share) -> tuple[str, str, str]:
+    """A share, its interval and its p value as text."""
+    return chosen(share), _interval(share), _p_value(share.p)
+
+
 def chosen(share: Share) -> str:
     """Format a share as percentage and counts."""
     if share.share is None:
@@ -222,11 +215,9 @@ def _seconds(found: Times | None) -> str:
 
 
 def _share_json(share: Share) -> dict[str, Any]:
-    low, high = share.interval
     return {
-        "won": share.won,
-        "answers": share.answers,
+        **asdict(share),
         "share": share.share,
-        "interval_95": [low, high],
+        "interval_95": list(share.interval),
         "p": share.p,
     }
