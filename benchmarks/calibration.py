@@ -2,11 +2,11 @@
 
     python benchmarks/calibration.py --model BUNDLE|CHECKPOINT --scan SCAN [--filter A]
 
-If the model is right, the place of a pixel's value in its distribution, given the preceding pixels
-(the probability integral transform, Dawid 1984), is uniformly distributed. The output gives the
-share of pixels in every tenth, and the change in bits per pixel if all scales, all spreads of the
-components' means, or all logits are multiplied by a factor; negative changes are gains. The tiles
-and ``--thickness MM`` are the same as in yardsticks.py.
+If the model is right, the probability integral transform of a pixel's value, given the preceding
+pixels, is uniformly distributed (Dawid 1984). The output gives the share of pixels in every tenth,
+and the change in bits per pixel if all scales, all spreads of the components' means, or all logits
+are multiplied by a factor; negative changes are gains. The tiles and ``--thickness MM`` are the
+same as in yardsticks.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from yardsticks import BATCH, load, prepared, tiles, told
+from yardsticks import BATCH, load, prepared, thickness_input, tiles
 
 from pmtool.cli.console import run_command
 from pmtool.cli.options import thickness_option
@@ -52,8 +52,8 @@ def main(
     for path, amount in product(scans, amounts):
         volume = load_volume(path, reading)
         crops = tiles(prepared(volume, amount, sizes), count, sizes)
-        mixture, target = predicted(network, crops, told(volume)), crops[:, 1:2]
-        shares = np.histogram(places(mixture, target, sizes.bits), TENTHS, (0, 1))[0]
+        mixture, target = predicted(network, crops, thickness_input(volume)), crops[:, 1:2]
+        shares = np.histogram(pit_values(mixture, target, sizes.bits), TENTHS, (0, 1))[0]
         click.echo(f"{path.name}, filter {amount:g}, {target.numel():,} pixels")
         click.echo(f"tenths: {' '.join(f'{x:.3f}' for x in shares / shares.sum())}")
         for name, changes in corrections(mixture, target, sizes.bits).items():
@@ -70,8 +70,8 @@ def predicted(network: PixelMiner, crops: Tensor, relative_thickness: Tensor) ->
     return Mixture(*(torch.cat(part) for part in zip(*batches, strict=True)))
 
 
-def places(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
-    """Places of pixels in their distributions, in [0, 1]; random within a grey level.
+def pit_values(mixture: Mixture, target: Tensor, bits: int) -> NDArray[np.float32]:
+    """Probability integral transform of pixels, in [0, 1]; random within a grey level.
 
     The first and the last level, which include the tails, are left out.
     """

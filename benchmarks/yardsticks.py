@@ -88,7 +88,7 @@ def main(
     reading = ReadingOptions(thickness=thickness)
     for path, amount in product(scans, amounts):
         volume = load_volume(path, reading)
-        models = {**simple, **network_models(network, told(volume))}
+        models = {**simple, **network_models(network, thickness_input(volume))}
         slices = prepared(volume, amount, sizes)
         if filtered is not None:
             write_image(image_like(volume, slices), filtered / filtered_name(volume, amount))
@@ -136,16 +136,15 @@ def network_models(network: PixelMiner, relative_thickness: Tensor) -> dict[str,
         prediction = network.midpoint(above, below, relative_thickness)
         return Mixture(torch.zeros_like(prediction.mean), prediction.mean, prediction.log_scale)
 
-    models: dict[str, Predictor] = {"midpoint": midpoint, "model": model}
-    if not network.hyperparameters.encoder:
-        del models["midpoint"]
-    return models
+    if network.hyperparameters.encoder:
+        return {"midpoint": midpoint, "model": model}
+    return {"model": model}
 
 
-def told(volume: Volume) -> Tensor:
-    """The network's thickness input if every second slice is left out: a scalar.
+def thickness_input(volume: Volume) -> Tensor:
+    """Relative thickness ``(1, 1, 1, 1)`` for the network if every second slice is left out.
 
-    See `pmtool.geometry.thickness.relative_thickness`; the shape is ``(1, 1, 1, 1)``.
+    See `pmtool.geometry.thickness.relative_thickness`.
     """
     return torch.full((1, 1, 1, 1), relative_thickness(volume.thickness, volume.spacing))
 

@@ -41,7 +41,7 @@ def two_components(target: Tensor, scale: float, apart: float = 0.0) -> Mixture:
 
 
 def tenths(calibration: Any, mixture: Mixture, target: Tensor) -> Any:
-    found = calibration.places(mixture, target, BITS)
+    found = calibration.pit_values(mixture, target, BITS)
     return np.histogram(found, 10, (0, 1))[0] / len(found) * 10
 
 
@@ -71,4 +71,4 @@ def test_components_too_far_apart(calibration: Any, target: Tensor) -> None:
 
 def test_the_outer_levels_are_left_out(calibration: Any) -> None:
     target = torch.tensor([-1.0, 0.0, 1.0, 0.5]).reshape(1, 1, 2, 2)
-    assert calibration.places(two_components(target, SCALE), target, BITS).shape == (2,)
+    assert calibration.pit_values(two_components(target, SCALE), target, BITS).shape == (2,)
