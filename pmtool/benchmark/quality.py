@@ -20,7 +20,6 @@ from pmtool.evaluation.summary import known_mean
 from pmtool.images.hounsfield import CT_RANGE
 from pmtool.system.extras import require
 
-SEED = 0
 Interval = tuple[float, float] | None
 
 
@@ -79,7 +78,7 @@ def _quality(values: Float64s, reference: Float64s | None) -> Quality:
 
 
 def _interval(values: Float64s) -> Interval:
-    return bootstrap_interval(lambda indices: known_mean(values[indices]), len(values), SEED)
+    return bootstrap_interval(lambda indices: known_mean(values[indices]), len(values))
 
 
 def _edges(results: Mapping[str, Sequence[Slice]], scene: Scene) -> dict[str, list[Float64s]]:

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-RESAMPLES = 1000
-CONFIDENCE = 0.95
+RESAMPLES, SEED = 1000, 0
 
 
 class Duel(NamedTuple):
@@ -80,9 +79,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 
 def bootstrap_interval(
-    statistic: Callable[[NDArray[np.intp]], float], count: int, seed: int
+    statistic: Callable[[NDArray[np.intp]], float], count: int
 ) -> tuple[float, float] | None:
-    """95 % bootstrap percentile interval of a statistic of ``count`` units.
+    """95 % bootstrap percentile interval of a statistic of ``count`` units; always the same draws.
 
     Parameters
     ----------
@@ -90,8 +89,6 @@ def bootstrap_interval(
         Function that computes the statistic of the units at given indices, which may repeat.
     count
         Number of units.
-    seed
-        Seed of the random numbers.
 
     Returns
     -------
@@ -101,11 +98,10 @@ def bootstrap_interval(
     """
     if count < 2:
         return None
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(SEED)
     draws = np.array([statistic(rng.integers(0, count, count)) for _ in range(RESAMPLES)])
     finite = draws[np.isfinite(draws)]
     if not finite.size:
         return None
-    tail = 50 * (1 - CONFIDENCE)
-    low, high = np.percentile(finite, (tail, 100 - tail))
+    low, high = np.percentile(finite, (2.5, 97.5))
     return float(low), float(high)

@@ -27,7 +27,6 @@ MEASURE_NAMES = {
     "mae_hu": "MAE, HU",
     "odd_even_noise": "Noise, made / acquired (1 is best)",
 }
-BOOTSTRAP_SEED = 0
 
 Indices = NDArray[np.intp]
 Figures = dict[str, dict[str, float | None]]
@@ -60,7 +59,7 @@ def intervals(results: Results) -> dict[str, dict[str, list[float] | None]]:
         def of_drawn(drawn: Indices) -> float:
             return statistic(np.concatenate([cases[i] for i in drawn]))
 
-        bounds = bootstrap_interval(of_drawn, len(cases), BOOTSTRAP_SEED)
+        bounds = bootstrap_interval(of_drawn, len(cases))
         return None if bounds is None else list(bounds)
 
     return {
@@ -76,14 +75,13 @@ def left_out(results: Results) -> dict[str, Any]:
     """
     constant = is_constant(results.texture_truth)
     values = np.concatenate([results.texture, results.texture_truth[None]])
-    spectra = np.isnan(results.truth["noise_hu"])
     no_region = np.isnan(results.texture_truth).all(axis=1) & texture.is_available()
     names = [x for x, is_one in zip(results.features, constant, strict=True) if is_one]
     return {
         "constant_features": names,
         "unknown_texture_values": int(np.isnan(values[:, ~no_region]).sum()),
         "slices_without_region": int(no_region.sum()),
-        "slices_without_homogeneous_piece": int(spectra.sum()),
+        "slices_without_homogeneous_piece": int(np.isnan(results.truth["noise_hu"]).sum()),
         "slices_without_error": int(np.isinf(results.values["psnr"]).sum()),
     }
 

@@ -54,8 +54,8 @@ def test_holm() -> None:
 
 def test_interval_of_a_mean() -> None:
     values = np.random.default_rng(1).normal(10, 2, 400)
-    interval = bootstrap_interval(lambda drawn: float(values[drawn].mean()), 400, 0)
+    interval = bootstrap_interval(lambda drawn: float(values[drawn].mean()), 400)
     assert interval is not None
     half = 1.96 * values.std() / 20
     assert interval == pytest.approx((values.mean() - half, values.mean() + half), abs=0.03)
-    assert bootstrap_interval(lambda drawn: 1.0, 1, 0) is None
+    assert bootstrap_interval(lambda drawn: 1.0, 1) is None
