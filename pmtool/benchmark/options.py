@@ -135,8 +135,9 @@ def possible_variants(options: BenchmarkOptions) -> tuple[list[Variant], dict[st
             possible.append(variant)
         except UsageError as error:
             refused[variant] = error
+    backends = {variant.backend for variant in possible}
+    precisions = {variant.precision for variant in possible}
     for variant, why in refused.items():
-        backends, precisions = ({x[i] for x in possible} for i in (0, 1))
         if variant.backend not in backends or variant.precision not in precisions:
             raise why
     return possible, {str(variant): str(why) for variant, why in refused.items()}

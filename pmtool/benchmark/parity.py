@@ -103,7 +103,8 @@ def generate_strip(
     group, window = strip_group(network.hyperparameters, [pair], truth, rows)
     target = group.target(0, window)
     neighbours = group.neighbours(0, window)
-    uniforms = window_uniforms(seed, group.places([(0, window)]), *window[2:4])[..., 0]
+    places = group.places([(0, window)])
+    uniforms = window_uniforms(seed, places, window.height, window.width)[..., 0]
     naive = generate_window(network, neighbours, target, window, uniforms)
     cache = LaneCache(backend, network.hyperparameters, (window.height, window.width))
     cached, _ = generate_cached(cache, group, window, seed)

@@ -222,7 +222,8 @@ def _floor(run: CachedRun, peaks: Peaks) -> dict[str, float] | None:
     known_peaks = [peaks[key] for key in keys if key in peaks]
     if not known_peaks:
         return None
-    gemm, bandwidth = (max(x) for x in zip(*(peak[2:] for peak in known_peaks), strict=True))
+    gemm = max(peak.gemm for peak in known_peaks)
+    bandwidth = max(peak.bandwidth for peak in known_peaks)
     by_graph = loads(run.sampler.bundle.hyperparameters, run.plan.shape, run.plan.window)
     slices = len(run.slices) / min(len(run.engine.devices), run.plan.workers)
     return {graph: slices * floor(load, gemm, bandwidth) for graph, load in by_graph.items()}

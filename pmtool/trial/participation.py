@@ -147,7 +147,7 @@ class Participation:
         return participant.id
 
     async def _sender(self, request: Request) -> int:
-        """See `_participant`."""
+        """`_participant` in a thread, because the database may have to wait for its disk."""
         return await run_in_threadpool(self._participant, request)
 
     def _consent_page(self, request: Request, incomplete: bool = False) -> Response:
