@@ -61,7 +61,7 @@ def _example(case: Case, index: int) -> Example:
         values = upright_slice(case.makers[name](index), volume)[piece].astype(np.float64)
         difference = values - truth[piece]
         images = _png(grey(values)), _png(grey(difference, DIFFERENCES))
-        panels.append(Panel("Truth" if name == REFERENCE else label(name), *images))
+        panels.append(Panel(label(name), *images))
     overview = _framed(grey(truth), top, left)
     return Example(f"{case.scan.name}, slice {index}", overview, panels)
 

@@ -30,7 +30,7 @@ def noise_power_plot(results: Results) -> str:
     frequencies = (np.arange(BINS) + 0.5) / (2 * BINS)
     for name, spectrum in results.noise_power.items():
         if name == REFERENCE:
-            axes.plot(frequencies, spectrum, "k--", linewidth=2, label="Truth")
+            axes.plot(frequencies, spectrum, "k--", linewidth=2, label=label(name))
         else:
             axes.plot(frequencies, spectrum, color=_colours(results)[name], label=label(name))
     axes.set_xlabel("cycles per pixel")

@@ -11,12 +11,14 @@ import numpy as np
 
 from pmtool.arrays import Float64s
 from pmtool.evaluation.results import Results
+from pmtool.evaluation.scoring import REFERENCE
 from pmtool.evaluation.statistics import Duel, duel, holm
 from pmtool.evaluation.summary import Figures, known_mean, plain
 from pmtool.system.tables import aligned
 
 SIGNIFICANT = 0.01
 LABELS = {
+    REFERENCE: "Truth",
     "linear": "Linear",
     "nearest": "Nearest neighbour",
     "bspline": "B-spline",
@@ -159,7 +161,7 @@ def text(table: Table) -> str:
 
 
 def label(method: str) -> str:
-    """Display name of a method."""
+    """Display name of a method or of the truth."""
     return LABELS.get(method, method)
 
 
