@@ -122,7 +122,7 @@ class SpacingCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Join three numbers after ``--spacing`` with commas, unless IN and OUT are among them."""
-        parted = (arg.split("=") if arg.startswith("--spacing=") else [arg] for arg in args)
+        parted = (arg.split("=", 1) if arg.startswith("--spacing=") else [arg] for arg in args)
         args = [part for parts in parted for part in parts]
         at = args.index("--spacing") + 1 if "--spacing" in args else len(args)
         values = args[at : at + 3]

@@ -26,6 +26,7 @@ BAD = {
     "negative": Bad(2, "must be positive", "--spacing -1"),
     "not a number": Bad(2, "must be positive", "--spacing nan"),
     "a word": Bad(2, "is neither one number nor three", "--spacing thin"),
+    "two signs": Bad(2, "is neither one number nor three", "--spacing=1.25=2.5"),
     "coarser": Bad(2, "coarser than", "--spacing 5"),
     "in-plane": Bad(2, "interpolates along", "--spacing 0.5 0.5 1.25"),
     "memory": Bad(2, "is not a size like 4G", "--spacing 1.25 --memory much"),
