@@ -66,24 +66,25 @@ class PairGroup:
         self.size = pairs[0].above.shape
         self.height, self.width = shape
         self.targets: Float32s = np.zeros((len(pairs), *shape), np.float32)
+        self._outer = [(self._padded(pair.above), self._padded(pair.below)) for pair in pairs]
 
     def neighbours(self, pair: int, window: Window) -> Neighbours:
         """Return a window of both neighbours, with a margin on every side.
 
         Beyond the slice, its border pixels are repeated.
         """
-        slice_pair = self.pairs[pair]
-        above, below = (
-            self._crop(values, window) for values in (slice_pair.above, slice_pair.below)
-        )
-        return Neighbours(above, below, np.full((1, 1), slice_pair.relative_thickness, np.float32))
+        margin = 2 * self.hyperparameters.margin
+        rows = slice(window.top, window.top + window.height + margin)
+        columns = slice(window.left, window.left + window.width + margin)
+        above, below = (pixels[rows, columns] for pixels in self._outer[pair])
+        thickness = np.full((1, 1), self.pairs[pair].relative_thickness, np.float32)
+        return Neighbours(above, below, thickness)
 
-    def _crop(self, values: NDArray[np.int16], window: Window) -> Float32s:
-        margin = self.hyperparameters.margin
-        rows = np.arange(-margin, window.height + margin) + window.top
-        columns = np.arange(-margin, window.width + margin) + window.left
-        inside = np.ix_(rows.clip(0, self.size[0] - 1), columns.clip(0, self.size[1] - 1))
-        return from_hounsfield(values[inside], self.hyperparameters)
+    def _padded(self, values: NDArray[np.int16]) -> Float32s:
+        """Pixels of a whole slice with a margin; converted once, as windows share most of them."""
+        margin, whole = self.hyperparameters.margin, (self.height, self.width)
+        around = [(margin, margin + n - k) for n, k in zip(whole, self.size, strict=True)]
+        return np.pad(from_hounsfield(values, self.hyperparameters), around, mode="edge")
 
     def target(self, pair: int, window: Window) -> Float32s:
         """Return a view of a window of the slice being generated, ``(H, W)`` in [-1, 1]."""

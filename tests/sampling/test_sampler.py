@@ -255,6 +255,23 @@ def test_batches_of_engines_that_keep_their_programs(bundle: Bundle, make_pairs:
         np.testing.assert_array_equal(plain, kept)
 
 
+def test_neighbours_have_a_margin(bundle: Bundle) -> None:
+    """With the slice's border pixels repeated beyond the slice, even where it is padded."""
+    hyperparameters, size, shape = bundle.hyperparameters, (70, 91), (72, 92)
+    margin, rng = hyperparameters.margin, np.random.default_rng(0)
+    above, below = rng.integers(-2000, 4000, (2, *size)).astype(np.int16)
+    group = PairGroup(hyperparameters, [SlicePair(above, below, 0.5, 0)], shape)
+    for window in (Window(0, 0, 64, 64, 0, 0), Window(8, 28, 64, 64, 56, 36)):
+        found = group.neighbours(0, window)
+        rows = np.arange(-margin, 64 + margin) + window.top
+        columns = np.arange(-margin, 64 + margin) + window.left
+        inside = np.ix_(rows.clip(0, size[0] - 1), columns.clip(0, size[1] - 1))
+        for values, pixels in ((above, found.above), (below, found.below)):
+            expected = from_hounsfield(values[inside], hyperparameters)
+            np.testing.assert_array_equal(pixels, expected)
+        assert found.relative_thickness == 0.5
+
+
 def test_several_devices_share_the_pairs(
     bundle: Bundle,
     expected: dict[int, Slice],
