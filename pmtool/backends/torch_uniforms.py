@@ -10,25 +10,30 @@ from pmtool.pixels.uniforms import MULTIPLIERS, ROUNDS, WEYL, WORD, Places, chec
 
 Words = tuple[Tensor, ...]
 """Words of 32 bits in int64."""
+AT_ONCE = 1 << 18
+"""Numbers that are drawn at once; every row on its own would be thousands of launches on a GPU, and
+the words of the numbers take eight times their memory."""
 
 
 def draw_tails(target: Tensor, seed: int, places: Places) -> None:
     """Draw the uniform numbers of windows at their places into ``target`` ``(H, W, M)``, as tails.
 
-    See `pmtool.interface.protocol.Memory.tails`. Rows are drawn one by one, because the words of a
-    row take eight times the memory of its numbers.
+    See `pmtool.interface.protocol.Memory.tails`.
     """
     check_seed(seed)
-    height, width, _ = target.shape
+    height, width, lanes = target.shape
     numbers, samples, tops, lefts = (
         torch.from_numpy(np.asarray(place, np.int64)).to(target.device) for place in places
     )
     columns = torch.arange(width, device=target.device)[:, None] + lefts
-    for row in range(height):
-        counter = torch.broadcast_tensors(numbers, tops + row, columns, samples)
+    rows = torch.arange(height, device=target.device)[:, None, None] + tops
+    count = max(1, AT_ONCE // (width * lanes))
+    for first in range(0, height, count):
+        some = slice(first, first + count)
+        counter = torch.broadcast_tensors(numbers, rows[some], columns, samples)
         word = _philox(counter, (seed & WORD, seed >> 32))
         uniform = ((word >> 9).float() + 0.5) * 2**-23
-        target[row] = torch.where(uniform > 0.5, uniform - 1, uniform)
+        target[some] = torch.where(uniform > 0.5, uniform - 1, uniform)
 
 
 def _philox(counter: Words, key: tuple[int, int]) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pmtool.arrays import Float32s
+from pmtool.backends import torch_uniforms
 from pmtool.backends.torch import TorchMemory
 from pmtool.interface.host import HostMemory
 from pmtool.interface.protocol import Array, Memory
@@ -79,8 +80,10 @@ def test_known_pixels(memory: Memory) -> None:
     np.testing.assert_allclose(found[1:], expected.clip(-RESIDUAL_MAX, RESIDUAL_MAX), rtol=1e-5)
 
 
-def test_tails(memory: Memory) -> None:
+@pytest.mark.parametrize("at_once", [1, 100, torch_uniforms.AT_ONCE])
+def test_tails(memory: Memory, at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Those of the pixels of the slices, wherever their windows lie."""
+    monkeypatch.setattr(torch_uniforms, "AT_ONCE", at_once)
     values = [3, 3, 2**31], [0, 1, 0], [0, 64, 32], [10, 0, 2**20]
     places = Places(*(np.array(x, np.uint64) for x in values))
     target = memory.zeros(6, 8, 3)
