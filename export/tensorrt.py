@@ -63,6 +63,23 @@ def is_rtx(trt: ModuleType) -> bool:
     return "rtx" in trt.__name__
 
 
+def context_options(trt: ModuleType, engine: Any) -> Any:
+    """Options of an engine's execution contexts, whose memory the caller provides.
+
+    TensorRT-RTX would by default compile kernels for the shapes in use in the background and change
+    to them in the middle of the work. A result would then depend on that moment, and nothing would
+    have been compared in the new kernels.
+    """
+    managed = trt.ExecutionContextAllocationStrategy.USER_MANAGED
+    if not is_rtx(trt):
+        return managed
+    options = engine.create_runtime_config()
+    options.set_execution_context_allocation_strategy(managed)
+    kernels = trt.DynamicShapesKernelSpecializationStrategy.NONE
+    options.dynamic_shapes_kernel_specialization_strategy = kernels
+    return options
+
+
 def check_driver(trt: ModuleType, gpu: Gpu) -> None:
     """Raise `UsageError` if a GPU's driver is too old for TensorRT."""
     needed = DRIVERS.get(_cuda_version(is_rtx(trt)))

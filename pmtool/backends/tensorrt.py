@@ -11,6 +11,7 @@ from pmtool.backends.pixel_loop import gpu_pixels
 from pmtool.choices import Precision
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE
+from pmtool.export.tensorrt import context_options
 from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.protocol import Array, Arrays, Memory, Program, address
 from pmtool.kernels.launch import PixelKernel
@@ -222,8 +223,8 @@ class EngineContext:
         self.stream = engine.memory.device.stream.handle
         self.engines.log.errors.clear()
         number = engine.profile(shapes)
-        strategy = self.engines.trt.ExecutionContextAllocationStrategy.USER_MANAGED
-        self.context = engine.engine.create_execution_context(strategy)
+        options = context_options(self.engines.trt, engine.engine)
+        self.context = engine.engine.create_execution_context(options)
         if self.context is None:
             raise failure(self.engines, f"the engine {self.graph} cannot be started")
         self._check(self.context.set_optimization_profile_async(number, self.stream))

@@ -17,7 +17,13 @@ from pmtool.errors import UsageError
 from pmtool.export import tensorrt as building
 from pmtool.export.engines import engine_graph
 from pmtool.export.profiles import MAX_WINDOWS, profiles, shapes
-from pmtool.export.tensorrt import build_engine, check_driver, logger, tensorrt
+from pmtool.export.tensorrt import (
+    build_engine,
+    check_driver,
+    context_options,
+    logger,
+    tensorrt,
+)
 from pmtool.interface.graph_names import GRAPHS
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import COMPACT, PAPER
@@ -96,6 +102,19 @@ def test_a_thread_sees_only_the_errors_that_may_concern_it(rtx: ModuleType) -> N
         own.submit(log.log, rtx.ILogger.INTERNAL_ERROR, "somewhere").result()
         assert log.errors == ["on one GPU", "somewhere"]
         assert other.submit(lambda: log.errors).result() == ["on another", "somewhere"]
+
+
+def test_kernels_stay_the_same_during_the_work(rtx: ModuleType) -> None:
+    """TensorRT-RTX would change to others when these are compiled."""
+    engine, options = Mock(), Mock(spec=rtx.IRuntimeConfig)
+    engine.create_runtime_config.return_value = options
+    assert context_options(rtx, engine) is options
+    managed = rtx.ExecutionContextAllocationStrategy.USER_MANAGED
+    options.set_execution_context_allocation_strategy.assert_called_once_with(managed)
+    strategies = rtx.DynamicShapesKernelSpecializationStrategy
+    assert options.dynamic_shapes_kernel_specialization_strategy == strategies.NONE
+    trt = MagicMock(__name__="tensorrt")
+    assert context_options(trt, None) is trt.ExecutionContextAllocationStrategy.USER_MANAGED
 
 
 def test_neither_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
