@@ -111,8 +111,9 @@ class LaneCache:
         lanes.draw(group.places(batch), seed, mode)
         targets = [group.target(*place) for place in batch]
         generated = lanes.generate(np.stack(targets, axis=-1), window.known_rows, on_row)
+        rows, columns = slice(window.known_rows, None), slice(window.known_columns, None)
         for lane, target in enumerate(targets):
-            target[:] = generated[..., lane]
+            target[rows, columns] = generated[rows, columns, lane]
 
     def clear(self) -> None:
         """Discard all lanes and buffers to free their memory."""
