@@ -18,6 +18,9 @@ UNTOLD_MEMORY = 4 << 30
 """Bytes assumed to be free on a GPU that does not report them."""
 PATIENCE = 60
 """Seconds in which nvidia-smi must answer; it takes several if it has to wake the driver up."""
+DAMAGED_INFOROM = 14
+"""Exit code of nvidia-smi if a GPU's record of itself is damaged: the GPU works, and nvidia-smi
+adds a warning to what it prints."""
 _GPU = re.compile(r"\d+|(GPU|MIG)-.+")
 
 
@@ -31,7 +34,8 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return list(takewhile(_GPU.fullmatch, (name.strip() for name in visible.split(","))))
-    return (_nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") or "").split()
+    printed = _nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") or ""
+    return list(filter(_GPU.fullmatch, printed.splitlines()))
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,7 @@ def _queried(device: str, fields: str) -> str:
         told = _nvidia_smi(f"--id={names[index]}", f"--query-gpu={fields}", form)
     if told is None:
         raise UsageError(f"nvidia-smi does not tell the {fields} of {device}: use --device cpu")
-    return told.strip()
+    return told.strip().partition("\n")[0]
 
 
 def _nvidia_smi(*arguments: str) -> str | None:
@@ -100,7 +104,7 @@ def _nvidia_smi(*arguments: str) -> str | None:
         with suppress(subprocess.TimeoutExpired):  # a driver that hangs does not let it die
             process.communicate(timeout=1)
         return None
-    return output if process.returncode == 0 else None
+    return output if process.returncode in (0, DAMAGED_INFOROM) else None
 
 
 def find_devices(asked: str) -> tuple[str, ...]:

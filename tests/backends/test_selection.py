@@ -206,6 +206,17 @@ def test_a_driver_that_does_not_tell(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
+def test_a_gpu_with_a_damaged_record_of_itself(tmp_path: Path) -> None:
+    """It works all the same."""
+    program = tmp_path / "nvidia-smi"
+    warning = "echo WARNING: infoROM is corrupted at gpu 0000:B3:00.0; exit 14"
+    program.write_text(program.read_text() + warning)
+    assert gpus() == ["GPU-1", "GPU-2"]
+    assert find_gpu("cuda:0") == Gpu("NVIDIA H200", "9.0", "580.65.06")
+    assert free_gpu_memory("cuda:1") == 10 << 30
+
+
+@pytest.mark.usefixtures("two_gpus")
 def test_a_driver_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(devices, "PATIENCE", 0.1)
