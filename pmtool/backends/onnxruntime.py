@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib import import_module
 from types import ModuleType
@@ -71,10 +70,6 @@ class OnnxRuntimeBackend:
         session, options = self._sessions[graph], self._run_options()
         failure = partial(self._failure, graph)
         return OnnxRuntimeProgram(graph, session, arrays, self._place, options, failure)
-
-    def in_worker(self) -> AbstractContextManager[None]:
-        """See `Backend.in_worker`."""
-        return nullcontext()
 
     def _load(self, graph: str) -> Any:
         options = self.runtime.SessionOptions()

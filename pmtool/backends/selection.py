@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from typing import NamedTuple, Protocol, get_args
 
@@ -71,6 +72,17 @@ class Engine(NamedTuple):
         """Load the model on one of the devices; raises `UsageError` and `ModelError`."""
         loaded: Backend = engine_module(self.backend).load(bundle, device, self.precision, threads)
         return loaded
+
+    def in_worker(self, threads: int) -> AbstractContextManager[None]:
+        """Context of a thread whose calls of the engine may use ``threads`` threads each.
+
+        ONNX Runtime learns their number when it loads the model; PyTorch is told in every thread.
+        """
+        if self.backend != "torch" or self.devices != (CPU,):
+            return nullcontext()
+        from pmtool.backends.torch_threads import torch_threads
+
+        return torch_threads(threads)
 
 
 def choose_engine(

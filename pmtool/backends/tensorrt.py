@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,10 +71,6 @@ class TensorRTBackend:
         if self.pixels is not None:
             return self.pixels.bind(graph, arrays)
         return self._steps(graph, arrays)
-
-    def in_worker(self) -> AbstractContextManager[None]:
-        """See `Backend.in_worker`."""
-        return nullcontext()
 
     def _program(self, graph: str, arrays: Arrays) -> EngineProgram:
         return EngineProgram(self._engine(graph), arrays)

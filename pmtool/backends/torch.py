@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -15,7 +15,6 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 from pmtool.arrays import Float32s
 from pmtool.backends import onnxruntime
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
-from pmtool.backends.torch_threads import torch_threads
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
 from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
@@ -49,8 +48,6 @@ class TorchBackend:
         Type of the factors of matrix products and convolutions.
     others
         What runs graphs on the CPU instead of PyTorch, in float32, by name.
-    threads
-        Number of threads that a worker's calls may use; if None, PyTorch's own number.
     """
 
     name = "torch"
@@ -61,10 +58,8 @@ class TorchBackend:
         device: str = "cpu",
         precision: Precision = "float32",
         others: Mapping[str, PixelLoop | Backend] | None = None,
-        threads: int | None = None,
     ) -> None:
         self.device, self.precision, self.others = device, precision, others or {}
-        self.threads = threads
         self.keeps_programs = device != CPU
         self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
@@ -88,12 +83,6 @@ class TorchBackend:
         if self.capturing is None or isinstance(program.graph, WindowGraph):
             return program
         return CapturedProgram(program, self.capturing)
-
-    def in_worker(self) -> AbstractContextManager[None]:
-        """See `Backend.in_worker`."""
-        if self.threads in (None, torch.get_num_threads()):
-            return nullcontext()
-        return torch_threads(self.threads)
 
     def _context(self) -> AbstractContextManager[Any]:
         """Context for the window graph, whose layers have float32 weights."""
@@ -300,8 +289,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Tor
     network = load_network(bundle)
     if device != CPU:
         return TorchBackend(network, device, precision)
-    torch.get_num_threads()  # fixes the caller's number, which a worker would otherwise change
-    return TorchBackend(network, device, precision, _others(bundle, precision, threads), threads)
+    return TorchBackend(network, device, precision, _others(bundle, precision, threads))
 
 
 def _others(bundle: Bundle, precision: Precision, threads: int) -> dict[str, PixelLoop | Backend]:

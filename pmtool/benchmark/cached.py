@@ -6,7 +6,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 from pmtool.arrays import Slice
@@ -64,10 +63,6 @@ class TimedBackend:
         """See `Backend.bind`."""
         part = _PART_OF[kind_and_depth(graph)[0]]
         return _TimedProgram(self.backend.bind(graph, arrays), part, self.clock, self.memory)
-
-    def in_worker(self) -> AbstractContextManager[None]:
-        """See `Backend.in_worker`."""
-        return self.backend.in_worker()
 
 
 class _TimedProgram(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from pmtool.arrays import Float32s
@@ -84,6 +83,8 @@ class Backend(Protocol):
         ``onnxruntime-cpu``, ``openvino``, ``onnxruntime-cuda``, ``torch`` or ``tensorrt``.
     device
         ``cpu`` or ``cuda:N``.
+    precision
+        Precision of matrix products and convolutions.
     windows_per_call
         Largest number of windows in a call of the window graph.
     keeps_programs
@@ -107,6 +108,3 @@ class Backend(Protocol):
         An input and an output may share an array. The pixel graph is bound to columns of features,
         in groups of four pixels: ``(groups, n, M, channels)``, see `PixelGraph`.
         """
-
-    def in_worker(self) -> AbstractContextManager[None]:
-        """Context in which a worker's thread uses the backend."""

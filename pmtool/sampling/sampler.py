@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from copy import copy
 from dataclasses import replace
 from functools import cached_property
@@ -213,13 +213,16 @@ class _Run:
         self.stop = threading.Event()
 
     def results(self, progress: Progress | None) -> Iterator[tuple[int, Slice]]:
-        done = 0.0
-        with ThreadPoolExecutor(self.plan.workers) as pool:
+        engine, plan, done = self.sampler.engine, self.plan, 0.0
+        with ThreadPoolExecutor(plan.workers) as pool:
             groups = queue.SimpleQueue[range]()
             for indices in self._groups():
                 groups.put(indices)
             try:
-                workers = [pool.submit(self._work, backend, groups) for backend in self.backends]
+                workers = [
+                    pool.submit(self._work, backend, engine.in_worker(plan.threads_of(i)), groups)
+                    for i, backend in enumerate(self.backends)
+                ]
                 for event in self._events(workers):
                     if isinstance(event, _Finished):
                         yield event.pair, event.values
@@ -254,10 +257,15 @@ class _Run:
         bounds = np.linspace(0, count, min(count, rounds * workers) + 1).round().astype(int)
         return [range(a, b) for a, b in pairwise(bounds)]
 
-    def _work(self, backend: Backend, groups: queue.SimpleQueue[range]) -> None:
+    def _work(
+        self,
+        backend: Backend,
+        context: AbstractContextManager[None],
+        groups: queue.SimpleQueue[range],
+    ) -> None:
         hyperparameters = self.sampler.bundle.hyperparameters
         cache = LaneCache(backend, hyperparameters, self.plan.window, self.plan.batch)
-        with backend.in_worker(), suppress(queue.Empty, _Stopped):
+        with context, suppress(queue.Empty, _Stopped):
             while True:
                 self._group(groups.get_nowait(), cache)
 

@@ -27,6 +27,7 @@ from pmtool.backends.torch import (
     emulates_bfloat16,
     load,
 )
+from pmtool.backends.torch_threads import torch_threads
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
@@ -132,6 +133,20 @@ def test_a_run_uses_its_own_threads_and_leaves_the_callers(
         assert torch.get_num_threads() == 3
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(torch.get_num_threads).result() == 3
+
+
+def test_threads_leave_the_callers_number_in_any_order() -> None:
+    """A new thread would otherwise start with the number of one that is gone."""
+    torch.set_num_threads(3)
+    contexts = torch_threads(2), torch_threads(1)
+    with ThreadPoolExecutor(1) as one, ThreadPoolExecutor(1) as other:
+        threads = list(zip((one, other), contexts, strict=True))
+        for thread, context in threads:
+            thread.submit(context.__enter__).result()
+        for thread, context in threads:
+            thread.submit(context.__exit__, None, None, None).result()
+    with ThreadPoolExecutor(1) as new:
+        assert new.submit(torch.get_num_threads).result() == 3
 
 
 def test_products_are_taken_in_the_lower_precision(network: PixelMiner) -> None:
