@@ -47,7 +47,7 @@ class TorchBackend:
     precision
         Type of the factors of matrix products and convolutions.
     others
-        What runs graphs on the CPU instead of PyTorch, in float32, by name.
+        What runs graphs on the CPU instead of PyTorch, in float32, by name; PyTorch loads the rest.
     """
 
     name = "torch"
@@ -66,7 +66,7 @@ class TorchBackend:
         if self.keeps_programs:  # float32 means float32; this setting holds for the whole process
             torch.backends.cudnn.allow_tf32 = False
         self.capturing = Capturing(device) if self.keeps_programs else None
-        self.graphs = graph_suite(network)
+        self.graphs = graph_suite(network, [name for name in GRAPHS if name not in self.others])
         for graph in self.graphs.values():
             graph.to(device)
             if isinstance(graph, WindowGraph):

@@ -160,7 +160,9 @@ def test_products_are_taken_in_the_lower_precision(network: PixelMiner) -> None:
 
 
 def test_only_the_window_graph_is_in_bfloat16_on_a_cpu(bundle: Bundle, network: PixelMiner) -> None:
-    errors = graph_errors(network, load(bundle, "cpu", "bfloat16", 1))
+    backend = load(bundle, "cpu", "bfloat16", 1)
+    assert list(backend.graphs) == ["window"]
+    errors = graph_errors(network, backend)
     assert 1e-3 < errors.pop("window") < TOLERANCES["bfloat16"]
     assert max(errors.values()) < 1e-4
 
