@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -191,35 +191,30 @@ class Capturing:
 
     def __init__(self, device: str) -> None:
         self.device = torch.device(device)
-        self.first: torch.cuda.CUDAGraph | None = None  # a pool without any graph cannot be reused
+        self.first: torch.cuda.CUDAGraph | None = None
         with torch.cuda.device(self.device):
-            self.pool, self.stream = torch.cuda.graph_pool_handle(), torch.cuda.Stream()
+            self.stream = torch.cuda.Stream()
 
     def capture(self, work: Callable[[], None]) -> torch.cuda.CUDAGraph:
         """Capture what ``work`` starts on the GPU, to be replayed; nothing is executed yet.
 
-        If it fails, its own error is raised, which PyTorch would replace by one about the capture,
-        and the thread returns to its stream, in which PyTorch would leave it.
+        ``torch.cuda.graph`` does the same, but would replace an error of ``work`` by one about the
+        capture, and leave the thread in the stream of the captures.
         """
-        graph, failures = torch.cuda.CUDAGraph(), list[Exception]()
-        with self.one_at_a_time, torch.cuda.stream(torch.cuda.current_stream(self.device)):
+        graph = torch.cuda.CUDAGraph()
+        with self.one_at_a_time, torch.cuda.stream(self.stream):
+            torch.cuda.synchronize()
+            torch.cuda.empty_cache()
+            # A pool without any graph cannot be used again.
+            pool = self.first.pool() if self.first else torch.cuda.graph_pool_handle()
+            graph.capture_begin(pool, capture_error_mode="thread_local")
             try:
-                with torch.cuda.graph(
-                    graph, self.pool, self.stream, capture_error_mode="thread_local"
-                ):
-                    try:
-                        work()
-                    except Exception as error:
-                        failures.append(error)
-            except RuntimeError as error:
-                failures.append(error)
-        if failures:
-            if self.first is None:
-                self.pool = torch.cuda.graph_pool_handle()
-            try:
-                raise failures[0]
-            finally:
-                failures.clear()  # they would keep the frames alive, and these the GPU's memory
+                work()
+            except BaseException:
+                with suppress(RuntimeError):
+                    graph.capture_end()
+                raise
+            graph.capture_end()
         self.first = self.first or graph
         return graph
 

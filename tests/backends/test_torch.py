@@ -226,7 +226,7 @@ def test_a_captured_program_is_replayed(network: PixelMiner) -> None:
 
 
 class Captures:
-    """Stands in for what PyTorch has for captures; see ``torch.cuda.graph``.
+    """Stands in for what PyTorch has for captures, and is the graph of each.
 
     Attributes
     ----------
@@ -234,17 +234,19 @@ class Captures:
         The thread's stream.
     at_the_end
         Error that a capture raises when it ends.
+    pools
+        Pools of the captures.
     """
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.current, self.at_the_end = "usual", ""
-        for name in ("CUDAGraph", "graph_pool_handle"):
-            monkeypatch.setattr(torch.cuda, name, object)
+        self.current, self.at_the_end, self.pools = "usual", "", list[object]()
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: self)
+        monkeypatch.setattr(torch.cuda, "graph_pool_handle", object)
         monkeypatch.setattr(torch.cuda, "Stream", lambda: "for captures")
         monkeypatch.setattr(torch.cuda, "device", nullcontext)
-        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: self.current)
-        for name in ("stream", "graph"):
-            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "stream", self.stream)
+        for name in ("synchronize", "empty_cache"):
+            monkeypatch.setattr(torch.cuda, name, lambda: None)
 
     @contextmanager
     def stream(self, stream: str) -> Iterator[None]:
@@ -254,15 +256,18 @@ class Captures:
         finally:
             self.current = before
 
-    @contextmanager
-    def graph(self, graph: object, pool: object, stream: str, **options: str) -> Iterator[None]:
-        before, self.current = self.current, stream
-        try:
-            yield
-        finally:
-            if self.at_the_end:
-                raise RuntimeError(self.at_the_end)
-            self.current = before
+    def capture_begin(self, pool: object, **options: str) -> None:
+        self.pools.append(pool)
+
+    def capture_end(self) -> None:
+        if self.at_the_end:
+            raise RuntimeError(self.at_the_end)
+
+    def pool(self) -> object:
+        return self.pools[-1]
+
+    def replay(self) -> None:
+        pass
 
 
 INVALID = "CUDA error: operation failed due to a previous error during capture"
@@ -284,24 +289,28 @@ def test_a_capture_that_fails(
     expected: type[Exception],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its own error is told, the stream is the usual one again, and no memory is held."""
+    """Its own error is told, the stream is the usual one again, and no memory is held.
+
+    The next captures work, in another pool: one without any graph cannot be used again.
+    """
     captures = Captures(monkeypatch)
     held: list[weakref.ref[Tensor]] = []
 
     class Program:
-        warm = False
+        warm, error = False, first
 
         def run(self) -> None:
             if self.warm:
                 tensor = torch.zeros(1)
                 held.append(weakref.ref(tensor))
                 assert captures.current == "for captures"
-                if first:
-                    raise RuntimeError(first)
+                if self.error:
+                    raise RuntimeError(self.error)
             self.warm = True
 
     capturing = Capturing("cuda:0")
-    program, pool = CapturedProgram(Program(), capturing), capturing.pool  # type: ignore[arg-type]
+    work = Program()
+    program = CapturedProgram(work, capturing)  # type: ignore[arg-type]
     program.run()
     captures.at_the_end = at_the_end
     gc.disable()
@@ -312,8 +321,11 @@ def test_a_capture_that_fails(
     finally:
         gc.enable()
     assert captures.current == "usual"
-    assert capturing.pool != pool  # one without any graph cannot be reused
     assert not Capturing.one_at_a_time.locked()
+    work.error = captures.at_the_end = ""
+    for _ in range(2):
+        capturing.capture(work.run)
+    assert captures.pools[0] != captures.pools[1] == captures.pools[2]
 
 
 def test_cudnn_without_memory_for_its_work(
