@@ -111,40 +111,42 @@ def spacing(
     """Parse one number or several, separated by commas."""
     if value is None:
         return None
-    parts = value.split(",")
-    if not all(map(_is_number, parts)):
+    numbers = [to_number(part) for part in value.split(",")]
+    valid = tuple(number for number in numbers if number is not None)
+    if len(valid) != len(numbers):
         raise click.BadParameter(f"{value!r} is neither one number nor three", ctx, param)
-    return tuple(map(float, parts))
+    return valid
 
 
 class SpacingCommand(click.Command):
     """A command whose ``--spacing`` takes one number or three, as in ``--spacing 0 0 1.25``."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Join three numbers after ``--spacing`` with commas, unless IN and OUT are among them."""
+        """Join three numbers after ``--spacing`` with commas, unless the last two are IN and OUT.
+
+        They are if nothing else can be, and the first number is a spacing by itself.
+        """
         parted = (arg.split("=", 1) if arg.startswith("--spacing=") else [arg] for arg in args)
         args = [part for parts in parted for part in parts]
-        at = args.index("--spacing") + 1 if "--spacing" in args else len(args)
-        values = args[at : at + 3]
-        if len(values) < 3 or not all(map(_is_number, values)):
-            return super().parse_args(ctx, args)
-        try:
-            rest = super().parse_args(ctx, [*args[:at], ",".join(values), *args[at + 3 :]])
-        except click.MissingParameter as missing:
-            try:
-                return super().parse_args(ctx, args)
-            except click.UsageError:
-                raise missing from None
-        places = [ctx.params[str(x.name)] for x in self.params if x.type is SLASHED]
-        if not places or any(places) or not Path(values[1]).exists():
-            return rest
-        ctx.params.clear()
+        start = args.index("--spacing") + 1 if "--spacing" in args else len(args)
+        numbers = [to_number(arg) for arg in args[start : start + 3]]
+        if len(numbers) == 3 and None not in numbers:
+            joined = [*args[:start], ",".join(args[start : start + 3]), *args[start + 3 :]]
+            if numbers[0] == 0 or self._names_paths(joined):
+                args = joined
         return super().parse_args(ctx, args)
 
+    def _names_paths(self, args: list[str]) -> bool:
+        """Whether IN or OUT is among the arguments, which may be incomplete or wrong."""
+        trial = click.Context(self, resilient_parsing=True)
+        super().parse_args(trial, list(args))
+        paths = (x for x in self.params if isinstance(x, click.Argument) or x.type is SLASHED)
+        return any(trial.params[str(path.name)] for path in paths)
 
-def _is_number(text: str) -> bool:
+
+def to_number(text: str) -> float | None:
+    """Convert text to a number; None if it is not one."""
     try:
-        float(text)
+        return float(text)
     except ValueError:
-        return False
-    return True
+        return None
