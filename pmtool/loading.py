@@ -77,7 +77,7 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     _check_shape(image, name)
     axis = through_plane_axis(image.GetSpacing())
     if not reading.allow_uneven:
-        _check_even(image, axis, name, reading.advise_allow_uneven)
+        _check_even(image, axis, name, reading)
     image = _with_right_angles(image, name)
     return Volume(image, axis, name, known_thickness=reading.thickness)
 
@@ -111,16 +111,16 @@ def _check_shape(image: sitk.Image, name: str) -> None:
         )
 
 
-def _check_even(image: sitk.Image, axis: int, name: str, advise_allow_uneven: bool) -> None:
+def _check_even(image: sitk.Image, axis: int, name: str, reading: ReadingOptions) -> None:
     """Refuse an image that, by ITK's own note, was made from an uneven DICOM series."""
     try:
         off = float(image.GetMetaData(_UNEVEN)) if image.HasMetaDataKey(_UNEVEN) else 0.0
     except ValueError:  # a note of another kind
         return
     if off > EVEN * image.GetSpacing()[axis]:
-        remedy = "give an even stack"
-        if advise_allow_uneven:
-            remedy = "give their DICOM files, or take them as even by --allow-uneven"
+        remedy = "give their DICOM files, or take them as even by --allow-uneven"
+        if "allow_uneven" in reading.unadvised:
+            remedy = "give an even stack"
         raise GeometryError(
             f"{name} was made of slices at uneven distances ({off:.3g} mm off); {remedy}"
         )

@@ -138,10 +138,10 @@ class SpacingCommand(click.Command):
 
     def _names_paths(self, args: list[str]) -> bool:
         """Whether IN or OUT is among the arguments, which may be incomplete or wrong."""
-        trial = click.Context(self, resilient_parsing=True)
-        super().parse_args(trial, list(args))
+        probe = click.Context(self, resilient_parsing=True)
+        super().parse_args(probe, list(args))
         paths = (x for x in self.params if isinstance(x, click.Argument) or x.type is SLASHED)
-        return any(trial.params[str(path.name)] for path in paths)
+        return any(probe.params[str(path.name)] for path in paths)
 
 
 def to_number(text: str) -> float | None:

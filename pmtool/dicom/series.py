@@ -195,9 +195,9 @@ def choose_series(found: Found, name: str, reading: ReadingOptions = DEFAULT) ->
     else:
         chosen = [series for series in found.series if series.is_stack] or found.series
     if len(chosen) > 1:
-        remedy = "give a folder with one of them alone"
-        if reading.advise_series_uid:
-            remedy = "choose one by --series-uid UID (in a cohort, by series_uid in its table)"
+        remedy = "choose one by --series-uid UID (in a cohort, by series_uid in its table)"
+        if "series_uid" in reading.unadvised:
+            remedy = "give a folder with one of them alone"
         raise GeometryError(f"{name} holds {len(found.series)} CT series; {remedy}: {listed}")
     return chosen[0]
 

@@ -77,9 +77,9 @@ def stack_images(series: Series, name: str, reading: ReadingOptions = DEFAULT) -
         )
     stack = OrderedImages([images[i] for i in order], planes._replace(places=planes.places[order]))
     if not reading.allow_uneven and not is_even(stack.planes.depths):
-        remedy = "give an even stack"
-        if reading.advise_allow_uneven:
-            remedy = "take slices where they lie by --allow-uneven"
+        remedy = "take slices where they lie by --allow-uneven"
+        if "allow_uneven" in reading.unadvised:
+            remedy = "give an even stack"
         gaps = unevenness(stack.planes.depths, name)
         raise GeometryError(f"{gaps}; copy missing slices, or {remedy}")
     _warn_of_several_scans(stack.images, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -52,7 +51,7 @@ def compare(
     if folder is not None:
         check_report_folder(folder)
     tell("reading", 0)
-    (scan,) = load_scans([reference], [mask], replace(reading, advise_series_uid=False))
+    (scan,) = load_scans([reference], [mask], reading.without_advice("series_uid"))
     methods = [
         external(name, [scan], [path], reading)
         for name, path in zip(_names(paths), paths, strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
@@ -185,7 +184,7 @@ def _thin_volumes(paths: Sequence[Path], reading: ReadingOptions) -> Volumes:
     """The scans' volumes, by distinct names; none is read yet."""
     names = distinct_names(paths)
     if len(paths) > 1:  # which a single UID would not fit
-        reading = replace(reading, advise_series_uid=False)
+        reading = reading.without_advice("series_uid")
     return Volumes({x: partial(_load_thin, y, reading) for x, y in zip(names, paths, strict=True)})
 
 
@@ -213,7 +212,7 @@ def _load_thin(path: Path, reading: ReadingOptions) -> Volume:
     """Load a volume whose every second slice can be dropped; raises and warns like `load_scans`."""
     if reading.allow_uneven:
         raise UsageError(f"{path} is evaluated by even slices only; leave --allow-uneven out")
-    volume = load_ct(path, replace(reading, advise_allow_uneven=False))
+    volume = load_ct(path, reading.without_advice("allow_uneven"))
     if len(volume.slices) < 3:
         raise GeometryError(
             f"{path} has {counted(len(volume.slices), 'slice')}; every second one is dropped, "

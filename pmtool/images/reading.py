@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,9 @@ class ReadingOptions:
         Accept voxels as HU even if their range suggests otherwise.
     thickness
         Thickness of the slices, mm; None for the value in DICOM headers, or else their distance.
-    advise_series_uid, advise_allow_uneven
-        Whether messages may advise these options; not where a user cannot give them.
+    unadvised
+        Names of options that messages do not advise, because a user cannot give them; set by
+        `without_advice`.
     """
 
     series_uid: str | None = None
@@ -33,18 +34,25 @@ class ReadingOptions:
     allow_large: bool = False
     assume_hu: bool = False
     thickness: float | None = None
-    advise_series_uid: bool = True
-    advise_allow_uneven: bool = True
+    unadvised = frozenset[str]()  # without an annotation, and thus no option itself
 
     @property
     def for_others(self) -> ReadingOptions:
         """Options for volumes read along with the scan, whose series and thickness are its own."""
-        return ReadingOptions(
-            allow_large=self.allow_large,
-            assume_hu=self.assume_hu,
-            advise_series_uid=False,
-            advise_allow_uneven=False,
-        )
+        own = ReadingOptions(allow_large=self.allow_large, assume_hu=self.assume_hu)
+        return own.without_advice("series_uid", "allow_uneven")
+
+    def without_advice(self, *names: str) -> ReadingOptions:
+        """The same options where a user cannot give some of them."""
+        values = {field.name: getattr(self, field.name) for field in fields(ReadingOptions)}
+        return _Unadvised(**values, unadvised=self.unadvised.union(names))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Unadvised(ReadingOptions):
+    """See `ReadingOptions.without_advice`."""
+
+    unadvised: frozenset[str]
 
 
 DEFAULT = ReadingOptions()

@@ -22,7 +22,7 @@ from pmtool.errors import ContentError, InputError, PmtoolError
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.names import image_stem
-from pmtool.images.reading import ReadingOptions
+from pmtool.images.reading import DEFAULT
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
 from pmtool.system.files import resolved, walk
@@ -30,7 +30,7 @@ from pmtool.system.files import resolved, walk
 BODY_HU = -950
 """HU that separates the body from the air around it; lung is denser."""
 _RANGE = (-1024, 2**15 - 1)
-_READING = ReadingOptions(advise_allow_uneven=False)
+_READING = DEFAULT.without_advice("allow_uneven")
 
 
 @dataclass(frozen=True)

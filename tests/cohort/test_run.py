@@ -118,7 +118,9 @@ def test_summaries(cohort: Cohort, scans: Path, out: Path) -> None:
     assert summary["counts"] == {"done": 3, "failed": 2}
     assert summary["generated"] == 12
     assert summary["request"]["spacing"] == [1.25]
-    assert summary["request"]["options"]["seed"] == 0
+    options = summary["request"]["options"]
+    assert options["seed"] == 0
+    assert not any("advise" in name for name in options)
     with (out / CSV).open(newline="") as file:
         rows = {row["name"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["a", "b", "cut", "mask", "deep/c"]

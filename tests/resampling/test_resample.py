@@ -322,6 +322,13 @@ def test_what_is_no_input_or_output() -> None:
         pmtool.resample(sitk.Image([64, 64, 4], sitk.sitkLabelUInt16), 1.25)
 
 
+@pytest.mark.parametrize("name", ["advise_series_uid", "advise_allow_uneven", "unadvised"])
+def test_what_is_no_option(ct: sitk.Image, name: str) -> None:
+    options: dict[str, Any] = {name: False}
+    with pytest.raises(TypeError, match=name):
+        pmtool.resample(ct, 1.25, **options)
+
+
 def test_images_that_no_file_can_be(ct: sitk.Image) -> None:
     assert pmtool.resample(sitk.Compose(ct), 1.25).GetPixelID() == ct.GetPixelID()
     with pytest.raises(UsageError, match="is empty"):
