@@ -120,7 +120,7 @@ def working_engines(
         check_choice("precision", precision, PRECISIONS)
     has_yielded, failures = False, list[UsageError]()
     for devices in _in_turn(backend, device):
-        for name in (ON_CPU if devices == (CPU,) else ON_GPU) if backend is None else (backend,):
+        for name in _names_on(devices) if backend is None else (backend,):
             try:
                 engine = _checked(name, devices, precision)
             except UsageError as error:
@@ -133,8 +133,13 @@ def working_engines(
         raise failures[0]
 
 
+def _names_on(devices: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of the engines for these devices."""
+    return ON_CPU if devices == (CPU,) else ON_GPU
+
+
 def _checked(backend: str, devices: tuple[str, ...], precision: Precision | None) -> Engine:
-    if backend not in (ON_CPU if devices == (CPU,) else ON_GPU):
+    if backend not in _names_on(devices):
         raise UsageError(f"{backend} does not run on {devices[0]}: choose another --device")
     engine = Engine(backend, devices, precision or _usual_precision(backend, devices))
     engine_module(backend).check(devices, engine.precision)

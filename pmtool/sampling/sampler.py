@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, suppress
 from copy import copy
 from dataclasses import replace
-from functools import cached_property
 from itertools import cycle, islice, pairwise
 from operator import attrgetter
 from typing import Any, NamedTuple
@@ -26,12 +25,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Batch, PairGroup, SlicePair
-from pmtool.sampling.plan import (
-    WITHOUT_LOOP,
-    Plan,
-    make_gpu_plan,
-    make_plan,
-)
+from pmtool.sampling.plan import WITHOUT_LOOP, Plan, make_gpu_plan, make_plan
 from pmtool.sampling.startup import start
 from pmtool.sampling.windows import alike_windows
 from pmtool.system.devices import CPU, free_gpu_memory
@@ -57,6 +51,9 @@ class Planner:
     ----------
     device
         Devices of the engine, separated by commas.
+    free_gpu_memory
+        Free memory of the fullest GPU in bytes, read once: later, engines keep memory that they
+        have used. 0 on a CPU.
 
     Raises
     ------
@@ -71,6 +68,9 @@ class Planner:
         self.engine = engine or choose_engine(options.backend, options.device, options.precision)
         self.device = ",".join(self.engine.devices)
         self.layout = Layout(bundle.hyperparameters)
+        self.free_gpu_memory = 0
+        if self.device != CPU:
+            self.free_gpu_memory = min(map(free_gpu_memory, self.engine.devices))
 
     def plan(self, shape: tuple[int, int], pairs: int) -> Plan:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
@@ -80,7 +80,7 @@ class Planner:
             times = 1 if self.engine.pixels == "kernel" else WITHOUT_LOOP
             return plan._replace(seconds_per_slice=times * plan.seconds_per_slice)
         return make_gpu_plan(
-            self.layout, self.options, shape, pairs, len(devices), self._free_gpu_memory
+            self.layout, self.options, shape, pairs, len(devices), self.free_gpu_memory
         )
 
     def identity(self, plan: Plan) -> dict[str, Any]:
@@ -94,14 +94,6 @@ class Planner:
             "seed": self.options.seed,
             "mode": self.options.mode,
         }
-
-    @cached_property
-    def _free_gpu_memory(self) -> int:
-        """Free memory of the fullest GPU in bytes, read once before the work.
-
-        A later reading could be too low, because an engine may keep memory that it has used.
-        """
-        return min(map(free_gpu_memory, self.engine.devices))
 
 
 class Sampler(Planner):
@@ -117,8 +109,6 @@ class Sampler(Planner):
         engines = working_engines(options.backend, options.device, options.precision)
         engine, self._on_gpus = start(engines, bundle, options.thread_count, options.mode)
         super().__init__(bundle, options, engine)
-        if self.device != CPU:
-            _ = self._free_gpu_memory  # now, for all modes: engines keep memory they have used
         self._on_cpu: dict[int, Backend] = {}
         self._carried_out: dict[tuple[int, int], Plan] = {}
 
