@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
-from functools import partial
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -67,9 +65,7 @@ class OnnxRuntimeBackend:
         with self._lock:  # workers share the loaded sessions
             if graph not in self._sessions:
                 self._sessions[graph] = self._load(graph)
-        session, options = self._sessions[graph], self._run_options()
-        failure = partial(self._failure, graph)
-        return OnnxRuntimeProgram(graph, session, arrays, self._place, options, failure)
+        return OnnxRuntimeProgram(self, graph, self._sessions[graph], arrays)
 
     def _load(self, graph: str) -> Any:
         options = self.runtime.SessionOptions()
@@ -91,18 +87,19 @@ class OnnxRuntimeBackend:
         """ONNX Runtime's execution providers in order of preference."""
         return ["CPUExecutionProvider"]
 
-    def _run_options(self) -> Any:
+    def run_options(self) -> Any:
+        """ONNX Runtime's options for every run."""
         return None
 
     def _refusal(self, graph: str, error: Exception) -> PmtoolError:
         """Error to raise if ONNX Runtime does not load a graph."""
         return as_model_error(error, f"ONNX Runtime cannot load {self.bundle.graph(graph)}")
 
-    def _failure(self, graph: str, error: Exception) -> PmtoolError:
+    def failure(self, graph: str, error: Exception) -> PmtoolError:
         """Error to raise if a loaded graph does not accept pmtool's arrays."""
         return as_model_error(error, f"the model's graph {graph} is not ours")
 
-    def _place(self, array: Array) -> tuple[Any, ...]:
+    def place(self, array: Array) -> tuple[Any, ...]:
         """Location of an array, as the arguments of ONNX Runtime's ``bind_input``."""
         assert array.flags.c_contiguous
         assert array.dtype == np.float32
@@ -114,59 +111,49 @@ class OnnxRuntimeProgram:
 
     Parameters
     ----------
+    backend
+        Backend of the session.
     graph
         Name of the graph.
     session
         Session of ONNX Runtime with the graph.
     arrays
         Inputs and outputs by name.
-    place
-        Returns the location of an array, as the arguments of ``bind_input``.
-    options
-        Options of every run.
-    failure
-        Converts an error of ONNX Runtime into one of pmtool's.
     """
 
     def __init__(
-        self,
-        graph: str,
-        session: Any,
-        arrays: Arrays,
-        place: Callable[[Array], tuple[Any, ...]],
-        options: Any,
-        failure: Callable[[Exception], PmtoolError],
+        self, backend: OnnxRuntimeBackend, graph: str, session: Any, arrays: Arrays
     ) -> None:
-        self.graph, self.session, self.binding = graph, session, session.io_binding()
-        self.place, self.options, self.failure = place, options, failure
-        self.inputs = {value.name for value in session.get_inputs()}
-        self.outputs = {value.name for value in session.get_outputs()}
-        self.arrays = dict(arrays)
+        self.backend, self.graph, self.arrays = backend, graph, dict(arrays)
+        self.session, self.binding = session, session.io_binding()
+        self.options = backend.run_options()
         try:
-            self._bind(arrays)
+            self._bind()
         except ModelError:
             raise
         except Exception as error:
-            raise self.failure(error) from error
+            raise backend.failure(graph, error) from error
 
     def run(self) -> None:
         """See `Program.run`."""
         try:
             self.session.run_with_iobinding(self.binding, self.options)
         except Exception as error:
-            raise self.failure(error) from error
+            raise self.backend.failure(self.graph, error) from error
 
-    def _bind(self, arrays: Arrays) -> None:
-        for name, array in arrays.items():
-            place = self.place(array)
-            if name not in self.inputs | self.outputs:
+    def _bind(self) -> None:
+        inputs = {value.name for value in self.session.get_inputs()}
+        outputs = {value.name for value in self.session.get_outputs()}
+        for name, array in self.arrays.items():
+            place = self.backend.place(array)
+            if name not in inputs | outputs:
                 raise ModelError(
                     f"the model's graph {self.graph} is not ours, it has no {name}: export the "
                     "model again"
                 )
-            if name in self.inputs:
+            if name in inputs:
                 self.binding.bind_input(name, *place)
-            if name in self.outputs:
+            if name in outputs:
                 self.binding.bind_output(name, *place)
 
 

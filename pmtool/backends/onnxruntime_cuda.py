@@ -94,18 +94,18 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         }
         return [(PROVIDER, options), "CPUExecutionProvider"]
 
-    def _run_options(self) -> Any:
+    def run_options(self) -> Any:
         """Options that avoid a wait for the GPU after every graph; the stream keeps the order."""
         options = self.runtime.RunOptions()
         options.add_run_config_entry("disable_synchronize_execution_providers", "1")
         return options
 
     def _refusal(self, graph: str, error: Exception) -> PmtoolError:
-        return self._failure(graph, error)
+        return self.failure(graph, error)
 
-    def _failure(self, graph: str, error: Exception) -> PmtoolError:
+    def failure(self, graph: str, error: Exception) -> PmtoolError:
         """Error that blames the GPU or its libraries, because the graph does run on the CPU."""
-        failure = super()._failure(graph, error)
+        failure = super().failure(graph, error)
         if isinstance(failure, MemoryBudgetError):
             return MemoryBudgetError(OUT_OF_GPU_MEMORY)
         return UsageError(
@@ -113,7 +113,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
             "another --precision or --backend"
         )
 
-    def _place(self, array: Array) -> tuple[Any, ...]:
+    def place(self, array: Array) -> tuple[Any, ...]:
         return "cuda", gpu_index(self.device), np.float32, array.shape, address(array)
 
 
