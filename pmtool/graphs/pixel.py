@@ -54,7 +54,7 @@ class PixelGraph(nn.Module):
     @property
     def edges(self) -> list[Tensor]:
         """See `choose.upper_edges`."""
-        return [buffer for name, buffer in self.named_buffers(recurse=False)]
+        return list(self.buffers(recurse=False))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return _Columns(self, dict(zip(self.inputs, tensors, strict=True))).run()

@@ -29,10 +29,10 @@ class VerticalConvolution(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve rows: ``(W, M, rows x in) -> (W / stride, M, out)``."""
-        matrix, left = cast(Tensor, self.matrix), cast(Tensor, self.left)
         convolve = ops.convolve_strided if self.strided else ops.convolve
-        right = None if self.strided else cast(Tensor, self.right)
-        return ops.subtract_edges(convolve(x, matrix, self.reach, self.reach), x, left, right)
+        y = convolve(x, self.get_buffer("matrix"), self.reach, self.reach)
+        right = None if self.strided else self.get_buffer("right")
+        return ops.subtract_edges(y, x, self.get_buffer("left"), right)
 
 
 class EarlierRows(nn.Module):
@@ -46,7 +46,7 @@ class EarlierRows(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Convolve the two earlier rows: ``(W, M, 2 x in) -> (W / stride, M, out)``."""
         convolve = ops.convolve_strided if self.strided else ops.convolve
-        return convolve(x, cast(Tensor, self.matrix), 2, 0)
+        return convolve(x, self.get_buffer("matrix"), 2, 0)
 
 
 class RowUpsample(nn.Module):
@@ -59,7 +59,7 @@ class RowUpsample(nn.Module):
 
     def forward(self, x: Tensor, row: int) -> Tensor:
         """Upsample to the upper or lower row: ``(W, M, C) -> (2 W, M, C)``."""
-        return ops.upsample_columns(x, cast(Tensor, self.matrix), cast(Tensor, self.bias), row)
+        return ops.upsample_columns(x, self.get_buffer("matrix"), self.get_buffer("bias"), row)
 
 
 def gated_layers(network: PixelMiner, stack: str, level: int) -> list[GatedLayer]:
