@@ -126,12 +126,9 @@ def _fill(
     index, count = part
     stack = replace(run.stack, generated=journal)
     rounds = all_jobs(run.stack.grid, run.options.samples)
+    every = rounds[turn] if turn < len(rounds) else []
     # Parts are cut from all jobs: the missing ones change as other workers fill the journal.
-    jobs = [
-        job
-        for job in (rounds[turn] if turn < len(rounds) else [])[index::count]
-        if stack.key(*job) not in journal
-    ]
+    jobs = [job for job in every[index::count] if stack.key(*job) not in journal]
     generate(stack, run.sampler, jobs, progress)
     return len(jobs)
 

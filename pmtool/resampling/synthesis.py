@@ -77,7 +77,7 @@ def synthesise(
     Parameters
     ----------
     stack
-        DyadicStack whose store may hold slices of an earlier run.
+        Stack whose store may hold slices of an earlier run.
     sampler
         Generator of the middle one of three slices.
     samples
@@ -101,7 +101,9 @@ def generate(
     progress: Progress | None = None,
 ) -> None:
     """Put the slices of one round's jobs into the stack's store, each as soon as it is ready."""
-    for index, values in sampler.generate(Pairs(stack, jobs), progress) if jobs else ():
+    if not jobs:
+        return
+    for index, values in sampler.generate(Pairs(stack, jobs), progress):
         stack.generated[stack.key(*jobs[index])] = values
 
 

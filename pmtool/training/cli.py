@@ -141,9 +141,8 @@ def train(
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     settings = agreed_settings(out, _wanted(preset, config, changes), resume=resume)
     with stages(quiet) as tell:
-        warnings.filterwarnings(
-            "ignore", "Grad strides do not match"
-        )  # seen with several processes
+        # Seen with several processes.
+        warnings.filterwarnings("ignore", "Grad strides do not match")
         run(Data(data, validation, cache), out, settings, Machine(**machine), tell, start)
 
 

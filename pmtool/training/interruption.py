@@ -10,13 +10,13 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interruption:
-    """A context in which the first signal is only noted, in ``wished``.
+    """A context in which the first signal is only noted, in ``requested``.
 
     A second signal of the same kind has its previous effect.
     """
 
     def __init__(self) -> None:
-        self.wished = False
+        self.requested = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
@@ -28,7 +28,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self.wished = True
+        self.requested = True
         signal.signal(number, self._before[number])
 
 

@@ -75,10 +75,10 @@ class Loop:
     def _run(self, phase: Phase, workers: int, interruption: Interruption) -> None:
         for crops in self._loader(phase, workers):
             self.trainer.train_step(crops)
-            judged = self._is_due(self.settings.validation.every)
-            if judged or self._is_due(self.settings.validation.log_every):
-                self._report(judged)
-            if self._agreed(interruption.wished):
+            validates = self._is_due(self.settings.validation.every)
+            if validates or self._is_due(self.settings.validation.log_every):
+                self._report(validates)
+            if self._agreed(interruption.requested):
                 self._save()
                 self.fabric.barrier()  # the first process ends as soon as any other does
                 _log.warning(f"stopped at step {self.trainer.step}; go on with --resume")
@@ -98,21 +98,21 @@ class Loop:
         step = self.trainer.step
         return step % every == 0 or step == self.trainer.phase.last
 
-    def _agreed(self, wished: bool) -> bool:
+    def _agreed(self, requested: bool) -> bool:
         """Whether any process was asked to stop; several exchange this only at log steps."""
         if self.fabric.world_size == 1:
-            return wished
+            return requested
         if not self._is_due(self.settings.validation.log_every):
             return False
-        count = torch.tensor(float(wished), device=self.fabric.device)
+        count = torch.tensor(float(requested), device=self.fabric.device)
         return bool(self.fabric.all_reduce(count, reduce_op="sum"))
 
-    def _report(self, judged: bool) -> None:
-        """Write a line of the log and, if the weights are judged, a picture and a checkpoint."""
+    def _report(self, validates: bool) -> None:
+        """Write a line of the log; if it is a validation, also a picture and a checkpoint."""
         figures = self.trainer.figures()
         step, patches, (before, first) = self.trainer.step, self.trainer.patches, self._lap
         rate = (patches - first) / (time.monotonic() - before)
-        if judged:
+        if validates:
             figures |= self.trainer.validate(self.validation)
         if self.log is not None:
             row = {
@@ -123,7 +123,7 @@ class Loop:
                 "learning_rate": self.trainer.learning_rate,
             }
             self.log.add({**row, **figures})
-            if judged:
+            if validates:
                 self._draw(self.log)
                 self._save()
         self._tell(figures["training_bits"], rate)

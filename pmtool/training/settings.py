@@ -7,7 +7,7 @@ sentence.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -201,7 +201,7 @@ PRESETS: dict[str, Settings] = {
 }
 
 
-def load_settings(preset: str, path: Path | None, changes: Iterable[str] = ()) -> Settings:
+def load_settings(preset: str, path: Path | None, changes: Sequence[str] = ()) -> Settings:
     """Load a preset, changed by a YAML file and then by changes ``section.name=value``.
 
     Raises
@@ -212,13 +212,11 @@ def load_settings(preset: str, path: Path | None, changes: Iterable[str] = ()) -
         If a name is unknown or a value is not possible.
     """
     values = TypeAdapter(Settings).dump_python(PRESETS[preset])
-    source = "the settings"
+    source = "the settings" if path is None or changes else str(path)
     if path is not None:
         _merge(values, _read(path))
-        source = str(path)
     for change in changes:
         _merge(values, _parse(change))
-        source = "the settings"
     try:
         return TypeAdapter(Settings).validate_python(values)
     except ValidationError as error:
