@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
 import torch
@@ -79,12 +79,12 @@ class TorchBackend:
         """See `Backend.bind`."""
         if graph in self.others:
             return self.others[graph].bind(graph, {name: x.numpy() for name, x in arrays.items()})
-        program = TorchProgram(self.graphs[graph], dict(arrays), self._context)
-        if self.capturing is None or isinstance(program.graph, WindowGraph):
-            return program
-        return CapturedProgram(program, self.capturing)
+        if graph == "window":
+            return TorchProgram(self.graphs[graph], dict(arrays), self._autocast)
+        program = TorchProgram(self.graphs[graph], dict(arrays), nullcontext)
+        return CapturedProgram(program, self.capturing) if self.capturing else program
 
-    def _context(self) -> AbstractContextManager[Any]:
+    def _autocast(self) -> AbstractContextManager[Any]:
         """Context for the window graph, whose layers have float32 weights."""
         dtype = getattr(torch, self.precision)
         return torch.autocast(self.memory.device.type, dtype, enabled=dtype != torch.float32)
@@ -139,7 +139,7 @@ class TorchProgram:
     arrays
         Tensors by name.
     context
-        Creates the context in which a `WindowGraph` runs.
+        Creates the context in which the graph runs.
     """
 
     def __init__(
@@ -153,12 +153,9 @@ class TorchProgram:
     @torch.inference_mode()
     def run(self) -> None:
         """See `Program.run`; raises `MemoryBudgetError`."""
-        with _shortages():
+        with _shortages(), self.context():
             if isinstance(self.graph, PixelGraph):
                 self._scan(self.graph)
-            elif isinstance(self.graph, WindowGraph):
-                with self.context():
-                    self._once(self.graph)
             else:
                 self._once(self.graph)
 
