@@ -50,8 +50,8 @@ def log_probability(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:
     """
     level = np.asarray(levels)[..., None]
     upper, width = _standardise(mixture, level, bits)
-    below_upper = np.where(level == 2**bits - 1, 0, -_softplus(-upper))
-    above_lower = np.where(level == 0, 0, -_softplus(upper - width))
+    below_upper = np.where(level == 2**bits - 1, 0, -np.logaddexp(0, -upper))
+    above_lower = np.where(level == 0, 0, -np.logaddexp(0, upper - width))
     outer = (level == 0) | (level == 2**bits - 1)
     inside = np.log(np.where(outer, 1, -np.expm1(-width)))
     return _log_sum_exp(_log_weights(mixture) + below_upper + above_lower + inside)
@@ -117,8 +117,8 @@ def mean(mixture: Mixture, bits: int) -> Levels:
     ``F(x) = sigmoid((x - m) / s)`` is ``s softplus((x - m) / s)``.
     """
     scales = np.exp(mixture.log_scales)
-    at_top = _softplus((1 - mixture.means) / scales)
-    at_bottom = _softplus((-1 - mixture.means) / scales)
+    at_top = np.logaddexp(0, (1 - mixture.means) / scales)
+    at_bottom = np.logaddexp(0, (-1 - mixture.means) / scales)
     weights = np.exp(_log_weights(mixture))
     expectation = 1 - np.sum(weights * scales * (at_top - at_bottom), axis=-1)
     return to_levels(np.clip(expectation, -1, 1), bits)
@@ -152,8 +152,3 @@ def _sigmoid(x: Real) -> Real:
     """``1 / (1 + exp(-x))``, accurate to the last digits in both tails and without overflow."""
     decay = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, decay, 1) / (1 + decay))
-
-
-def _softplus(x: Real) -> Real:
-    """``log(1 + exp(x))`` without overflow."""
-    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
