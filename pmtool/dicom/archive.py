@@ -15,7 +15,7 @@ from pmtool.system.limits import check_disk, check_input, check_unpacked
 
 
 @contextmanager
-def unpacked(archive: Path, allow_large: bool = False) -> Iterator[Path]:
+def unpacked(archive: Path, allow_large: bool) -> Iterator[Path]:
     """Provide the contents of a zip file in a new temporary folder, for as long as it is needed.
 
     Errors raised inside the context name files as if the zip were a folder.

@@ -17,14 +17,14 @@ from pmtool.dicom.pixels import common_type, read_images
 from pmtool.dicom.series import Series, choose_series, find_series
 from pmtool.dicom.stack import stack_images
 from pmtool.errors import GeometryError, InputError
-from pmtool.images.reading import DEFAULT, ReadingOptions
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.system.limits import check_input
 
 _BYTES = np.dtype(np.int16).itemsize
 
 
-def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
+def load_series(source: Path, reading: ReadingOptions) -> Volume:
     """Load a CT series from a folder, a zip file, or a single file with all its images.
 
     Parameters
@@ -57,7 +57,7 @@ def load_series(source: Path, reading: ReadingOptions = DEFAULT) -> Volume:
         return read_series(series, name, reading)
 
 
-def read_series(series: Series, name: str, reading: ReadingOptions = DEFAULT) -> Volume:
+def read_series(series: Series, name: str, reading: ReadingOptions) -> Volume:
     """Read a series as a volume in HU; raises the errors of `load_series`."""
     size = _BYTES * sum(math.prod(image.shape) for image in series.images)
     check_input(name, size, allow_large=reading.allow_large)

@@ -18,7 +18,7 @@ from pydicom.uid import (
 
 from pmtool.dicom.headers import image_headers, number, read_dataset
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
-from pmtool.images.reading import DEFAULT, ReadingOptions
+from pmtool.images.reading import ReadingOptions
 from pmtool.system.units import counted
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
@@ -166,7 +166,7 @@ def find_series(files: Iterable[Path]) -> Found:
     return Found(series, damaged, others)
 
 
-def choose_series(found: Found, name: str, reading: ReadingOptions = DEFAULT) -> Series:
+def choose_series(found: Found, name: str, reading: ReadingOptions) -> Series:
     """The series asked for by its UID, or the only one that is a stack of slices.
 
     Raises

@@ -22,7 +22,7 @@ from pmtool.dicom.geometry import (
 from pmtool.dicom.pixels import read_images, rescale
 from pmtool.dicom.series import TELLING, Image, Series
 from pmtool.errors import ContentError, GeometryError
-from pmtool.images.reading import DEFAULT, ReadingOptions
+from pmtool.images.reading import ReadingOptions
 from pmtool.system.tables import listed
 from pmtool.system.units import counted
 
@@ -49,7 +49,7 @@ class OrderedImages(NamedTuple):
         return float((np.mean if is_even(depths) else np.median)(np.diff(depths)))
 
 
-def stack_images(series: Series, name: str, reading: ReadingOptions = DEFAULT) -> OrderedImages:
+def stack_images(series: Series, name: str, reading: ReadingOptions) -> OrderedImages:
     """Order the images of a series.
 
     Raises
