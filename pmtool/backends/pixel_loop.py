@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal, Protocol
+from typing import Protocol
 
 from pmtool.choices import Precision
 from pmtool.interface.protocol import Arrays, Program
@@ -12,9 +12,6 @@ from pmtool.kernels.launch import Launcher, PixelKernel
 from pmtool.kernels.packing import pack
 from pmtool.kernels.weights import bundle_weights
 from pmtool.models.bundle import Bundle
-
-PixelsBy = Literal["kernel", "engine"]
-"""What generates pixels: a `PixelLoop`, or the engine that runs the other graphs."""
 
 
 class PixelLoop(Protocol):

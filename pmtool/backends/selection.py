@@ -6,9 +6,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from typing import NamedTuple, Protocol, get_args
+from typing import Literal, NamedTuple, Protocol, get_args
 
-from pmtool.backends.pixel_loop import PixelsBy
 from pmtool.choices import BACKENDS, Precision
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.interface.protocol import Backend
@@ -62,8 +61,8 @@ class Engine(NamedTuple):
     precision: Precision
 
     @property
-    def pixels(self) -> PixelsBy:
-        """What generates pixels, a `PixelLoop` or the engine; the two round differently."""
+    def pixels(self) -> Literal["kernel", "engine"]:
+        """What generates pixels, pmtool's own loop or the engine; the two round differently."""
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
         return "engine" if cpu.library() is None else "kernel"
