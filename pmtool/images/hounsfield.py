@@ -53,13 +53,13 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
     dtype = volume.dtype
     if dtype.kind not in "iuf" or dtype.itemsize < 2:
         raise ContentError(f"{volume.name} has {dtype} voxels, which cannot hold HU; is it a mask?")
-    check_finite(volume)
+    _check_finite(volume)
     if not assume_hu:
         _check_unit(volume)
         _check_range(volume)
 
 
-def check_finite(volume: Volume) -> None:
+def _check_finite(volume: Volume) -> None:
     """Raise `ContentError` if voxels are NaN or infinite."""
     if volume.dtype.kind == "f" and not all(np.isfinite(s).all() for s in volume.slices):
         raise ContentError(f"{volume.name} has NaN or infinite voxels; replace them by -1024")

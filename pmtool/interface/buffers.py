@@ -15,7 +15,7 @@ LINE_MARGIN = 2
 class Buffers:
     """A backend's memory for ``lanes`` windows, allocated once.
 
-    Programs are bound to it permanently; the data of a row are moved to and from a fixed place.
+    Programs are bound to it permanently; the data of a row are copied to and from a fixed place.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ class Buffers:
             self.memory.clear(array)
 
     def load(self, row: int, depth: int) -> None:
-        """Move a row to where the graphs read it."""
+        """Copy a row to where the graphs read it."""
         for name, plane in self.planes.items():
             level = self.levels[name]
             if level < depth:

@@ -32,7 +32,7 @@ from pmtool.system.devices import CPU, free_gpu_memory
 from pmtool.system.stages import Progress
 
 _EXTENT = attrgetter("workers", "batch")
-"""By which plans are compared: how much of a job runs at once."""
+"""How much of a job runs at once: the key by which plans are compared."""
 
 
 class Planner:
