@@ -200,6 +200,7 @@ def make_grid(
     ----------
     .. [1] Zwanenburg et al., IBSI reference manual, section 2.4 (interpolation grids).
     """
+    check_choice("grid", name, GRIDS)
     source = Source.of(slices, source_spacing, spacing)
     ratio = source.ratio
     number = math.ceil((source.last + 1) / ratio - ROUNDING)
@@ -210,8 +211,6 @@ def make_grid(
         first = (source.last - ratio * (number - 1)) / 2
     elif name == "corner":
         first = (ratio - 1) / 2
-    else:
-        check_choice("grid", name, GRIDS)
     return _grid(name, source, spacing, first, number, interpolator)
 
 
