@@ -107,7 +107,7 @@ inline void add_product(
 // Column by column, the levels from the finest to the coarsest and back.
 struct Walk {
     const Row& row;
-    const int channels, first_lane, there;  // there: how many of these eight lanes exist
+    const int channels, first_lane, existing;  // existing: how many of these eight lanes do
     std::vector<float> memory;
     Floats* free;
     Floats *lines[LEVELS], *skip[LEVELS], *pending[LEVELS];  // pending: the next column
@@ -118,7 +118,7 @@ struct Walk {
         : row(row),
           channels(int(row.channels)),
           first_lane(first_lane),
-          there(row.lanes - first_lane < LANES ? int(row.lanes) - first_lane : LANES),
+          existing(row.lanes - first_lane < LANES ? int(row.lanes) - first_lane : LANES),
           memory((size() + 1) * LANES),
           free(aligned(memory.data())) {
         const int components = int(3 * row.mixtures);
@@ -182,14 +182,14 @@ struct Walk {
     // lanes that do not exist.
     void load(Floats* to, const float* column, long long width, int offset, int count) const {
         for (int lane = 0; lane < LANES; ++lane) {
-            const int index = first_lane + (lane < there ? lane : there - 1);
+            const int index = first_lane + (lane < existing ? lane : existing - 1);
             const float* from = column + index * width + offset;
             for (int c = 0; c < count; ++c) to[c][lane] = from[c];
         }
     }
 
     void store(float* column, const Floats* from, long long width) const {
-        for (int lane = 0; lane < there; ++lane) {
+        for (int lane = 0; lane < existing; ++lane) {
             float* to = column + (first_lane + lane) * width;
             for (int c = 0; c < width; ++c) to[c] = from[c][lane];
         }
