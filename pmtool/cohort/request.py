@@ -105,10 +105,10 @@ class Request:
         series of another, or if an output would replace a scan, a mask or the summary.
         """
         owners: dict[str | Path, Case] = {}
-        series = {o.image: case for case in cases if (o := self.planned(case)) and o.dicom}
+        planned = [(case, self.planned(case)) for case in cases]
+        series = {outputs.image: case for case, outputs in planned if outputs and outputs.dicom}
         inputs, summaries = _inputs(cases), summary_files(self.folder)
-        for case in cases:
-            outputs = self.planned(case)
+        for case, outputs in planned:
             files = outputs.files() if outputs else []
             things: list[str | Path] = [case.name, *files]
             for thing in things:

@@ -62,14 +62,20 @@ def resumable(run: FileRun, remedy: str) -> Iterator[tuple[Journal, set[Path]]]:
         try:
             yield journal, files
         except BaseException as error:
-            if journal.is_empty:
-                if isinstance(error, KeyboardInterrupt):
-                    _log.warning("no slice was finished yet, so that nothing is kept")
-                with suppress(OutputError):
-                    journal.remove()
-            elif journal.exists:
-                _log.warning("finished slices are kept in %s; %s", journal.folder, remedy)
+            _leave(journal, error, remedy)
             raise
+
+
+def _leave(journal: Journal, error: BaseException, remedy: str) -> None:
+    """Say what is kept of a run that stops early, and remove a journal without any slice."""
+    if not journal.is_empty:
+        if journal.exists:
+            _log.warning("finished slices are kept in %s; %s", journal.folder, remedy)
+        return
+    if isinstance(error, KeyboardInterrupt):
+        _log.warning("no slice was finished yet, so that nothing is kept")
+    with suppress(OutputError):
+        journal.remove()
 
 
 def files_to_make(run: FileRun) -> set[Path]:
