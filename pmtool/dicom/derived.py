@@ -30,7 +30,7 @@ from pmtool.images.volume import Volume
 
 MAKER = "pmtool"
 """Manufacturer of derived series."""
-_WHAT = {
+_DESCRIPTIONS = {
     "acquired": "Acquired slice, pixels unchanged",
     "synthesised": "Synthesised between its neighbours, not acquired data",
     "interpolated": "Interpolated between its neighbours, not acquired data",
@@ -171,11 +171,11 @@ class DerivedSeries:
         image_type = sources[0].get("ImageType") or ()
         more = [] if isinstance(image_type, str) else list(image_type[3:])
         label = more[-1].lower() if more else ""
-        if len(sources) == 1 and label in _WHAT and label != "acquired":
+        if len(sources) == 1 and label in _DESCRIPTIONS and label != "acquired":
             kind = label
-        more = [value for value in more if value.lower() not in _WHAT]
+        more = [value for value in more if value.lower() not in _DESCRIPTIONS]
         dataset.ImageType = ["DERIVED", "SECONDARY", "AXIAL", *more, kind.upper()]
-        dataset.DerivationDescription = f"{_WHAT[kind]}. {self._provenance}"
+        dataset.DerivationDescription = f"{_DESCRIPTIONS[kind]}. {self._provenance}"
         dataset.SourceImageSequence = [_reference(header) for header in sources]
         if kind != "acquired":
             dataset.DerivationCodeSequence = [_code(codes.DCM.SpatialResampling)]

@@ -22,7 +22,7 @@ from pmtool.images.reading import ReadingOptions
 from pmtool.system.units import counted
 
 CT_CLASSES = (CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage)
-TELLING = (
+DISTINGUISHING = (
     "ImageType",
     "AcquisitionNumber",
     "TemporalPositionIdentifier",
@@ -54,7 +54,7 @@ _TAGS = (
     "Columns",
     "RescaleSlope",
     "RescaleIntercept",
-    *TELLING,
+    *DISTINGUISHING,
 )
 _NO_SCANS = {"ANN", "AU", "CT", "DOC", "ECG", "KO", "M3D", "OT", "PLAN", "PR", "REG", "SEG", "SR"}
 """Modalities, besides radiotherapy's RT..., that accompany a CT but are not other scans. CT is

@@ -20,7 +20,7 @@ from pmtool.dicom.geometry import (
     unevenness,
 )
 from pmtool.dicom.pixels import read_images, rescale
-from pmtool.dicom.series import TELLING, Image, Series
+from pmtool.dicom.series import DISTINGUISHING, Image, Series
 from pmtool.errors import ContentError, GeometryError
 from pmtool.images.reading import ReadingOptions
 from pmtool.system.tables import listed
@@ -154,13 +154,9 @@ def _check_equal(images: list[Image], depth: float, name: str, decoder: Decoder)
     first, *others = (values for values, _ in read_images(images, decoder))
     if all(np.array_equal(first, other) for other in others):
         return
-    header_values = {key: {str(image.header.get(key)) for image in images} for key in TELLING}
-    telling = [
-        f"{key} ({', '.join(sorted(header_values[key]))})"
-        for key in TELLING
-        if len(header_values[key]) > 1
-    ]
+    values = ((key, {str(image.header.get(key)) for image in images}) for key in DISTINGUISHING)
+    differing = (f"{key} ({', '.join(sorted(found))})" for key, found in values if len(found) > 1)
     raise GeometryError(
         f"{name} has {len(images)} different images at {depth:.4g} mm, which differ in "
-        f"{telling[0] if telling else 'their pixels alone'}; give each stack in a folder of its own"
+        f"{next(differing, 'their pixels alone')}; give each stack in a folder of its own"
     )
