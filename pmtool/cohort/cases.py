@@ -94,6 +94,25 @@ def _of_table(table: Path) -> list[FoundScan]:
 
 def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
     """Numbers and cells of a table's lines, except empty ones; raises `InputError`."""
+    rows = _rows(table)
+    for number, row in rows:
+        if any(row.get(None, ())):
+            raise InputError(
+                f"line {number} of {table} has more cells than there are columns; name them all "
+                "in the first line, and put quotes around a cell with commas"
+            )
+    cells = [(number, _cells(row)) for number, row in rows]
+    lines = [(number, row) for number, row in cells if any(row.values())]
+    if any("\0" in value for _, row in lines for value in row.values()):
+        raise InputError(f"{table} is not a table: give a CSV without NUL characters")
+    empty = [number for number, row in lines if not row[PATH]]
+    if empty:
+        raise InputError(f"{table} names no path in line {empty[0]}; fill it in or delete the line")
+    return lines
+
+
+def _rows(table: Path) -> list[tuple[int, dict[Any, Any]]]:
+    """Numbers and rows of a table's lines, as `csv.DictReader` reads them; raises `InputError`."""
     if table.exists() and not table.is_file():
         raise InputError(f"{table} is not a file; give a CSV, or a folder of scans")
     try:
@@ -110,20 +129,7 @@ def _lines(table: Path) -> list[tuple[int, dict[str, str]]]:
             f"{table} is not a table ({error} from line {reader.line_num + 1} on); close all quotes"
         ) from error
     _check_columns(columns, table)
-    for number, row in rows:
-        if any(row.get(None, ())):
-            raise InputError(
-                f"line {number} of {table} has more cells than there are columns; name them all "
-                "in the first line, and put quotes around a cell with commas"
-            )
-    cells = [(number, _cells(row)) for number, row in rows]
-    lines = [(number, row) for number, row in cells if any(row.values())]
-    if any("\0" in value for _, row in lines for value in row.values()):
-        raise InputError(f"{table} is not a table: give a CSV without NUL characters")
-    empty = [number for number, row in lines if not row[PATH]]
-    if empty:
-        raise InputError(f"{table} names no path in line {empty[0]}; fill it in or delete the line")
-    return lines
+    return rows
 
 
 def _check_columns(columns: Sequence[str], table: Path) -> None:
