@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from pmtool.arrays import Float32s
-from pmtool.backends import onnxruntime
 from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
@@ -23,7 +22,7 @@ from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
 from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
-from pmtool.interface.protocol import Arrays, Backend, Program
+from pmtool.interface.protocol import Arrays, Program
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
 from pmtool.network.encoder import Midpoint
@@ -46,8 +45,8 @@ class TorchBackend:
         ``cpu`` or ``cuda:N``.
     precision
         Type of the factors of matrix products and convolutions.
-    others
-        What runs graphs on the CPU instead of PyTorch, in float32, by name; PyTorch loads the rest.
+    pixels
+        Loop over a row's pixels, used instead of PyTorch.
     """
 
     name = "torch"
@@ -57,16 +56,17 @@ class TorchBackend:
         network: PixelMiner,
         device: str = "cpu",
         precision: Precision = "float32",
-        others: Mapping[str, PixelLoop | Backend] | None = None,
+        pixels: PixelLoop | None = None,
     ) -> None:
-        self.device, self.precision, self.others = device, precision, others or {}
+        self.device, self.precision, self.pixels = device, precision, pixels
         self.keeps_programs = device != CPU
         self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
         if self.keeps_programs:  # float32 means float32; this setting holds for the whole process
             torch.backends.cudnn.allow_tf32 = False
         self.capturing = Capturing(device) if self.keeps_programs else None
-        self.graphs = graph_suite(network, [name for name in GRAPHS if name not in self.others])
+        own = (name for name in GRAPHS if pixels is None or not is_pixel_graph(name))
+        self.graphs = graph_suite(network, own)
         for graph in self.graphs.values():
             graph.to(device)
             if isinstance(graph, WindowGraph):
@@ -77,8 +77,8 @@ class TorchBackend:
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
-        if graph in self.others:
-            return self.others[graph].bind(graph, {name: x.numpy() for name, x in arrays.items()})
+        if self.pixels is not None and is_pixel_graph(graph):
+            return self.pixels.bind(graph, {name: x.numpy() for name, x in arrays.items()})
         if graph == "window":
             return TorchProgram(self.graphs[graph], dict(arrays), self._autocast)
         program = TorchProgram(self.graphs[graph], dict(arrays), nullcontext)
@@ -242,8 +242,6 @@ class CapturedProgram:
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError` or `MemoryBudgetError` unless PyTorch can compute on the devices.
 
-    In a lower precision on a CPU, ONNX Runtime has to be installed too, see `_others`.
-
     Warns
     -----
     UserWarning
@@ -255,8 +253,6 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
             "leave --precision out",
             stacklevel=2,
         )
-    if devices == (CPU,) and precision != "float32":
-        onnxruntime.runtime()
     for device in devices:
         try:
             (torch.ones(1, device=device) + 1).item()
@@ -278,23 +274,8 @@ def emulates_bfloat16(device: str) -> bool:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:
     """Load the bundle's network on a device; raises `ModelError`."""
-    network = load_network(bundle)
-    if device != CPU:
-        return TorchBackend(network, device, precision)
-    return TorchBackend(network, device, precision, _others(bundle, precision, threads))
-
-
-def _others(bundle: Bundle, precision: Precision, threads: int) -> dict[str, PixelLoop | Backend]:
-    """What runs graphs on a CPU instead of PyTorch, which is slow at many small steps.
-
-    A lower precision pays only in the window graph, so that ONNX Runtime takes all others. In
-    float32 they stay in PyTorch, which is there to be compared with, except for the pixels.
-    """
-    pixels = cpu_pixels(bundle)
-    if precision != "float32":
-        others = (name for name in GRAPHS if name != "window")
-        return dict.fromkeys(others, onnxruntime.OnnxRuntimeBackend(bundle, threads, pixels))
-    return {} if pixels is None else dict.fromkeys(filter(is_pixel_graph, GRAPHS), pixels)
+    pixels = cpu_pixels(bundle) if device == CPU else None
+    return TorchBackend(load_network(bundle), device, precision, pixels)
 
 
 class _Exact(nn.Module):

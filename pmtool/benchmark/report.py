@@ -220,9 +220,9 @@ def versions() -> dict[str, str | None]:
 
 
 def _vectors() -> str | None:
-    """The widest vector instructions of the CPU, which determine how fast it computes."""
-    flags = _cpu_info("flags").split()
-    return next((x for x in ("avx512_bf16", "avx512f", "avx2") if x in flags), None)
+    """The widest instructions of the CPU for products, which determine how fast it computes."""
+    flags, widest_first = _cpu_info("flags").split(), ("amx_bf16", "avx512_bf16", "avx512f", "avx2")
+    return next((name for name in widest_first if name in flags), None)
 
 
 def _cpu_info(name: str) -> str:
