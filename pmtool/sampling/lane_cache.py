@@ -120,7 +120,14 @@ class LaneCache:
         self._lanes.clear()
         self._buffers.clear()
 
-    def shrink(self, most: int) -> None:
-        """Discard all lanes and buffers, and expect batches of at most ``most`` lanes."""
+    def shrink(self, count: int) -> bool:
+        """Discard all lanes and buffers after memory ran out for a batch of ``count`` lanes.
+
+        Half as many are expected from then on; half of `most` if the backend keeps its programs,
+        because memory is taken for `most` lanes with the first batch, however small. Returns
+        whether there are fewer lanes to try.
+        """
+        failed = self.most if self.backend.keeps_programs else count
         self.clear()
-        self.most = most
+        self.most = max(1, failed // 2)
+        return failed > 1

@@ -275,9 +275,8 @@ class _Run:
             try:
                 self._batch(cache, group, lanes[:size])
             except MemoryBudgetError:
-                if size == 1:
+                if not cache.shrink(size):
                     raise
-                cache.shrink(size // 2)
             else:
                 lanes = lanes[size:]
 

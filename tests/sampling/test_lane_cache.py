@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import COMPACT
-from pmtool.sampling.lane_cache import kept_lanes
+from pmtool.sampling.lane_cache import LaneCache, kept_lanes
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.plan import GPU_SHARE, MOST_GPU_LANES, make_gpu_plan
 
@@ -44,3 +47,17 @@ def test_a_batch_fits_into_its_share_of_the_memory(window: int) -> None:
         assert plan.memory == plan.batch * lane
         assert plan.batch == 1 or plan.memory <= GPU_SHARE * free
         assert plan.batch == MOST_GPU_LANES or plan.memory + lane > GPU_SHARE * free
+
+
+@pytest.mark.parametrize(("keeps_programs", "expected"), [(True, [6, 3, 1]), (False, [2, 2, 1])])
+def test_memory_runs_out(keeps_programs: bool, expected: list[int]) -> None:
+    """Programs that are kept take it for the largest batch with the first one."""
+    backend: Any = SimpleNamespace(keeps_programs=keeps_programs)
+    cache = LaneCache(backend, COMPACT, (64, 64), most=12)
+    found = []
+    for count in (4, 4, 3):
+        assert cache.shrink(count)
+        found.append(cache.most)
+    assert found == expected
+    assert not cache.shrink(1)
+    assert cache.most == 1
