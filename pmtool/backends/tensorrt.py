@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from pmtool.backends.pixel_loop import gpu_pixels
 from pmtool.choices import Precision
@@ -125,6 +126,7 @@ class Scratch:
     def __init__(self, memory: Memory) -> None:
         self.memory, self.size = memory, 0
         self._array: Array = None
+        self._outputs = WeakValueDictionary[tuple[str, tuple[int, ...]], Any]()
 
     def reserve(self, size: int) -> None:
         """Provide at least ``size`` bytes; raises `MemoryBudgetError`."""
@@ -133,6 +135,13 @@ class Scratch:
             self._array, self.size = None, 0  # freed before the new memory is taken
             self._array = self.memory.zeros(-(-size // 4))
             self.size = size
+
+    def output(self, name: str, shape: tuple[int, ...]) -> Array:
+        """An array for an output that is copied, if it is wanted, before another engine runs."""
+        array = self._outputs.get((name, shape))
+        if array is None:
+            array = self._outputs[name, shape] = self.memory.zeros(*shape)
+        return array
 
     def place(self) -> tuple[int, int]:
         """Address of the memory and its size in bytes."""
@@ -257,8 +266,8 @@ class EngineProgram:
     """An engine bound to arrays.
 
     An engine may write an output before it has read all of an input. If the two share an array, the
-    output therefore gets an array of its own, which is copied when the engine is done. Arrays that
-    are not aligned as TensorRT requires are copied too.
+    output therefore gets another array, see `Scratch.output`, which is copied when the engine is
+    done. Arrays that are not aligned as TensorRT requires are copied too.
 
     Attributes
     ----------
@@ -307,7 +316,7 @@ class EngineProgram:
         if array is not None and address(array) not in read and not address(array) % ALIGNMENT:
             self.placed[name] = array
             return
-        self.placed[name] = self.memory.zeros(*self.context.shape(name))
+        self.placed[name] = self.engine.scratch.output(name, self.context.shape(name))
         if array is not None:
             self.after.append((array, self.placed[name]))
 

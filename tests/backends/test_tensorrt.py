@@ -104,6 +104,19 @@ def test_programs_share_scratch_that_grows(backend: TensorRTBackend) -> None:
     assert found == 2 * [backend.scratch.place()[0]]
 
 
+def test_outputs_that_are_copied_share_memory(backend: TensorRTBackend) -> None:
+    """The caches of all depths: each program copies them before another one runs."""
+    buffers = Buffers(backend.memory, LAYOUT, 64, 64, 2)
+    few, many = (backend.bind(f"row{depth}", buffers.row(depth)) for depth in (1, 3))
+    assert isinstance(few, EngineProgram)
+    assert isinstance(many, EngineProgram)
+    copied = {name for name in few.placed if name.endswith("_cache_next")}
+    assert len(copied) == len(few.after)
+    for name in copied:
+        assert few.placed[name] is many.placed[name]
+        assert few.placed[name] is not buffers.row(1)[name]
+
+
 def test_scratch_is_there_again_after_memory_ran_out(
     backend: TensorRTBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
