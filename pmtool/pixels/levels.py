@@ -24,12 +24,19 @@ def to_levels(pixels: ArrayLike, bits: int) -> Levels:
     return np.asarray(np.rint((np.asarray(pixels) + 1) / 2 * (2**bits - 1)), np.int32)
 
 
-def from_hounsfield(values: NDArray[np.int16], hyperparameters: Hyperparameters) -> Pixels:
-    """Convert HU to pixels, clipped to the model's window and rounded to the nearest grey level."""
+def hounsfield_levels(
+    values: NDArray[np.int16], hyperparameters: Hyperparameters
+) -> NDArray[np.uint16]:
+    """Grey levels nearest to HU, which are clipped to the model's window."""
     low, high = hyperparameters.hu_window
     per_hu = (hyperparameters.levels - 1) / (high - low)
-    levels = np.rint((values.clip(low, high).astype(np.float32) - low) * per_hu)
-    return to_pixels(levels, hyperparameters.bits)
+    levels = (values.clip(low, high).astype(np.float32) - low) * per_hu
+    return np.asarray(np.rint(levels), np.uint16)
+
+
+def from_hounsfield(values: NDArray[np.int16], hyperparameters: Hyperparameters) -> Pixels:
+    """Convert HU to pixels, clipped to the model's window and rounded to the nearest grey level."""
+    return to_pixels(hounsfield_levels(values, hyperparameters), hyperparameters.bits)
 
 
 def to_hounsfield(pixels: Pixels, hyperparameters: Hyperparameters) -> NDArray[np.int16]:

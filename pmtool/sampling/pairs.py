@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.pixels.levels import from_hounsfield, to_hounsfield
+from pmtool.pixels.levels import hounsfield_levels, to_hounsfield, to_pixels
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.windows import Window
 
@@ -76,15 +76,16 @@ class PairGroup:
         margin = 2 * self.hyperparameters.margin
         rows = slice(window.top, window.top + window.height + margin)
         columns = slice(window.left, window.left + window.width + margin)
-        above, below = (pixels[rows, columns] for pixels in self._outer[pair])
+        bits = self.hyperparameters.bits
+        above, below = (to_pixels(levels[rows, columns], bits) for levels in self._outer[pair])
         thickness = np.full((1, 1), self.pairs[pair].relative_thickness, np.float32)
         return Neighbours(above, below, thickness)
 
-    def _padded(self, values: NDArray[np.int16]) -> Float32s:
-        """Pixels of a whole slice with a margin; converted once, as windows share most of them."""
+    def _padded(self, values: NDArray[np.int16]) -> NDArray[np.uint16]:
+        """Levels of a slice with a margin; computed once, because windows share most of them."""
         margin, whole = self.hyperparameters.margin, (self.height, self.width)
         around = [(margin, margin + n - k) for n, k in zip(whole, self.size, strict=True)]
-        return np.pad(from_hounsfield(values, self.hyperparameters), around, mode="edge")
+        return np.pad(hounsfield_levels(values, self.hyperparameters), around, mode="edge")
 
     def target(self, pair: int, window: Window) -> Float32s:
         """Return a view of a window of the slice being generated, ``(H, W)`` in [-1, 1]."""
