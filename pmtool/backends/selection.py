@@ -18,13 +18,10 @@ from pmtool.system.devices import CPU, find_devices, has_bfloat16
 from pmtool.system.extras import require
 
 _log = logging.getLogger("pmtool")
-ON_GPU = ("torch", "tensorrt", "onnxruntime-cuda")
+ON_GPU = ("tensorrt", "onnxruntime-cuda", "torch")
 ON_CPU = ("openvino", "onnxruntime-cpu", "torch")
-"""Names of the engines in order of preference.
-
-None has been measured on GPUs yet; PyTorch comes first because it needs no compiler and no engines
-to be built.
-"""
+"""Names of the engines in order of preference: of their speed, on GPUs as docs/gpu.md estimates it,
+because nothing has been measured there yet."""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DISTRIBUTIONS = {
     "onnxruntime-cpu": ("onnxruntime", "onnxruntime-gpu"),

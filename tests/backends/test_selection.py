@@ -93,14 +93,16 @@ def test_devices_of_a_machine_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.usefixtures("two_gpus")
 def test_the_first_engine_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
-    modules = {"torch": Fails(), "tensorrt": Works(), "onnxruntime-cpu": Works()}
+    modules = dict.fromkeys(BACKENDS, Works()) | {"tensorrt": Fails()}
     monkeypatch.setattr(selection, "engine_module", modules.__getitem__)
-    assert choose_engine() == ("tensorrt", ("cuda:0", "cuda:1"), "float16")
-    assert choose_engine(device="cuda:0") == ("tensorrt", ("cuda:0",), "bfloat16")
+    assert choose_engine() == ("onnxruntime-cuda", ("cuda:0", "cuda:1"), "float32")
+    modules["onnxruntime-cuda"] = Fails()
+    assert choose_engine() == ("torch", ("cuda:0", "cuda:1"), "float16")
+    assert choose_engine(device="cuda:0") == ("torch", ("cuda:0",), "bfloat16")
     assert choose_engine(device="cpu") == ("onnxruntime-cpu", ("cpu",), "float32")
     assert choose_engine("onnxruntime-cpu").devices == ("cpu",)
     with pytest.raises(UsageError, match="the driver is too old"):
-        choose_engine("torch", "cuda")
+        choose_engine("tensorrt", "cuda")
 
 
 @pytest.mark.usefixtures("two_gpus")
