@@ -135,7 +135,7 @@ class OpenVinoProgram:
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless OpenVINO is installed and has the precision."""
     runtime()
-    openvino()
+    core = openvino().Core()
     if precision == "float16":
         raise UsageError(
             f"{OpenVinoBackend.name} computes in float32 or bfloat16, not float16: leave "
@@ -143,17 +143,8 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
         )
     if precision == "bfloat16":
         require("openvino in bfloat16", ("onnx",), "pmtool[openvino]")
-        if not has_bfloat16():
+        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UsageError("this CPU has no instructions for bfloat16: leave --precision out")
-
-
-def has_bfloat16() -> bool:
-    """Whether the CPU has instructions for bfloat16; False if OpenVINO is not installed."""
-    try:
-        core = openvino().Core()
-    except UsageError:
-        return False
-    return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OpenVinoBackend:

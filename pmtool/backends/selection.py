@@ -102,8 +102,8 @@ def working_engines(
     device
         See `find_devices`.
     precision
-        One of `PRECISIONS`. If None: float32 in ONNX Runtime and, on a CPU, in PyTorch; otherwise
-        bfloat16 or, without instructions for it, float16 on GPUs and float32 on a CPU.
+        One of `PRECISIONS`. If None: float32 on the CPU and in ONNX Runtime; otherwise bfloat16, or
+        float16 on GPUs without bfloat16.
 
     Raises
     ------
@@ -160,10 +160,6 @@ def _in_turn(backend: str | None, device: str) -> list[tuple[str, ...]]:
 
 
 def _usual_precision(backend: str, devices: tuple[str, ...]) -> Precision:
-    if backend == "openvino":
-        from pmtool.backends import openvino
-
-        return "bfloat16" if openvino.has_bfloat16() else "float32"
     if devices == (CPU,) or backend == "onnxruntime-cuda":
         return "float32"
     return "bfloat16" if all(map(has_bfloat16, devices)) else "float16"

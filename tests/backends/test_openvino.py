@@ -19,7 +19,7 @@ from pmtool.backends import selection
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import SIZE, differences, random_arrays
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.openvino import OpenVinoBackend, check, has_bfloat16, load
+from pmtool.backends.openvino import OpenVinoBackend, check, load, openvino
 from pmtool.backends.selection import choose_engine
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError
 from pmtool.interface.buffers import Buffers
@@ -34,7 +34,8 @@ from pmtool.system import extras
 
 pytest.importorskip("openvino", reason="OpenVINO is not installed")
 computes_bfloat16 = pytest.mark.skipif(
-    not has_bfloat16(), reason="this CPU has no instructions for bfloat16"
+    "BF16" not in openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
+    reason="this CPU has no instructions for bfloat16",
 )
 
 
@@ -127,13 +128,11 @@ def test_makes_the_same_slice_as_onnx_runtime(bundle: Bundle) -> None:
     assert (off > 0).mean() < 0.01
 
 
-@pytest.mark.parametrize(("has", "precision"), [(False, "float32"), (True, "bfloat16")])
 def test_it_is_taken_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch, engines_on_cpu: Any, has: bool, precision: str
+    monkeypatch: pytest.MonkeyPatch, engines_on_cpu: Any
 ) -> None:
     monkeypatch.setattr(selection, "ON_CPU", engines_on_cpu)
-    monkeypatch.setattr(engine, "has_bfloat16", lambda: has)
-    assert choose_engine(device="cpu") == ("openvino", ("cpu",), precision)
+    assert choose_engine(device="cpu") == ("openvino", ("cpu",), "float32")
 
 
 def test_without_it_onnx_runtime_is_taken(
