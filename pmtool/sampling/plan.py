@@ -28,7 +28,7 @@ GPU_SHARE = 0.6
 SCRATCH, LANE = 5.2, 1.2
 """Memory of a worker for running graphs, and for each of its lanes including copies to and from it,
 in units of a lane's buffers; fitted to peaks with ONNX Runtime, of which
-tests/resampling/test_end_to_end.py checks one."""
+tests/resampling/test_end_to_end.py checks one. OpenVINO takes less."""
 GRAPHS, COPIES = 40 << 20, 2
 """Memory of a model's loaded graphs in bytes, and copies of its weights that they hold."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
