@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cache, cached_property
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -54,7 +55,7 @@ class OpenVinoBackend(OnnxRuntimeBackend):
         pixels: PixelLoop | None = None,
     ) -> None:
         super().__init__(bundle, threads, pixels)
-        self.precision, self.openvino = precision, openvino()
+        self.precision, self.core = precision, core()
         self._shapes: Shapes = ()
         self._idle: list[Any] = []
 
@@ -94,7 +95,7 @@ class OpenVinoBackend(OnnxRuntimeBackend):
                 graph = self._graph.clone()
             inputs = {name for value in graph.inputs for name in value.names}
             graph.reshape({name: shape for name, shape in shapes if name in inputs})
-            return self.openvino.compile_model(graph, "CPU", options).create_infer_request()
+            return self.core.compile_model(graph, "CPU", options).create_infer_request()
         except Exception as error:
             raise as_model_error(
                 error, f"OpenVINO cannot load {self.bundle.graph('window')}"
@@ -103,21 +104,22 @@ class OpenVinoBackend(OnnxRuntimeBackend):
     @cached_property
     def _graph(self) -> Any:
         """The window graph for any shapes."""
-        path, core = self.bundle.graph("window"), self.openvino.Core()
+        path = self.bundle.graph("window")
         if self.precision == "float32":
-            return core.read_model(path)
+            return self.core.read_model(path)
         import onnx
 
         from pmtool.export.precision import in_precision
 
-        return core.read_model(in_precision(onnx.load(path), self.precision).SerializeToString())
+        graph = in_precision(onnx.load(path), self.precision)
+        return self.core.read_model(graph.SerializeToString())
 
 
 class OpenVinoProgram:
     """The window graph bound to arrays, which must not be moved."""
 
     def __init__(self, backend: OpenVinoBackend, arrays: Arrays) -> None:
-        self.backend, tensor = backend, backend.openvino.Tensor
+        self.backend, tensor = backend, openvino().Tensor
         self.shapes = tuple((name, array.shape) for name, array in arrays.items())
         self.tensors = {name: tensor(a, shared_memory=True) for name, a in arrays.items()}
 
@@ -135,7 +137,7 @@ class OpenVinoProgram:
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless OpenVINO is installed and has the precision."""
     runtime()
-    core = openvino().Core()
+    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     if precision == "float16":
         raise UsageError(
             f"{OpenVinoBackend.name} computes in float32 or bfloat16, not float16: leave "
@@ -143,13 +145,30 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
         )
     if precision == "bfloat16":
         require("openvino in bfloat16", ("onnx",), "pmtool[openvino]")
-        if "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if "BF16" not in capabilities:
             raise UsageError("this CPU has no instructions for bfloat16: leave --precision out")
 
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OpenVinoBackend:
     """Load the bundle's graphs on the CPU."""
     return OpenVinoBackend(bundle, precision, threads, cpu_pixels(bundle))
+
+
+@cache
+def core() -> Any:
+    """OpenVINO's core, made once; raises `UsageError` if OpenVINO is not installed.
+
+    On a CPU with AMX, its plugin gives the thread that loads it a stack for signals, which two
+    signals at once overflow and which the plugin frees as if the thread had ended. So it has.
+    """
+
+    def load() -> Any:
+        made = openvino().Core()
+        made.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
+        return made
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(load).result()
 
 
 def openvino() -> ModuleType:
