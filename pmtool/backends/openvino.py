@@ -156,7 +156,7 @@ def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> Ope
 
 @cache
 def core() -> Any:
-    """OpenVINO's core, made once; raises `UsageError` if OpenVINO is not installed.
+    """OpenVINO's core, made once; raises `UsageError` if OpenVINO is missing or does not work.
 
     On a CPU with AMX, its plugin gives the thread that loads it a stack for signals, which two
     signals at once overflow and which the plugin frees as if the thread had ended. So it has.
@@ -167,8 +167,13 @@ def core() -> Any:
         made.get_property("CPU", "FULL_DEVICE_NAME")  # loads the plugin
         return made
 
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(load).result()
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(load).result()
+    except RuntimeError as error:
+        if is_memory_shortage(error):
+            raise
+        raise UsageError("OpenVINO does not work here: use another --backend") from error
 
 
 def openvino() -> ModuleType:

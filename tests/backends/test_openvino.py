@@ -148,6 +148,15 @@ def test_without_it_onnx_runtime_is_taken(
         choose_engine("openvino")
 
 
+def test_it_does_not_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a library of its plugin is missing."""
+    fails = Mock(side_effect=RuntimeError("Cannot load library"))
+    monkeypatch.setattr(engine, "openvino", lambda: SimpleNamespace(Core=fails))
+    core.cache_clear()
+    with pytest.raises(UsageError, match="OpenVINO does not work here: use another --backend"):
+        check(("cpu",), "float32")
+
+
 def test_precisions_that_cannot_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UsageError, match="float32 or bfloat16, not float16: leave --precision"):
         check(("cpu",), "float16")
