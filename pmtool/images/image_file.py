@@ -140,8 +140,8 @@ def open_header(path: Path) -> tuple[sitk.ImageFileReader, Declared]:
 def _check_header(path: Path, reader: sitk.ImageFileReader, claim: Declared) -> None:
     if reader.GetNumberOfComponents() > 1:
         raise ContentError(
-            f"{path} holds {reader.GetNumberOfComponents()} values a voxel (colour or vectors); "
-            "a CT has one"
+            f"{path} holds {reader.GetNumberOfComponents()} values a voxel (colour, vectors or "
+            "overlapping segments); give an image with one"
         )
     size = reader.GetSize()
     if len(size) < 3 or any(n > 1 for n in size[3:]):

@@ -227,7 +227,8 @@ BAD = {
     "nifti bits": Bad(packed(72, "h", 1), 3, "have type 4 and 1 bits"),
     "not a number": Bad(changed("a.nrrd", with_value(NAN)), 5, "has NaN or infinite voxels"),
     "infinite": Bad(changed("a.mha", with_value(np.inf)), 5, "has NaN or infinite voxels"),
-    "colour": Bad(changed("a.nrrd", lambda ct: sitk.Compose(ct, ct, ct)), 5, "values a voxel"),
+    "colour": Bad(changed("a.nrrd", lambda ct: sitk.Compose(ct, ct, ct)), 5,
+                  "values a voxel (colour, vectors or overlapping segments)"),
     "eight bits": Bad(
         changed("a.nii", lambda ct: sitk.Cast(ct > 0, sitk.sitkUInt8)), 5, "which cannot hold HU"
     ),
@@ -253,6 +254,17 @@ def test_bad_image(name: str, ct: sitk.Image, tmp_path: Path, refused: Any) -> N
     make, code, message = BAD[name]
     path = make(ct, tmp_path)
     refused(code, message, "resample", "--spacing", 1.25, path, tmp_path / "out.nrrd")
+
+
+def test_a_locale_that_is_not_utf_8(
+    ct_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Any
+) -> None:
+    """ITK would take other bytes for the name than Python."""
+    monkeypatch.setattr(os, "fsencode", lambda path: str(path).encode("latin-1"))
+    told, source = "which this locale takes for something else", tmp_path / "JosÃ©.nrrd"
+    ct_path.rename(source)
+    refused(3, told, "resample", "--spacing", 1.25, source, tmp_path / "out.nrrd")
+    refused(2, told, "resample", "--spacing", 1.25, tmp_path, tmp_path / "Ã©.nrrd")
 
 
 def test_more_than_the_memory_that_is_free(

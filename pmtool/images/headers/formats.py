@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -47,12 +48,16 @@ def declared(path: Path) -> tuple[str, Declared]:
 
 
 def foreign_name(path: Path) -> str | None:
-    """A sentence on a name that is not valid text, for which ITK would end the process."""
+    """A sentence on a name that ITK, which expects UTF-8, would miss or end the process for."""
     try:
-        str(path).encode()
-    except UnicodeEncodeError:
+        if os.fsencode(path).decode() == str(path):
+            return None
+    except UnicodeError:
         return f"{path} has a name that is not UTF-8; give it another name"
-    return None
+    return (
+        f"{path} has a name in UTF-8, which this locale takes for something else; change the "
+        "locale, as by PYTHONUTF8=1"
+    )
 
 
 def voxel_files(paths: Iterable[Path]) -> list[Path]:
