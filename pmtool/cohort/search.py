@@ -163,9 +163,9 @@ def _are_one_series(parts: Sequence[_Part]) -> bool:
     """Whether a series is spread over several folders, none of which holds all of it.
 
     Copies of a series, and phases in folders of their own, have slices at the same positions and
-    are separate scans.
+    are separate scans, as are series whose UIDs were removed.
     """
-    if len(parts) < 2 or any(part.is_localizer for part in parts):
+    if len(parts) < 2 or not parts[0].uid or any(part.is_localizer for part in parts):
         return False
     apart = any(one.places.keys().isdisjoint(other.places) for one, other in combinations(parts, 2))
     every = set().union(*(part.places for part in parts))

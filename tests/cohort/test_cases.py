@@ -96,6 +96,18 @@ def test_a_series_in_several_folders_is_one_case(tmp_path: Path, write_dicom: Wr
     )
 
 
+def test_scans_without_uids_are_not_parts_of_one(tmp_path: Path, write_dicom: WriteDicom) -> None:
+    """As when all patients were given the same name, and UIDs were removed."""
+    for place, bottom in (("a", 0), ("b", -500)):
+
+        def move(number: int, image: Any, bottom: float = bottom) -> None:
+            image.SeriesInstanceUID = ""
+            image.ImagePositionPatient = [0, 0, bottom + 2.5 * number]
+
+        write_dicom(tmp_path / place, np.zeros((4, 8, 6), np.int16), change=move)
+    assert names(find_cases(tmp_path)) == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("folders", "expected"),
     [
