@@ -186,7 +186,10 @@ def choose_series(found: Found, name: str, reading: ReadingOptions) -> Series:
         modalities = ", ".join(found.others)
         raise ContentError(f"{name} holds images of modality {modalities}, not CT; give a CT")
     if not found.series:
-        raise InputError(f"{name} holds no CT images; give a series of CT in DICOM files")
+        raise InputError(
+            f"{name} holds no CT images; give a series of CT, or write a segmentation (SEG or "
+            "RTSTRUCT) as NRRD or NIfTI"
+        )
     listed, uid = "; ".join(map(str, found.series)), reading.series_uid
     if uid is not None:
         chosen = [series for series in found.series if series.uid == uid]

@@ -11,6 +11,7 @@ from pmtool.system.units import counted
 from pmtool.training.cache import CachedScan
 from pmtool.training.settings import CropSettings
 
+_ONE_ID = "; if several patients have the same PatientID, write their scans as image files"
 _ROUNDING = 1.001
 
 
@@ -129,7 +130,7 @@ def split_patients(scans: Sequence[CachedScan], share: float, seed: int) -> Spli
     if len(patients) < 2:
         raise UsageError(
             f"all scans are of one patient ({patients[0]}), so that none can be held back: give "
-            "scans of another with --validation"
+            f"scans of another with --validation{_ONE_ID}"
         )
     held = set(patients[: min(max(round(share * len(patients)), 1), len(patients) - 1)])
     training = [scan for scan in scans if scan.patient not in held]
@@ -147,7 +148,8 @@ def explicit_split(training: list[CachedScan], validation: list[CachedScan]) -> 
     both = {scan.patient for scan in training} & {scan.patient for scan in validation}
     if both:
         raise UsageError(
-            f"patient {min(both)} is in both the training and the validation data: take either out"
+            f"patient {min(both)} is in both the training and the validation data: take either "
+            f"out{_ONE_ID}"
         )
     by_hash = {scan.sha256: scan.name for scan in training}
     for scan in validation:

@@ -124,7 +124,7 @@ class TestSources:
 
     def test_what_is_none(self, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:
         (tmp_path / "empty").mkdir()
-        with pytest.raises(InputError, match="holds no CT images"):
+        with pytest.raises(InputError, match=r"holds no CT images.*write a segmentation"):
             load_volume(tmp_path / "empty")
         with pytest.raises(InputError, match="does not exist"):
             load_volume(tmp_path / "none.zip")
