@@ -10,6 +10,7 @@ import sys
 import tempfile
 from contextlib import ExitStack
 from functools import cached_property
+from io import BytesIO
 from pathlib import Path
 from threading import Timer
 from typing import Any, Self
@@ -22,10 +23,12 @@ from pydicom.uid import UID, CTImageStorage
 
 from pmtool.dicom import gdcm
 from pmtool.dicom.headers import number
-from pmtool.errors import PmtoolError, is_memory_shortage, is_unwritable
+from pmtool.errors import OutputError, PmtoolError, is_memory_shortage, is_unwritable
+from pmtool.system.files import writing
 
 _MODULE = ("Rows", "Columns", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation")
 
+_REMEDY = "; make room there, or set TMPDIR to another folder"
 _SECONDS = 120.0
 """Time limit for starting the process and for a frame; 512x512 pixels take milliseconds."""
 
@@ -50,7 +53,8 @@ class Decoder:
     def decode(self, dataset: Dataset) -> NDArray[Any]:
         """The stored pixels, ``(frames, H, W)``.
 
-        Raises the errors of pydicom and numpy, and `PmtoolError` if the process cannot be started.
+        Raises the errors of pydicom and numpy, `PmtoolError` if the process cannot be started, and
+        `OutputError` if there is no room for temporary files.
         """
         self._start()
         count = int(number(dataset, "NumberOfFrames") or 1)
@@ -68,7 +72,10 @@ class Decoder:
         bare["PixelData"].is_undefined_length = True
         bare.ensure_file_meta()
         bare.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-        bare.save_as(self._folder / "frame.dcm", enforce_file_format=True)
+        content = BytesIO()
+        bare.save_as(content, enforce_file_format=True)
+        with writing(self._folder, _REMEDY):
+            (self._folder / "frame.dcm").write_bytes(content.getvalue())
         self._ask()
         values: NDArray[Any] = np.load(self._folder / "frame.npy")
         return values.reshape(dataset.Rows, dataset.Columns)
@@ -102,7 +109,10 @@ class Decoder:
         end = Timer(_SECONDS, self._process.kill)
         end.start()
         try:
-            if not self._process.stdout.read(1):
-                raise ValueError("GDCM cannot decode it")
+            answer = self._process.stdout.read(1)
         finally:
             end.cancel()
+        if answer == gdcm.NO_ROOM:
+            raise OutputError(f"{self._folder} cannot be written: it is full{_REMEDY}")
+        if answer != gdcm.WRITTEN:
+            raise ValueError("GDCM cannot decode it")

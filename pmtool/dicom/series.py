@@ -135,26 +135,26 @@ class Found(NamedTuple):
     series
         CT series.
     damaged
-        Sentences on files that cannot be read.
+        Errors of files that cannot be read.
     others
         Images of other modalities, one file for each modality.
     """
 
     series: list[Series]
-    damaged: list[str]
+    damaged: list[InputError]
     others: dict[str, Path]
 
 
 def find_series(files: Iterable[Path]) -> Found:
     """The CT series among DICOM files, in order of their UIDs."""
     groups: dict[str, list[Image]] = defaultdict(list)
-    damaged: list[str] = []
+    damaged: list[InputError] = []
     others: dict[str, Path] = {}
     for file in files:
         try:
             dataset = read_dataset(file, _TAGS)
         except InputError as error:
-            damaged.append(str(error))
+            damaged.append(error)
             continue
         modality = str(dataset.get("Modality") or "unknown")
         if dataset.get("SOPClassUID") in CT_CLASSES and modality in ("CT", "unknown"):
@@ -181,7 +181,7 @@ def choose_series(found: Found, name: str, reading: ReadingOptions) -> Series:
         If all images are of another modality.
     """
     if found.damaged:
-        raise InputError(found.damaged[0])
+        raise found.damaged[0]
     if not found.series and found.others:
         modalities = ", ".join(found.others)
         raise ContentError(f"{name} holds images of modality {modalities}, not CT; give a CT")

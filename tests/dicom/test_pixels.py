@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import shutil
 import subprocess
 import time
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pydicom import uid
 
 from pmtool.dicom import decoder
-from pmtool.errors import ContentError, InputError, PmtoolError
+from pmtool.errors import ContentError, InputError, OutputError, PmtoolError
 from pmtool.loading import load_volume
 
 Writer = Callable[..., list[Path]]
@@ -271,6 +272,27 @@ def test_truncated(compressed: bool, voxels: Any, tmp_path: Path, write_dicom: W
     file.write_bytes(file.read_bytes()[:-60])
     with pytest.raises(InputError, match=f"{file} is a damaged DICOM file: copy it again"):
         load_volume(tmp_path / "a")
+
+
+@pytest.mark.parametrize("room", [200, 2000])
+def test_no_room_for_temporary_files(
+    room: int, voxels: Any, tmp_path: Path, write_dicom: Writer
+) -> None:
+    """Whether for a compressed frame or for its pixels: the file is not at fault."""
+    for file in write_dicom(tmp_path / "a", np.zeros_like(voxels)):
+        slice_ = pydicom.dcmread(file)
+        slice_.compress(uid.RLELossless)
+        slice_.save_as(file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        with pytest.raises(
+            OutputError, match=r"cannot be written: .*; make room there, or set TMP"
+        ):
+            load_volume(tmp_path / "a")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not hounsfield(tmp_path / "a").any()
 
 
 def jpeg(bits: int, rows: int, columns: int) -> bytes:
