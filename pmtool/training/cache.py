@@ -105,14 +105,15 @@ class Entry(NamedTuple):
         The CTs of the source.
     skipped
         Sentences on what cannot be used.
-    short_of_memory
-        Whether something was skipped only for lack of memory, so that another try is worthwhile.
+    again
+        Whether something was skipped for lack of memory or because a file could not be opened, so
+        that another try is worthwhile.
     """
 
     fingerprint: str
     scans: list[CachedScan]
     skipped: list[str]
-    short_of_memory: bool = False
+    again: bool = False
 
 
 class Cache:
@@ -122,7 +123,7 @@ class Cache:
         self.folder = folder
 
     def build(self, sources: Sequence[Source], tell: Tell) -> None:
-        """Read the sources that are new or have changed, or that memory was too small for.
+        """Read the sources that are new or have changed, or are worth another try.
 
         Raises
         ------
@@ -133,7 +134,7 @@ class Cache:
         """
         self._remove_leftovers()
         entries = {source: self.entry(source) for source in sources}
-        missing = [source for source, e in entries.items() if e is None or e.short_of_memory]
+        missing = [source for source, e in entries.items() if e is None or e.again]
         scans = counted(len(missing), "scan")
         for number, source in enumerate(missing):
             tell(f"reading {scans} into {self.folder}", number / len(missing))
@@ -165,14 +166,15 @@ class Cache:
     def _build(self, source: Source) -> None:
         fingerprint = _fingerprint(source)
         stem = f"{_key(source)}-{fingerprint}"
-        scans, skipped, short_of_memory = [], [], False
+        scans, skipped, again = [], [], False
         for number, outcome in enumerate(read_source(source)):
             if isinstance(outcome, ReadScan):
                 scans.append(self._keep(outcome, f"{stem}-{number}.hu"))
             else:
                 skipped.append(str(outcome))
-                short_of_memory |= isinstance(outcome, MemoryBudgetError)
-        content = _JSON.dump_json(Entry(fingerprint, scans, skipped, short_of_memory), indent=1)
+                again |= isinstance(outcome, MemoryBudgetError)
+                again |= isinstance(outcome.__cause__, OSError)
+        content = _JSON.dump_json(Entry(fingerprint, scans, skipped, again), indent=1)
         self._write(content, self._path(source))
 
     def _remove_leftovers(self) -> None:

@@ -18,7 +18,13 @@ from numpy.typing import NDArray
 from pmtool.dicom.files import Contents, is_dicom, not_there, refuse
 from pmtool.dicom.load import read_series
 from pmtool.dicom.series import find_series
-from pmtool.errors import ContentError, InputError, PmtoolError
+from pmtool.errors import (
+    ContentError,
+    GeometryError,
+    InputError,
+    MemoryBudgetError,
+    PmtoolError,
+)
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
 from pmtool.images.names import image_stem
@@ -118,6 +124,9 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
         If a DICOM file is an image of another modality.
     InputError
         If a file of the folder cannot be opened.
+    PmtoolError
+        If something other than the source is at fault, such as a disk without room for temporary
+        files.
     """
     if not source.path.is_dir():
         yield _read(partial(load_volume, source.path, _READING), source.patient)
@@ -130,7 +139,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
     if dicom_files.others:
         modality, file = next(iter(dicom_files.others.items()))
         raise ContentError(f"{file} is of modality {modality}, not CT: move it out of the data")
-    yield from map(InputError, dicom_files.damaged)
+    yield from dicom_files.damaged
     for series in dicom_files.series:
         name = str(source.path) + (f", series {series.uid}" if len(dicom_files.series) > 1 else "")
         read = partial(read_series, series, name, _READING)
@@ -144,7 +153,7 @@ def _read(read: Callable[[], Volume], patient: str, series: str = "") -> ReadSca
         voxels = np.stack([for_network(s, _RANGE) for s in volume.slices])
         if len(voxels) < 3 or voxels.max() <= BODY_HU:
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")
-    except PmtoolError as error:
+    except (InputError, GeometryError, ContentError, MemoryBudgetError) as error:
         return error
     return ReadScan(volume.name, patient, volume.spacing, volume.thickness, voxels, series)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 from collections.abc import Callable, Iterator
@@ -108,6 +109,39 @@ class TestCache:
             short.setattr(limits, "free_memory", lambda: 0)
             cache.build(sources, nothing)
         assert cache.load(sources)[0] == []
+        cache.build(sources, nothing)
+        assert len(cache.load(sources)[0]) == 4
+
+    def test_what_could_not_be_opened_is_read_again(
+        self, data: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch, reads: list[str]
+    ) -> None:
+        """No change of the file shows that its permissions, or those above it, were changed."""
+
+        def closed(path: Any, *_: Any, **__: Any) -> Any:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+        sources = find_sources([data])
+        with monkeypatch.context() as locked:
+            locked.setattr("pmtool.images.headers.formats.READERS", {".nrrd": ("", closed)})
+            locked.setattr("pydicom.dcmread", closed)
+            cache.build(sources, nothing)
+        assert cache.load(sources)[0] == []
+        reads.clear()
+        cache.build(sources, nothing)
+        assert len(reads) == len(sources)
+        assert len(cache.load(sources)[0]) == 4
+
+    def test_a_fault_that_is_not_the_scans_ends_the_reading(
+        self, data: Path, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: Any) -> None:
+            raise OutputError("no room for temporary files")
+
+        sources = find_sources([data])
+        with monkeypatch.context() as disk:
+            disk.setattr("pmtool.training.sources.read_series", full)
+            with pytest.raises(OutputError, match="no room"):
+                cache.build(sources, nothing)
         cache.build(sources, nothing)
         assert len(cache.load(sources)[0]) == 4
 
