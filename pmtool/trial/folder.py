@@ -110,8 +110,14 @@ class Trial:
             return np.stack([np.load(self.image_path(item.slice, x)) for x in (REFERENCE, *pair)])
         except (OSError, ValueError, EOFError) as error:
             raise InputError(
-                f"an image of {self.folder} is missing or damaged; prepare the trial anew"
+                f"an image in {self.folder / IMAGES} is missing or damaged; copy the folder again, "
+                "or prepare the trial anew"
             ) from error
+
+    def check_images(self) -> None:
+        """Raise `InputError` unless all images that participants will see can be loaded."""
+        for item in {item for plan in self.plans for item in plan}:
+            self.images(item)
 
 
 class Secrets(NamedTuple):

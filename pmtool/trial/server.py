@@ -102,7 +102,7 @@ def serve(
     Raises
     ------
     InputError
-        If there is no trial, or its database cannot be used.
+        If there is no trial, an image is missing, or the database cannot be used.
     UsageError
         If the address cannot be used.
     """
@@ -117,6 +117,7 @@ def serve(
     if https and not names:
         raise UsageError("by HTTPS, browsers use the name of a proxy; give it by --name")
     trial, secrets = Trial.load(folder), load_secrets(folder)
+    trial.check_images()
     with closing(Database(trial.database)) as database, closing(_listen(host, port)) as listener:
         app = make_app(trial, database, secrets, [*LOOPBACK, host, *names], https)
         number = listener.getsockname()[1]

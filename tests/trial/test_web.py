@@ -101,6 +101,21 @@ def test_the_address_that_is_told_can_be_reached(
     assert capsys.readouterr().err.startswith(f"participants: http://{shown}:")
 
 
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(b"")])
+def test_an_image_that_was_not_copied(
+    damage: Callable[[Path], object],
+    trial_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is told before the first participant comes."""
+    monkeypatch.setattr("uvicorn.Server.run", lambda *_, **__: pytest.fail("it is served"))
+    trial = Trial.load(trial_folder)
+    damage(trial.image_path(trial.plans[-1][-1].slice, "reference"))
+    assert run_command(cli, ["trial", "serve", str(trial_folder), "--port", "0"]) == 3
+    assert "is missing or damaged; copy the folder again" in capsys.readouterr().err
+
+
 def test_it_ends_though_a_form_is_not_sent_whole(trial_folder: Path, serve_trial: Serve) -> None:
     address, server = serve_trial(trial_folder)
     host, port = address.removeprefix("http://").rstrip("/").split(":")
