@@ -11,6 +11,7 @@ from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.utils import silence_logging_cmgr
 
 from pmtool.errors import UsageError
+from pmtool.system.processes import check_processes
 
 _TRIES = 2
 """Number of workers that may die on a case before it is set aside; see
@@ -43,7 +44,13 @@ def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterat
     gpus
         CUDA's names of the GPUs, assigned to the workers in turn; each worker sees only its own. If
         there are none, every worker sees the GPUs that this process sees.
+
+    Raises
+    ------
+    UsageError
+        If no processes can work together on this machine.
     """
+    check_processes("give --workers 0, or a --scheduler with workers elsewhere")
     options = {
         "nthreads": 1,
         "host": _LOOPBACK,

@@ -19,6 +19,7 @@ from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice, ThinScan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
+from pmtool.system.processes import check_processes
 from pmtool.system.stages import Tell
 
 _TASKS_AT_ONCE = 2
@@ -66,6 +67,11 @@ def run_evaluation(
         Number of scoring processes.
     tell
         Called with the current stage and its progress.
+
+    Raises
+    ------
+    UsageError
+        If several processes are asked for and cannot work together on this machine.
     """
     scores: list[tuple[ScanSlice, dict[str, Scores]]] = []
     cases = []
@@ -132,6 +138,7 @@ def _mapper(workers: int) -> Iterator[Mapper]:
     if workers == 1:
         yield lambda tasks: map(score, tasks)
         return
+    check_processes("give --workers 1")
     try:
         with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_one_thread) as pool:
             yield lambda tasks: pool.map(score, tasks)

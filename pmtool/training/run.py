@@ -23,6 +23,7 @@ from pmtool.errors import (
 )
 from pmtool.system.files import folder_lock, remove_leftovers
 from pmtool.system.outputs import make_folder
+from pmtool.system.processes import check_processes
 from pmtool.system.stages import Tell
 from pmtool.system.units import counted
 from pmtool.training.cache import Cache, CachedScan
@@ -147,10 +148,15 @@ def train(
     fabric = _launched(machine, settings)
     if not fabric.is_global_zero:
         tell = _nothing
+    workers = machine.workers
+    if workers is None:
+        workers = 4 if fabric.device.type == "cuda" else 0
+    if workers:
+        check_processes("give --workers 0")
     make_folder(out)
     with ExitStack() as lock:
         _together(fabric, lambda: lock.enter_context(folder_lock(out)), first=True)
-        _train(fabric, data, out, settings, start, machine.workers, tell)
+        _train(fabric, data, out, settings, start, workers, tell)
 
 
 def _train(
@@ -159,7 +165,7 @@ def _train(
     out: Path,
     settings: Settings,
     start: Path | None,
-    workers: int | None,
+    workers: int,
     tell: Tell,
 ) -> None:
     """Train in a folder that exists and is locked for this process."""
@@ -182,8 +188,6 @@ def _train(
         _log.info("\n".join(lines))
         if settings.optimiser.precision == "bf16-mixed" and emulates_bfloat16(fabric.device.type):
             _log.warning(_SLOW_BFLOAT16)
-    if workers is None:
-        workers = 4 if fabric.device.type == "cuda" else 0
     try:
         Loop(trainer, split, out, seconds, tell).run(workers)
     except torch.cuda.OutOfMemoryError as error:

@@ -1,0 +1,45 @@
+"""Machines on which no processes can work together."""
+
+from __future__ import annotations
+
+import errno
+from contextlib import AbstractContextManager
+from multiprocessing.context import BaseContext
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pmtool.cohort.cluster import local_cluster
+from pmtool.errors import UsageError
+from pmtool.evaluation.run import _mapper
+from pmtool.training.run import Data, Machine, train
+from pmtool.training.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def no_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(context: BaseContext) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(BaseContext, "Lock", refuse)
+
+
+@pytest.mark.parametrize("start", [lambda: _mapper(2), lambda: local_cluster(1, 1 << 30)])
+def test_workers_are_refused_before_they_start(start: Any) -> None:
+    context: AbstractContextManager[Any] = start()
+    told = r"/dev/shm .* \(Read-only file system\); give --workers"
+    with pytest.raises(UsageError, match=told), context:
+        pytest.fail("workers were started")
+
+
+def test_training(tmp_path: Path) -> None:
+    data, machine = Data([tmp_path]), Machine("cpu", "1", workers=1)
+    with pytest.raises(UsageError, match="give --workers 0"):
+        train(data, tmp_path / "run", Settings(), machine, lambda label, share: None)
+    assert not (tmp_path / "run").exists()
+
+
+def test_one_process_needs_no_others() -> None:
+    with _mapper(1) as mapper:
+        assert list(mapper([])) == []
