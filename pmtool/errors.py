@@ -63,6 +63,8 @@ class BatchError(PmtoolError):
 
 OUT_OF_MEMORY = "out of memory; give a smaller --memory, --batch or --window"
 OUT_OF_GPU_MEMORY = "out of GPU memory; give a smaller --batch or --window"
+_NO_TEMPORARY = "No usable temporary directory"
+"""Python's words, which Dask repeats."""
 _SHORTAGE = (
     "bad_alloc",
     "bad allocation",
@@ -101,6 +103,8 @@ def _reported(error: Exception) -> PmtoolError:
         return error
     if is_memory_shortage(error):
         return MemoryBudgetError(f"{OUT_OF_MEMORY}, or a larger machine")
+    if _NO_TEMPORARY in str(error):
+        return OutputError("there is no folder for temporary files; set TMPDIR to one")
     if is_unwritable(error):
         return OutputError(f"the output cannot be written: {error}; make room for it")
     if isinstance(error, OSError) and _is_unreadable(error):

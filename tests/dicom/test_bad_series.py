@@ -339,3 +339,14 @@ def test_a_zip_is_unpacked_to_nowhere_else(tmp_path: Path, write_dicom: Writer) 
     before = sorted(tmp_path.rglob("*"))
     assert load_volume(tmp_path / "a.zip").slices.shape == VOXELS.shape
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_no_folder_for_temporary_files(
+    tmp_path: Path, refused: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = zipped(("a.dcm", b""))(tmp_path, lambda *_, **__: [])
+    arguments = ("resample", "--spacing", 1.25, source, tmp_path / "out.nrrd")
+    with monkeypatch.context() as machine:  # as pytest has temporary files too
+        machine.setattr("tempfile.tempdir", None)
+        machine.setattr("tempfile._candidate_tempdir_list", list)
+        refused(6, "there is no folder for temporary files", *arguments)
