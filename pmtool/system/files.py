@@ -166,7 +166,10 @@ def resolved(path: Path) -> Path:
 def walk(
     folder: Path, onerror: Callable[[OSError], None]
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Like `os.walk`, but sorted, following linked folders, and visiting each folder once."""
+    """Like `os.walk`, but sorted, following linked folders, and visiting each folder once.
+
+    Hidden folders are left out: git-annex keeps files in them and desktops what was deleted.
+    """
     seen: set[tuple[int, int]] = set()
     for root, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
         place = Path(root)
@@ -175,5 +178,5 @@ def walk(
             folders.clear()
             continue
         seen.add((stat.st_dev, stat.st_ino))
-        folders.sort()
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield place, folders, sorted(files)

@@ -152,6 +152,21 @@ def test_links(ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom) -> None:
     )
 
 
+def test_scans_of_git_annex_are_taken_once(
+    ct: sitk.Image, tmp_path: Path, write_dicom: WriteDicom
+) -> None:
+    """Its files are links into a hidden folder."""
+    kept = tmp_path / "scans" / ".git" / "annex"
+    put(ct, kept / "key.nrrd")
+    (tmp_path / "scans" / "a.nrrd").symlink_to(kept / "key.nrrd")
+    (tmp_path / "scans" / "p").mkdir()
+    for file in write_dicom(kept / "s", np.zeros((4, 8, 6), np.int16)):
+        (tmp_path / "scans" / "p" / file.name).symlink_to(file)
+    cases = find_cases(tmp_path / "scans")
+    assert names(cases) == ["a", "p"]
+    assert len(load_volume(tmp_path / "scans").slices) == 4
+
+
 def test_a_folder_without_ct_is_a_case_that_can_fail(
     tmp_path: Path, write_dicom: WriteDicom
 ) -> None:

@@ -63,6 +63,7 @@ class TestSources:
     def test_hidden_files_are_none(self, tmp_path: Path, noise: Noise, write: Write) -> None:
         write(noise(), tmp_path / "a.nrrd")
         write(noise(), tmp_path / "._a.nrrd")
+        write(noise(), tmp_path / ".Trash-1000" / "files" / "b.nrrd")
         assert [source.path.name for source in find_sources([tmp_path])] == ["a.nrrd"]
 
     def test_a_folder_that_cannot_be_read(
