@@ -33,7 +33,7 @@ _NARROWEST, _NARROWEST_FLOAT = 2, 100
 units."""
 
 
-def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
+def check_hounsfield(volume: Volume, assume_hu: bool = False, advice: str = _ADVICE) -> None:
     """Refuse voxels that are not HU.
 
     Parameters
@@ -42,6 +42,8 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
         CT to check.
     assume_hu
         Accept any finite numbers of more than 8 bits.
+    advice
+        What to do with others; it ends the message.
 
     Raises
     ------
@@ -55,8 +57,8 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False) -> None:
         raise ContentError(f"{volume.name} has {dtype} voxels, which cannot hold HU; is it a mask?")
     _check_finite(volume)
     if not assume_hu:
-        _check_unit(volume)
-        _check_range(volume)
+        _check_unit(volume, advice)
+        _check_range(volume, advice)
 
 
 def _check_finite(volume: Volume) -> None:
@@ -65,26 +67,26 @@ def _check_finite(volume: Volume) -> None:
         raise ContentError(f"{volume.name} has NaN or infinite voxels; replace them by -1024")
 
 
-def _check_unit(volume: Volume) -> None:
+def _check_unit(volume: Volume, advice: str) -> None:
     types = {str(header.get("RescaleType") or "HU") for header in volume.headers or ()}
     other = sorted(types - set(_HU))
     if other:
-        raise ContentError(f"{volume.name} holds {other[0]}, not HU (RescaleType){_ADVICE}")
+        raise ContentError(f"{volume.name} holds {other[0]}, not HU (RescaleType){advice}")
 
 
-def _check_range(volume: Volume) -> None:
+def _check_range(volume: Volume, advice: str) -> None:
     low = min(float(s.min()) for s in volume.slices)  # a difference of int16 could overflow
     high = max(float(s.max()) for s in volume.slices)
     message = f"{volume.name} cannot be in HU: its values lie in [{low:g}, {high:g}]"
     narrowest = _NARROWEST_FLOAT if volume.dtype.kind == "f" else _NARROWEST
     if low >= 0 or high - low <= narrowest or max(-low, high) > _LARGEST:
-        raise ContentError(message + _ADVICE)
+        raise ContentError(message + advice)
     if low > _NO_AIR and _share(volume, low, low) > _CUT_SHARE:
-        raise ContentError(f"{message} and are cut off at the lower end{_ADVICE}")
+        raise ContentError(f"{message} and are cut off at the lower end{advice}")
     if high < _NO_BONE and volume.slices.size > _CUT_VOXELS:
         cut, below = _share(volume, high, high), _share(volume, high - _CUT_BELOW, high - 1)
         if cut > max(_CUT_SHARE, 10 * below / _CUT_BELOW):
-            raise ContentError(f"{message} and are cut off at the upper end{_ADVICE}")
+            raise ContentError(f"{message} and are cut off at the upper end{advice}")
 
 
 def _share(volume: Volume, low: float, high: float) -> float:

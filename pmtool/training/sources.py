@@ -149,7 +149,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
 def _read(read: Callable[[], Volume], patient: str, series: str = "") -> ReadScan | PmtoolError:
     try:
         volume = read()
-        check_hounsfield(volume)
+        check_hounsfield(volume, advice="; convert it, or take it away if it is no CT")
         voxels = np.stack([for_network(s, _RANGE) for s in volume.slices])
         if len(voxels) < 3 or voxels.max() <= BODY_HU:
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")

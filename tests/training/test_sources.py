@@ -96,6 +96,7 @@ class TestSources:
         read, said = scans(tmp_path)
         assert not read
         assert [sentence.count(str(tmp_path)) for sentence in said] == [1] * 5
+        assert not any("--assume-hu" in sentence for sentence in said)  # which training lacks
 
 
 class TestDicom:
