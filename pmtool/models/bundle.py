@@ -147,7 +147,8 @@ class Bundle:
         except OSError as error:
             why = f"cannot be read ({error.strerror})" if error.strerror else "is missing"
             raise ModelError(
-                f"no model was found in {folder}: {path.name} {why}; give another folder"
+                f"no model was found in {folder}: {path.name} {why}; give a folder that pmtool "
+                "export has written"
             ) from error
         except _NOT_OURS as error:
             raise ModelError(

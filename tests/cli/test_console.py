@@ -102,5 +102,5 @@ def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -
         r"wrote \x1b[2Jü.nrrd",
         r"warning: a\rb",
         r"pmtool: no model was found in model\r\x9b31m: manifest.json is missing; "
-        "give another folder",
+        "give a folder that pmtool export has written",
     ]
