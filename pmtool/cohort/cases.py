@@ -48,8 +48,8 @@ def find_cases(source: Path, template: str | None = None, out: Path | None = Non
     InputError
         If there are no scans, or the table cannot be read.
     UsageError
-        If the template uses an unknown name or leads outside the folder of the outputs; if ``out``
-        is the source, or the summary in it would replace the table.
+        If the template uses an unknown name, makes a hidden file or leads outside the folder of
+        the outputs; if ``out`` is the source, or the summary in it would replace the table.
     """
     is_folder = source.is_dir()
     if out is not None:
@@ -185,6 +185,8 @@ def _name(
         raise UsageError(
             f"the template {template!r} cannot be filled in; it may use {', '.join(fields)}"
         ) from error
-    if name.is_absolute() or ".." in name.parts or not name.name:
-        raise UsageError(f"the template names {str(name)!r}, which is not a path within a folder")
+    if name.is_absolute() or ".." in name.parts or name.name[:1] in ("", "."):
+        raise UsageError(
+            f"the template names {str(name)!r}, which is hidden or not a path within a folder"
+        )
     return str(name)

@@ -316,7 +316,8 @@ def test_outputs_in_the_folder_of_the_scans(ct_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "template", ["{subject}", "{", "{number:q}", "/{stem}", "../{stem}", "", "{stem[x]}"]
+    "template",
+    ["{subject}", "{", "{number:q}", "/{stem}", "../{stem}", "", "{stem[x]}", "{folder}-{stem}"],
 )
 def test_templates_that_cannot_be(ct_path: Path, template: str) -> None:
     with pytest.raises(UsageError, match="template"):
