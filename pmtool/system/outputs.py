@@ -61,7 +61,8 @@ def check_report(folder: Path, names: Sequence[str], beside: Collection[str] | N
         raise OutputError(f"{folder} holds {foreign}, which is not a report: give another folder")
     if own and "pmtool" not in read_json(folder / names[0]):
         raise OutputError(
-            f"{folder} holds {own[0]}, which pmtool has not written: give another folder"
+            f"{folder} holds {own[0]}, which pmtool has not written or may not read: give another "
+            "folder"
         )
 
 
