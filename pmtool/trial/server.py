@@ -131,6 +131,7 @@ def serve(
             access_log=False,
             log_level="warning",
             server_header=False,
+            lifespan="off",  # a second Ctrl-C would show how it ends
             timeout_graceful_shutdown=_GRACE,
         )
         uvicorn.Server(config).run(sockets=[listener])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -114,6 +115,19 @@ def test_an_image_that_was_not_copied(
     damage(trial.image_path(trial.plans[-1][-1].slice, "reference"))
     assert run_command(cli, ["trial", "serve", str(trial_folder), "--port", "0"]) == 3
     assert "is missing or damaged; copy the folder again" in capsys.readouterr().err
+
+
+def test_a_second_interrupt_shows_no_traceback(
+    trial_folder: Path, serve_trial: Serve, visit: Visit
+) -> None:
+    address, server = serve_trial(trial_folder)
+    assert visit(address).get("/").status_code == 200
+    for _ in range(2):
+        server.send_signal(signal.SIGINT)
+        time.sleep(0.02)  # else the two could be one
+    told = server.communicate(timeout=30)[1]
+    assert told.endswith("\npmtool: interrupted\n")
+    assert "Traceback" not in told
 
 
 def test_it_ends_though_a_form_is_not_sent_whole(trial_folder: Path, serve_trial: Serve) -> None:
