@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import dask
 from distributed import Client, Nanny, Scheduler, SpecCluster
 from distributed.utils import silence_logging_cmgr
 
 from pmtool.errors import UsageError
-from pmtool.system.processes import check_processes
+from pmtool.system.processes import check_processes, started_without_interrupts
 
 _TRIES = 2
 """Number of workers that may die on a case before it is set aside; see
@@ -67,14 +67,15 @@ def local_cluster(workers: int, memory: int, gpus: Sequence[str] = ()) -> Iterat
         for number in range(workers)
     }
     scheduler = {"host": _LOOPBACK, "dashboard": True, "dashboard_address": f"{_LOOPBACK}:0"}
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": _TRIES - 1, **CARE}),
-        SpecCluster(
-            spec, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.CRITICAL
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
+    config = {"distributed.scheduler.allowed-failures": _TRIES - 1, **CARE}
+    with dask.config.set(config), ExitStack() as started:
+        with started_without_interrupts():
+            cluster = started.enter_context(
+                SpecCluster(
+                    spec, {"cls": Scheduler, "options": scheduler}, silence_logs=logging.CRITICAL
+                )
+            )
+        yield started.enter_context(Client(cluster))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import SimpleITK as sitk
 
 import pmtool
 from pmtool.cli.console import run_command
+from pmtool.cohort.cluster import local_cluster
 from pmtool.images.image_file import write_image
 from pmtool.main import cli
 from pmtool.phantom.chest import chest_phantom
@@ -136,6 +137,13 @@ def test_a_worker_that_is_killed(scans: Path, single: dict[str, bytes], tmp_path
     assert again.end()[0] == 8
     assert sum(result["generated"] for result in again.results().values()) == 0
     assert times == {path: path.stat().st_mtime_ns for path in out.glob("*.nrrd*")}
+
+
+def test_workers_are_spared_the_terminals_interrupt() -> None:
+    """The command ends them; by themselves, they would show tracebacks."""
+    with local_cluster(1, 1 << 30) as client:
+        blocked = client.run(signal.pthread_sigmask, signal.SIG_BLOCK, [])
+    assert [signal.SIGINT in signals for signals in blocked.values()] == [True]
 
 
 def test_a_case_that_kills_its_workers(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import subprocess
+import sys
 from contextlib import AbstractContextManager
 from multiprocessing.context import BaseContext
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 from pmtool.cohort.cluster import local_cluster
 from pmtool.errors import UsageError
 from pmtool.evaluation.run import _mapper
+from pmtool.system.processes import started_without_interrupts
 from pmtool.training.run import Data, Machine, train
 from pmtool.training.settings import Settings
 
@@ -43,3 +46,14 @@ def test_training(tmp_path: Path) -> None:
 def test_one_process_needs_no_others() -> None:
     with _mapper(1) as mapper:
         assert list(mapper([])) == []
+
+
+def test_processes_without_interrupts() -> None:
+    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+
+    def is_spared() -> bool:
+        return subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"
+
+    with started_without_interrupts():
+        assert is_spared()
+    assert not is_spared()
