@@ -22,6 +22,7 @@ from pmtool.system.units import duration
 
 INTERRUPTED = 130
 _SIGNALS = signal.SIGINT, signal.SIGTERM
+_TIDYING_SECONDS = 30.0
 LINE_SECONDS = 60.0
 """Time between two progress lines when there is no terminal."""
 
@@ -171,12 +172,18 @@ class _Eraser(logging.Handler):
 
 @contextmanager
 def _one_interrupt(ends: bool) -> Iterator[None]:
-    """Let SIGTERM end a run like Ctrl-C; later signals are ignored so that cleanup can finish."""
+    """Let SIGTERM end a run like Ctrl-C.
+
+    Signals in the next `_TIDYING_SECONDS` are ignored, so that cleanup can finish. Later ones
+    count, because a library that catches everything may have lost the first.
+    """
+    deaf_until = 0.0
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in _SIGNALS:
-            signal.signal(each, _ignore)
-        raise KeyboardInterrupt
+        nonlocal deaf_until
+        if time.monotonic() >= deaf_until:
+            deaf_until = time.monotonic() + _TIDYING_SECONDS
+            raise KeyboardInterrupt
 
     before = [signal.signal(number, interrupt) for number in _SIGNALS]
     try:
@@ -184,10 +191,6 @@ def _one_interrupt(ends: bool) -> Iterator[None]:
     finally:
         for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, signal.SIG_IGN if ends else handler)
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Ignore a signal; with SIG_IGN, Python prints a traceback for one that is already pending."""
 
 
 def _open_standard_streams() -> None:

@@ -1,11 +1,21 @@
 import io
 import logging
+import signal
 import sys
 import warnings
+from contextlib import suppress
 
+import click
 import pytest
 
-from pmtool.cli.console import SliceProgress, narration, run_command, stages, status_line
+from pmtool.cli.console import (
+    INTERRUPTED,
+    SliceProgress,
+    narration,
+    run_command,
+    stages,
+    status_line,
+)
 from pmtool.cohort.progress import Tally
 from pmtool.main import cli
 
@@ -104,3 +114,19 @@ def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -
         r"pmtool: no model was found in model\r\x9b31m: manifest.json is missing; "
         "give a folder that pmtool export has written",
     ]
+
+
+@pytest.mark.parametrize(("seconds", "code"), [(60.0, 0), (0.0, INTERRUPTED)])
+def test_a_second_interrupt_counts_if_the_first_was_lost(
+    seconds: float, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At first, it is ignored: what ended the work may still be tidying up."""
+
+    @click.command()
+    def deaf() -> None:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("pmtool.cli.console._TIDYING_SECONDS", seconds)
+    assert run_command(deaf, []) == code
