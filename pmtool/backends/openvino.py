@@ -178,8 +178,8 @@ def core() -> Any:
 
 def openvino() -> ModuleType:
     """Import OpenVINO; raises `UsageError` if it is not installed."""
-    telemetry = "openvino_telemetry"  # it would report each import
-    is_blocked = sys.modules.setdefault(telemetry, None) is None  # type: ignore[arg-type]
+    converter = "openvino.tools.ovc"  # not needed; it reports each import and changes logging
+    is_blocked = sys.modules.setdefault(converter, None) is None  # type: ignore[arg-type]
     try:
         return import_module("openvino")
     except ImportError as error:
@@ -188,4 +188,4 @@ def openvino() -> ModuleType:
         raise UsageError("OpenVINO is not installed: pip install 'pmtool[openvino]'") from error
     finally:
         if is_blocked:
-            del sys.modules[telemetry]
+            del sys.modules[converter]

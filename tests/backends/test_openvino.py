@@ -202,8 +202,10 @@ def test_a_graph_of_another_network(bundle: Bundle) -> None:
 
 
 IMPORT = """
+import sys
 from pmtool.backends.openvino import core
 core()
+assert "absl" not in sys.modules, "it would close sys.stderr for others that configure logging"
 import openvino_telemetry
 """
 
