@@ -162,7 +162,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
     if precision != "float32":
         raise UsageError(
             f"{OnnxRuntimeBackend.name} computes in float32, not {precision}: leave --precision "
-            "out, or take --backend torch"
+            "out, or take --backend openvino"
         )
     runtime()
 

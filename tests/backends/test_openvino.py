@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from threading import Barrier
 from types import SimpleNamespace
@@ -34,7 +35,8 @@ from pmtool.sampling.pairs import SlicePair
 from pmtool.sampling.sampler import Sampler
 from pmtool.system import extras
 
-pytest.importorskip("openvino", reason="OpenVINO is not installed")
+if find_spec("openvino") is None:
+    pytest.skip("OpenVINO is not installed", allow_module_level=True)
 computes_bfloat16 = pytest.mark.skipif(
     "BF16" not in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
     reason="this CPU has no instructions for bfloat16",
