@@ -75,20 +75,6 @@ class AveragingSampler:
             yield index, np.clip(mean, low, high).astype(np.int16)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def engines_on_cpu() -> Iterator[tuple[str, ...]]:
-    """The package's order of engines on a CPU.
-
-    In tests, ONNX Runtime comes before OpenVINO, which compiles for a second for every size.
-    """
-    from pmtool.backends import selection
-
-    with pytest.MonkeyPatch.context() as patch:
-        order = selection.ON_CPU
-        patch.setattr(selection, "ON_CPU", ("onnxruntime-cpu", "openvino", "torch"))
-        yield order
-
-
 @pytest.fixture
 def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     """`pmtool.resample` with averages in place of a network; its class counts the calls."""

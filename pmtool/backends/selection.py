@@ -19,9 +19,13 @@ from pmtool.system.extras import require
 
 _log = logging.getLogger("pmtool")
 ON_GPU = ("tensorrt", "onnxruntime-cuda", "torch")
-ON_CPU = ("openvino", "onnxruntime-cpu", "torch")
-"""Names of the engines in order of preference: of their speed, on GPUs as docs/gpu.md estimates it,
-because nothing has been measured there yet."""
+ON_CPU = ("onnxruntime-cpu", "openvino", "torch")
+"""Names of the engines in order of preference.
+
+On GPUs this is the order of their speed as docs/gpu.md estimates it, because nothing has been
+measured there yet. On a CPU, OpenVINO generates slices faster, but begins with a second of
+compiling and takes more memory for small windows.
+"""
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 DISTRIBUTIONS = {
     "onnxruntime-cpu": ("onnxruntime", "onnxruntime-gpu"),

@@ -29,6 +29,9 @@ SCRATCH, LANE = 5.2, 1.2
 """Memory of a worker for running graphs, and for each of its lanes including copies to and from it,
 in units of a lane's buffers; fitted to peaks with ONNX Runtime, of which
 tests/resampling/test_end_to_end.py checks one. OpenVINO takes less."""
+COMPILED = {"openvino": 90 << 20}
+"""Memory of the graphs that an engine compiles for each worker, and of the engine itself, in bytes,
+where it is not in `SCRATCH` and `GRAPHS`."""
 GRAPHS, COPIES = 40 << 20, 2
 """Memory of a model's loaded graphs in bytes, and copies of its weights that they hold."""
 OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
@@ -74,7 +77,13 @@ class Plan(NamedTuple):
         return max(1, share + (worker < remainder))
 
 
-def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], pairs: int) -> Plan:
+def make_plan(
+    bundle: Bundle,
+    options: SamplerOptions,
+    shape: tuple[int, int],
+    pairs: int,
+    backend: str = "onnxruntime-cpu",
+) -> Plan:
     """Divide the generation of ``pairs`` slices of ``shape`` among threads and memory.
 
     There are as many workers as have memory for two lanes each, unless fewer lanes are used, and at
@@ -91,9 +100,10 @@ def make_plan(bundle: Bundle, options: SamplerOptions, shape: tuple[int, int], p
     seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
     used = psutil.Process().memory_info().rss
     budget = min(options.memory or total_memory() // 2, used + free_memory())
-    model = GRAPHS + COPIES * bundle.weights.stat().st_size
+    compiled = COMPILED.get(backend, 0)
+    model = GRAPHS + COPIES * bundle.weights.stat().st_size + compiled
     buffers = Buffers.size(layout, *window, 1)
-    scratch, lane = int(SCRATCH * buffers), int(LANE * buffers)
+    scratch, lane = int(SCRATCH * buffers) + compiled, int(LANE * buffers)
     for workers in range(min(threads, pairs), 0, -1):
         limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
         resident = used + (2 if threads % workers else 1) * model

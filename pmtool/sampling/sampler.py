@@ -76,7 +76,7 @@ class Planner:
         """Plan how ``pairs`` slices are generated; raises `MemoryBudgetError`."""
         devices = self.engine.devices
         if devices == (CPU,):
-            plan = make_plan(self.bundle, self.options, shape, pairs)
+            plan = make_plan(self.bundle, self.options, shape, pairs, self.engine.backend)
             times = 1 if self.engine.pixels == "kernel" else WITHOUT_LOOP
             return plan._replace(seconds_per_slice=times * plan.seconds_per_slice)
         return make_gpu_plan(

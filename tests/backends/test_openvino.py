@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 
 from pmtool.backends import openvino as engine
-from pmtool.backends import selection
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import SIZE, differences, random_arrays
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
@@ -132,20 +131,10 @@ def test_makes_the_same_slice_as_onnx_runtime(bundle: Bundle) -> None:
     assert (off > 0).mean() < 0.01
 
 
-def test_it_is_taken_where_it_is_installed(
-    monkeypatch: pytest.MonkeyPatch, engines_on_cpu: Any
-) -> None:
-    monkeypatch.setattr(selection, "ON_CPU", engines_on_cpu)
-    assert choose_engine(device="cpu") == ("openvino", ("cpu",), "float32")
-
-
-def test_without_it_onnx_runtime_is_taken(
-    monkeypatch: pytest.MonkeyPatch, engines_on_cpu: Any
-) -> None:
-    monkeypatch.setattr(selection, "ON_CPU", engines_on_cpu)
+def test_it_is_taken_if_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert choose_engine("openvino") == ("openvino", ("cpu",), "float32")
     monkeypatch.setitem(sys.modules, "openvino", None)
     core.cache_clear()
-    assert choose_engine(device="cpu") == ("onnxruntime-cpu", ("cpu",), "float32")
     with pytest.raises(UsageError, match=r"not installed: pip install 'pmtool\[openvino\]'"):
         choose_engine("openvino")
 
