@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper, load
 
 from pmtool.choices import Precision
 
@@ -55,6 +56,11 @@ def in_precision(model: ModelProto, precision: Precision, *, emulated: bool = Fa
         _Casts(converted.graph, _HALF[precision], emulated).insert()
     checker.check_model(converted, full_check=True)
     return converted
+
+
+def serialised(path: Path, precision: Precision, *, emulated: bool = False) -> bytes:
+    """Content of a float32 graph's file after `in_precision`, with the weights."""
+    return bytes(in_precision(load(path), precision, emulated=emulated).SerializeToString())
 
 
 class _Casts:

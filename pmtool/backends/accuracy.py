@@ -10,13 +10,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnx
 
 from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.choices import Precision
 from pmtool.errors import UsageError
-from pmtool.export.precision import in_precision
+from pmtool.export.precision import serialised
 from pmtool.export.profiles import WIDTHS
 from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
 from pmtool.interface.layout import Layout
@@ -45,8 +44,7 @@ class RoundingBackend(OnnxRuntimeBackend):
         self.precision = precision
 
     def _model(self, graph: str) -> bytes:
-        model = onnx.load(self.bundle.graph(graph))
-        return bytes(in_precision(model, self.precision, emulated=True).SerializeToString())
+        return serialised(self.bundle.graph(graph), self.precision, emulated=True)
 
 
 def rounding_errors(bundle: Bundle, precision: Precision, threads: int = 1) -> dict[str, float]:

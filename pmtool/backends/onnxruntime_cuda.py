@@ -76,12 +76,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     def _model(self, graph: str) -> str | bytes:
         if self.precision == "float32":
             return super()._model(graph)
-        import onnx
+        from pmtool.export.precision import serialised
 
-        from pmtool.export.precision import in_precision
-
-        model = in_precision(onnx.load(self.bundle.graph(graph)), self.precision)
-        return bytes(model.SerializeToString())
+        return serialised(self.bundle.graph(graph), self.precision)
 
     def _providers(self) -> list[Any]:
         stream = str(self.memory.device.stream.handle)

@@ -107,12 +107,9 @@ class OpenVinoBackend(OnnxRuntimeBackend):
         path = self.bundle.graph("window")
         if self.precision == "float32":
             return self.core.read_model(path)
-        import onnx
+        from pmtool.export.precision import serialised
 
-        from pmtool.export.precision import in_precision
-
-        graph = in_precision(onnx.load(path), self.precision)
-        return self.core.read_model(graph.SerializeToString())
+        return self.core.read_model(serialised(path, self.precision))
 
 
 class OpenVinoProgram:
@@ -131,13 +128,13 @@ class OpenVinoProgram:
                     request.set_tensor(name, tensor)
                 request.infer(share_outputs=True)
             except Exception as error:
-                raise as_model_error(error, "the model's graph window is not ours") from error
+                raise self.backend.failure("window", error) from error
 
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless OpenVINO is installed and has the precision."""
     runtime()
-    capabilities = core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    plugin = core()
     if precision == "float16":
         raise UsageError(
             f"{OpenVinoBackend.name} computes in float32 or bfloat16, not float16: leave "
@@ -145,7 +142,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
         )
     if precision == "bfloat16":
         require("openvino in bfloat16", ("onnx",), "pmtool[openvino]")
-        if "BF16" not in capabilities:
+        if "BF16" not in plugin.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             raise UsageError("this CPU has no instructions for bfloat16: leave --precision out")
 
 
