@@ -26,7 +26,7 @@ _UNEVEN = "ITK_non_uniform_sampling_deviation"
 def load_ct(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAULT) -> Volume:
     """Load a volume in HU; raises the errors of `load_volume` and `check_hounsfield`."""
     volume = load_volume(source, reading)
-    check_hounsfield(volume, reading.assume_hu)
+    check_hounsfield(volume, reading)
     return volume
 
 

@@ -9,6 +9,7 @@ import SimpleITK as sitk
 from numpy.typing import NDArray
 
 from pmtool.errors import ContentError
+from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 
 CT_RANGE = (-1024, 3071)
@@ -26,6 +27,7 @@ of voxels up to which shares mean nothing."""
 _LARGEST = 2**17
 """HU beyond all metal and padding."""
 _ADVICE = "; convert it, or pass --assume-hu (assume_hu=True) if it is"
+_OTHER_ADVICE = "; convert it, or take it away if it is no CT"
 _HU = ("HU", "HU_MOD", "US")
 """DICOM's terms for HU, modified HU and unspecified units."""
 _NARROWEST, _NARROWEST_FLOAT = 2, 100
@@ -33,17 +35,15 @@ _NARROWEST, _NARROWEST_FLOAT = 2, 100
 units."""
 
 
-def check_hounsfield(volume: Volume, assume_hu: bool = False, advice: str = _ADVICE) -> None:
+def check_hounsfield(volume: Volume, reading: ReadingOptions = DEFAULT) -> None:
     """Refuse voxels that are not HU.
 
     Parameters
     ----------
     volume
         CT to check.
-    assume_hu
-        Accept any finite numbers of more than 8 bits.
-    advice
-        What to do with others; it ends the message.
+    reading
+        With ``assume_hu``, any finite numbers of more than 8 bits are accepted.
 
     Raises
     ------
@@ -56,7 +56,8 @@ def check_hounsfield(volume: Volume, assume_hu: bool = False, advice: str = _ADV
     if dtype.kind not in "iuf" or dtype.itemsize < 2:
         raise ContentError(f"{volume.name} has {dtype} voxels, which cannot hold HU; is it a mask?")
     _check_finite(volume)
-    if not assume_hu:
+    if not reading.assume_hu:
+        advice = _OTHER_ADVICE if "assume_hu" in reading.unadvised else _ADVICE
         _check_unit(volume, advice)
         _check_range(volume, advice)
 

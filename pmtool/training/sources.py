@@ -36,7 +36,7 @@ from pmtool.system.files import resolved, walk
 BODY_HU = -950
 """HU that separates the body from the air around it; lung is denser."""
 _RANGE = (-1024, 2**15 - 1)
-_READING = DEFAULT.without_advice("allow_uneven")
+_READING = DEFAULT.without_advice("allow_uneven", "assume_hu")
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def read_source(source: Source) -> Iterator[ReadScan | PmtoolError]:
 def _read(read: Callable[[], Volume], patient: str, series: str = "") -> ReadScan | PmtoolError:
     try:
         volume = read()
-        check_hounsfield(volume, advice="; convert it, or take it away if it is no CT")
+        check_hounsfield(volume, _READING)
         voxels = np.stack([for_network(s, _RANGE) for s in volume.slices])
         if len(voxels) < 3 or voxels.max() <= BODY_HU:
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")

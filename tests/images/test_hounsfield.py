@@ -13,6 +13,7 @@ from pmtool.images.hounsfield import (
     restore_padding,
     to_voxels,
 )
+from pmtool.images.reading import ReadingOptions
 from pmtool.images.volume import Volume
 
 WINDOW = (-1024, 3071)
@@ -49,7 +50,7 @@ def test_ct_passes(dtype: Any) -> None:
 def test_other_scales_are_refused_unless_assumed(values: NDArray[Any]) -> None:
     with pytest.raises(ContentError, match="assume-hu"):
         check_hounsfield(volume(values))
-    check_hounsfield(volume(values), assume_hu=True)
+    check_hounsfield(volume(values), ReadingOptions(assume_hu=True))
 
 
 def test_what_no_flag_lifts() -> None:
@@ -57,7 +58,7 @@ def test_what_no_flag_lifts() -> None:
     broken[2, 3, 4] = np.nan
     for values in (noise(0, 255, np.uint8), broken, np.full((3, 4, 4), np.inf)):
         with pytest.raises(ContentError, match=r"scan\.nrrd"):
-            check_hounsfield(volume(values), assume_hu=True)
+            check_hounsfield(volume(values), ReadingOptions(assume_hu=True))
 
 
 def test_for_network_clips_and_rounds() -> None:
