@@ -10,7 +10,7 @@ from pmtool.pixels.uniforms import MULTIPLIERS, ROUNDS, WEYL, WORD, Places, chec
 
 Words = tuple[Tensor, ...]
 """Words of 32 bits in int64."""
-AT_ONCE = 1 << 18
+AT_ONCE = 1 << 20
 """Numbers that are drawn at once; every row on its own would be thousands of launches on a GPU, and
 the words of the numbers take eight times their memory."""
 
