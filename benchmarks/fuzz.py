@@ -55,13 +55,13 @@ def image_seeds() -> Iterator[bytes]:
 
 def read_image_file(content: bytes, folder: Path) -> None:
     """Read content as an image file, next to a detached file of raw voxels."""
-    from pmtool.images.hounsfield import check_hounsfield
-    from pmtool.loading import load_volume
+    from pmtool.images.reading import ReadingOptions
+    from pmtool.loading import load_ct
 
     path = folder / f"a{SUFFIXES[content[0] % len(SUFFIXES)]}"
     path.write_bytes(content[1:])
     (folder / "a.raw").write_bytes(bytes(180))
-    check_hounsfield(load_volume(path), assume_hu=True)
+    load_ct(path, ReadingOptions(assume_hu=True))
 
 
 @cache
