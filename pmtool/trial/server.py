@@ -134,7 +134,10 @@ def serve(
             lifespan="off",  # a second Ctrl-C would show how it ends
             timeout_graceful_shutdown=_GRACE,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        server = uvicorn.Server(config)
+        # Requests that it gives up after `_GRACE` are no errors.
+        logging.getLogger("uvicorn.error").addFilter(lambda _: not server.should_exit)
+        server.run(sockets=[listener])
 
 
 def _is_wildcard(host: str) -> bool:

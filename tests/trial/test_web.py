@@ -130,15 +130,19 @@ def test_a_second_interrupt_shows_no_traceback(
     assert "Traceback" not in told
 
 
-def test_it_ends_though_a_form_is_not_sent_whole(trial_folder: Path, serve_trial: Serve) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_though_a_form_is_not_sent_whole(
+    trial_folder: Path, serve_trial: Serve, number: int
+) -> None:
     address, server = serve_trial(trial_folder)
     host, port = address.removeprefix("http://").rstrip("/").split(":")
     with socket.create_connection((host, int(port))) as connection:
         length = "Content-Length: 100\r\nContent-Type: application/x-www-form-urlencoded"
         connection.sendall(f"POST / HTTP/1.1\r\nHost: {host}\r\n{length}\r\n\r\nabc".encode())
         time.sleep(0.5)
-        server.terminate()
-        server.wait(30)
+        server.send_signal(number)
+        told = server.communicate(timeout=30)[1]
+    assert told.splitlines()[1:] == ["", "pmtool: interrupted"]
 
 
 def asked(app: Any, path: str) -> Any:
