@@ -168,12 +168,21 @@ def walk(
 ) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Like `os.walk`, but sorted, following linked folders, and visiting each folder once.
 
-    Hidden folders are left out: git-annex keeps files in them and desktops what was deleted.
+    Hidden folders are left out: git-annex keeps files in them and desktops what was deleted. So are
+    folders that are removed meanwhile.
     """
+
+    def report(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError):
+            onerror(error)
+
     seen: set[tuple[int, int]] = set()
-    for root, folders, files in os.walk(folder, onerror=onerror, followlinks=True):
+    for root, folders, files in os.walk(folder, onerror=report, followlinks=True):
         place = Path(root)
-        stat = place.stat()
+        try:
+            stat = place.stat()
+        except FileNotFoundError:
+            continue
         if (stat.st_dev, stat.st_ino) in seen:
             folders.clear()
             continue

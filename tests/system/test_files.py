@@ -87,3 +87,25 @@ def test_an_array_is_written_whole(tmp_path: Path) -> None:
     write_array(values, tmp_path / "a.npy")
     assert np.array_equal(np.load(tmp_path / "a.npy"), values)
     assert [path.name for path in tmp_path.iterdir()] == ["a.npy"]
+
+
+def test_folders_that_are_removed_during_a_walk_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before they are listed, and right after it."""
+    for name in "abc":
+        (tmp_path / name / "in").mkdir(parents=True)
+
+    def listed(folder: str) -> Any:
+        place = Path(folder)
+        if place.name == "a":
+            place.rename(tmp_path / ".a")
+        found = original(folder)
+        if place.name == "b":
+            place.rename(tmp_path / ".b")
+        return found
+
+    original = os.scandir
+    monkeypatch.setattr(os, "scandir", listed)
+    places = [place for place, _, _ in files.walk(tmp_path, lambda error: pytest.fail(str(error)))]
+    assert places == [tmp_path, tmp_path / "c", tmp_path / "c" / "in"]
