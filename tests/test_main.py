@@ -138,8 +138,13 @@ def test_an_empty_path_is_not_the_working_folder(
     ],
 )
 def test_spacings_before_folders_that_are_numbers(
-    given: tuple[str, ...], found: tuple[float, ...] | None
+    given: tuple[str, ...],
+    found: tuple[float, ...] | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("2023").mkdir()
     command = cli.commands["cohort"]
     if found is None:
         with pytest.raises(click.MissingParameter):
@@ -148,6 +153,14 @@ def test_spacings_before_folders_that_are_numbers(
     context = command.make_context("cohort", ["--spacing", *given])
     assert context.params["spacing"] == found
     assert (str(context.params["source"]), str(context.params["folder"])) == given[-2:]
+
+
+@pytest.mark.parametrize("command", ["resample", "cohort"])
+def test_three_spacings_without_paths(
+    command: str, refused: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    refused(2, "is followed by no paths", command, "--spacing", 1, 1, "1.25")
 
 
 def test_unexpected_errors_are_sentences_too(

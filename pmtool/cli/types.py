@@ -124,7 +124,8 @@ class SpacingCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Join three numbers after ``--spacing`` with commas, unless the last two are IN and OUT.
 
-        They are if nothing else can be, and the first number is a spacing by itself.
+        They are if nothing else can be, and the first number is a spacing by itself; IN must then
+        exist.
         """
         parted = (arg.split("=", 1) if arg.startswith("--spacing=") else [arg] for arg in args)
         args = [part for parts in parted for part in parts]
@@ -134,6 +135,11 @@ class SpacingCommand(click.Command):
             joined = [*args[:start], ",".join(args[start : start + 3]), *args[start + 3 :]]
             if numbers[0] == 0 or self._names_paths(joined):
                 args = joined
+            elif not ctx.resilient_parsing and not Path(args[start + 1]).exists():
+                given = " ".join(args[start : start + 3])
+                raise click.UsageError(
+                    f"--spacing {given} is followed by no paths; give them after the spacing"
+                )
         return super().parse_args(ctx, args)
 
     def _names_paths(self, args: list[str]) -> bool:
