@@ -28,7 +28,7 @@ _TRIALS = 20_000
 def report(folder: Path, out: Path) -> str:
     """Write a report on the answers that stand and return its text; raises `PmtoolError`."""
     trial = Trial.load(folder)
-    with closing(Database(trial.database)) as database:
+    with closing(Database(trial.database, only_reads=True)) as database:
         trial_report = report_of(trial, database)
     write_report(trial_report, out)
     return trial_report.to_text()

@@ -105,8 +105,16 @@ class Stored(NamedTuple):
 class Database:
     """The database file; every method is one transaction, which is on disk when it returns."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, only_reads: bool = False) -> None:
         """Open a database, or create one that only its owner can read.
+
+        Parameters
+        ----------
+        path
+            Path of the database.
+        only_reads
+            Whether to open it for reading, which needs no right to write; without a file, it is
+            empty.
 
         Raises
         ------
@@ -116,15 +124,13 @@ class Database:
             If there is no room to write.
         """
         self._lock = Lock()
+        self._begin = "BEGIN" if only_reads else "BEGIN IMMEDIATE"
         try:
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-            self._connection = sqlite3.connect(
-                path, _PATIENCE, isolation_level=None, check_same_thread=False
-            )
+            self._connection = _connect_for_reading(path) if only_reads else _connect(path)
         except (OSError, sqlite3.Error) as error:
             raise InputError(f"{path} cannot be opened: {error}") from error
         try:
-            self._connection.executescript(_SETTINGS + _SCHEMA)
+            self._connection.executescript(_SCHEMA if only_reads else _SETTINGS + _SCHEMA)
         except sqlite3.Error as error:
             self.close()
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _NO_ROOM:
@@ -193,7 +199,7 @@ class Database:
     @contextmanager
     def _transaction(self) -> Iterator[_Execute]:
         with self._lock:
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.execute(self._begin)
             try:
                 yield self._connection.execute
                 self._connection.execute("COMMIT")
@@ -206,3 +212,17 @@ class Database:
 def _answered(execute: _Execute, participant: int) -> int:
     query = "SELECT count(*) FROM answers WHERE participant = ?"
     return int(execute(query, (participant,)).fetchone()[0])
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+    return sqlite3.connect(path, _PATIENCE, isolation_level=None, check_same_thread=False)
+
+
+def _connect_for_reading(path: Path) -> sqlite3.Connection:
+    """Connect without writing; a database without a journal, which nobody has open, is one file."""
+    if not path.exists():
+        return sqlite3.connect(":memory:", isolation_level=None)
+    mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+    place = f"{path.absolute().as_uri()}?{mode}"
+    return sqlite3.connect(place, _PATIENCE, isolation_level=None, uri=True)

@@ -211,6 +211,30 @@ class TestReport:
         assert "no answers yet" in capsys.readouterr().out
         assert told_json(trial_folder / "report")["overall"]["share"] is None
 
+    def test_a_folder_that_cannot_be_written_to(self, trial_folder: Path, tmp_path: Path) -> None:
+        """Nothing is made in it, before the first answer or after it."""
+        arguments = ("trial", "report", trial_folder, "--out", tmp_path / "report")
+        before = sorted(trial_folder.rglob("*"))
+        assert run(*arguments) == 0
+        assert sorted(trial_folder.rglob("*")) == before
+        trial = Trial.load(trial_folder)
+        answer_all(trial, simulate_answers(trial, dict.fromkeys(trial.methods, 0.7), 2, 1))
+        trial.database.chmod(0o400)
+        trial.database.with_name("answers.sqlite-shm").mkdir()  # stops an administrator too
+        trial_folder.chmod(0o500)
+        try:
+            assert run(*arguments) == 0
+        finally:
+            trial_folder.chmod(0o700)
+        assert told_json(tmp_path / "report")["overall"]["answers"] == 24
+
+    def test_answers_that_are_still_in_the_journal(self, trial_folder: Path) -> None:
+        database = Database(Trial.load(trial_folder).database)
+        database.answer(database.enrol("Student", 1).id, 0, "left", 1500)
+        assert run("trial", "report", trial_folder) == 0
+        database.close()
+        assert told_json(trial_folder / "report")["overall"]["answers"] == 1
+
     def test_a_fair_coin_is_no_finding_and_72_percent_is(self, trial_folder: Path) -> None:
         """Of 200 trials of 16 coins at most 5 % and chance; of the others nearly all."""
         trial = Trial.load(trial_folder)
