@@ -16,6 +16,7 @@ from pmtool.geometry.directions import orthonormal
 from pmtool.geometry.nodes import EVEN
 from pmtool.images.hounsfield import check_hounsfield
 from pmtool.images.image_file import read_image, without_vectors
+from pmtool.images.made import made_slices
 from pmtool.images.names import image_suffix
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume, through_plane_axis
@@ -79,7 +80,10 @@ def load_volume(source: str | Path | sitk.Image, reading: ReadingOptions = DEFAU
     if not reading.allow_uneven:
         _check_even(image, axis, name, reading)
     image = _with_right_angles(image, name)
-    return Volume(image, axis, name, known_thickness=reading.thickness)
+    made: tuple[int, ...] = ()
+    if not isinstance(source, sitk.Image):
+        made = made_slices(Path(source), image.GetSize()[axis])
+    return Volume(image, axis, name, known_thickness=reading.thickness, made=made)
 
 
 def _check_thickness(thickness: float | None) -> None:

@@ -55,6 +55,8 @@ class Volume:
         Headers of the slices, as pydicom data sets without pixels, if they come from DICOM.
     known_thickness
         Thickness of a slice, mm; None if unknown.
+    made
+        Indices of the slices of an image file that pmtool made.
     """
 
     image: sitk.Image
@@ -63,6 +65,7 @@ class Volume:
     positions: tuple[float, ...] | None = None
     headers: tuple[Dataset, ...] | None = None
     known_thickness: float | None = None
+    made: tuple[int, ...] = ()
 
     @property
     def file_name(self) -> str:
@@ -102,9 +105,9 @@ class Volume:
 
     @property
     def made_before(self) -> list[int]:
-        """Indices of the slices of a DICOM series that pmtool made, according to ImageType."""
+        """Indices of the slices that pmtool made; in a DICOM series, according to ImageType."""
         types = [header.get("ImageType") or [""] for header in self.headers or ()]
-        return [index for index, values in enumerate(types) if values[-1] in _MADE]
+        return [*self.made] or [index for index, values in enumerate(types) if values[-1] in _MADE]
 
     @cached_property
     def every_second(self) -> Volume:
@@ -112,10 +115,10 @@ class Volume:
         return replace(self.part(slice(None, None, 2)), known_thickness=self.thickness)
 
     def part(self, which: slice) -> Volume:
-        """A copy of some slices of an even stack, without headers."""
+        """A copy of some slices of an even stack, without headers or a note of how it was made."""
         where = [slice(None)] * 3
         where[self.axis] = which
-        return replace(self, image=self.image[tuple(where)], headers=None)
+        return replace(self, image=self.image[tuple(where)], headers=None, made=())
 
     def grid_differences(self, image: sitk.Image, counts: Container[int]) -> list[str]:
         """Which of size, spacing, origin and direction differ in an image, beyond rounding.

@@ -12,6 +12,7 @@ import numpy as np
 from pmtool.choices import GRIDS, INTERPOLATORS, GridName, Interpolator, MaskInterpolation
 from pmtool.dicom import require_pydicom
 from pmtool.errors import OutputError, UsageError
+from pmtool.images.made import sidecar_of
 from pmtool.images.names import check_format, image_stem, image_suffix, written_suffix
 from pmtool.images.reading import ReadingOptions
 from pmtool.sampling.options import SamplerOptions
@@ -144,7 +145,7 @@ class Outputs:
     @property
     def sidecar(self) -> Path:
         """The JSON file that records what was done."""
-        return self.image.with_name(f"{self.image.name}.json")
+        return sidecar_of(self.image)
 
     @property
     def journal(self) -> Path:

@@ -14,6 +14,7 @@ from pmtool.dicom.files import is_dicom
 from pmtool.errors import OutputError, UsageError
 from pmtool.geometry.grid import Grid
 from pmtool.images.headers import voxel_files
+from pmtool.images.made import made_text
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
 from pmtool.models.bundle import Bundle
@@ -122,7 +123,7 @@ def prepare_files(
 def _run(volume: Volume, grid: Grid, options: Options, sampler: Sampler) -> Run:
     """Plan a run, and warn about what the user should know beforehand."""
     for text in (
-        report.made_text(volume),
+        made_text(volume, "resample the original series"),
         report.uneven_text(grid),
         report.interpolation_text(grid),
         pixel_text(volume),

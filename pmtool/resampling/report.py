@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pmtool.geometry.grid import Grid
-from pmtool.images.volume import Volume
 from pmtool.sampling.suitability import engine_text
 from pmtool.system.tables import listed
 from pmtool.system.units import amount, counted, duration
@@ -61,17 +60,6 @@ def uneven_text(grid: Grid) -> str | None:
     return (
         f"{len(gaps)} of {len(grid.nodes.lengths)} gaps between slices are not "
         f"{grid.source_spacing:g} mm: {listed(gaps)}; the JSON file tells how each was filled"
-    )
-
-
-def made_text(volume: Volume) -> str | None:
-    """A sentence on input slices that were not acquired, if any."""
-    indices = volume.made_before
-    if not indices:
-        return None
-    return (
-        f"{len(indices)} of the {len(volume.slices)} slices of {volume.name} were made by pmtool "
-        "before and count as acquired here; resample the original series instead"
     )
 
 

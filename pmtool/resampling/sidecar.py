@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from pmtool.backends.selection import DISTRIBUTIONS
 from pmtool.geometry.grid import Grid, OutputSlice
-from pmtool.images.headers import voxel_files
+from pmtool.images.made import output_hash
 from pmtool.resampling.options import Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text
 from pmtool.system.files import read_json
-from pmtool.system.hashes import bytes_hash, file_hash
 from pmtool.system.versions import own_version, package_version
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def digests(outputs: Outputs, written: Container[Path]) -> dict[str, dict[str, s
     if outputs.image in written:
         files, earlier = {}, {**earlier, **files}
     products = outputs.products().items()
-    files = {**files, **{name: _digest(path) for name, path in products if path in written}}
+    files = {**files, **{name: output_hash(path) for name, path in products if path in written}}
     return {_FILES: files, _EARLIER: {k: v for k, v in earlier.items() if k not in files}}
 
 
@@ -106,15 +105,10 @@ def unchanged(outputs: Outputs, content: dict[str, Any], *, earlier: bool = Fals
         return set()
     recorded = {**content[_FILES], **(content[_EARLIER] if earlier else {})}
     files = [(path, recorded.get(name)) for name, path in outputs.products().items()]
-    same = [path for path, digest in files if digest and path.exists() and _digest(path) == digest]
+    same = [
+        path for path, digest in files if digest and path.exists() and output_hash(path) == digest
+    ]
     return {file for path in same for file in with_voxels(path)} | {outputs.sidecar}
-
-
-def _digest(path: Path) -> str:
-    """SHA-256 of a file; for several, as in a folder or with a voxel file, of their digests."""
-    files = sorted(path.iterdir()) if path.is_dir() else [path, *voxel_files([path])]
-    parts = [file_hash(file) if file.is_file() else ascii(file.name) for file in files]
-    return parts[0] if len(parts) == 1 else bytes_hash("\n".join(parts).encode())
 
 
 def _slice_entry(grid: Grid, index: int, output: OutputSlice) -> dict[str, Any]:

@@ -7,6 +7,7 @@ joined as by `pmtool.cohort.search`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,7 @@ from pmtool.errors import (
 )
 from pmtool.images.headers import voxel_files
 from pmtool.images.hounsfield import check_hounsfield, for_network
+from pmtool.images.made import made_text
 from pmtool.images.names import image_stem
 from pmtool.images.reading import DEFAULT
 from pmtool.images.volume import Volume
@@ -150,6 +152,8 @@ def _read(read: Callable[[], Volume], patient: str, series: str = "") -> ReadSca
     try:
         volume = read()
         check_hounsfield(volume, _READING)
+        if (text := made_text(volume, "train on the original series")) is not None:
+            warnings.warn(text, stacklevel=2)
         voxels = np.stack([for_network(s, _RANGE) for s in volume.slices])
         if len(voxels) < 3 or voxels.max() <= BODY_HU:
             raise ContentError(f"{volume.name} shows no body, or has fewer than three slices")

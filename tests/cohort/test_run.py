@@ -161,6 +161,15 @@ def test_warnings_are_told_in_the_summary(scans: Path, out: Path) -> None:
     assert "interpolated" in rows[0]["warnings"][0]
 
 
+def test_scans_that_pmtool_made_are_told(ct_path: Path, out: Path) -> None:
+    (out.parent / "made").mkdir()
+    pmtool.resample(ct_path, 1.25, out.parent / "made" / "fine.nrrd")
+    arguments = ["cohort", str(out.parent / "made"), str(out), "--spacing=0.625", "--workers=0"]
+    assert run_command(cli, arguments) == 0
+    (row,) = json.loads((out / JSON).read_text())["cases"]
+    assert "4 of the 9 slices of" in row["warnings"][0]
+
+
 def test_dry_run(
     cohort: Cohort, scans: Path, out: Path, fake_sampler: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
+from pathlib import Path
 
 import pytest
+import SimpleITK as sitk
 
+import pmtool
+from pmtool.choices import FORMATS
 from pmtool.geometry.grid import make_grid, reference_grid
+from pmtool.loading import load_volume
 from pmtool.resampling.report import copy_text, interpolation_text
 
 
@@ -31,3 +37,32 @@ def test_the_spacings_advised_avoid_interpolation_in_a_long_stack(source_spacing
     assert advised
     for spacing in map(float, advised):
         assert interpolation_text(make_grid(900, source_spacing, spacing)) is None
+
+
+@pytest.mark.usefixtures("fake_sampler")
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_images_made_before_are_told(ct_path: Path, tmp_path: Path, suffix: str) -> None:
+    made, again = tmp_path / f"made.{suffix}", tmp_path / "again.nrrd"
+    pmtool.resample(ct_path, 1.25, made)
+    with pytest.warns(UserWarning, match=r"4 of the 9 slices of .*made\.\S+ were made by pmtool"):
+        pmtool.resample(made, 0.625, again)
+    told = json.loads((tmp_path / "again.nrrd.json").read_text())
+    assert told["input"]["made_by_pmtool"] == [1, 3, 5, 7]
+    assert load_volume(again).made_before == [i for i in range(17) if i % 4]
+
+
+@pytest.mark.usefixtures("fake_sampler")
+def test_other_images_are_not_taken_for_made_ones(ct: sitk.Image, tmp_path: Path) -> None:
+    """The JSON file is of an image that was replaced, or of another program."""
+    path = tmp_path / "ct.nrrd"
+    made = pmtool.resample(ct, 1.25)
+    sidecar = tmp_path / "ct.nrrd.json"
+    sitk.WriteImage(ct, str(tmp_path / "in.nrrd"))
+    pmtool.resample(tmp_path / "in.nrrd", 1.25, path)
+    assert load_volume(path).made_before
+    made[0, 0, 0] = 7
+    sitk.WriteImage(made, str(path))
+    assert not load_volume(path).made_before
+    for content in ("[]", '{"files": 1, "slices": [], "input": {}}', "{}", "no JSON"):
+        sidecar.write_text(content)
+        assert not load_volume(path).made_before

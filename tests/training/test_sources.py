@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+import pmtool
 from pmtool.errors import ContentError, InputError
 from pmtool.images.headers import READERS
 from pmtool.training.sources import ReadScan, Source, find_sources, read_source
@@ -37,6 +38,21 @@ class TestSources:
         assert scan.voxels.dtype == np.int16
         assert scan.spacing == scan.thickness == pytest.approx(1.25)
         assert not skipped
+
+    @pytest.mark.usefixtures("fake_sampler")
+    @pytest.mark.filterwarnings("ignore:the slices are")
+    def test_scans_that_pmtool_made_are_told(
+        self, tmp_path: Path, noise: Noise, write: Write, write_dicom: Writer
+    ) -> None:
+        (tmp_path / "a").mkdir()
+        pmtool.resample(write(noise(), tmp_path / "ct.nrrd"), 0.625, tmp_path / "a" / "fine.nrrd")
+        write_dicom(tmp_path / "in", noise())
+        pmtool.resample(tmp_path / "in", 1.25, f"{tmp_path / 'a' / 'thin'}/")
+        with pytest.warns(UserWarning, match="made by pmtool .*; train on the original") as told:
+            assert len(scans(tmp_path / "a")[0]) == 2
+        assert [str(w.message).split(" were")[0] for w in told] == [
+            f"4 of the 9 slices of {tmp_path / 'a' / name}" for name in ("fine.nrrd", "thin")
+        ]
 
     def test_patients_of_image_files(self, tmp_path: Path, noise: Noise, write: Write) -> None:
         """The first folder below, or the file's own name."""
