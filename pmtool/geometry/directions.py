@@ -14,6 +14,17 @@ MAX_SKEW = 0.02
 _EXACT = 1e-4
 
 
+def check_angles(direction: NDArray[np.float64], name: str) -> float:
+    """The largest cosine between two axes; parameters and errors are those of `orthonormal`."""
+    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
+    if not skew <= MAX_SKEW:
+        raise GeometryError(
+            f"the axes of {name} are not at right angles (cosine {skew:.3g}), as with a tilted "
+            "gantry; resample it to a regular stack first"
+        )
+    return skew
+
+
 def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64]:
     """Direction cosines, repaired with a warning if they are slightly off.
 
@@ -29,13 +40,7 @@ def orthonormal(direction: NDArray[np.float64], name: str) -> NDArray[np.float64
     GeometryError
         If two axes are further than `MAX_SKEW` from a right angle, as with a tilted gantry.
     """
-    skew = float(np.abs(direction.T @ direction - np.eye(3)).max())
-    if not skew <= MAX_SKEW:
-        raise GeometryError(
-            f"the axes of {name} are not at right angles (cosine {skew:.3g}), as with a tilted "
-            "gantry; resample it to a regular stack first"
-        )
-    if skew <= _EXACT:
+    if check_angles(direction, name) <= _EXACT:
         return direction
     warnings.warn(f"slightly skewed direction cosines of {name} were repaired", stacklevel=2)
     left, _, right = np.linalg.svd(direction)

@@ -10,14 +10,18 @@ import numpy as np
 import SimpleITK as sitk
 
 from pmtool.errors import GeometryError
-from pmtool.geometry.directions import orthonormal
+from pmtool.geometry.directions import check_angles, orthonormal
 
 NIFTI = "NiftiImageIO"
 """Name of ITK's reader."""
 _LPS = np.array([-1.0, -1.0, 1.0])
 """Factors that turn NIfTI's RAS into ITK's LPS."""
 _NEAR = 0.02
-"""Difference of transforms, in voxels, that repairs and rounding can explain."""
+"""Difference of two origins, in voxels, that rounding can explain."""
+_TURNED = 1e-3
+"""Difference of two directions that rounding, of the qform's quaternion, can explain."""
+_SCANNER = 1
+"""Code of a transform to the scanner's coordinates."""
 _UNITS = {1: "metres", 3: "micrometres"}
 """Units of length other than mm, by the lowest bits of ``xyzt_units``."""
 _INTEGERS = {2, 4, 8, 256, 512, 768}
@@ -33,8 +37,8 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
     Raises
     ------
     GeometryError
-        If pixdim and sform give different spacings, the sform's unit is not mm, or the axes are
-        sheared.
+        If pixdim and sform give different spacings, the sform's unit is not mm, or its axes are
+        sheared and it is used or leads to the scanner's coordinates.
 
     Warns
     -----
@@ -42,15 +46,18 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
         If slightly skewed axes were repaired, or qform and sform place the volume differently and
         the qform was used.
     """
-    if int(reader.GetMetaData("sform_code")) <= 0:
+    code = int(reader.GetMetaData("sform_code"))
+    if code <= 0:
         return
     unit = _UNITS.get(int(reader.GetMetaData("xyzt_units")) & 7)
     if unit is not None:  # ITK heeds the unit for pixdim but not for the sform
         raise GeometryError(f"{path} gives lengths in {unit}; write the file again in mm")
     sform = np.array([reader.GetMetaData(f"srow_{axis}").split() for axis in "xyz"], dtype=float)
     lengths = np.linalg.norm(sform[:, :3], axis=0)
-    if lengths.all() and reader.GetMetaData("ITK_sform_corrected") == "YES":
-        orthonormal(sform[:, :3] / lengths, str(path))
+    axes = sform[:, :3] / np.where(lengths > 0, lengths, 1)
+    repaired = reader.GetMetaData("ITK_sform_corrected") == "YES"
+    if lengths.all() and (repaired or code == _SCANNER):
+        check_angles(axes, str(path))
     spacing = np.array(reader.GetSpacing()[:3])
     if not np.allclose(lengths, spacing, rtol=1e-3):
         texts = (" x ".join(f"{x:g}" for x in values) for values in (spacing, lengths))
@@ -58,10 +65,15 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
             f"{path} gives two spacings, {next(texts)} mm as pixdim and {next(texts)} mm in its "
             "sform; mend its header"
         )
+    if repaired:  # and taken, because there is no qform
+        orthonormal(axes, str(path))
+        return
     dimensions = reader.GetDimension()
     direction = np.array(reader.GetDirection()).reshape(dimensions, dimensions)[:3, :3]
-    qform = np.column_stack([direction * spacing, reader.GetOrigin()[:3]]) * _LPS[:, None]
-    if not np.allclose(qform, sform, rtol=1e-3, atol=_NEAR * spacing.min()):
+    turned = np.abs(direction * _LPS[:, None] - axes).max()
+    moved = np.abs(np.array(reader.GetOrigin()[:3]) * _LPS - sform[:, 3])
+    near = 1e-5 * np.abs(sform[:, 3]) + _NEAR * spacing.min()
+    if turned > _TURNED or (moved > near).any():
         warnings.warn(
             f"the qform and the sform of {path} place it differently; the qform is taken",
             stacklevel=2,

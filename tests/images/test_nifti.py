@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 import pmtool
 from pmtool.cli.console import run_command
@@ -70,6 +72,44 @@ def test_two_places_are_told(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="the qform is taken"):
         image = read_image(path)
     assert image.GetOrigin() == pytest.approx((-10, -20, 30))
+
+
+@pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1)])
+@pytest.mark.parametrize("skew", [0.002, 0.01])
+def test_a_sheared_sform_that_is_not_taken_is_told(
+    tmp_path: Path, codes: tuple[int, int], skew: float
+) -> None:
+    sheared = OBLIQUE.copy()
+    sheared[1, 0] += 0.7 * skew
+    path = write(tmp_path / "a.nii", OBLIQUE, sheared, codes)
+    with pytest.warns(UserWarning, match="the qform is taken"):
+        image = read_image(path)
+    assert image.GetDirection()[::3][:2] == pytest.approx((1, 0), abs=1e-6)
+
+
+def test_a_tilted_gantry_in_the_sform_alone_is_refused(tmp_path: Path) -> None:
+    tilted = OBLIQUE.copy()
+    tilted[:3, 2] += 0.1 * OBLIQUE[:3, 1]
+    with pytest.raises(GeometryError, match="not at right angles"):
+        read_image(write(tmp_path / "a.nii", OBLIQUE, tilted))
+
+
+def test_a_repaired_sform_is_told_once(tmp_path: Path) -> None:
+    skewed = OBLIQUE.copy()
+    skewed[1, 0] += 0.7 * 0.018
+    with pytest.warns(UserWarning, match="skewed") as told:
+        read_image(write(tmp_path / "a.nii", None, skewed))
+    assert ["skewed" in str(w.message) for w in told] == [True]
+
+
+@pytest.mark.parametrize("tilt", [1e-5, 3e-4, 5e-4])
+def test_a_rounded_quaternion_is_no_other_place(tmp_path: Path, tilt: float) -> None:
+    """NIfTI's library takes a small first number of it for 0."""
+    turn = np.eye(4)
+    turn[:3, :3] = Rotation.from_rotvec([0, 0, np.pi - tilt]).as_matrix()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_image(write(tmp_path / "a.nii", turn @ OBLIQUE, turn @ OBLIQUE, (1, 2)))
 
 
 @pytest.mark.parametrize(
