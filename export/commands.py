@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
@@ -48,8 +49,11 @@ def export(
         If the checkpoint cannot be read or is not from pmtool.
     OutputError
         If the folder holds anything but a model that may be replaced, or cannot be written.
+    FileNotFoundError
+        If there is no folder for temporary files.
     """
     check_bundle_folder(folder, overwrite)
+    tempfile.gettempdir()  # without one, PyTorch fails with an error about something else
     from pmtool.export.bundle import export_bundle
     from pmtool.training.checkpoint import load_checkpoint
 

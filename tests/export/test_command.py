@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import tempfile
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -65,6 +66,23 @@ def test_export_of_what_is_no_checkpoint(checkpoint: Path, tmp_path: Path) -> No
     assert run("export", "--checkpoint", checkpoint, "--out", out) == 3
     assert run("export", "--checkpoint", tmp_path / "none.pt", "--out", out) == 3
     assert not out.exists()
+
+
+def test_export_without_a_folder_for_temporary_files(
+    checkpoint: Path,
+    tmp_path: Path,
+    refused: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch would fail with an assertion."""
+    monkeypatch.setattr("pmtool.training.checkpoint.load_checkpoint", lambda path: None)
+    monkeypatch.setattr("pmtool.export.bundle.export_bundle", lambda *_: pytest.fail("exported"))
+    known = ("--spacing", 1, 2, "--thickness", 1)
+    message = "there is no folder for temporary files"
+    with monkeypatch.context() as patch:  # pytest needs one afterwards
+        patch.setattr(tempfile, "tempdir", None)
+        patch.setattr(tempfile, "_candidate_tempdir_list", lambda: [str(tmp_path / "none")])
+        refused(6, message, "export", "--checkpoint", checkpoint, "--out", tmp_path / "out", *known)
 
 
 @pytest.mark.parametrize("given", [(), ("--spacing", 1, 2), ("--thickness", 1)])
