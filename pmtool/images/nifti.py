@@ -43,11 +43,18 @@ def check_transforms(path: Path, reader: sitk.ImageFileReader) -> None:
     Warns
     -----
     UserWarning
-        If slightly skewed axes were repaired, or qform and sform place the volume differently and
-        the qform was used.
+        If slightly skewed axes were repaired, qform and sform place the volume differently and
+        the qform was used, or there is neither.
     """
     code = int(reader.GetMetaData("sform_code"))
     if code <= 0:
+        if int(reader.GetMetaData("qform_code")) <= 0:
+            warnings.warn(
+                f"{path} does not say where it lies or how it is turned (qform_code and sform_code "
+                "are 0); axes to the left, posterior and superior from an origin of 0 are assumed, "
+                "and stated in outputs",
+                stacklevel=2,
+            )
         return
     unit = _UNITS.get(int(reader.GetMetaData("xyzt_units")) & 7)
     if unit is not None:  # ITK heeds the unit for pixdim but not for the sform

@@ -74,6 +74,14 @@ def test_two_places_are_told(tmp_path: Path) -> None:
     assert image.GetOrigin() == pytest.approx((-10, -20, 30))
 
 
+def test_a_volume_without_a_place_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.nii", None, None)
+    with pytest.warns(UserWarning, match=r"\(qform_code and sform_code are 0\); axes to the left"):
+        image = read_image(path)
+    assert image.GetDirection() == (1, 0, 0, 0, 1, 0, 0, 0, 1)
+    assert image.GetOrigin() == (0, 0, 0)
+
+
 @pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1)])
 @pytest.mark.parametrize("skew", [0.002, 0.01])
 def test_a_sheared_sform_that_is_not_taken_is_told(
