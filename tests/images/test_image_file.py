@@ -171,6 +171,31 @@ def test_gzip_of_several_streams(tmp_path: Path, suffix: str, count: int) -> Non
         read_image(path)
 
 
+@pytest.mark.parametrize("name", ["a.nrrd", "a.nhdr"])
+@pytest.mark.parametrize(("skip", "before"), [(7, 7), (900, 900), (-1, 0), (-1, 40)])
+def test_bytes_that_are_skipped_after_unpacking(
+    ct: sitk.Image, tmp_path: Path, name: str, skip: int, before: int
+) -> None:
+    header = [
+        *("NRRD0004", "type: short", "dimension: 3", "sizes: 10 12 5", "spacings: 1 1 2.5"),
+        *("encoding: gzip", "endian: little", f"byte skip: {skip}"),
+        *(["data file: a.raw.gz"] if name == "a.nhdr" else []),
+    ]
+    path, voxels = tmp_path / name, sitk.GetArrayFromImage(ct)
+    start = "\n".join((*header, "", "")).encode()
+
+    def write(packed: bytes) -> None:
+        path.write_bytes(start if name == "a.nhdr" else start + packed)
+        (tmp_path / "a.raw.gz").write_bytes(packed)
+
+    packed = gzip.compress(b"x" * before + voxels.tobytes())
+    write(packed)
+    assert np.array_equal(sitk.GetArrayFromImage(read_image(path)), voxels)
+    write(packed[:-200])
+    with pytest.raises(InputError, match="truncated"):
+        read_image(path)
+
+
 def test_a_second_stream_that_itk_does_not_read(tmp_path: Path) -> None:
     image, path = sitk.Image([9, 9, 4], sitk.sitkInt16), tmp_path / "a.mha"
     sitk.WriteImage(image, str(path))

@@ -40,12 +40,12 @@ class Declared:
     data
         File with the voxels: the header's own file or another one in its folder.
     start
-        Offset of the first voxel's byte; in a gzipped file, counted after unpacking. None if the
-        voxels are the last bytes of the file.
+        Offset of the first byte of the voxels or, if they are encoded, of the encoded stream. None
+        if the voxels are the last bytes of the file.
     encoding
         Encoding of the voxels; ``deflate`` is one stream, ``gzip`` one or several.
-    packed_whole
-        Whether the whole file including its header is encoded, as in ``.nii.gz``.
+    packed_before
+        Number of bytes before the voxels in the encoded stream, such as the header of ``.nii.gz``.
     packed_bytes
         Number of bytes of encoded voxels, beyond which ITK does not read; all up to the end of the
         file if the header does not say.
@@ -60,7 +60,7 @@ class Declared:
     data: Path
     start: int | None
     encoding: Encoding
-    packed_whole: bool = False
+    packed_before: int = 0
     packed_bytes: int = sys.maxsize
     spacing_fault: str = ""
 
@@ -68,7 +68,7 @@ class Declared:
         if not self.size or min(self.size) < 1 or self.value_bytes < 1:
             sizes = " x ".join(map(str, self.size))
             raise damaged(self.path, f"its header gives the size {sizes}")
-        if self.start is not None and self.start < 0:
+        if self.packed_before < 0 or (self.start is not None and self.start < 0):
             raise damaged(self.path, "its voxels start before the file")
 
     @property
@@ -89,7 +89,7 @@ class Declared:
         """
         self.check_plausible()
         if self.encoding in ("deflate", "gzip"):
-            needed = self.bytes + ((self.start or 0) if self.packed_whole else 0)
+            needed = self.bytes + self.packed_before
             several = self.encoding == "gzip"
             unpacked = inflated_size(
                 self.data, self._skipped(), needed, several=several, most=self.packed_bytes
@@ -100,7 +100,7 @@ class Declared:
                 )
 
     def _skipped(self) -> int:
-        return 0 if self.packed_whole or self.start is None else self.start
+        return self.start or 0
 
 
 NO_SPACING = "has no spacing; write the file again with one"

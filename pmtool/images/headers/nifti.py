@@ -53,9 +53,9 @@ def declared_nifti(path: Path) -> Declared:
         shape,
         bits // 8,
         path,
-        int(offset),
+        0 if packed else int(offset),
         encoding,
-        packed_whole=packed,
+        packed_before=int(offset) if packed else 0,
         spacing_fault=_spacing_fault(fields["spacing"][1:4]),
     )
 

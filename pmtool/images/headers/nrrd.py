@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 from pmtool.errors import InputError
@@ -47,9 +48,11 @@ def declared_nrrd(path: Path) -> Declared:
     data, name = path, fields.get("datafile")
     if name is not None:
         data, start = beside(path, name), 0
-    first = None if skip == -1 else start + skip
     fault = _spacing_fault(fields, len(size))
-    return Declared(path, size, value_bytes, data, first, encoding, spacing_fault=fault)
+    claim = partial(Declared, path, size, value_bytes, data, spacing_fault=fault)
+    if encoding == "gzip":  # bytes are skipped after unpacking; -1 stands for the last ones
+        return claim(start, encoding, packed_before=0 if skip == -1 else skip)
+    return claim(None if skip == -1 else start + skip, encoding)
 
 
 def _spacing_fault(fields: dict[str, str], dimensions: int) -> str:
