@@ -21,8 +21,8 @@ from pmtool.trial.cli import trial
 _EPILOG = """
 Exit codes: 0 success; 1 any other error; 2 usage error or a request that cannot be met; 3 an input
 or model that cannot be read; 4 unsuitable geometry; 5 content that is not CT; 6 an output that
-cannot be written; 7 out of memory; 8 some cases of a batch failed; 130 interrupted (Ctrl-C or
-SIGTERM).
+cannot be written; 7 out of memory; 8 some cases of a batch failed; 130 interrupted (Ctrl-C,
+SIGTERM or SIGHUP).
 
 Not a medical device; for research use.
 """

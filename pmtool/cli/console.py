@@ -17,11 +17,11 @@ from types import FrameType
 import click
 
 from pmtool.errors import escaped, exit_code, one_line, sentence
+from pmtool.system.processes import ending_signals
 from pmtool.system.stages import Tell
 from pmtool.system.units import duration
 
 INTERRUPTED = 130
-_SIGNALS = signal.SIGINT, signal.SIGTERM
 _TIDYING_SECONDS = 30.0
 LINE_SECONDS = 60.0
 """Time between two progress lines when there is no terminal."""
@@ -39,7 +39,7 @@ def run_command(
     arguments
         Its arguments; by default those of the process.
     ends
-        Whether the process exits afterwards; if so, Ctrl-C and SIGTERM are ignored from then on.
+        Whether the process exits afterwards; if so, Ctrl-C, SIGTERM and SIGHUP are ignored then.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     _open_standard_streams()
@@ -172,7 +172,7 @@ class _Eraser(logging.Handler):
 
 @contextmanager
 def _one_interrupt(ends: bool) -> Iterator[None]:
-    """Let SIGTERM end a run like Ctrl-C.
+    """Let SIGTERM and SIGHUP end a run like Ctrl-C.
 
     Signals in the next `_TIDYING_SECONDS` are ignored, so that cleanup can finish. Later ones
     count, because a library that catches everything may have lost the first.
@@ -185,11 +185,11 @@ def _one_interrupt(ends: bool) -> Iterator[None]:
             deaf_until = time.monotonic() + _TIDYING_SECONDS
             raise KeyboardInterrupt
 
-    before = [signal.signal(number, interrupt) for number in _SIGNALS]
+    before = {number: signal.signal(number, interrupt) for number in ending_signals()}
     try:
         yield
     finally:
-        for number, handler in zip(_SIGNALS, before, strict=True):
+        for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if ends else handler)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -19,7 +18,7 @@ from pmtool.evaluation.results import Results, collect
 from pmtool.evaluation.scan import ScanSlice, ThinScan
 from pmtool.evaluation.scoring import REFERENCE, Scores, Task, score
 from pmtool.evaluation.store import Store
-from pmtool.system.processes import check_processes
+from pmtool.system.processes import check_processes, leave_terminal_to_parent
 from pmtool.system.stages import Tell
 
 _TASKS_AT_ONCE = 2
@@ -153,6 +152,6 @@ def _one_thread() -> None:
     """Set up a worker: use one thread, and leave interrupts to the process that started it."""
     import cv2
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    leave_terminal_to_parent()
     cv2.setNumThreads(1)
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(1)

@@ -10,6 +10,23 @@ from multiprocessing import get_context
 
 from pmtool.errors import UsageError
 
+_FROM_TERMINAL = [signal.SIGINT]
+"""Signals that a terminal sends to all processes of a command: for Ctrl-C and when it is closed."""
+if sys.platform != "win32":
+    _FROM_TERMINAL.append(signal.SIGHUP)
+
+
+def ending_signals() -> list[signal.Signals]:
+    """Signals that end a command: Ctrl-C, SIGTERM and, unless ``nohup`` has it ignored, SIGHUP."""
+    hangups = [n for n in _FROM_TERMINAL[1:] if signal.getsignal(n) is not signal.SIG_IGN]
+    return [signal.SIGINT, signal.SIGTERM, *hangups]
+
+
+def leave_terminal_to_parent() -> None:
+    """Ignore the terminal's signals in a process whose parent heeds them and ends it."""
+    for number in _FROM_TERMINAL:
+        signal.signal(number, signal.SIG_IGN)
+
 
 def check_processes(remedy: str) -> None:
     """Raise `UsageError` if processes cannot share locks, as without a writable ``/dev/shm``.
@@ -27,14 +44,14 @@ def check_processes(remedy: str) -> None:
 
 @contextmanager
 def started_without_interrupts() -> Iterator[None]:
-    """Keep Ctrl-C from threads and processes that are started meanwhile, and from theirs.
+    """Keep the terminal's signals from threads and processes started meanwhile, and from theirs.
 
-    A terminal sends it to all processes of a command, which would each show a traceback.
+    A terminal sends them to all processes of a command, which would each show a traceback.
     """
     if sys.platform == "win32":
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _FROM_TERMINAL)
     try:
         yield
     finally:

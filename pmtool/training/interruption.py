@@ -1,4 +1,4 @@
-"""Handling SIGINT and SIGTERM as requests to stop between two steps."""
+"""Handling Ctrl-C, SIGTERM and SIGHUP as requests to stop between two steps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import signal
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from pmtool.system.processes import ending_signals, leave_terminal_to_parent
 
 
 class Interruption:
@@ -20,7 +20,7 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Interruption:
-        self._before = {number: signal.signal(number, self._note) for number in _SIGNALS}
+        self._before = {number: signal.signal(number, self._note) for number in ending_signals()}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -33,6 +33,6 @@ class Interruption:
 
 
 def leave_to_parent(worker: int) -> None:
-    """Ignore Ctrl-C in a data-loading process: it gets the signal too, but its parent ends it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Let the parent of a data-loading process, which gets the same signals, end it."""
+    leave_terminal_to_parent()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

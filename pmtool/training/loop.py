@@ -60,7 +60,7 @@ class Loop:
         Raises
         ------
         KeyboardInterrupt
-            After SIGINT or SIGTERM; the current step is finished and saved.
+            After Ctrl-C, SIGTERM or SIGHUP; the current step is finished and saved.
         OutputError
             If the folder cannot be written.
         """

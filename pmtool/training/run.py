@@ -138,7 +138,7 @@ def train(
     MemoryBudgetError
         If a GPU's memory is too small.
     KeyboardInterrupt
-        After SIGINT or SIGTERM; the current step is finished and saved.
+        After Ctrl-C, SIGTERM or SIGHUP; the current step is finished and saved.
 
     Warns
     -----

@@ -116,6 +116,16 @@ def test_names_do_not_control_the_terminal(capsys: pytest.CaptureFixture[str]) -
     ]
 
 
+@pytest.mark.parametrize(("ignored", "code"), [(False, INTERRUPTED), (True, 0)])
+def test_a_closed_terminal_ends_a_command_unless_nohup_started_it(ignored: bool, code: int) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
+    hangup = click.Command("hangup", callback=lambda: signal.raise_signal(signal.SIGHUP))
+    try:
+        assert run_command(hangup, []) == code
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 @pytest.mark.parametrize(("seconds", "code"), [(60.0, 0), (0.0, INTERRUPTED)])
 def test_a_second_interrupt_counts_if_the_first_was_lost(
     seconds: float, code: int, monkeypatch: pytest.MonkeyPatch

@@ -49,7 +49,7 @@ def test_one_process_needs_no_others() -> None:
 
 
 def test_processes_without_interrupts() -> None:
-    code = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
+    code = "import signal; print({1, 2} <= signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
     def is_spared() -> bool:
         return subprocess.check_output([sys.executable, "-c", code], text=True) == "True\n"

@@ -20,6 +20,7 @@ from pmtool.cli.console import INTERRUPTED
 from pmtool.errors import OutputError
 from pmtool.training.checkpoint import CHECKPOINT, load_state, save_checkpoint
 from pmtool.training.crops import Triplets
+from pmtool.training.interruption import Interruption
 from pmtool.training.record import LOG
 from pmtool.training.trainer import Trainer
 
@@ -100,6 +101,16 @@ def test_interrupted(
     assert state["step"] == 2
     assert train(given, out, "--resume") == 0
     assert_equal_runs(out, whole)
+
+
+def test_a_closed_terminal_is_a_request_to_stop() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        with Interruption() as interruption:
+            signal.raise_signal(signal.SIGHUP)
+        assert interruption.requested
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_a_finished_run_is_left_alone(
