@@ -10,15 +10,14 @@ from multiprocessing import get_context
 
 from pmtool.errors import UsageError
 
-_FROM_TERMINAL = [signal.SIGINT]
+_HANGUP = [] if sys.platform == "win32" else [signal.SIGHUP]
+_FROM_TERMINAL = [signal.SIGINT, *_HANGUP]
 """Signals that a terminal sends to all processes of a command: for Ctrl-C and when it is closed."""
-if sys.platform != "win32":
-    _FROM_TERMINAL.append(signal.SIGHUP)
 
 
 def ending_signals() -> list[signal.Signals]:
     """Signals that end a command: Ctrl-C, SIGTERM and, unless ``nohup`` has it ignored, SIGHUP."""
-    hangups = [n for n in _FROM_TERMINAL[1:] if signal.getsignal(n) is not signal.SIG_IGN]
+    hangups = [n for n in _HANGUP if signal.getsignal(n) is not signal.SIG_IGN]
     return [signal.SIGINT, signal.SIGTERM, *hangups]
 
 
