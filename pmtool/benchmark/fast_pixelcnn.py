@@ -4,12 +4,13 @@ Every convolution keeps its input. The vertical stack advances row by row, the h
 pixel by pixel, and each layer computes its one new output from the patch under its kernel
 (arXiv:1704.06001). This is a peer for `pmtool bench`. It is built on the network's own layers and
 uses nothing from `pmtool.graphs`: nothing is composed, fused or moved out of the loops except the
-outer slices' features, which come from one forward pass of the network.
+encoder's features or, without an encoder, the outer slices', which come from one forward pass of
+the network.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -17,10 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.hooks import RemovableHandle
 
+from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.network import Mixture, PixelMiner, Stack
 from pmtool.network.encoder import Midpoint
-from pmtool.network.layers import Block, GatedLayer, concat_elu
+from pmtool.network.layers import AnyBlock, Block, GatedLayer, concat_elu, depths
 
 Columns = slice
 
@@ -72,23 +74,32 @@ class CachedConvolution:
 
 
 class CachedBlock:
-    """A block whose target advances along a row, some columns at a time."""
+    """A block whose target advances along a row, some columns at a time.
 
-    def __init__(self, block: Block, recorder: Recorder) -> None:
-        self.pair = CachedConvolution(block.pair, block.padding, recorder)
-        self.merge = CachedConvolution(block.merge, block.padding, recorder)
+    ``share`` ``(N, C_out, H, W)`` is added to the output: what the encoder's features give.
+    """
+
+    def __init__(self, block: AnyBlock, recorder: Recorder) -> None:
+        self.pair: CachedConvolution | None = None
+        if isinstance(block, Block):
+            self.pair = CachedConvolution(block.pair, block.padding, recorder)
+        last = block.merge if isinstance(block, Block) else block.conv
+        self.last = CachedConvolution(last, block.padding, recorder)
+        self.share: Tensor | None = None
 
     def push(self, x: Tensor, row: int, columns: Columns) -> None:
         """Store the target's new input ``(N, C, 1, n)``."""
-        upper, lower = self.pair.place(row, columns).chunk(2)
-        upper[:, x.shape[1] :] = x[:, :, 0]
-        lower[:, : x.shape[1]] = x[:, :, 0]
-        pairs = self.pair.output(row, columns)
-        self.merge.place(row, columns)[:] = torch.cat(pairs.chunk(2), dim=1)[:, :, 0]
+        if self.pair is not None:
+            upper, lower = self.pair.place(row, columns).chunk(2)
+            upper[:, x.shape[1] :] = x[:, :, 0]
+            lower[:, : x.shape[1]] = x[:, :, 0]
+            x = torch.cat(self.pair.output(row, columns).chunk(2), dim=1)
+        self.last.place(row, columns)[:] = x[:, :, 0]
 
     def output(self, row: int, columns: Columns) -> Tensor:
         """Compute the target's output ``(N, C_out, 1, n)``."""
-        return self.merge.output(row, columns)
+        output = self.last.output(row, columns)
+        return output if self.share is None else output + self.share[:, :, row : row + 1, columns]
 
     def __call__(self, x: Tensor, row: int, columns: Columns) -> Tensor:
         """Push the input and return the output."""
@@ -121,8 +132,10 @@ class CachedStack:
     Lists are ordered by level, the finest first.
     """
 
-    def __init__(self, stack: Stack, recorder: Recorder, vertical: CachedStack | None) -> None:
-        self.vertical = vertical
+    def __init__(
+        self, stack: Stack, recorder: Recorder, vertical: CachedStack | None, *, encoded: bool
+    ) -> None:
+        self.vertical, self.encoded = vertical, encoded
         self.up, self.down = (
             [[CachedGatedLayer(layer, recorder) for layer in layers] for layers in lists]
             for lists in (list(stack.up), list(stack.down)[::-1])
@@ -134,7 +147,17 @@ class CachedStack:
             recorder.output(layer, partial(self._keep, level))
 
     def _keep(self, level: int, x: Tensor) -> None:
-        self.upsampled[level] = x.chunk(3)[2].clone()
+        self.upsampled[level] = (x if self.encoded else depths(x)[2]).clone()
+
+    def give_shares(self, level: int, shares: Sequence[Tensor]) -> None:
+        """Set the shares of a level's blocks, in the order of `Layout.shares`, without the first.
+
+        The first one is that of the block that leads to the level.
+        """
+        layers = [*self.up[level], *self.down[level]]
+        blocks = [block for layer in layers for block in (layer.first, layer.second)]
+        for block, share in zip(blocks, shares, strict=True):
+            block.share = share
 
     def __call__(self, x: Tensor, row: int, columns: Columns, level: int = 0) -> Tensor:
         """Pass new columns of a row, ``(N, C, 1, n)``, through a level and all coarser ones."""
@@ -175,12 +198,15 @@ class FastPixelCNN:
 
     def __init__(self, network: PixelMiner) -> None:
         self.network, self.recorder = network, Recorder()
+        self.encoded = network.hyperparameters.encoder > 0
         self.inputs = [
             CachedBlock(block, self.recorder)
             for block in (network.input_vertical, network.input_row, network.input_column)
         ]
-        self.vertical = CachedStack(network.vertical, self.recorder, None)
-        self.horizontal = CachedStack(network.horizontal, self.recorder, self.vertical)
+        self.vertical = CachedStack(network.vertical, self.recorder, None, encoded=self.encoded)
+        self.horizontal = CachedStack(
+            network.horizontal, self.recorder, self.vertical, encoded=self.encoded
+        )
         self.recorder.input(network.output, self._keep)
 
     def _keep(self, features: Tensor) -> None:
@@ -195,32 +221,44 @@ class FastPixelCNN:
         margin = (above.shape[-1] - known.shape[-1]) // 2
         self.midpoint = self.network.midpoint(above, below, relative_thickness, margin)
         self.residuals = self.midpoint.residual(known)
-        self.entered = torch.zeros_like(self.features.chunk(3)[2])
-        if self.midpoint.features is not None:
-            self.entered = self.network.features_horizontal(self.midpoint.features)
+        target = self._target(self.features)
+        self.v_entry, self.h_entry = torch.zeros_like(target), torch.zeros_like(target)
+        if self.encoded:
+            self._give_shares()
+
+    def _give_shares(self) -> None:
+        layout = Layout(self.network.hyperparameters)
+        for level, plane in enumerate(self.network.planes(self.midpoint)):
+            v, h = (half.split(layout.shares(level), dim=1) for half in plane.chunk(2, dim=1))
+            for stack, (first, *shares) in ((self.vertical, v), (self.horizontal, h)):
+                stack.give_shares(level, shares)
+                if level:
+                    stack.strided[level - 1].share = first
+            if not level:
+                self.v_entry, self.h_entry = v[0], h[0]
+
+    def _target(self, x: Tensor) -> Tensor:
+        return x if self.encoded else depths(x)[2]
 
     def start_row(self, row: int) -> None:
         """Run the vertical stack, and the horizontal one's input layers on the preceding rows."""
         everything = slice(0, self.residuals.shape[-1])
-        v = torch.zeros_like(self.entered[:, :, :1])
-        self.from_above = self.entered[:, :, row, :].unsqueeze(2).clone()
+        v = self.v_entry[:, :, row : row + 1]
+        self.from_above = self.h_entry[:, :, row : row + 1].clone()
         if row:
             x = self._input(row - 1, everything)
-            v = self.inputs[0](x, row - 1, everything)
+            v = v + self.inputs[0](x, row - 1, everything)
             self.from_above += self.inputs[1](x, row - 1, everything)
-        if self.midpoint.features is not None:
-            features = self.midpoint.features[:, :, row].unsqueeze(2)
-            v = v + self.network.features_vertical(features)
         self.vertical(v, row, everything)
 
     def mixture(self, row: int, column: int) -> Mixture:
-        """Compute the mixture of the next pixel, tensors ``(N, 3 K, 1, 1)``."""
+        """Compute the mixture of the next pixel, tensors ``(N, components, 1, 1)``."""
         here, before = slice(column, column + 1), slice(column - 1, column)
         h = self.from_above[..., here]
         if column:
             h = h + self.inputs[2](self._input(row, before), row, before)
         features = self.features[:, :, row, here].unsqueeze(2)
-        features.chunk(3)[2][:] = F.elu(self.horizontal(h, row, here))
+        self._target(features)[:] = F.elu(self.horizontal(h, row, here))
         return self.network.components(features, self._midpoint(row, here))
 
     def give(self, row: int, column: int, pixels: Tensor) -> None:
@@ -235,4 +273,5 @@ class FastPixelCNN:
 
     def _midpoint(self, row: int, columns: Columns) -> Midpoint:
         mean, log_scale = self.midpoint.mean, self.midpoint.log_scale
-        return Midpoint(*(x[:, :, row, columns].unsqueeze(2) for x in (mean, log_scale)))
+        mean, log_scale = (x[:, :, row, columns].unsqueeze(2) for x in (mean, log_scale))
+        return Midpoint(mean, log_scale)

@@ -7,13 +7,14 @@ choice of the pixels, the encoder's margin and the driver are left out.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, product
 from math import prod
 from typing import NamedTuple
 
 from pmtool.interface.layout import Layout
-from pmtool.models.hyperparameters import LEVELS, Hyperparameters
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters, encoder_widths
 from pmtool.sampling.windows import pixels_of_windows
 
 PARTS = ("window", "row", "pixel")
@@ -74,82 +75,142 @@ def _by_graph(work: Work, total: int, generated: int) -> dict[str, float]:
 
 def multiplications(hyperparameters: Hyperparameters) -> Work:
     """Multiplications in one pass of each graph, per pixel of the finest level."""
-    c, n, work = hyperparameters.channels, hyperparameters.blocks, Work()
+    work, encoder = _target(hyperparameters), hyperparameters.encoder
+    if encoder:
+        work.window = _encoder(encoder) + _shares(Layout(hyperparameters))
+    else:
+        work.window = _outer_slices(hyperparameters)
+    return work
+
+
+class Piece(NamedTuple):
+    """A convolution of a stack at a level.
+
+    Attributes
+    ----------
+    stack
+        ``v`` or ``h``.
+    share
+        Its outputs per pixel of the finest level.
+    c_in, c_out
+        Number of input and of output channels.
+    stride
+        Stride of a block.
+    """
+
+    stack: str
+    share: float
+    c_in: int
+    c_out: int
+    stride: int = 1
+
+
+def _blocks(hyperparameters: Hyperparameters) -> Iterator[Piece]:
+    """Blocks of the gated layers, and those that lead to the next level."""
+    c = hyperparameters.channels
+    for stack, level in product("vh", range(LEVELS)):
+        share = 0.25**level
+        for _ in range(Layout(hyperparameters).gated(level)):
+            yield from (Piece(stack, share, 2 * c, c), Piece(stack, share, 2 * c, 2 * c))
+        if level:
+            yield Piece(stack, share, c, c, stride=2)
+
+
+def _shortcuts(hyperparameters: Hyperparameters) -> Iterator[tuple[Piece, bool]]:
+    """1x1 convolutions of the gated layers, and whether the vertical stack is their input.
+
+    The other ones' is the up pass.
+    """
+    c, n = hyperparameters.channels, hyperparameters.blocks
     for level in range(LEVELS):
-        for stack in "vh":
-            share = 0.25**level
-            for layer in range(Layout(hyperparameters).gated(level)):
-                down = layer >= n
-                _block(work, stack, 2 * c, c, share)
-                _block(work, stack, 2 * c, 2 * c, share)
-                _shortcut(work, stack, c, down, share)
-            if level:
-                _block(work, stack, c, c, share, stride=2)
-                _upsample(work, stack, c, share)
-    _input(work, c)
-    _encoder(work, hyperparameters.encoder)
-    work.window += hyperparameters.encoder * 2 * c  # its features enter both stacks
+        for layer in range(Layout(hyperparameters).gated(level)):
+            for stack in "vh":
+                piece = Piece(stack, 0.25**level, 2 * c, c)
+                if layer >= n:
+                    yield piece, False
+                if stack == "h":
+                    yield piece, True
+
+
+def _upsamples(hyperparameters: Hyperparameters) -> Iterator[Piece]:
+    """Transposed convolutions from a level to the next finer one, by their inputs."""
+    c = hyperparameters.channels
+    for stack, level in product("vh", range(1, LEVELS)):
+        yield Piece(stack, 0.25**level, c, c)
+
+
+def _target(hyperparameters: Hyperparameters) -> Work:
+    """Return the work of all graphs but the window graph."""
+    c, work = hyperparameters.channels, Work()
+    for piece in _blocks(hyperparameters):
+        once = piece.share * piece.c_in * piece.c_out
+        if piece.stack == "v":
+            work.row += COMPOSED * once
+        else:
+            work.row += EARLIER_ROWS * once
+            work.pixel += CURRENT_ROW * once
+    for piece, vertical in _shortcuts(hyperparameters):
+        once = piece.share * piece.c_in * piece.c_out
+        if piece.stack == "v" or vertical:
+            work.row += once
+        else:
+            work.pixel += once
+    for piece in _upsamples(hyperparameters):
+        once = piece.share * TAPS[piece.stack] * piece.c_in * piece.c_out
+        if piece.stack == "v":
+            work.row += once
+        else:
+            work.pixel += once
+    work.row += (3 * 5 + 1 * 5 + 2 * 1) * c  # the entry: what is above, the row above, and its left
+    work.pixel += c
     work.known = work.pixel
-    work.window += 2 * c * 3 * hyperparameters.mixtures
     work.pixel += c * 3 * hyperparameters.mixtures
     return work
 
 
-def _input(work: Work, c: int) -> None:
-    """Add the work of the input blocks, which have a channel of pixels and one of ones."""
+def _outer_slices(hyperparameters: Hyperparameters) -> float:
+    """Return the work of two slices and their mixtures in a network without encoder.
+
+    A block has the outer 3x3 convolution, pair and merge; pair runs at the input's resolution,
+    everything else at the output's. The entry has a channel of pixels and one of ones.
+    """
+    c, work = hyperparameters.channels, 0.0
     for taps in (2 * 3, 1 * 3, 2 * 1):
-        work.window += 2 * 9 * 2 * c + 2 * taps * 2 * c + taps * 2 * c * c
-    work.row += (15 + 5 + 2) * c
-    work.pixel += c
+        work += 2 * 9 * 2 * c + 2 * taps * 2 * c + taps * 2 * c * c
+    for piece in _blocks(hyperparameters):
+        taps, once = TAPS[piece.stack], piece.share * piece.c_out
+        pair = 2 * taps * piece.c_in * piece.stride**2
+        work += once * (2 * 9 * piece.c_in + pair + taps * 2 * piece.c_out)
+    for piece, _ in _shortcuts(hyperparameters):
+        work += 2 * piece.share * piece.c_in * piece.c_out
+    for piece in _upsamples(hyperparameters):
+        work += 2 * piece.share * TAPS[piece.stack] * piece.c_in * piece.c_out
+    return work + 2 * c * 3 * hyperparameters.mixtures
 
 
-def _encoder(work: Work, e: int) -> None:
-    """Add the work of the encoder.
+def _encoder(e: int) -> float:
+    """Return the work of the encoder.
 
-    It has pairs of 3x3 convolutions going down and up, transposed convolutions and the output.
+    It has pairs of 3x3 convolutions going down and up, transposed convolutions, the output, and a
+    3x3 convolution of its features and both slices.
     """
-    widths = [e, 2 * e, 4 * e]
+    widths = [e << level for level in range(LEVELS)]
+    work = float(2 * e + 9 * (e + 2) * encoder_widths(e)[0])
     for level, (c, c_in) in enumerate(zip(widths, [3, *widths], strict=False)):
-        work.window += 0.25**level * 9 * (c_in * c + c * c)
+        work += 0.25**level * 9 * (c_in * c + c * c)
     for level, (c, coarse) in enumerate(pairwise(widths)):
-        work.window += 0.25**level * (coarse * c + 9 * (2 * c * c + c * c))
-    work.window += 2 * e
+        work += 0.25**level * (coarse * c + 9 * (2 * c * c + c * c))
+    return work
 
 
-def _block(work: Work, stack: str, c_in: int, c_out: int, share: float, stride: int = 1) -> None:
-    """Add the work of a block.
-
-    In the window graph, this is the outer 3x3 convolution on two slices, pair and merge; in the
-    other graphs, the target's own composed kernel. Pair runs at the input's resolution, everything
-    else at the output's.
-    """
-    taps = TAPS[stack]
-    pair = 2 * taps * c_in * c_out * stride**2
-    work.window += share * (2 * 9 * c_in * c_out + pair + taps * 2 * c_out * c_out)
-    if stack == "v":
-        work.row += share * COMPOSED * c_in * c_out
-    else:
-        work.row += share * EARLIER_ROWS * c_in * c_out
-        work.pixel += share * CURRENT_ROW * c_in * c_out
-
-
-def _shortcut(work: Work, stack: str, c: int, down: bool, share: float) -> None:
-    """Add the work of a gated layer's shortcuts: 1x1 convolutions of ``2 c`` channels each."""
-    one = share * 2 * c * c
-    sources = down + (stack == "h")  # the up pass and the vertical stack
-    work.window += 2 * one * sources
-    work.row += one * (down if stack == "v" else 1)
-    work.pixel += one * (down and stack == "h")
-
-
-def _upsample(work: Work, stack: str, c: int, share: float) -> None:
-    """Add the work of the transposed convolution that upsamples a level: two slices and target."""
-    once = share * TAPS[stack] * c * c
-    work.window += 2 * once
-    if stack == "v":
-        work.row += once
-    else:
-        work.pixel += once
+def _shares(layout: Layout) -> float:
+    """Return the work of the products with the encoder's features, entries and ones."""
+    c, widths = layout.hyperparameters.channels, encoder_widths(layout.hyperparameters.encoder)
+    work = float((3 * 5 + 1 * 5 + 3 * 1) * 2 * c)  # the blocks of the entry
+    for level, width in enumerate(widths):
+        inputs = width + 1 + (0 if level else 2 * c)
+        work += 0.25**level * inputs * 2 * sum(layout.shares(level))
+    return work
 
 
 def bytes_moved(layout: Layout) -> Work:

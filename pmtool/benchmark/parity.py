@@ -53,12 +53,12 @@ def largest_difference(
     group = PairGroup(network.hyperparameters, [pair], shape)
     size = min(window, shape[0]), min(window, shape[1])
     cache = LaneCache(backend, network.hyperparameters, size)
-    k, worst = network.hyperparameters.mixtures, 0.0
+    own, worst = network.hyperparameters.target_mixtures, 0.0
     for front in wavefronts(shape, size):
         for place in front:
             target, found = generate_cached(cache, group, place, seed)
             mixture = network(group.neighbours(0, place), target)
-            expected = np.concatenate([values[..., k : 2 * k] for values in mixture], axis=-1)
+            expected = np.concatenate([values[..., own] for values in mixture], axis=-1)
             new = expected[place.known_rows :, place.known_columns :]
             worst = float(np.maximum(worst, np.abs(new - found).max()))
     return worst

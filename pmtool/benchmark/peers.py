@@ -114,7 +114,7 @@ def draw(mixture: Mixture, uniforms: Tensor, bits: int) -> Tensor:
     Parameters
     ----------
     mixture
-        Mixtures, tensors ``(N, 3 K)``.
+        Mixtures, tensors ``(N, components)``.
     uniforms
         Uniform numbers ``(N,)`` in (0, 1).
     bits

@@ -6,14 +6,15 @@ from one pixel to the next. Four pure functions share the work by what is alread
 ========  ======================  ===========================================================
 graph     runs once per           computes
 ========  ======================  ===========================================================
-window    window                  the outer slices' features and their *share* in every block
+window    window                  the neighbours' *share* in every block: the encoder's features or,
+                                  without an encoder, the outer slices' way through the stacks
 row       row                     the vertical stack; earlier rows' share in the horizontal one
 known     row with known columns  the horizontal stack where pixels are given
 pixel     four pixels             the horizontal stack, column by column, and the new pixels
 ========  ======================  ===========================================================
 
-A block is linear between its activations, so its target output is the sum of what the outer
-slices, the earlier rows, the known columns and the last columns contribute.
+A block is linear between its activations, so its target output is the sum of what the
+neighbours, the earlier rows, the known columns and the last columns contribute.
 
 Features of one row are stored as ``(columns, lanes, channels)``, a lane being a window of a slice
 pair. The middle level advances on every second row and column, the coarsest on every fourth: a

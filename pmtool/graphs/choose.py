@@ -20,7 +20,7 @@ SEARCH_BITS = 4
 
 
 class Components(NamedTuple):
-    """Mixtures of ``M`` pixels, ``(M, 3 K)`` each; the weights sum to one."""
+    """Mixtures of ``M`` pixels, ``(M, components)`` each; the weights sum to one."""
 
     weights: Tensor
     means: Tensor

@@ -1,7 +1,8 @@
-"""Weights of the graphs: a block's two causal convolutions on the target composed into one.
+"""Weights of the graphs: every block's share of the target as one convolution.
 
-There is no activation between the two, and the target's own share has no bias. Therefore
-``merge o pair`` is a single convolution, (2, 3) o (2, 3) -> 3x5 and (2, 2) o (2, 2) -> 3x3.
+A block of three slices has two causal convolutions. There is no activation between them, and the
+target's own share has no bias. Therefore ``merge o pair`` is a single convolution,
+(2, 3) o (2, 3) -> 3x5 and (2, 2) o (2, 2) -> 3x3, which is what a block of the target alone has.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pmtool.network.layers import Block, Upsample
+from pmtool.network.layers import AnyBlock, Block, TargetBlock, Upsample
 
 
 class Parts(NamedTuple):
@@ -41,8 +42,16 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return kernel
 
 
-def target_kernel(block: Block) -> Tensor:
+def stride(block: AnyBlock) -> int:
+    """Stride of a block."""
+    last = block.merge if isinstance(block, Block) else block.conv
+    return last.stride[0]
+
+
+def target_kernel(block: AnyBlock) -> Tensor:
     """The target's own share of a block, as one kernel."""
+    if isinstance(block, TargetBlock):
+        return block.conv.weight.detach()
     p = parts(block)
     return compose(p.merge_upper, p.pair_second) + compose(p.merge_lower, p.pair_first)
 

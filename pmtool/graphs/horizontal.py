@@ -13,10 +13,10 @@ from pmtool.graphs.row import gated_layers, shortcut_matrix
 from pmtool.interface.layout import Layout, carries
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.network import PixelMiner
-from pmtool.network.layers import Block, GatedLayer, Layers
+from pmtool.network.layers import AnyBlock, GatedLayer, Layers
 
 
-def current_row(block: Block) -> Tensor:
+def current_row(block: AnyBlock) -> Tensor:
     """This row's taps of a block, ``(3 in, out)``, for three columns concatenated by channel."""
     return column_matrix(target_kernel(block)[:, :, -1])
 

@@ -27,7 +27,7 @@ class PixelGraph(nn.Module):
     States, which are both inputs and outputs: ``previous`` ``(M, 1)``, the residual of the pixel on
     the left; for every line of the horizontal stack ``<line>_before2`` and ``<line>_before1``
     ``(M, C)``, its last two columns. Inputs, for the ``n`` columns of a level: ``h_shares<l>``
-    ``(n, M, S)``; ``mixture`` ``(4, M, 6 K + 2)``; ``tails`` ``(4, M, 1)``, see
+    ``(n, M, S)``; ``mixture`` ``(4, M, X)``, see `Layout.mixture`; ``tails`` ``(4, M, 1)``, see
     `mixture.nearer_tail`; ``h<l>_carry`` ``(n, M, C)`` if the level below is not touched. Outputs:
     ``pixels`` ``(4, M, 1)`` in [-1, 1] and their ``residuals``; ``parameters`` ``(4, M, 3 K)``
     (logits, means and log-scales of the target components); ``<line>_last`` and
@@ -152,13 +152,13 @@ class _Columns:
 
     def _choose(self, x: int, h: Tensor) -> None:
         hp, output = self.graph.hyperparameters, self.graph.output
-        k = hp.mixtures
+        k, outer = hp.mixtures, hp.outer_mixtures
         parameters = ops.add_product(
             output.get_buffer("bias"), F.elu(h), output.get_buffer("matrix")
         )
         logits, means, log_scales = parameters.split(k, dim=1)
         outer_logits, outer_means, outer_inverse, _ = self.mixture[x].split(
-            [2 * k, 2 * k, 2 * k, 2], dim=1
+            [outer, outer, outer, 2], dim=1
         )
         mean, log_scale, scale, inverse_scale = (part[x] for part in self.midpoint)
         means = mean + scale * means.clamp(-COMPONENT_MAX, COMPONENT_MAX)

@@ -8,29 +8,40 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.graphs import ops
-from pmtool.graphs.composition import as_matrix, edge_kernel, target_kernel, upsample_matrix
+from pmtool.graphs.composition import (
+    as_matrix,
+    edge_kernel,
+    stride,
+    target_kernel,
+    upsample_matrix,
+)
 from pmtool.interface.layout import Layout, carries
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.network import PixelMiner
-from pmtool.network.layers import Block, GatedLayer, Layers, Upsample
+from pmtool.network.layers import AnyBlock, Block, GatedLayer, Layers, Upsample
 
 
 class VerticalConvolution(nn.Module):
     """The target's own share of a block of the vertical stack, for one row."""
 
-    def __init__(self, block: Block, channels: slice = slice(None)) -> None:
+    def __init__(self, block: AnyBlock, channels: slice = slice(None)) -> None:
         super().__init__()
         kernel = target_kernel(block)[:, channels]
         self.reach = kernel.shape[-1] // 2
-        self.strided = block.merge.stride[0] == 2
+        self.strided = stride(block) == 2
+        self.composed = isinstance(block, Block)
         self.register_buffer("matrix", as_matrix(kernel))
-        self.register_buffer("left", as_matrix(edge_kernel(block, "left")[:, channels, :, None]))
-        self.register_buffer("right", as_matrix(edge_kernel(block, "right")[:, channels, :, None]))
+        if isinstance(block, Block):
+            for side in ("left", "right"):
+                edge = edge_kernel(block, side)[:, channels, :, None]
+                self.register_buffer(side, as_matrix(edge))
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve rows: ``(W, M, rows x in) -> (W / stride, M, out)``."""
         convolve = ops.convolve_strided if self.strided else ops.convolve
         y = convolve(x, self.get_buffer("matrix"), self.reach, self.reach)
+        if not self.composed:
+            return y
         right = None if self.strided else self.get_buffer("right")
         return ops.subtract_edges(y, x, self.get_buffer("left"), right)
 
@@ -38,9 +49,9 @@ class VerticalConvolution(nn.Module):
 class EarlierRows(nn.Module):
     """Share of the two earlier rows in a block of the horizontal stack."""
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: AnyBlock) -> None:
         super().__init__()
-        self.strided = block.merge.stride[0] == 2
+        self.strided = stride(block) == 2
         self.register_buffer("matrix", as_matrix(target_kernel(block)[:, :, :2]))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -150,6 +161,11 @@ class RowGraph(nn.Module):
         values = dict(zip(self.inputs, tensors, strict=True))
         results = _Row(self, values).run()
         return tuple(results[name] for name in self.outputs)
+
+
+def row_weights(network: PixelMiner) -> dict[str, Tensor]:
+    """Weights of a row that touches all levels, by name."""
+    return RowGraph(network, LEVELS).state_dict()
 
 
 class _Row:

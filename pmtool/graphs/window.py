@@ -2,76 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TypeVar, cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.graphs import ops
-from pmtool.graphs.composition import parts
+from pmtool.graphs.outer import outer_components, outer_planes
 from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import LEVELS
-from pmtool.network import PixelMiner, Stack
-from pmtool.network.encoder import Midpoint, cropped
-from pmtool.network.layers import Block, GatedLayer, depths
-
-T = TypeVar("T")
-Outer = tuple[Tensor, Tensor]
-"""Features of the slices above and below, ``(N, C, H, W)`` each."""
-
-
-class OuterStack:
-    """The outer slices' features of one stack on their way through the network.
-
-    Attributes
-    ----------
-    x
-        Current features.
-    shares
-        Shares of the outer slices and of all biases in the target, ``(N, C, H, W)``, per level.
-    skips
-        Outputs that are kept for the down pass.
-    """
-
-    def __init__(self, stack: Stack, x: Tensor) -> None:
-        above, below, share = depths(x)
-        self.stack: Stack = stack
-        self.x: Outer = (above, below)
-        self.shares: list[list[Tensor]] = [[share], *([] for _ in range(LEVELS - 1))]
-        self.skips = [self.x]
-
-    def up(self, level: int, layer: int, shortcut: Outer | None) -> None:
-        """Apply a gated layer of the up pass."""
-        self._gated(self.stack.up[level][layer], level, shortcut)
-        self.skips.append(self.x)
-
-    def down(self, step: int, layer: int, shortcut: Outer) -> None:
-        """Apply a gated layer of the down pass."""
-        self._gated(self.stack.down[step][layer], LEVELS - 1 - step, shortcut)
-
-    def strided(self, level: int) -> None:
-        """Apply the strided block that leads to a level."""
-        self.x, share = _block(self.stack.strided[level - 1], self.x)
-        self.shares[level].append(share)
-        self.skips.append(self.x)
-
-    def upsample(self, step: int) -> None:
-        """Apply the transposed convolution before a step of the down pass."""
-        layer = self.stack.upsample[step - 1]
-        self.x = _both(layer, self.x)
-
-    def _gated(self, layer: GatedLayer, level: int, shortcut: Outer | None) -> None:
-        hidden, share = _block(layer.first, _both(_concat_elu, self.x))
-        convolution = layer.shortcut
-        if convolution is not None and shortcut is not None:
-            added = [convolution(_concat_elu(a)) for a in shortcut]
-            hidden = hidden[0] + added[0], hidden[1] + added[1]
-            share = share + cast(Tensor, convolution.bias).view(1, -1, 1, 1)
-        outputs, second = _block(layer.second, _both(_concat_elu, hidden))
-        self.shares[level] += [share, second]
-        self.x = _gate(self.x[0], outputs[0]), _gate(self.x[1], outputs[1])
+from pmtool.network import PixelMiner
+from pmtool.network.encoder import Midpoint
 
 
 class WindowGraph(nn.Module):
@@ -81,7 +20,7 @@ class WindowGraph(nn.Module):
     [-1, 1], with the margin of `Hyperparameters`, and ``thickness`` ``(N, 1, 1, 1)``, see
     `Encoder.forward`. Outputs, channels last:
     ``shares0 .. shares2`` ``(N, H / 2^l, W / 2^l, S)``, the vertical stack's shares before the
-    horizontal one's; ``mixture`` ``(N, H, W, 6 K + 2)``, see `Layout.mixture`.
+    horizontal one's; ``mixture`` ``(N, H, W, M)``, see `Layout.mixture`.
     """
 
     inputs = ("above", "below", "thickness")
@@ -91,67 +30,50 @@ class WindowGraph(nn.Module):
         super().__init__()
         self.network = network
         self.layout = Layout(network.hyperparameters)
+        if network.hyperparameters.encoder:
+            for level in range(LEVELS):
+                self.register_buffer(f"matrix{level}", self._matrix(level))
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         above, below, relative_thickness = tensors
-        margin = self.layout.hyperparameters.margin
-        midpoint = self.network.midpoint(above, below, relative_thickness, margin)
-        above, below = cropped(above, margin), cropped(below, margin)
-        v, h = self._entry(midpoint, above, below)
-        for level in range(LEVELS):
-            if level:
-                v.strided(level)
-                h.strided(level)
-            for layer in range(len(v.stack.up[level])):
-                v.up(level, layer, None)
-                h.up(level, layer, v.x)
-        v.skips.pop()
-        h.skips.pop()
-        for step in range(LEVELS):
-            if step:
-                v.upsample(step)
-                h.upsample(step)
-            for layer in range(len(v.stack.down[step])):
-                v.down(step, layer, v.skips.pop())
-                skip = h.skips.pop()
-                pairs = zip(v.x, skip, strict=True)
-                above_below = [torch.cat(pair, dim=1) for pair in pairs]
-                h.down(step, layer, (above_below[0], above_below[1]))
-        planes = [torch.cat(v.shares[level] + h.shares[level], dim=1) for level in range(LEVELS)]
-        planes.append(self._mixture(h.x, midpoint))
-        return tuple(plane.permute(0, 2, 3, 1) for plane in planes)
+        hyperparameters = self.layout.hyperparameters
+        midpoint = self.network.midpoint(above, below, relative_thickness, hyperparameters.margin)
+        if hyperparameters.encoder:
+            planes, outer = self._planes(midpoint), []
+        else:
+            outer_shares, features = outer_planes(self.network, above, below)
+            planes = [channels_last(plane) for plane in outer_shares]
+            outer = outer_components(self.network, features, midpoint)
+        known = torch.cat((*outer, midpoint.mean, midpoint.log_scale), dim=1)
+        return (*planes, channels_last(known))
 
-    def _entry(
-        self, midpoint: Midpoint, above: Tensor, below: Tensor
-    ) -> tuple[OuterStack, OuterStack]:
-        outer = [midpoint.residual(slice_) for slice_ in (above, below)]
-        v, h = self.network.entry(midpoint, torch.cat((*outer, torch.zeros_like(above))))
-        return OuterStack(self.network.vertical, v), OuterStack(self.network.horizontal, h)
+    def _planes(self, midpoint: Midpoint) -> list[Tensor]:
+        """Shares from the encoder's features, channels last.
 
-    def _mixture(self, h: Outer, midpoint: Midpoint) -> Tensor:
-        outputs = _both(lambda x: self.network.output(F.elu(x)).chunk(3, dim=1), h)
-        logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
-        means, log_scales = midpoint.components(means, log_scales)
-        inverse = torch.exp(-log_scales)
-        return torch.cat((logits, means, inverse, midpoint.mean, midpoint.log_scale), dim=1)
+        They include the biases and, at full resolution, what both stacks start with beside the
+        pixels. A product of all these at once writes every plane only once.
+        """
+        planes = []
+        entries = self.network.entry(torch.zeros_like(midpoint.mean))
+        for level, features in enumerate(midpoint.features):
+            ones = torch.ones_like(features[:, :1])
+            parts = (features, *(() if level else entries), ones)
+            x = channels_last(torch.cat(parts, dim=1))
+            planes.append(x @ self.get_buffer(f"matrix{level}"))
+        return planes
+
+    def _matrix(self, level: int) -> Tensor:
+        """Matrix of a level's product, with a row for each input."""
+        layer, shares = self.network.shares[level], self.layout.shares(level)
+        rows = [layer.weight.detach()[:, :, 0, 0].T]
+        if not level:
+            for first in (0, sum(shares)):
+                entry = torch.eye(shares[0])
+                rows.append(F.pad(entry, (first, 2 * sum(shares) - shares[0] - first)))
+        assert layer.bias is not None
+        return torch.cat((*rows, layer.bias.detach()[None]))
 
 
-def _both(function: Callable[[Tensor], T], x: Outer) -> tuple[T, T]:
-    return function(x[0]), function(x[1])
-
-
-def _concat_elu(x: Tensor) -> Tensor:
-    return ops.concat_elu(x, dim=1)
-
-
-def _gate(x: Tensor, outputs: Tensor) -> Tensor:
-    return ops.gate(x, outputs, dim=1)
-
-
-def _block(block: Block, x: Outer) -> tuple[Outer, Tensor]:
-    """Return a block's outputs for the outer slices, and its output for a target of zeros."""
-    p = parts(block)
-    upper = F.conv2d(F.pad(x[0], block.padding), p.pair_first, block.pair.bias)
-    lower = F.conv2d(F.pad(x[1], block.padding), p.pair_second, block.pair.bias)
-    share = block.merge(F.pad(torch.cat((upper, lower), dim=1), block.padding))
-    return _both(block.outer, x), share
+def channels_last(x: Tensor) -> Tensor:
+    """Reorder features: ``(N, C, H, W) -> (N, H, W, C)``."""
+    return x.permute(0, 2, 3, 1)

@@ -81,10 +81,10 @@ class Layout:
     def mixture(self) -> int:
         """Number of channels of the known part of the mixture.
 
-        They are logits, means and inverse scales of the outer components, and mean and log-scale of
-        the midpoint.
+        They are logits, means and inverse scales of the components of the outer slices, and mean
+        and log-scale of the midpoint.
         """
-        return 6 * self.hyperparameters.mixtures + 2
+        return 3 * self.hyperparameters.outer_mixtures + 2
 
     @property
     def floats_per_pixel(self) -> float:

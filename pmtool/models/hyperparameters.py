@@ -44,13 +44,15 @@ class Hyperparameters:
     blocks
         Gated layers at each resolution, *n* in the paper's figure 1B.
     mixtures
-        Logistic components for each of the three depths, *K*; a pixel has ``3 K``.
+        Logistic components for each depth that predicts a pixel, *K*: the target alone with an
+        encoder, and otherwise all three, as in the paper.
     bits
         Grey levels are ``2**bits``; the paper used 8.
     hu_window
         The lowest and highest HU, mapped to -1 and +1.
     encoder
-        Feature maps of the non-causal encoder at full resolution; 0 for none, as in the paper.
+        Feature maps of the non-causal encoder at full resolution; 0 for none, as in the paper. Only
+        without an encoder do the outer slices pass through the stacks.
     """
 
     channels: int
@@ -80,6 +82,17 @@ class Hyperparameters:
         return 1 << self.bits
 
     @property
+    def outer_mixtures(self) -> int:
+        """Components of a pixel's mixture that the outer slices give: none with an encoder."""
+        return 0 if self.encoder else 2 * self.mixtures
+
+    @property
+    def target_mixtures(self) -> slice:
+        """Places of the target's own components in a mixture; those of the slice above precede."""
+        first = self.outer_mixtures // 2
+        return slice(first, first + self.mixtures)
+
+    @property
     def margin(self) -> int:
         """Pixels of the neighbours that the encoder sees around a window, on every side."""
         return ENCODER_MARGIN if self.encoder else 0
@@ -96,6 +109,11 @@ class Hyperparameters:
     def to_json(self) -> dict[str, Any]:
         """Plain values for a manifest."""
         return {**asdict(self), "hu_window": list(self.hu_window)}
+
+
+def encoder_widths(channels: int) -> list[int]:
+    """Feature maps of an encoder of a number of channels, by level."""
+    return [2 * channels, 2 * channels, 4 * channels]
 
 
 PAPER = Hyperparameters(channels=128)

@@ -5,6 +5,7 @@ The paper has no encoder: its network never sees both neighbours on all sides of
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple, cast
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from pmtool.models.hyperparameters import (
     COMPONENT_LOG_SCALE_MAX,
     COMPONENT_MAX,
+    LEVELS,
     LOG_SCALE_MAX,
     LOG_SCALE_MIN,
     RESIDUAL_MAX,
@@ -37,16 +39,17 @@ class Midpoint(NamedTuple):
         Mean and log-scale of the logistics, ``(N, 1, H, W)``, in units of the network's input,
         [-1, 1].
     features
-        Features ``(N, C, H, W)``, or None without an encoder.
+        Features ``(N, C_l, H / 2^l, W / 2^l)`` for every level ``l``, with the channels ``C_l`` of
+        `encoder_widths`; none without an encoder.
     """
 
     mean: Tensor
     log_scale: Tensor
-    features: Tensor | None = None
+    features: Sequence[Tensor] = ()
 
     def cropped(self, margin: int) -> Midpoint:
         """Return the midpoint without ``margin`` pixels on all sides."""
-        features = None if self.features is None else cropped(self.features, margin)
+        features = [cropped(x, margin >> level) for level, x in enumerate(self.features)]
         return Midpoint(cropped(self.mean, margin), cropped(self.log_scale, margin), features)
 
     def residual(self, pixels: Tensor) -> Tensor:
@@ -94,17 +97,21 @@ class Encoder(nn.Module):
     range of pixels. As the last layer starts at zero, training starts from the linear
     interpolation. Slice thickness is a further input, because two slices alone do not show it:
     less is known about what lies between thin slices than between thick ones that touch.
+
+    Features at full resolution pass through one more convolution, which also sees both slices
+    relative to the midpoint, as the stacks see the target.
     """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        widths = [channels, 2 * channels, 4 * channels]
+        widths = [channels << level for level in range(LEVELS)]
         steps = list(pairwise(widths))
         self.down = Layers(
             TwoConvolutions(fine, coarse) for fine, coarse in [(3, widths[0]), *steps]
         )
         self.up = Layers(nn.ConvTranspose2d(coarse, fine, 2, stride=2) for fine, coarse in steps)
         self.join = Layers(TwoConvolutions(2 * fine, fine) for fine, _ in steps)
+        self.relative = nn.Conv2d(channels + 2, 2 * channels, 3, padding=1)
         self.output = nn.Conv2d(channels, 2, 1)
         nn.init.zeros_(self.output.weight)
         nn.init.zeros_(cast(Tensor, self.output.bias))
@@ -123,8 +130,13 @@ class Encoder(nn.Module):
             x = layer(nn.functional.avg_pool2d(x, 2) if skips else x)
             skips.append(x)
         x = skips.pop()
+        features: list[Tensor] = []
         for up, join in reversed(list(zip(self.up, self.join, strict=True))):
+            features.insert(0, x)
             x = join(torch.cat((skips.pop(), up(x)), dim=1))
         mean, log_scale = self.output(x).float().chunk(2, dim=1)
         log_scale = (LOG_SCALE_OFFSET + log_scale).clamp(LOG_SCALE_MIN, LOG_SCALE_MAX)
-        return Midpoint((linear + MEAN_UNIT * mean).clamp(-1, 1), log_scale, x)
+        midpoint = Midpoint((linear + MEAN_UNIT * mean).clamp(-1, 1), log_scale)
+        residuals = [midpoint.residual(outer) for outer in (above, below)]
+        x = nn.functional.elu(self.relative(torch.cat((x, *residuals), dim=1)))
+        return midpoint._replace(features=[x, *features])

@@ -1,9 +1,11 @@
 """The PixelMiner block and the gated residual layer (paper, section 2.2 and figure 1A).
 
-A tensor of features holds the three depths of a window as three groups of the batch, in the
-order *above*, *below*, *target*: shape ``(3 N, C, H, W)``. Layers that treat all depths alike
-apply to it unchanged, and the outer slices are the first ``2 N`` entries. A 3-D convolution of
-depth 2 is written as a 2-D convolution of the two depths' concatenated channels.
+With an encoder, only the target passes through the layers: features are ``(N, C, H, W)``, and the
+encoder's are added in every block. Without one, as in the paper, a tensor of features holds the
+three depths of a window as three groups of the batch, in the order *above*, *below*, *target*:
+shape ``(3 N, C, H, W)``. Layers that treat all depths alike apply to it unchanged, and the outer
+slices are the first ``2 N`` entries. A 3-D convolution of depth 2 is written as a 2-D convolution
+of the two depths' concatenated channels.
 """
 
 from __future__ import annotations
@@ -44,10 +46,16 @@ def depths(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def conv(
-    c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, padding: int = 0
+    c_in: int,
+    c_out: int,
+    kernel: tuple[int, int],
+    stride: int = 1,
+    padding: int = 0,
+    *,
+    bias: bool = True,
 ) -> nn.Conv2d:
     """Create a convolution with weight normalisation."""
-    return cast(nn.Conv2d, weight_norm(nn.Conv2d(c_in, c_out, kernel, stride, padding)))
+    return cast(nn.Conv2d, weight_norm(nn.Conv2d(c_in, c_out, kernel, stride, padding, bias=bias)))
 
 
 class Block(nn.Module):
@@ -70,9 +78,7 @@ class Block(nn.Module):
         self, c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, *, causal_left: bool
     ) -> None:
         super().__init__()
-        kh, kw = kernel
-        left, right = (kw - 1, 0) if causal_left else ((kw - 1) // 2, (kw - 1) // 2)
-        self.padding = (left, right, kh - 1, 0)
+        self.padding = _causal_padding(kernel, causal_left=causal_left)
         self.outer = conv(c_in, c_out, (3, 3), stride, padding=1)
         self.pair = conv(2 * c_in, c_out, kernel)
         self.merge = conv(2 * c_out, c_out, kernel, stride)
@@ -86,11 +92,41 @@ class Block(nn.Module):
         return torch.cat((self.outer(torch.cat((above, below))), merged))
 
 
+class TargetBlock(nn.Module):
+    """Causal convolution of the target alone, as far-reaching as the two of a `Block`.
+
+    It has no bias, which is part of what the encoder's features add. Parameters as for `Block`.
+    """
+
+    def __init__(
+        self, c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, *, causal_left: bool
+    ) -> None:
+        super().__init__()
+        whole = 2 * kernel[0] - 1, 2 * kernel[1] - 1
+        self.padding = _causal_padding(whole, causal_left=causal_left)
+        self.conv = conv(c_in, c_out, whole, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the block: ``(N, c_in, H, W) -> (N, c_out, H / stride, W / stride)``."""
+        return cast(Tensor, self.conv(F.pad(x, self.padding)))
+
+
+AnyBlock = Block | TargetBlock
+
+
+def _causal_padding(kernel: tuple[int, int], *, causal_left: bool) -> tuple[int, int, int, int]:
+    """Padding on the left, on the right, above and below."""
+    height, width = kernel
+    left, right = (width - 1, 0) if causal_left else ((width - 1) // 2, (width - 1) // 2)
+    return left, right, height - 1, 0
+
+
 class GatedLayer(nn.Module):
     """Gated residual layer with an optional shortcut of ``shortcut`` channels."""
 
     def __init__(
         self,
+        block: type[AnyBlock],
         channels: int,
         kernel: tuple[int, int],
         *,
@@ -99,24 +135,29 @@ class GatedLayer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.first = Block(2 * channels, channels, kernel, causal_left=causal_left)
-        self.shortcut = conv(2 * shortcut, channels, (1, 1)) if shortcut else None
+        self.first = block(2 * channels, channels, kernel, causal_left=causal_left)
+        bias = block is Block
+        self.shortcut = conv(2 * shortcut, channels, (1, 1), bias=bias) if shortcut else None
         self.dropout = nn.Dropout2d(dropout) if dropout else nn.Identity()
-        self.second = Block(2 * channels, 2 * channels, kernel, causal_left=causal_left)
+        self.second = block(2 * channels, 2 * channels, kernel, causal_left=causal_left)
 
-    def forward(self, x: Tensor, a: Tensor | None = None) -> Tensor:
-        """Apply the layer: ``(3 N, C, H, W) -> (3 N, C, H, W)``; ``a`` is the shortcut's input."""
-        hidden = self.first(concat_elu(x))
+    def forward(self, x: Tensor, a: Tensor | None, shares: Iterator[Tensor | float]) -> Tensor:
+        """Apply the layer to features ``(N, C, H, W)``, or of all depths, ``(3 N, C, H, W)``.
+
+        ``a`` is the shortcut's input. Both blocks' outputs are added to the next of the shares.
+        """
+        hidden = self.first(concat_elu(x)) + next(shares)
         if self.shortcut is not None and a is not None:
             hidden = hidden + self.shortcut(concat_elu(a))
+        outputs = self.second(self.dropout(concat_elu(hidden))) + next(shares)
         value: Tensor
         gate: Tensor
-        value, gate = self.second(self.dropout(concat_elu(hidden))).chunk(2, dim=1)
+        value, gate = outputs.chunk(2, dim=1)
         return x + value * torch.sigmoid(gate)
 
 
 class Upsample(nn.Module):
-    """Transposed convolution of stride 2, applied to each depth separately."""
+    """Transposed convolution of stride 2, applied to each entry of the batch separately."""
 
     def __init__(self, channels: int, kernel: tuple[int, int]) -> None:
         super().__init__()
@@ -127,7 +168,7 @@ class Upsample(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Upsample each depth: ``(3 N, C, H, W) -> (3 N, C, 2 H, 2 W)``."""
+        """Upsample: ``(N, C, H, W) -> (N, C, 2 H, 2 W)``."""
         return cast(Tensor, self.conv(x)[..., self.crop :])
 
 

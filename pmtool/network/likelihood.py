@@ -46,7 +46,7 @@ def bits_per_pixel(mixture: Mixture, target: Tensor, bits: int) -> Tensor:
 
 
 def standard_deviation(mixture: Mixture) -> Tensor:
-    """Standard deviation of each pixel's mixture: ``(N, 3 K, H, W) -> (N, 1, H, W)``."""
+    """Standard deviation of each pixel's mixture: ``(N, components, H, W) -> (N, 1, H, W)``."""
     weights = torch.softmax(mixture.logits, dim=1)
     centred = mixture.means - (weights * mixture.means).sum(dim=1, keepdim=True)
     variances = centred.square() + (math.pi * torch.exp(mixture.log_scales)).square() / 3

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import partial
+from itertools import repeat
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pmtool.models.hyperparameters import LEVELS, Hyperparameters
+from pmtool.interface.layout import Layout
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters, encoder_widths
 from pmtool.network.encoder import Encoder, Midpoint, cropped, no_midpoint
 from pmtool.network.layers import (
+    AnyBlock,
     Block,
     GatedLayer,
     Layers,
+    TargetBlock,
     Upsample,
     conv,
     depths,
@@ -23,13 +29,15 @@ from pmtool.network.layers import (
 
 VERTICAL = (2, 3)
 HORIZONTAL = (2, 2)
+Shares = Iterator[Tensor | float]
 
 
 class Mixture(NamedTuple):
-    """A discretised logistic mixture for every pixel; each tensor is ``(N, 3 K, H, W)``.
+    """A discretised logistic mixture for every pixel; tensors are ``(N, components, H, W)``.
 
-    The components are those of the depths above, target and below, in this order.
-    Means and scales are in units of the network's input, [-1, 1].
+    The components are the target's own ``K`` with an encoder, and otherwise those of the depths
+    above, target and below, in this order. Means and scales are in units of the network's input,
+    [-1, 1].
     """
 
     logits: Tensor
@@ -52,19 +60,19 @@ class Stack(nn.Module):
         The transposed convolutions that lead back to finer resolutions.
     """
 
-    def __init__(self, c: int, n: int, *, horizontal: bool, dropout: float) -> None:
+    def __init__(
+        self, block: type[AnyBlock], c: int, n: int, *, horizontal: bool, dropout: float
+    ) -> None:
         super().__init__()
         kernel = HORIZONTAL if horizontal else VERTICAL
+        gated_layer = partial(GatedLayer, block, c, kernel, causal_left=horizontal, dropout=dropout)
 
         def gated(count: int, shortcut: int) -> Layers[GatedLayer]:
-            return Layers(
-                GatedLayer(c, kernel, causal_left=horizontal, shortcut=shortcut, dropout=dropout)
-                for _ in range(count)
-            )
+            return Layers(gated_layer(shortcut=shortcut) for _ in range(count))
 
         self.up = Layers(gated(n, c if horizontal else 0) for _ in range(LEVELS))
         self.strided = Layers(
-            Block(c, c, kernel, stride=2, causal_left=horizontal) for _ in range(LEVELS - 1)
+            block(c, c, kernel, stride=2, causal_left=horizontal) for _ in range(LEVELS - 1)
         )
         counts = n, *([n + 1] * (LEVELS - 1))
         self.down = Layers(gated(count, 2 * c if horizontal else c) for count in counts)
@@ -74,25 +82,29 @@ class Stack(nn.Module):
 class PixelMiner(nn.Module):
     """Distribution of every pixel of a slice, given both neighbours and the pixels before it.
 
-    The order of pixels is raster order: row by row, from left to right. With an encoder, the stacks
-    see every slice relative to the encoder's midpoint and in units of its scale, and their mixture
-    is in these terms too; the encoder's features enter both stacks. Without an encoder, this is the
-    paper's network.
+    The order of pixels is raster order: row by row, from left to right. With an encoder, only the
+    target passes through the stacks, relative to the encoder's midpoint and in units of its scale;
+    their mixture is in these terms too, and the encoder's features are added in every block.
+    Without an encoder, this is the paper's network.
     """
 
     def __init__(self, hyperparameters: Hyperparameters, dropout: float = 0.0) -> None:
         super().__init__()
         self.hyperparameters = hyperparameters
         c, n = hyperparameters.channels, hyperparameters.blocks
+        block: type[AnyBlock] = TargetBlock if hyperparameters.encoder else Block
         if hyperparameters.encoder:
             self.encoder = Encoder(hyperparameters.encoder)
-            self.features_vertical = conv(hyperparameters.encoder, c, (1, 1))
-            self.features_horizontal = conv(hyperparameters.encoder, c, (1, 1))
-        self.input_vertical = Block(2, c, (2, 3), causal_left=False)
-        self.input_row = Block(2, c, (1, 3), causal_left=False)
-        self.input_column = Block(2, c, (2, 1), causal_left=True)
-        self.vertical = Stack(c, n, horizontal=False, dropout=dropout)
-        self.horizontal = Stack(c, n, horizontal=True, dropout=dropout)
+            layout, widths = Layout(hyperparameters), encoder_widths(hyperparameters.encoder)
+            self.shares = Layers(
+                nn.Conv2d(width, 2 * sum(layout.shares(level)), 1)
+                for level, width in enumerate(widths)
+            )
+        self.input_vertical = block(2, c, (2, 3), causal_left=False)
+        self.input_row = block(2, c, (1, 3), causal_left=False)
+        self.input_column = block(2, c, (2, 1), causal_left=True)
+        self.vertical = Stack(block, c, n, horizontal=False, dropout=dropout)
+        self.horizontal = Stack(block, c, n, horizontal=True, dropout=dropout)
         self.output = conv(c, 3 * hyperparameters.mixtures, (1, 1))
 
     @property
@@ -105,8 +117,8 @@ class PixelMiner(nn.Module):
     ) -> Mixture:
         """Return the mixtures of all pixels of ``target``; slices are ``(N, 1, H, W)`` in [-1, 1].
 
-        Height and width are multiples of 4. The neighbours may extend beyond the target by the
-        same number of pixels on all sides, which only the encoder sees. Likewise, only the
+        Height and width are multiples of 4. The neighbours may extend beyond the target on all
+        sides by the same multiple of 4, which only the encoder sees. Likewise, only the
         encoder uses the thickness of the slices, see `Encoder.forward`.
         """
         margin = (above.shape[-1] - target.shape[-1]) // 2
@@ -125,54 +137,76 @@ class PixelMiner(nn.Module):
 
     def mixture(self, midpoint: Midpoint, above: Tensor, target: Tensor, below: Tensor) -> Mixture:
         """Compute `forward` from the midpoint and neighbours without margins."""
-        x = midpoint.residual(torch.cat((above, below, target)).unflatten(0, (3, -1))).flatten(0, 1)
-        v, h = self.entry(midpoint, x)
-        return self.components(F.elu(self._stacks(v, h)), midpoint)
+        slices = (target,) if self.hyperparameters.encoder else (above, below, target)
+        x = torch.cat([midpoint.residual(slice_) for slice_ in slices])
+        v, h = self.entry(x)
+        return self.components(F.elu(self._stacks(v, h, *self._shares(midpoint))), midpoint)
 
-    def entry(self, midpoint: Midpoint, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute the inputs of both stacks: ``(3 N, 1, H, W) -> (3 N, C, H, W)`` each.
+    def entry(self, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute the inputs of both stacks from one channel of all depths.
 
         A channel of ones distinguishes padding from a residual of 0.
         """
         x = torch.cat((residuals, torch.ones_like(residuals)), dim=1)
-        v = shift_down(self.input_vertical(x))
-        h = shift_down(self.input_row(x)) + shift_right(self.input_column(x))
-        if midpoint.features is not None:
-            v = v + self.features_vertical(midpoint.features).repeat(3, 1, 1, 1)
-            h = h + self.features_horizontal(midpoint.features).repeat(3, 1, 1, 1)
-        return v, h
+        return (
+            shift_down(self.input_vertical(x)),
+            shift_down(self.input_row(x)) + shift_right(self.input_column(x)),
+        )
 
-    def _stacks(self, v: Tensor, h: Tensor) -> Tensor:
+    def planes(self, midpoint: Midpoint) -> list[Tensor]:
+        """Compute what the encoder's features add to the blocks, by level.
+
+        Channels are those of `Layout.shares`, the vertical stack's before the horizontal one's.
+        """
+        return [layer(x) for layer, x in zip(self.shares, midpoint.features, strict=True)]
+
+    def _shares(self, midpoint: Midpoint) -> tuple[list[Shares], list[Shares]]:
+        """Split the planes into both stacks' shares, by level; without an encoder they are 0.
+
+        Both passes take them in turn, in the order of `Layout.shares`.
+        """
+        if not self.hyperparameters.encoder:
+            return [repeat(0.0)] * LEVELS, [repeat(0.0)] * LEVELS
+        layout = Layout(self.hyperparameters)
+        stacks: tuple[list[Shares], list[Shares]] = [], []
+        for level, plane in enumerate(self.planes(midpoint)):
+            for shares, half in zip(stacks, plane.chunk(2, dim=1), strict=True):
+                shares.append(iter(half.split(layout.shares(level), dim=1)))
+        return stacks
+
+    def _stacks(
+        self, v: Tensor, h: Tensor, v_shares: list[Shares], h_shares: list[Shares]
+    ) -> Tensor:
+        v, h = v + next(v_shares[0]), h + next(h_shares[0])
         vs, hs = [v], [h]
         for level in range(LEVELS):
             if level:
-                v = self.vertical.strided[level - 1](v)
-                h = self.horizontal.strided[level - 1](h)
+                v = self.vertical.strided[level - 1](v) + next(v_shares[level])
+                h = self.horizontal.strided[level - 1](h) + next(h_shares[level])
                 vs.append(v)
                 hs.append(h)
             layers = zip(self.vertical.up[level], self.horizontal.up[level], strict=True)
             for v_layer, h_layer in layers:
-                v = v_layer(v)
-                h = h_layer(h, v)
+                v = v_layer(v, None, v_shares[level])
+                h = h_layer(h, v, h_shares[level])
                 vs.append(v)
                 hs.append(h)
         v, h = vs.pop(), hs.pop()
-        for step in range(LEVELS):
+        for step, level in enumerate(reversed(range(LEVELS))):
             if step:
                 v = self.vertical.upsample[step - 1](v)
                 h = self.horizontal.upsample[step - 1](h)
             layers = zip(self.vertical.down[step], self.horizontal.down[step], strict=True)
             for v_layer, h_layer in layers:
-                v = v_layer(v, vs.pop())
-                h = h_layer(h, torch.cat((v, hs.pop()), dim=1))
+                v = v_layer(v, vs.pop(), v_shares[level])
+                h = h_layer(h, torch.cat((v, hs.pop()), dim=1), h_shares[level])
         return h
 
     def components(self, features: Tensor, midpoint: Midpoint) -> Mixture:
-        """Compute mixtures from the horizontal stack's last features, after an ELU.
-
-        The features are ``(3 N, C, H, W)``.
-        """
-        out_above, out_below, out_target = depths(self.output(features).float())
-        outputs = (out.chunk(3, dim=1) for out in (out_above, out_target, out_below))
-        logits, means, log_scales = (torch.cat(x, dim=1) for x in zip(*outputs, strict=True))
+        """Compute mixtures from the horizontal stack's last features, after an ELU."""
+        out = self.output(features).float()
+        if not self.hyperparameters.encoder:
+            above, below, target = depths(out)
+            out = torch.stack((above, target, below), dim=1)
+        logits, means, log_scales = (x.flatten(1, -3) for x in out.chunk(3, dim=-3))
         return Mixture(logits, *midpoint.components(means, log_scales))

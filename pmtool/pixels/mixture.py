@@ -22,7 +22,7 @@ Real = NDArray[np.floating[Any]]
 
 
 class Mixture(NamedTuple):
-    """A logistic mixture for every pixel; each array is ``(..., 3 K)``, components last.
+    """A logistic mixture for every pixel; each array is ``(..., components)``, components last.
 
     ``logits`` are the unnormalised logarithms of the weights; ``means`` and ``log_scales`` are in
     the units of a pixel, [-1, 1].
@@ -42,7 +42,7 @@ def log_probability(mixture: Mixture, levels: ArrayLike, bits: int) -> Real:
     Parameters
     ----------
     mixture
-        Arrays of shape ``(..., 3 K)``.
+        Arrays of shape ``(..., components)``.
     levels
         Integers of shape ``(...)`` in [0, 2**bits).
     bits
@@ -76,7 +76,7 @@ def quantile(mixture: Mixture, uniforms: ArrayLike, bits: int) -> Levels:
     Parameters
     ----------
     mixture
-        Arrays of shape ``(..., 3 K)``.
+        Arrays of shape ``(..., components)``.
     uniforms
         Shape ``(...)``, strictly inside (0, 1).
     bits

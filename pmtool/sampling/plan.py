@@ -34,9 +34,9 @@ COMPILED = {"openvino": 90 << 20}
 where it is not in `SCRATCH` and `GRAPHS`."""
 GRAPHS, COPIES = 40 << 20, 2
 """Memory of a model's loaded graphs in bytes, and copies of its weights that they hold."""
-OPERATIONS, ENCODER_OPERATIONS = 4.7e6 / 32**2, 188
-"""Operations of one forward pass, per pixel and squared number of channels, of the stacks and of
-the encoder."""
+OPERATIONS, TARGET_OPERATIONS, ENCODER_OPERATIONS = 4650, 1180, 283
+"""Operations of one forward pass, per pixel and squared number of channels, of the stacks with all
+slices, of the stacks with the target alone, and of the encoder and its shares."""
 WITHOUT_LOOP = 2.4
 """Factor by which a slice takes longer if no compiled loop generates the pixels; it ranges from 1.9
 to 3.2."""
@@ -151,8 +151,9 @@ def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int])
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
     """Number of operations of one forward pass of the network on a number of pixels."""
-    stacks = OPERATIONS * hyperparameters.channels**2
-    return pixels * (stacks + ENCODER_OPERATIONS * hyperparameters.encoder**2)
+    stacks = TARGET_OPERATIONS if hyperparameters.encoder else OPERATIONS
+    encoder = ENCODER_OPERATIONS * hyperparameters.encoder**2
+    return pixels * (stacks * hyperparameters.channels**2 + encoder)
 
 
 def _window(

@@ -29,7 +29,7 @@ class Network(Protocol):
         """Hyper-parameters of the network."""
 
     def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
-        """Return the mixtures of all pixels of ``target`` ``(H, W)``: arrays ``(H, W, 3 K)``."""
+        """Return the mixtures of all pixels of a target: ``(H, W) -> (H, W, components)``."""
 
 
 def generate_window(

@@ -1,9 +1,9 @@
 """The two phases of a run: the encoder by itself, then everything else, with or without it.
 
-A step of the encoder costs a tenth of the other steps, and its midpoint alone suffices to judge it.
-If the encoder is then kept fixed, the inputs and targets of the stacks, both relative to the
-midpoint, no longer move while the stacks learn. If it is trained with them (``optimiser.joint``),
-it learns what they need.
+A step of the encoder costs less than half of the other steps, and its midpoint suffices to judge
+it. If it is then kept fixed, the inputs and targets of the stacks, both relative to the midpoint,
+no longer move while the stacks learn. If it is trained with them (``optimiser.joint``), it learns
+what they need.
 """
 
 from __future__ import annotations
@@ -43,12 +43,19 @@ class Phase:
         return self.first + self.settings.steps
 
     def parameters(self, network: PixelMiner) -> list[nn.Parameter]:
-        """Parameters of a network that are trained in this phase."""
+        """Parameters of a network that are trained in this phase.
+
+        Those of the encoder that its midpoint does not depend on are trained with the stacks.
+        """
         return [
             parameter
             for name, parameter in network.named_parameters()
-            if self.joint or name.startswith("encoder.") == self.encoder
+            if self.joint or _of_midpoint(name) == self.encoder
         ]
+
+
+def _of_midpoint(name: str) -> bool:
+    return name.startswith("encoder.") and not name.startswith("encoder.relative.")
 
 
 def phases(settings: Settings) -> list[Phase]:

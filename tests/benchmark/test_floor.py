@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -21,17 +22,25 @@ from pmtool.sampling.lanes import Lanes
 from pmtool.sampling.windows import pixels_of_windows
 
 
-def test_multiplications_of_the_window_graph() -> None:
+@pytest.mark.parametrize("hyperparameters", [COMPACT, replace(COMPACT, encoder=0)])
+def test_multiplications_of_the_window_graph(hyperparameters: Hyperparameters) -> None:
     """As PyTorch counts them; padding makes the difference."""
-    size, margin = 64, COMPACT.margin
-    graph = graph_suite(PixelMiner(COMPACT))["window"]
+    size = 64
+    network = PixelMiner(hyperparameters).eval()
+    graph = graph_suite(network)["window"]
     slices = torch.zeros(2, 1, 1, size, size)
+    padded = [F.pad(x, (hyperparameters.margin,) * 4) for x in slices]
+    found = counted(graph, *padded)
+    if hyperparameters.encoder:  # the margin is left out of the floor
+        found -= counted(network.encoder, *padded) - counted(network.encoder, *slices)
+    assert multiplications(hyperparameters).window * size**2 == pytest.approx(found, rel=0.015)
+
+
+def counted(module: nn.Module, *slices: Tensor) -> float:
+    """Multiplications of a module that takes two slices and their thickness."""
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
-        graph(*(F.pad(x, (margin,) * 4) for x in slices), torch.ones(1, 1, 1, 1))
-    encoder = multiplications(COMPACT).window - multiplications(replace(COMPACT, encoder=0)).window
-    around = ((size + 2 * margin) ** 2 - size**2) * encoder  # the margin, left out of the floor
-    found = counter.get_total_flops() / 2 - around
-    assert multiplications(COMPACT).window * size**2 == pytest.approx(found, rel=0.01)
+        module(*slices, torch.ones(1, 1, 1, 1))
+    return float(counter.get_total_flops()) / 2
 
 
 @pytest.mark.parametrize("hyperparameters", [COMPACT, Hyperparameters(channels=3, blocks=2)])
@@ -67,7 +76,7 @@ def test_bytes_are_those_of_the_buffers() -> None:
         ([buffers.pixel(depth, 0) for depth in depths], moved.pixel),
     ):
         found = sum(array.nbytes for arrays in graphs for array in arrays.values()) / (4 * size)
-        assert 0.94 * found < expected <= found
+        assert 0.92 * found < expected <= found
 
 
 def test_loads_are_of_all_windows() -> None:

@@ -182,5 +182,5 @@ def test_distances_that_the_model_does_not_know_are_told(
     chosen_methods([scan_of(thin)], tmp_path, options)
     assert not recwarn.list
     thin.SetSpacing((0.7, 0.7, 5.0))
-    with pytest.warns(UserWarning, match="generated at 5 mm, outside the 1 to 3.75 mm"):
+    with pytest.warns(UserWarning, match="generated at 5 mm, outside the 1 to 3 mm"):
         chosen_methods([scan_of(thin)], tmp_path, options)

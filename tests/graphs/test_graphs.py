@@ -100,9 +100,9 @@ class Generated:
         return found
 
     def check(self, network: PixelMiner) -> None:
-        k = network.hyperparameters.mixtures
+        own = network.hyperparameters.target_mixtures
         forced = self.teacher_forced(network)
-        expected = torch.cat([self.new(p[:, k : 2 * k]) for p in forced], dim=1)
+        expected = torch.cat([self.new(p[:, own]) for p in forced], dim=1)
         torch.testing.assert_close(self.parameters, expected, rtol=0, atol=1e-5)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from pmtool.errors import MemoryBudgetError, UsageError
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
+from pmtool.models.hyperparameters import COMPACT, Hyperparameters
+from pmtool.network import PixelMiner
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import COPIES, GRAPHS, Plan, make_gpu_plan, make_plan
+from pmtool.sampling.plan import COPIES, GRAPHS, Plan, make_gpu_plan, make_plan, operations
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.limits import cpu_count
 
@@ -114,3 +119,18 @@ def test_options_are_positive(name: str) -> None:
     options: dict[str, Any] = {name: 0}
     with pytest.raises(UsageError, match=f"{name} must be positive"):
         SamplerOptions(**options)
+
+
+@pytest.mark.parametrize(
+    "hyperparameters",
+    [COMPACT, replace(COMPACT, channels=32), replace(COMPACT, encoder=64), Hyperparameters(32)],
+    ids=str,
+)
+def test_operations(hyperparameters: Hyperparameters) -> None:
+    """As PyTorch counts them in a forward pass."""
+    network, size = PixelMiner(hyperparameters).eval().requires_grad_(False), 64
+    slices = torch.zeros(3, 1, 1, size, size)
+    with FlopCounterMode(display=False) as counter:
+        network(*slices, torch.ones(1, 1, 1, 1))
+    expected = counter.get_total_flops()
+    assert operations(hyperparameters, size**2) == pytest.approx(expected, rel=0.1)

@@ -182,7 +182,7 @@ def test_teacher_forced_logits(
 ) -> None:
     """ONNX Runtime's parameters while generating are those of the network on the result."""
     height, width, lanes = 64, 72, 2
-    layout, k = Layout(bundle.hyperparameters), bundle.hyperparameters.mixtures
+    layout, own = Layout(bundle.hyperparameters), bundle.hyperparameters.target_mixtures
     pairs = make_pairs((height, width), 2 * lanes)
     group = PairGroup(bundle.hyperparameters, pairs[:lanes], (height, width))
     rows: list[Float32s] = []
@@ -202,7 +202,7 @@ def test_teacher_forced_logits(
     above, below, thickness = outer
     target = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[:, None]
     forced = load_network(bundle)(above, target, below, thickness)
-    parts = [part[:, k : 2 * k, known[0] :, known[1] :] for part in forced]
+    parts = [part[:, own, known[0] :, known[1] :] for part in forced]
     torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=0, atol=1e-4)
 
 
