@@ -13,12 +13,14 @@ from pmtool.errors import ModelError
 from pmtool.export.to_onnx import export_graph
 from pmtool.export.weights import WeightStore, refer, take_out
 from pmtool.graphs.pixel import pixel_weights
+from pmtool.graphs.row import row_weights
 from pmtool.graphs.suite import graph_suite
 from pmtool.models.bundle import (
     CARD,
     MANIFEST,
     NETWORK,
     PIXELS,
+    ROWS,
     TRAINING_LOG,
     WEIGHTS,
     Bundle,
@@ -85,8 +87,13 @@ def _make(
 ) -> None:
     """Write a bundle's files to an empty folder; the manifest follows once graphs are checked."""
     models, store = _models(network, tell), WeightStore()
-    for prefix, weights in ((NETWORK, folded_state(network)), (PIXELS, pixel_weights(network))):
-        for name, tensor in weights.items():
+    weights = {
+        NETWORK: folded_state(network),
+        PIXELS: pixel_weights(network),
+        ROWS: row_weights(network),
+    }
+    for prefix, tensors in weights.items():
+        for name, tensor in tensors.items():
             store.keep(prefix + name, tensor.numpy())
     names = {name: take_out(model, name, store) for name, model in models.items()}
     store.save(folder / WEIGHTS)

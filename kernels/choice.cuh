@@ -12,7 +12,7 @@ struct Choice {
     const Tile<T>& tile;
     const float* parameters;  // (lanes of the tile, stride): the output convolution's result
     int stride;
-    float* components;  // (lanes of the tile, 4, 3 K): logits, weights, means, inverse scales
+    float* components;  // (lanes of the tile, 4, components): logits, weights, means, inverse scales
     float* previous;    // (lanes of the tile): the residuals of the last chosen pixels
 
     DEVICE void choose(int x) const {
@@ -22,8 +22,9 @@ struct Choice {
 
     // `at` is the index of the pixel in arrays (columns, lanes), `i` its lane in the tile.
     DEVICE void choose_lane(long long at, int i, int thread) const {
-        const int count = int(3 * row.mixtures), bits = int(row.bits);
-        const float* outer = row.mixture + at * (2 * count + 2);
+        const int count = row.components(), bits = int(row.bits);
+        const float* outer = row.mixture + at * row.known();
+        const float* midpoint = outer + row.known() - 2;
         float* own = components + i * 4 * count;
         for (int k = thread; k < count; k += TEAM) component(own, at, i, k, outer);
         warp_barrier();
@@ -36,7 +37,7 @@ struct Choice {
                                            : quantile_level(mixture, row.tails[at], thread, bits);
         if (thread) return;
         const float pixel = pixel_of_level(level, bits);
-        previous[i] = residual(pixel, outer[2 * count], outer[2 * count + 1]);
+        previous[i] = residual(pixel, midpoint[0], midpoint[1]);
         if (!tile.exists(i)) return;
         row.pixels[at] = pixel;
         row.residuals[at] = previous[i];
@@ -44,14 +45,15 @@ struct Choice {
 
     // Compute one component: the target's own from the output, the others from the outer slices.
     DEVICE void component(float* own, long long at, int i, int k, const float* outer) const {
-        const int targets = int(row.mixtures), others = 2 * targets, count = 3 * targets;
+        const int targets = int(row.mixtures), others = int(row.outer_mixtures);
+        const int count = targets + others;
         if (k >= targets) {
             for (int part = 0; part < 3; ++part)
                 own[(part ? part + 1 : 0) * count + k] = outer[part * others + k - targets];
             return;
         }
         const float* found = parameters + i * stride + k;
-        const float middle = outer[2 * count], log_scale = outer[2 * count + 1];
+        const float middle = outer[3 * others], log_scale = outer[3 * others + 1];
         const float mean = middle + exp(log_scale) * clip(found[targets], COMPONENT_MAX);
         const float relative = fmin(found[2 * targets], COMPONENT_LOG_SCALE_MAX);
         const float log_width = fmax(log_scale + relative, LOG_SCALE_MIN);
@@ -59,7 +61,7 @@ struct Choice {
         own[2 * count + k] = mean;
         own[3 * count + k] = exp(-log_width);
         if (!row.parameters || !tile.exists(i)) return;
-        float* target = row.parameters + at * count + k;
+        float* target = row.parameters + at * 3 * targets + k;
         target[0] = found[0];
         target[targets] = mean;
         target[2 * targets] = log_width;

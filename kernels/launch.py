@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.protocol import Array, Arrays, address
 from pmtool.kernels.compile import sources_digest
 from pmtool.kernels.packing import GROUP, Packed
@@ -72,7 +73,7 @@ def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
 
 
 def standardise(launcher: Launcher, pixels: Array, mixture: Array, residuals: Array) -> None:
-    """Compute residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, 6 K + 2)``."""
+    """Compute residuals ``(n, M)`` of known pixels ``(n, M)`` with mixtures ``(n, M, X)``."""
     count = prod(pixels.shape)
     words = [address(x) for x in (residuals, pixels, mixture)]
     launcher.launch("standardise", *_grid(count), 0, [*words, count, mixture.shape[-1]])
@@ -90,6 +91,10 @@ class PixelKernel:
     def version(self) -> str:
         """Digest of the kernel's source code."""
         return sources_digest()
+
+    def covers(self, graph: str) -> bool:
+        """See `pmtool.backends.loops.Loops`."""
+        return is_pixel_graph(graph)
 
     def bind(self, graph: str, arrays: Arrays, tile: int | None = None) -> CudaPixelRow:
         """See `Backend.bind` and, for ``tile`` and the errors raised, `CudaPixelRow`."""

@@ -19,7 +19,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 
 Weights = Mapping[str, Float32s]
-"""Weights of a pixel loop by name, see `pmtool.graphs.pixel.pixel_weights`."""
+"""Weights of a loop by name, see `pmtool.kernels.weights`."""
 
 GROUP = 16
 CHANNELS_MAX = 256

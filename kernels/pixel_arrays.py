@@ -40,8 +40,8 @@ class PixelArrays:
     def sizes(self) -> list[int]:
         """Sizes and options with which ``Row`` of both loops begins."""
         hp = self.hyperparameters
-        sizes_and_mode = (self.lanes, self.columns, self.depth, int(self.chooser == "mean"))
-        return [*sizes_and_mode, hp.channels, hp.blocks, hp.mixtures, hp.bits]
+        sizes = hp.channels, hp.blocks, hp.mixtures, hp.outer_mixtures, hp.bits
+        return [self.lanes, self.columns, self.depth, int(self.chooser == "mean"), *sizes]
 
     def addresses(self) -> list[int]:
         """Addresses of the arrays outside the levels, in the order of both loops' ``Row``."""

@@ -16,7 +16,7 @@ const int BLOCK = 8;  // number of outputs of a product that are summed in regis
 typedef float Floats __attribute__((vector_size(4 * LANES)));
 typedef int Ints __attribute__((vector_size(4 * LANES)));
 
-// ---- structures of what is read and written, which cpu.py fills in words of 64 bits
+// ---- structures of what is read and written, which cpu_pixels.py fills in words of 64 bits
 
 struct Layer {
     const float *first, *second;  // (inputs, C) and (inputs, 2 C)
@@ -32,44 +32,22 @@ struct Level {
 
 struct Row {
     long long lanes, columns, depth, chooses_mean;
-    long long channels, blocks, mixtures, bits;
+    long long channels, blocks, mixtures, outer_mixtures, bits;
     const float *input, *output, *output_bias;  // (C), (C, 3 K), (3 K)
-    const float *mixture;       // (columns, lanes, 6 K + 2)
+    const float *mixture;       // (columns, lanes, 3 per outer component, 2)
     const float *tails;         // (columns, lanes)
     const float *previous;      // (lanes)
     const float *carry;         // (columns of the deepest level, lanes, C)
     float *pixels, *residuals;  // (columns, lanes)
     float *parameters;          // (columns, lanes, 3 K) or null
     Level levels[LEVELS];
+
+    int components() const { return int(mixtures + outer_mixtures); }
 };
 
 // ---- functions of eight lanes
 
-inline Floats all(float x) { return Floats{} + x; }
-inline Floats fmin(Floats x, Floats y) { return x < y ? x : y; }
-inline Floats fmax(Floats x, Floats y) { return x > y ? x : y; }
-inline Floats fabs(Floats x) { return fmax(x, -x); }
-
-// 2^n e^r with abs(r) <= ln(2) / 2; the polynomial for e^r is that of Cephes (expf).
-inline Floats exp(Floats x) {
-    const float rounding = 12582912;  // 1.5 * 2^23: adding it leaves the nearest integer
-    x = fmin(fmax(x, all(-87)), all(88));
-    const Floats shifted = x * 1.44269504f + rounding, n = shifted - rounding;
-    const Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-    Floats p = all(1.9875691500e-4f);
-    p = p * r + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1;
-    return (Floats)((Ints)p + ((Ints)shifted << 23));
-}
-
-inline Floats sigmoid(Floats x) {
-    const Floats decay = exp(-fabs(x));
-    return (x < 0 ? decay : all(1)) / (1 + decay);
-}
+#include "vectors.h"
 
 inline Floats elu(Floats x) { return fmax(x, exp(fmin(x, all(0))) - 1); }
 
@@ -111,7 +89,7 @@ struct Walk {
     std::vector<float> memory;
     Floats* free;
     Floats *lines[LEVELS], *skip[LEVELS], *pending[LEVELS];  // pending: the next column
-    Floats *h, *hidden, *operand, *outputs, *outer, *weights, *means, *inverse_scales;
+    Floats *h, *hidden, *operand, *outputs, *outer, *found, *weights, *means, *inverse_scales;
     Floats previous;
 
     Walk(const Row& row, int first_lane)
@@ -121,7 +99,7 @@ struct Walk {
           existing(row.lanes - first_lane < LANES ? int(row.lanes) - first_lane : LANES),
           memory((size() + 1) * LANES),
           free(aligned(memory.data())) {
-        const int components = int(3 * row.mixtures);
+        const int components = row.components();
         for (int level = 0; level < LEVELS; ++level) {
             lines[level] = take(lines_size(level));
             skip[level] = take(2 * channels);
@@ -131,7 +109,8 @@ struct Walk {
         hidden = take(channels);
         operand = take(channels);
         outputs = take(4 * channels);
-        outer = take(2 * components + 2);
+        outer = take(3 * int(row.outer_mixtures) + 2);
+        found = take(3 * int(row.mixtures));
         weights = take(components);
         means = take(components);
         inverse_scales = take(components);
@@ -167,7 +146,7 @@ struct Walk {
     }
 
     int size() const {
-        int sum = (3 * LEVELS + 7) * channels + int(15 * row.mixtures) + 2;
+        int sum = (3 * LEVELS + 7) * channels + 6 * row.components() + 2;
         for (int level = 0; level < LEVELS; ++level) sum += lines_size(level);
         return sum;
     }
@@ -315,7 +294,7 @@ struct Walk {
     // ---- the choice of a pixel
 
     void choose(int x) {
-        const int own = int(row.mixtures), count = 3 * own;
+        const int count = row.components();
         const long long at = x * row.lanes;
         components(at);
         Floats level;
@@ -328,7 +307,8 @@ struct Walk {
         }
         const int top = (1 << row.bits) - 1;
         const Floats pixels = level * float(2.0 / top) - 1;
-        previous = clip((pixels - outer[2 * count]) * exp(-outer[2 * count + 1]), RESIDUAL_MAX);
+        const Floats* midpoint = outer + 3 * row.outer_mixtures;
+        previous = clip((pixels - midpoint[0]) * exp(-midpoint[1]), RESIDUAL_MAX);
         store(row.pixels + at, &pixels, 1);
         store(row.residuals + at, &previous, 1);
     }
@@ -336,23 +316,24 @@ struct Walk {
     // Compute weights, means and inverse scales: first the target's own, from the output, then
     // those of the outer slices.
     void components(long long at) {
-        const int own = int(row.mixtures), count = 3 * own, others = 2 * own;
+        const int own = int(row.mixtures), others = int(row.outer_mixtures), count = own + others;
+        const int known = 3 * others + 2;
         for (int c = 0; c < channels; ++c) operand[c] = elu(h[c]);
-        Floats* found = weights;  // logits, means and log-scales of the target's own
-        for (int k = 0; k < count; ++k) found[k] = all(row.output_bias[k]);
-        add_product(found, operand, channels, row.output, count);
-        load(outer, row.mixture + at * (2 * count + 2), 2 * count + 2, 0, 2 * count + 2);
-        const Floats middle = outer[2 * count], log_scale = outer[2 * count + 1];
+        for (int k = 0; k < 3 * own; ++k) found[k] = all(row.output_bias[k]);
+        add_product(found, operand, channels, row.output, 3 * own);
+        load(outer, row.mixture + at * known, known, 0, known);
+        const Floats middle = outer[known - 2], log_scale = outer[known - 1];
         const Floats scale = exp(log_scale);
         for (int k = 0; k < own; ++k) {
             found[own + k] = middle + scale * clip(found[own + k], COMPONENT_MAX);
-            const Floats relative = fmin(found[others + k], all(COMPONENT_LOG_SCALE_MAX));
-            found[others + k] = fmax(log_scale + relative, all(LOG_SCALE_MIN));
+            const Floats relative = fmin(found[2 * own + k], all(COMPONENT_LOG_SCALE_MAX));
+            found[2 * own + k] = fmax(log_scale + relative, all(LOG_SCALE_MIN));
         }
-        if (row.parameters) store(row.parameters + at * count, found, count);
+        if (row.parameters) store(row.parameters + at * 3 * own, found, 3 * own);
         for (int k = 0; k < own; ++k) {
+            weights[k] = found[k];
             means[k] = found[own + k];
-            inverse_scales[k] = exp(-found[others + k]);
+            inverse_scales[k] = exp(-found[2 * own + k]);
         }
         for (int k = 0; k < others; ++k) {
             weights[own + k] = outer[k];

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "line.cuh"
+#include "portable.cuh"
 
 static const int GROUP = 16;  // number of channels of a warp
 
@@ -21,16 +22,19 @@ struct Level {
 
 struct Row {
     long long lanes, columns, depth, chooses_mean;
-    long long channels, blocks, mixtures, bits;
+    long long channels, blocks, mixtures, outer_mixtures, bits;
     long long workspace_bytes;  // of a block
     const unsigned char* weights;
     unsigned char* workspace;
     const float *input, *upsample_bias, *output_bias;  // biases of levels 0 and 1, 16 G each
-    const float *mixture;       // (columns, lanes, 6 K + 2)
+    const float *mixture;       // (columns, lanes, 3 per outer component, 2)
     const float *tails;         // (columns, lanes)
     const float *previous;      // (lanes)
     const float *carry;         // (columns of the deepest level, lanes, channels)
     float *pixels, *residuals;  // (columns, lanes)
     float *parameters;          // (columns, lanes, 3 K) or null
     Level levels[LEVELS];
+
+    DEVICE int components() const { return int(mixtures + outer_mixtures); }
+    DEVICE int known() const { return int(3 * outer_mixtures + 2); }  // channels of `mixture`
 };

@@ -97,10 +97,11 @@ def scratch_bytes(packed: Packed, tile: int) -> int:
 
     It holds an operand, the output's parameters, the components and the last residuals.
     """
-    number_format, mixtures = FORMATS[packed.precision], packed.hyperparameters.mixtures
+    number_format, hp = FORMATS[packed.precision], packed.hyperparameters
+    components = hp.mixtures + hp.outer_mixtures
     operand = number_format.bytes * (GROUP * packed.groups + number_format.pad)
-    parameters = -(-3 * mixtures // GROUP) * GROUP
-    return tile * (operand + 4 * (parameters + 4 * 3 * mixtures + 1))
+    parameters = -(-3 * hp.mixtures // GROUP) * GROUP
+    return tile * (operand + 4 * (parameters + 4 * components + 1))
 
 
 def state_bytes(packed: Packed, level: int, tile: int) -> int:

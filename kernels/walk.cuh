@@ -39,7 +39,7 @@ struct Walk {
         plain = reinterpret_cast<Operand*>(shared);
         parameters = reinterpret_cast<float*>(plain + LANES * plain_stride());
         components = parameters + LANES * GROUP * output_tiles;
-        previous = components + LANES * 4 * 3 * row.mixtures;
+        previous = components + LANES * 4 * row.components();
     }
 
     DEVICE void run() {
@@ -206,7 +206,7 @@ struct Walk {
     DEVICE void enter(int x) {
         if (x + 1 < row.columns) {
             tile.prefetch_column(row.levels[0].shares, x + 1, row.channels * (1 + 3 * gated(0)));
-            tile.prefetch_column(row.mixture, x + 1, 6 * row.mixtures + 2);
+            tile.prefetch_column(row.mixture, x + 1, row.known());
         }
         block_barrier();
         if (!owner) return;

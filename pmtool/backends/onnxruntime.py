@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU, with pmtool's own loop for the pixels."""
+"""ONNX Runtime on the CPU, with pmtool's own loops for rows and pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
+from pmtool.backends.loops import Loops, cpu_loops
 from pmtool.choices import Precision
 from pmtool.errors import (
     OUT_OF_MEMORY,
@@ -20,7 +20,6 @@ from pmtool.errors import (
     UsageError,
     is_memory_shortage,
 )
-from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.host import HostMemory
 from pmtool.interface.protocol import Array, Arrays, Program
 from pmtool.models.bundle import Bundle
@@ -35,9 +34,8 @@ class OnnxRuntimeBackend:
         The model.
     threads
         Number of threads that one call may use.
-    pixels
-        Loop over a row's pixels, used instead of ONNX Runtime, which is slow at the pixel graph's
-        many small steps.
+    loops
+        pmtool's own loops, used instead of ONNX Runtime, which is slow at many small steps.
 
     Raises
     ------
@@ -51,8 +49,8 @@ class OnnxRuntimeBackend:
     windows_per_call = 1
     keeps_programs = False
 
-    def __init__(self, bundle: Bundle, threads: int = 1, pixels: PixelLoop | None = None) -> None:
-        self.bundle, self.threads, self.pixels = bundle, threads, pixels
+    def __init__(self, bundle: Bundle, threads: int = 1, loops: Loops | None = None) -> None:
+        self.bundle, self.threads, self.loops = bundle, threads, loops
         self.runtime = runtime()
         self.memory: Any = HostMemory()
         self._sessions: dict[str, Any] = {}
@@ -60,8 +58,8 @@ class OnnxRuntimeBackend:
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`; raises `ModelError` for a graph that cannot be loaded."""
-        if self.pixels is not None and is_pixel_graph(graph):
-            return self.pixels.bind(graph, arrays)
+        if self.loops is not None and self.loops.covers(graph):
+            return self.loops.bind(graph, arrays)
         with self._lock:  # workers share the loaded sessions
             if graph not in self._sessions:
                 self._sessions[graph] = self._load(graph)
@@ -169,7 +167,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OnnxRuntimeBackend:
     """Load the bundle's graphs on the CPU."""
-    return OnnxRuntimeBackend(bundle, threads, cpu_pixels(bundle))
+    return OnnxRuntimeBackend(bundle, threads, cpu_loops(bundle))
 
 
 def as_model_error(error: Exception, what: str) -> PmtoolError:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pmtool.backends.loops import Loops, gpu_pixels
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, runtime
-from pmtool.backends.pixel_loop import PixelLoop, gpu_pixels
 from pmtool.choices import Precision
 from pmtool.errors import (
     OUT_OF_GPU_MEMORY,
@@ -34,7 +34,7 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
     ----------
     memory
         Memory of the GPU, with the stream for all work.
-    pixels
+    loops
         Loop over a row's pixels, used instead of ONNX Runtime, which runs the pixel graph's loop as
         a multitude of small kernels.
 
@@ -55,9 +55,9 @@ class OnnxRuntimeCudaBackend(OnnxRuntimeBackend):
         device: str,
         precision: Precision,
         threads: int = 1,
-        pixels: PixelLoop | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        super().__init__(bundle, threads, pixels)
+        super().__init__(bundle, threads, loops)
         self.memory, self.device, self.precision = memory, device, precision
 
     def _load(self, graph: str) -> Any:

@@ -11,8 +11,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from pmtool.backends.loops import Loops, cpu_loops
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, as_model_error, runtime
-from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
 from pmtool.choices import Precision
 from pmtool.errors import UsageError, is_memory_shortage
 from pmtool.interface.protocol import Arrays, Program
@@ -26,8 +26,8 @@ Shapes = tuple[tuple[str, tuple[int, ...]], ...]
 class OpenVinoBackend(OnnxRuntimeBackend):
     """The window graph in OpenVINO, and the other graphs in ONNX Runtime, in float32.
 
-    Most of the time is spent in the window graph, whose convolutions OpenVINO computes faster; at
-    the rows it is no faster.
+    OpenVINO computes the window graph's convolutions faster. Rows and pixels are computed by
+    pmtool's own loops.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class OpenVinoBackend(OnnxRuntimeBackend):
     precision
         Type of the factors of the window graph's products: ``float32``, or ``bfloat16`` as in
         `pmtool.export.precision`.
-    threads, pixels
+    threads, loops
         See `OnnxRuntimeBackend`.
 
     Raises
@@ -52,9 +52,9 @@ class OpenVinoBackend(OnnxRuntimeBackend):
         bundle: Bundle,
         precision: Precision = "float32",
         threads: int = 1,
-        pixels: PixelLoop | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        super().__init__(bundle, threads, pixels)
+        super().__init__(bundle, threads, loops)
         self.precision, self.core = precision, core()
         self._shapes: Shapes = ()
         self._idle: list[Any] = []
@@ -148,7 +148,7 @@ def check(devices: tuple[str, ...], precision: Precision) -> None:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> OpenVinoBackend:
     """Load the bundle's graphs on the CPU."""
-    return OpenVinoBackend(bundle, precision, threads, cpu_pixels(bundle))
+    return OpenVinoBackend(bundle, precision, threads, cpu_loops(bundle))
 
 
 @cache

@@ -63,7 +63,10 @@ class Engine(NamedTuple):
 
     @property
     def pixels(self) -> Literal["kernel", "engine"]:
-        """What generates pixels, pmtool's own loop or the engine; the two round differently."""
+        """What generates pixels, and rows on a CPU: pmtool's own loops or the engine.
+
+        The two round differently.
+        """
         if self.devices != (CPU,):
             return "engine" if self.backend == "torch" else "kernel"
         return "engine" if cpu.library() is None else "kernel"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
 
-from pmtool.backends.pixel_loop import gpu_pixels
+from pmtool.backends.loops import gpu_pixels
 from pmtool.choices import Precision
 from pmtool.errors import MemoryBudgetError, ModelError, UsageError, is_memory_shortage
 from pmtool.export.profiles import WINDOWS_AT_ONCE

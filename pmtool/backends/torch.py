@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from pmtool.arrays import Float32s
-from pmtool.backends.pixel_loop import PixelLoop, cpu_pixels
+from pmtool.backends.loops import Loops, cpu_loops
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
 from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
@@ -21,7 +21,7 @@ from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
 from pmtool.graphs.window import WindowGraph
-from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
+from pmtool.interface.graph_names import GRAPHS
 from pmtool.interface.protocol import Arrays, Program
 from pmtool.models.bundle import Bundle
 from pmtool.network import PixelMiner
@@ -45,8 +45,8 @@ class TorchBackend:
         ``cpu`` or ``cuda:N``.
     precision
         Type of the factors of matrix products and convolutions.
-    pixels
-        Loop over a row's pixels, used instead of PyTorch.
+    loops
+        pmtool's own loops, used instead of PyTorch.
     """
 
     name = "torch"
@@ -56,16 +56,16 @@ class TorchBackend:
         network: PixelMiner,
         device: str = "cpu",
         precision: Precision = "float32",
-        pixels: PixelLoop | None = None,
+        loops: Loops | None = None,
     ) -> None:
-        self.device, self.precision, self.pixels = device, precision, pixels
+        self.device, self.precision, self.loops = device, precision, loops
         self.keeps_programs = device != CPU
         self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
         if self.keeps_programs:  # float32 means float32; this setting holds for the whole process
             torch.backends.cudnn.allow_tf32 = False
         self.capturing = Capturing(device) if self.keeps_programs else None
-        own = (name for name in GRAPHS if pixels is None or not is_pixel_graph(name))
+        own = (name for name in GRAPHS if loops is None or not loops.covers(name))
         self.graphs = graph_suite(network, own)
         for graph in self.graphs.values():
             graph.to(device)
@@ -77,8 +77,8 @@ class TorchBackend:
 
     def bind(self, graph: str, arrays: Arrays) -> Program:
         """See `Backend.bind`."""
-        if self.pixels is not None and is_pixel_graph(graph):
-            return self.pixels.bind(graph, {name: x.numpy() for name, x in arrays.items()})
+        if self.loops is not None and self.loops.covers(graph):
+            return self.loops.bind(graph, {name: x.numpy() for name, x in arrays.items()})
         if graph == "window":
             return TorchProgram(self.graphs[graph], dict(arrays), self._autocast)
         program = TorchProgram(self.graphs[graph], dict(arrays), nullcontext)
@@ -274,8 +274,8 @@ def emulates_bfloat16(device: str) -> bool:
 
 def load(bundle: Bundle, device: str, precision: Precision, threads: int) -> TorchBackend:
     """Load the bundle's network on a device; raises `ModelError`."""
-    pixels = cpu_pixels(bundle) if device == CPU else None
-    return TorchBackend(load_network(bundle), device, precision, pixels)
+    loops = cpu_loops(bundle) if device == CPU else None
+    return TorchBackend(load_network(bundle), device, precision, loops)
 
 
 class _Exact(nn.Module):

@@ -15,9 +15,9 @@ from pmtool.system.hashes import bytes_hash, file_hash
 
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-NETWORK, PIXELS = "network.", "pixels."
-"""Prefixes in the file of the network's own weights and of the pixel loop's. The pixel loop's, and
-all others, which only graphs refer to, are derived from the network's own."""
+NETWORK, PIXELS, ROWS = "network.", "pixels.", "rows."
+"""Prefixes in the file of the network's own weights and of those of the loops over pixels and rows.
+The loops', and all others, which only graphs refer to, are derived from the network's own."""
 CARD, TRAINING_LOG = "README.md", "training.csv"
 """Texts about a model, which a bundle may lack; not hashed, because they affect no voxel."""
 _LONGEST = 1 << 20

@@ -22,7 +22,7 @@ from pmtool.system.files import (
 )
 
 _KEY = "key.json"
-_NAMES = {"pixels": "pixel loop (compiled or not)"}
+_NAMES = {"pixels": "loops over pixels and rows (compiled or not)"}
 _OUTPUTS = "outputs.json"
 _SLICES = "[0-9a-f]" * 8 + "-[0-9]*.npy"
 

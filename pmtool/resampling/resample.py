@@ -73,8 +73,8 @@ def resample(
     -----
     UserWarning
         For repaired directions, uneven gaps, slices that seem to come from several scans,
-        interpolated slices, slices made earlier by pmtool, engines that failed, a pixel loop that
-        is not compiled, and spacings, slice thicknesses and pixel shapes that the model was not
+        interpolated slices, slices made earlier by pmtool, engines that failed, loops that
+        are not compiled, and spacings, slice thicknesses and pixel shapes that the model was not
         trained on.
     """
     chosen, outputs = split_options(output, options)

@@ -11,7 +11,7 @@ import pytest
 
 from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend, load
-from pmtool.interface.graph_names import GRAPHS, is_pixel_graph
+from pmtool.interface.graph_names import CHOOSERS, GRAPHS, kind_and_depth
 from pmtool.interface.layout import Layout
 from pmtool.kernels import cpu
 from pmtool.models.bundle import Bundle
@@ -31,20 +31,21 @@ def test_nothing_is_reported(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(cpu.library() is None, reason="no compiled pixel loop")
-def test_the_compiled_loop_computes_what_the_pixel_graphs_do() -> None:
+@pytest.mark.skipif(cpu.library() is None, reason="no compiled loops")
+def test_the_compiled_loops_compute_what_the_graphs_do() -> None:
     bundle = Bundle.load()
     found = load(bundle, "cpu", "float32", 1)
-    assert found.pixels is not None
-    graphs = [graph for graph in GRAPHS if is_pixel_graph(graph)]
+    assert found.loops is not None
+    graphs = [graph for graph in GRAPHS if found.loops.covers(graph)]
+    assert {kind_and_depth(graph)[0] for graph in graphs} == {"row", *CHOOSERS}
     layout = Layout(bundle.hyperparameters)
     errors = differences(graphs, layout, OnnxRuntimeBackend(bundle), found)
     assert max(errors.values()) < 1e-4, errors
 
 
-def test_without_a_compiler_onnx_runtime_generates_the_pixels(
+def test_without_a_compiler_onnx_runtime_runs_all_graphs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(cpu, "library", lambda: None)
     with pytest.warns(UserWarning, match=r"install a C\+\+ compiler"):
-        assert load(Bundle.load(), "cpu", "float32", 1).pixels is None
+        assert load(Bundle.load(), "cpu", "float32", 1).loops is None

@@ -17,6 +17,7 @@ from pmtool.backends.onnxruntime_cuda import PROVIDER, OnnxRuntimeCudaBackend, c
 from pmtool.backends.tensorrt import InTurn
 from pmtool.choices import Precision
 from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, ModelError, UsageError
+from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.host import HostMemory
 from pmtool.models.bundle import Bundle
 from pmtool.system import extras
@@ -100,7 +101,7 @@ def test_pixels_are_those_of_the_loop_where_there_is_one(monkeypatch: pytest.Mon
     found = backend(monkeypatch, Session)
     assert isinstance(found.bind("mean2", {}), OnnxRuntimeProgram)
     program = InTurn([])
-    found.pixels = SimpleNamespace(bind=lambda graph, arrays: program)
+    found.loops = SimpleNamespace(covers=is_pixel_graph, bind=lambda graph, arrays: program)
     assert found.bind("mean2", {}) is program
     assert isinstance(found.bind("row1", {}), OnnxRuntimeProgram)
 

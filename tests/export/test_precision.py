@@ -101,7 +101,7 @@ def test_types_in_the_graphs_of_the_default_model(name: str, precision: Precisio
         types[node.output[0]] == half for node in graph.node if node.op_type in ("Conv", "MatMul")
     )
     choices = 4 * (3 if name.startswith("quantile") else 1)  # sums over the mixture, four columns
-    assert products[False] == {"window": 13, "row": 0, "known": 0}.get(name.rstrip("13"), choices)
+    assert products[False] == {"window": 12, "row": 0, "known": 0}.get(name.rstrip("13"), choices)
     assert products[True] > 4
     assert [node.op_type for node in graph.node].count("Gemm") == (
         4 if name.startswith(("quantile", "mean")) else 0  # the last layer

@@ -70,10 +70,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
 
 @pytest.fixture
 def cpu_library() -> ctypes.CDLL:
-    """The pixel loop on the CPU, as it was compiled at the installation."""
+    """The loops on the CPU, as they were compiled at the installation."""
     found = cpu.library()
     if found is None:
-        pytest.skip("no compiled pixel loop: install a C++ compiler and then pmtool again")
+        pytest.skip("no compiled loops: install a C++ compiler and then pmtool again")
     return found
 
 
@@ -155,11 +155,11 @@ class RowCase:
         return {name: np.ascontiguousarray(x, np.float32) for name, x in arrays.items()}
 
     def _mixture(self, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        shape, k = (self.groups, 4, self.lanes), self.hyperparameters.mixtures
+        shape, outer = (self.groups, 4, self.lanes), self.hyperparameters.outer_mixtures
         parts = [
-            rng.normal(0, 1, (*shape, 2 * k)),
-            rng.normal(0, 0.3, (*shape, 2 * k)),
-            np.exp(rng.uniform(1, 6, (*shape, 2 * k))),
+            rng.normal(0, 1, (*shape, outer)),
+            rng.normal(0, 0.3, (*shape, outer)),
+            np.exp(rng.uniform(1, 6, (*shape, outer))),
             rng.normal(0, 0.3, (*shape, 1)),
             rng.uniform(-5, -2, (*shape, 1)),
         ]

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from pmtool.backends.accuracy import TOLERANCES
 from pmtool.backends.differences import differences
+from pmtool.backends.loops import gpu_pixels
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
-from pmtool.backends.pixel_loop import gpu_pixels
 from pmtool.backends.tensorrt import TensorRTBackend
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.host import HostMemory

@@ -14,7 +14,7 @@ from pmtool.interface.buffers import Buffers
 from pmtool.interface.host import HostMemory
 from pmtool.interface.layout import Layout
 from pmtool.kernels import reference
-from pmtool.kernels.weights import bundle_weights
+from pmtool.kernels.weights import pixel_weights
 from pmtool.models.bundle import DEFAULT, Bundle
 
 
@@ -32,7 +32,7 @@ class LastLayerRounded(reference._PixelRow):
 def test_the_last_layer_in_half_types(graph: str) -> None:
     """A 50th of an engine's tolerance; in the first column, before a pixel can lead elsewhere."""
     bundle = Bundle.load()
-    weights, layout = bundle_weights(bundle), Layout(bundle.hyperparameters)
+    weights, layout = pixel_weights(bundle), Layout(bundle.hyperparameters)
 
     def parameters(row: type[reference._PixelRow], precision: Any) -> NDArray[np.float32]:
         arrays = random_arrays(graph, Buffers(HostMemory(), layout, SIZE, SIZE, 64))
@@ -48,4 +48,4 @@ def test_the_last_layer_in_half_types(graph: str) -> None:
     }
     assert 0 < errors["float16"] < TOLERANCES["float16"] / 50
     assert 0 < errors["bfloat16"] < TOLERANCES["bfloat16"] / 50
-    assert errors["float16"] < errors["bfloat16"] / 4
+    assert errors["float16"] < errors["bfloat16"] / 3

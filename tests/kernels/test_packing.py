@@ -14,10 +14,11 @@ import pytest
 from pmtool.choices import Precision
 from pmtool.errors import ModelError, UsageError
 from pmtool.graphs.pixel import pixel_weights
+from pmtool.graphs.row import row_weights
+from pmtool.kernels import weights as bundle_weights
 from pmtool.kernels.packing import Packed, pack, to_bfloat16
 from pmtool.kernels.placement import place, threads, tile_lanes
-from pmtool.kernels.weights import bundle_weights, weight_shapes
-from pmtool.models.bundle import PIXELS, WEIGHTS, Bundle
+from pmtool.models.bundle import PIXELS, ROWS, WEIGHTS, Bundle
 from pmtool.models.hyperparameters import COMPACT, PAPER, Hyperparameters
 from pmtool.network.inference import load_network
 
@@ -27,10 +28,14 @@ H100 = 227 * 1024
 def test_weights_of_the_default_bundle() -> None:
     """Those of the graphs in PyTorch."""
     bundle = Bundle.load()
-    found, expected = bundle_weights(bundle), pixel_weights(load_network(bundle))
-    assert found.keys() == expected.keys()
-    for name, array in found.items():
-        np.testing.assert_allclose(array, expected[name].numpy(), rtol=1e-6, atol=1e-7)
+    network = load_network(bundle)
+    for found, expected in (
+        (bundle_weights.pixel_weights(bundle), pixel_weights(network)),
+        (bundle_weights.row_weights(bundle), row_weights(network)),
+    ):
+        assert found.keys() == expected.keys()
+        for name, array in found.items():
+            np.testing.assert_allclose(array, expected[name].numpy(), rtol=1e-6, atol=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -42,20 +47,27 @@ def test_weights_of_other_networks(
 ) -> None:
     from safetensors.numpy import save_file
 
-    weights = row_case(hyperparameters, "quantile1", 1).weights
-    stored = {PIXELS + name: np.ascontiguousarray(x) for name, x in weights.items()}
+    network = row_case(hyperparameters, "quantile1", 1).network
+    load = {PIXELS: bundle_weights.pixel_weights, ROWS: bundle_weights.row_weights}
+    expected = {PIXELS: pixel_weights(network), ROWS: row_weights(network)}
+    stored = {
+        prefix + name: np.ascontiguousarray(x)
+        for prefix, weights in expected.items()
+        for name, x in weights.items()
+    }
     save_file(stored, tmp_path / WEIGHTS)
     bundle: Any = SimpleNamespace(weights=tmp_path / WEIGHTS, hyperparameters=hyperparameters)
-    found = bundle_weights(bundle)
-    assert found.keys() == weights.keys()
-    for name, expected in weights.items():
-        np.testing.assert_array_equal(found[name], expected)
-    bundle.hyperparameters = replace(hyperparameters, channels=hyperparameters.channels + 1)
-    with pytest.raises(ModelError, match="export the model again"):
-        bundle_weights(bundle)
-    bundle.hyperparameters = replace(hyperparameters, blocks=hyperparameters.blocks + 1)
-    with pytest.raises(ModelError, match="export the model again"):
-        bundle_weights(bundle)
+    other: Any = SimpleNamespace(weights=tmp_path / WEIGHTS)
+    for prefix, weights in expected.items():
+        found = load[prefix](bundle)
+        assert found.keys() == weights.keys()
+        for name, array in found.items():
+            np.testing.assert_array_equal(array, weights[name])
+        for size in ("channels", "blocks"):
+            more = {size: getattr(hyperparameters, size) + 1}
+            other.hyperparameters = replace(hyperparameters, **more)
+            with pytest.raises(ModelError, match="export the model again"):
+                load[prefix](other)
 
 
 def test_bfloat16_is_rounded_to_the_nearest() -> None:
@@ -67,7 +79,7 @@ def test_bfloat16_is_rounded_to_the_nearest() -> None:
 
 def packed(hyperparameters: Hyperparameters, precision: Precision) -> Packed:
     """Weights of a network, all zero."""
-    shapes = weight_shapes(hyperparameters)
+    shapes = bundle_weights.pixel_shapes(hyperparameters)
     weights = {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}
     return pack(weights, hyperparameters, precision)
 

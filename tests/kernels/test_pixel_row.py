@@ -16,7 +16,8 @@ from pmtool.choices import Precision
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
-from pmtool.kernels import cpu, reference
+from pmtool.kernels import reference
+from pmtool.kernels.cpu_pixels import CpuPixels
 from pmtool.kernels.launch import Launcher, PixelKernel
 from pmtool.kernels.packing import Packed, pack
 from pmtool.models.hyperparameters import Hyperparameters
@@ -39,6 +40,8 @@ CASES = [
     (replace(SMALL, blocks=2), "quantile3", 3, 8),
     (replace(SMALL, blocks=2, bits=8), "mean2", 17, 16),
     (replace(SMALL, channels=24, mixtures=1), "quantile3", 3, 8),
+    (replace(SMALL, encoder=4), "quantile3", 11, 8),
+    (replace(SMALL, encoder=4), "mean2", 5, 16),
     (replace(SMALL, channels=5, mixtures=6), "quantile2", 3, 8),
     (replace(SMALL, channels=80), "quantile3", 3, 8),
 ]
@@ -48,7 +51,7 @@ SMALLEST = 8 * 1024
 
 def name(case: tuple[Hyperparameters, str, int, int]) -> str:
     hp, graph, lanes, tile = case
-    return f"{hp.channels}x{hp.blocks}-K{hp.mixtures}-{graph}-{lanes}/{tile}"
+    return f"{hp.channels}x{hp.blocks}-K{hp.mixtures}-E{hp.encoder}-{graph}-{lanes}/{tile}"
 
 
 def assert_same(expected: Arrays, found: Arrays, bits: int, tolerance: float) -> None:
@@ -81,7 +84,7 @@ def test_cpu(case: Any, cpu_library: ctypes.CDLL, row_case: Callable[..., Any]) 
     hp, graph, lanes, _ = case
     row = row_case(hp, graph, lanes)
     found = row.arrays()
-    cpu.CpuPixels(cpu_library, hp, row.weights).bind(graph, found).run()
+    CpuPixels(cpu_library, hp, row.weights).bind(graph, found).run()
     assert_same(row.by_torch(), found, hp.bits, 2e-5)
 
 
@@ -90,7 +93,7 @@ def test_lanes_of_the_cpu_do_not_depend_on_the_batch(
     graph: str, cpu_library: ctypes.CDLL, row_case: Callable[..., Any]
 ) -> None:
     row = row_case(SMALL, graph, 19, 2)
-    loop = cpu.CpuPixels(cpu_library, SMALL, row.weights)
+    loop = CpuPixels(cpu_library, SMALL, row.weights)
 
     def run(arrays: Arrays, chosen: slice) -> Arrays:
         part = {
