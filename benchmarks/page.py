@@ -1,6 +1,6 @@
 """Write the page for a JSON file of `pmtool bench` next to it, as `--page` does.
 
-python benchmarks/page.py benchmarks/results/cpu-2-cores-avx2.json
+python benchmarks/page.py benchmarks/results/cpu-2-cores-amx.json
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pmtool.system.units import amount
 
 DEFAULT_WINDOW = 272
 """Four of these cover 512x512. Edges are kept as well as with the paper's 64, in a third of the
-time: see benchmarks/results/cpu-2-cores-avx2.json."""
+time: see benchmarks/results/cpu-2-cores-amx.json."""
 MOST_LANES = 8
 """Number of lanes that the CPU's pixel loop takes together; more lanes need more memory."""
 GPU_WINDOW, MOST_GPU_LANES = 64, 4096
