@@ -37,9 +37,9 @@ GRAPHS, COPIES = 40 << 20, 2
 OPERATIONS, TARGET_OPERATIONS, ENCODER_OPERATIONS = 4650, 1180, 283
 """Operations of one forward pass, per pixel and squared number of channels, of the stacks with all
 slices, of the stacks with the target alone, and of the encoder and its shares."""
-WITHOUT_LOOP = 2.4
-"""Factor by which a slice takes longer if no compiled loop generates the pixels; it ranges from 1.9
-to 3.2."""
+WITHOUT_LOOPS = 6.0
+"""Factor by which a slice takes longer if pixels and rows have no compiled loops; it ranges from 3
+to 9."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
 """Speed that a core or a GPU reaches over a whole job; a guess, used only to estimate times."""
 

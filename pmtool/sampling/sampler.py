@@ -25,7 +25,7 @@ from pmtool.models.bundle import Bundle
 from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Batch, PairGroup, SlicePair
-from pmtool.sampling.plan import WITHOUT_LOOP, Plan, make_gpu_plan, make_plan
+from pmtool.sampling.plan import WITHOUT_LOOPS, Plan, make_gpu_plan, make_plan
 from pmtool.sampling.startup import start
 from pmtool.sampling.windows import alike_windows
 from pmtool.system.devices import CPU, free_gpu_memory
@@ -77,7 +77,7 @@ class Planner:
         devices = self.engine.devices
         if devices == (CPU,):
             plan = make_plan(self.bundle, self.options, shape, pairs, self.engine.backend)
-            times = 1 if self.engine.pixels == "kernel" else WITHOUT_LOOP
+            times = 1 if self.engine.pixels == "kernel" else WITHOUT_LOOPS
             return plan._replace(seconds_per_slice=times * plan.seconds_per_slice)
         return make_gpu_plan(
             self.layout, self.options, shape, pairs, len(devices), self.free_gpu_memory
