@@ -6,7 +6,6 @@ from math import prod
 
 import numpy as np
 
-from pmtool.errors import ModelError
 from pmtool.interface.layout import Layout
 from pmtool.kernels.packing import Weights
 from pmtool.models.bundle import PIXELS, ROWS, Bundle, tensor_places
@@ -39,9 +38,7 @@ def _weights(bundle: Bundle, prefix: str, shapes: Shapes) -> Weights:
     for name, shape in shapes.items():
         offset, length = places.get(prefix + name, (0, 0))
         if length != _FLOAT_BYTES * prod(shape):
-            raise ModelError(
-                f"{bundle.weights} does not hold the network's weights: export the model again"
-            )
+            raise bundle.other_weights()
         values = np.fromfile(bundle.weights, np.float32, prod(shape), offset=offset)
         weights[name] = values.reshape(shape)
     return weights

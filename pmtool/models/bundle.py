@@ -124,6 +124,13 @@ class Bundle:
         """Path of the safetensors file."""
         return self.folder / WEIGHTS
 
+    def other_weights(self) -> ModelError:
+        """Error for weights that are not those of the network in the manifest."""
+        return ModelError(
+            f"{self.weights} does not hold the network's weights: export the model again, or train "
+            "it again if an older pmtool trained it"
+        )
+
     def graph(self, name: str) -> Path:
         """Path of a graph's ONNX file; raises `ModelError` if the bundle has none."""
         if f"{name}.onnx" not in self.manifest.files:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from pmtool.arrays import Float32s
-from pmtool.errors import ModelError, is_memory_shortage
+from pmtool.errors import is_memory_shortage
 from pmtool.models.bundle import NETWORK, Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network.folding import folded_network
@@ -59,6 +59,4 @@ def load_network(bundle: Bundle) -> PixelMiner:
     except Exception as error:  # safetensors and torch raise errors of many kinds
         if is_memory_shortage(error):
             raise
-        raise ModelError(
-            f"{bundle.weights} does not hold the network's weights: export the model again"
-        ) from error
+        raise bundle.other_weights() from error

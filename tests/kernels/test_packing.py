@@ -56,18 +56,20 @@ def test_weights_of_other_networks(
         for name, x in weights.items()
     }
     save_file(stored, tmp_path / WEIGHTS)
-    bundle: Any = SimpleNamespace(weights=tmp_path / WEIGHTS, hyperparameters=hyperparameters)
-    other: Any = SimpleNamespace(weights=tmp_path / WEIGHTS)
+
+    def bundle(sizes: Hyperparameters) -> Bundle:
+        manifest: Any = SimpleNamespace(hyperparameters=sizes)
+        return Bundle(tmp_path, manifest, "")
+
     for prefix, weights in expected.items():
-        found = load[prefix](bundle)
+        found = load[prefix](bundle(hyperparameters))
         assert found.keys() == weights.keys()
         for name, array in found.items():
             np.testing.assert_array_equal(array, weights[name])
         for size in ("channels", "blocks"):
             more = {size: getattr(hyperparameters, size) + 1}
-            other.hyperparameters = replace(hyperparameters, **more)
             with pytest.raises(ModelError, match="export the model again"):
-                load[prefix](other)
+                load[prefix](bundle(replace(hyperparameters, **more)))
 
 
 def test_bfloat16_is_rounded_to_the_nearest() -> None:
