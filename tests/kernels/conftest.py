@@ -55,17 +55,26 @@ class EmulatedLauncher:
 
 
 @pytest.fixture(scope="session")
-def library(tmp_path_factory: pytest.TempPathFactory) -> ctypes.CDLL:
-    """All kernels and device functions, compiled as C++."""
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., ctypes.CDLL]:
+    """Compile a source with options, without warnings, and load it as a library."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("no g++ to compile the kernels for the CPU")
-    path = tmp_path_factory.mktemp("kernels") / "kernels.so"
-    options = ["-std=c++17", "-O2", "-ffp-contract=off", "-shared", "-fPIC"]
-    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas"]
-    command = [compiler, *options, *warnings, f"-I{SOURCES}", f"-I{HERE}", "-o", str(path)]
-    subprocess.run([*command, str(HERE / "emulated.cpp")], check=True)
-    return ctypes.CDLL(str(path))
+
+    def run(source: Path, *options: str) -> ctypes.CDLL:
+        path = tmp_path_factory.mktemp(source.stem) / "compiled.so"
+        usual = ["-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"]
+        subprocess.run([compiler, *usual, *options, "-o", str(path), str(source)], check=True)
+        return ctypes.CDLL(str(path))
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def library(compiled: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
+    """All kernels and device functions, compiled as C++."""
+    options = "-ffp-contract=off", "-Wno-unknown-pragmas", f"-I{SOURCES}", f"-I{HERE}"
+    return compiled(HERE / "emulated.cpp", *options)
 
 
 @pytest.fixture

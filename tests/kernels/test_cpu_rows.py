@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
-import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,26 +41,9 @@ Arrays = dict[str, Float32s]
 
 
 @pytest.fixture(scope="module", params=INSTRUCTIONS)
-def library(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> ctypes.CDLL:
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("no g++ to compile the loop")
-    path = tmp_path_factory.mktemp("loop") / "loop.so"
-    options = ["-std=c++17", "-O2", "-ffp-contract=fast", "-shared", "-fPIC"]
-    warnings = ["-Wall", "-Wextra", "-Werror", "-Wno-psabi"]
-    command = [
-        compiler,
-        *options,
-        *warnings,
-        *INSTRUCTIONS[request.param],
-        "-o",
-        str(path),
-        str(SOURCE),
-    ]
-    subprocess.run(command, check=True)
-    library = ctypes.CDLL(str(path))
+def library(request: pytest.FixtureRequest, compiled: Callable[..., ctypes.CDLL]) -> ctypes.CDLL:
+    options = INSTRUCTIONS[request.param]
+    library = compiled(SOURCE, "-ffp-contract=fast", "-Wno-psabi", *options)
     library.vertical_row_instructions.restype = ctypes.c_char_p
     chosen = library.vertical_row_instructions().decode()
     if chosen != request.param:
