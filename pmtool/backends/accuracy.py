@@ -82,7 +82,7 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
         If a graph differs by more than `TOLERANCES`.
     """
     engines, bundle = backend.engines, backend.engines.bundle
-    kernel = backend.pixels.version if backend.pixels else ""
+    kernel = backend.loops.version if backend.loops else ""
     built = [graph for graph in GRAPHS if not kernel or not is_pixel_graph(graph)]
     errors = engines.known_errors(built, kernel)
     if not errors:

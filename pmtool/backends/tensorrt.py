@@ -36,8 +36,8 @@ class TensorRTBackend:
         Memory of the GPU, with the stream for all work.
     device
         Name of the GPU, ``cuda:N``.
-    pixels
-        The kernel, used instead of an engine that runs once for every four pixels.
+    loops
+        pmtool's own kernel, used instead of an engine that runs once for every four pixels.
     """
 
     name = "tensorrt"
@@ -45,9 +45,9 @@ class TensorRTBackend:
     keeps_programs = True
 
     def __init__(
-        self, engines: Any, memory: Any, device: str, pixels: PixelKernel | None = None
+        self, engines: Any, memory: Any, device: str, loops: PixelKernel | None = None
     ) -> None:
-        self.engines, self.memory, self.device, self.pixels = engines, memory, device, pixels
+        self.engines, self.memory, self.device, self.loops = engines, memory, device, loops
         self.precision: Precision = engines.target.precision
         with memory.device.active():
             self.runtime = engines.trt.Runtime(engines.log)
@@ -65,13 +65,13 @@ class TensorRTBackend:
             If the GPU has too little memory for the engine, or the engine was built for fewer or
             smaller windows.
         """
+        if self.loops is not None and self.loops.covers(graph):
+            return self.loops.bind(graph, arrays)
         if graph == "window":
             return self._windows(arrays)
-        if not is_pixel_graph(graph):
-            return self._program(graph, arrays)
-        if self.pixels is not None:
-            return self.pixels.bind(graph, arrays)
-        return self._steps(graph, arrays)
+        if is_pixel_graph(graph):
+            return self._steps(graph, arrays)
+        return self._program(graph, arrays)
 
     def _program(self, graph: str, arrays: Arrays) -> EngineProgram:
         return EngineProgram(self._engine(graph), arrays)
@@ -374,7 +374,7 @@ def load(
 
     memory = CudaMemory(CudaDevice(gpu_index(device)))
     engines = Engines(bundle, find_gpu(device), precision, max_windows)
-    pixels = gpu_pixels(bundle, precision, memory.device)
-    backend = TensorRTBackend(engines, memory, device, pixels)
+    loops = gpu_pixels(bundle, precision, memory.device)
+    backend = TensorRTBackend(engines, memory, device, loops)
     check_engines(backend, threads)
     return backend

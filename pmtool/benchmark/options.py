@@ -14,6 +14,7 @@ from pmtool.backends.selection import choose_engine
 from pmtool.benchmark.naive import WINDOW
 from pmtool.choices import Precision
 from pmtool.errors import UsageError
+from pmtool.pixels.uniforms import check_seed
 from pmtool.sampling.windows import check_window
 
 MOST_SIZE, MOST_PAIRS = 4096, 10_000
@@ -92,6 +93,7 @@ class BenchmarkOptions:
             raise UsageError(
                 f"the naive passes must lie between {WINDOW} and {WINDOW**2}, not {self.passes}"
             )
+        check_seed(self.seed)
         if isinstance(self.window, int):
             check_window(self.window)
         if not 0 < self.budget < math.inf:

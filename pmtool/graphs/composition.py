@@ -42,12 +42,6 @@ def compose(outer: Tensor, inner: Tensor) -> Tensor:
     return kernel
 
 
-def stride(block: AnyBlock) -> int:
-    """Stride of a block."""
-    last = block.merge if isinstance(block, Block) else block.conv
-    return last.stride[0]
-
-
 def target_kernel(block: AnyBlock) -> Tensor:
     """The target's own share of a block, as one kernel."""
     if isinstance(block, TargetBlock):

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pmtool.graphs import ops
-from pmtool.graphs.composition import (
-    as_matrix,
-    edge_kernel,
-    stride,
-    target_kernel,
-    upsample_matrix,
-)
+from pmtool.graphs.composition import as_matrix, edge_kernel, target_kernel, upsample_matrix
 from pmtool.interface.layout import Layout, carries
 from pmtool.models.hyperparameters import LEVELS
 from pmtool.network import PixelMiner
@@ -28,7 +22,7 @@ class VerticalConvolution(nn.Module):
         super().__init__()
         kernel = target_kernel(block)[:, channels]
         self.reach = kernel.shape[-1] // 2
-        self.strided = stride(block) == 2
+        self.strided = block.stride == 2
         self.composed = isinstance(block, Block)
         self.register_buffer("matrix", as_matrix(kernel))
         if isinstance(block, Block):
@@ -51,7 +45,7 @@ class EarlierRows(nn.Module):
 
     def __init__(self, block: AnyBlock) -> None:
         super().__init__()
-        self.strided = stride(block) == 2
+        self.strided = block.stride == 2
         self.register_buffer("matrix", as_matrix(target_kernel(block)[:, :, :2]))
 
     def forward(self, x: Tensor) -> Tensor:

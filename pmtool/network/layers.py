@@ -78,6 +78,7 @@ class Block(nn.Module):
         self, c_in: int, c_out: int, kernel: tuple[int, int], stride: int = 1, *, causal_left: bool
     ) -> None:
         super().__init__()
+        self.stride = stride
         self.padding = _causal_padding(kernel, causal_left=causal_left)
         self.outer = conv(c_in, c_out, (3, 3), stride, padding=1)
         self.pair = conv(2 * c_in, c_out, kernel)
@@ -103,6 +104,7 @@ class TargetBlock(nn.Module):
     ) -> None:
         super().__init__()
         whole = 2 * kernel[0] - 1, 2 * kernel[1] - 1
+        self.stride = stride
         self.padding = _causal_padding(whole, causal_left=causal_left)
         self.conv = conv(c_in, c_out, whole, stride, bias=False)
 

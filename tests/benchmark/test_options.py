@@ -32,6 +32,11 @@ def test_options() -> None:
     assert limited.command == "pmtool bench --memory 1073741824 --seed 3"
 
 
+def test_seed_is_checked_before_anything_runs() -> None:
+    with pytest.raises(UsageError, match="the seed must lie in"):
+        BenchmarkOptions(seed=-1)
+
+
 def test_variants_that_cannot_run() -> None:
     """One of several is left out; what could not be asked for at all is an error."""
     both = BenchmarkOptions(
