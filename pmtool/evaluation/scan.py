@@ -19,6 +19,7 @@ from pmtool.evaluation.packed import PackedMask
 from pmtool.evaluation.volumes import Volumes
 from pmtool.geometry.grid import Grid, make_grid
 from pmtool.images.hounsfield import to_voxels
+from pmtool.images.made import made_text
 from pmtool.images.reading import DEFAULT, ReadingOptions
 from pmtool.images.volume import Volume
 from pmtool.loading import load_ct
@@ -152,7 +153,8 @@ def load_scans(
     Warns
     -----
     UserWarning
-        If slices depend on their neighbours, as in a scan that was already interpolated.
+        If slices were made by pmtool, or depend on their neighbours, as in a scan that was already
+        interpolated.
     """
     volumes = _thin_volumes(paths, reading)
     pairs = zip(volumes.names, masks or (None,) * len(paths), strict=True)
@@ -218,6 +220,8 @@ def _load_thin(path: Path, reading: ReadingOptions) -> Volume:
             f"{path} has {counted(len(volume.slices), 'slice')}; every second one is dropped, "
             "which takes three or more"
         )
+    if (text := made_text(volume, "evaluate on the original series")) is not None:
+        warnings.warn(text, stacklevel=3)
     dependent = dependent_slices(volume)
     if dependent:
         warnings.warn(

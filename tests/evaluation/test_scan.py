@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
+import pmtool
 from pmtool.errors import ContentError, GeometryError, UsageError
 from pmtool.evaluation.scan import ThinScan, dependent_slices, distinct_names, load_scans
 from pmtool.evaluation.store import Store
@@ -94,6 +95,17 @@ def test_interpolated_scans_are_told(phantom: sitk.Image, tmp_path: Path) -> Non
         load_scan(write(linear, tmp_path / "linear.nrrd"))
     repeated = sitk.JoinSeries([phantom[:, :, i] for i in (0, 0, 1, 2, 2, 3)])
     assert dependent_slices(load_volume(repeated)) == [1, 3, 4]
+
+
+@pytest.mark.usefixtures("fake_sampler")
+def test_scans_with_made_slices_are_told(phantom: sitk.Image, tmp_path: Path) -> None:
+    made = tmp_path / "made.nrrd"
+    pmtool.resample(write(phantom, tmp_path / "phantom.nrrd"), 0.625, made)
+    with (
+        pytest.warns(UserWarning, match=r"6 of the 13 slices .* evaluate on the original series"),
+        pytest.warns(UserWarning, match="interpolated already"),
+    ):
+        load_scan(made)
 
 
 def test_scans_are_told_apart_by_the_folders_above_them(
