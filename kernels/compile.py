@@ -23,7 +23,7 @@ from pmtool.system.hashes import file_hash, json_hash
 FOLDER = Path(__file__).parent
 SOURCES = ("rows.cu", "pixel_row.cu")
 ARCHITECTURES = {8: "sm_80", 9: "sm_90a", 12: "sm_120"}
-"""Architectures that the tests compile, by the major number of the compute capability."""
+"""Architectures by the major number of the compute capability; the tests compile all of them."""
 OPTIONS = ("-std=c++17",)
 
 
@@ -44,7 +44,7 @@ def architecture(major: int, minor: int) -> str:
 
 
 class Compiler(NamedTuple):
-    """A compiler: its version, and a function that compiles a source file for an architecture."""
+    """What compiles a source file for an architecture: its version, of both if there are two."""
 
     version: str
     compile: Callable[[Path, str], bytes]
@@ -100,7 +100,11 @@ def find_compiler() -> Compiler:
     library = nvrtc.find_library()
     if nvcc is not None:
         completed = subprocess.run([nvcc, "--version"], capture_output=True, text=True, check=False)
-        return Compiler(completed.stdout, partial(_with_either, nvcc, library))
+        version = completed.stdout
+        if library is not None:
+            with suppress(UsageError):  # nvcc may not need it
+                version += nvrtc.version(library)
+        return Compiler(version, partial(_with_either, nvcc, library))
     if library is not None:
         return Compiler(nvrtc.version(library), partial(_with_nvrtc, library))
     raise UsageError(

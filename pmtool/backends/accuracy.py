@@ -95,8 +95,9 @@ def check_engines(backend: TensorRTBackend, threads: int = 1) -> None:
         engines.note_errors(errors, kernel)
     for name, error in errors.items():
         if not error[ENGINE] <= TOLERANCES[backend.precision]:  # true for NaN too
+            computed = f"the engine {name}" if name in built else f"pmtool's kernel for {name}"
             raise UsageError(
-                f"the engine {name} differs from ONNX Runtime by {error[ENGINE]:.2g}: use another "
+                f"{computed} differs from ONNX Runtime by {error[ENGINE]:.2g}: use another "
                 "--backend or --precision"
             )
 

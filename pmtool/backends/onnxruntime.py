@@ -158,9 +158,10 @@ class OnnxRuntimeProgram:
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError` unless the precision is float32 and ONNX Runtime is installed."""
     if precision != "float32":
+        other = "openvino" if precision == "bfloat16" else "torch"
         raise UsageError(
             f"{OnnxRuntimeBackend.name} computes in float32, not {precision}: leave --precision "
-            "out, or take --backend openvino"
+            f"out, or take --backend {other}"
         )
     runtime()
 

@@ -55,7 +55,7 @@ class OpenVinoBackend(OnnxRuntimeBackend):
         loops: Loops | None = None,
     ) -> None:
         super().__init__(bundle, threads, loops)
-        self.precision, self.core = precision, core()
+        self.precision, self.core, self.tensor = precision, core(), openvino().Tensor
         self._shapes: Shapes = ()
         self._idle: list[Any] = []
 
@@ -116,7 +116,7 @@ class OpenVinoProgram:
     """The window graph bound to arrays, which must not be moved."""
 
     def __init__(self, backend: OpenVinoBackend, arrays: Arrays) -> None:
-        self.backend, tensor = backend, openvino().Tensor
+        self.backend, tensor = backend, backend.tensor
         self.shapes = tuple((name, array.shape) for name, array in arrays.items())
         self.tensors = {name: tensor(a, shared_memory=True) for name, a in arrays.items()}
 
@@ -185,4 +185,4 @@ def openvino() -> ModuleType:
         raise UsageError("OpenVINO is not installed: pip install 'pmtool[openvino]'") from error
     finally:
         if is_blocked:
-            del sys.modules[converter]
+            sys.modules.pop(converter, None)

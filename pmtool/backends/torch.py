@@ -16,7 +16,13 @@ from pmtool.arrays import Float32s
 from pmtool.backends.loops import Loops, cpu_loops
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
-from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
+from pmtool.errors import (
+    OUT_OF_GPU_MEMORY,
+    OUT_OF_MEMORY,
+    MemoryBudgetError,
+    UsageError,
+    is_memory_shortage,
+)
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
@@ -62,8 +68,8 @@ class TorchBackend:
         self.keeps_programs = device != CPU
         self.windows_per_call = 32 if self.keeps_programs else 1
         self.memory = TorchMemory(torch.device(device))
-        if self.keeps_programs:  # float32 means float32; this setting holds for the whole process
-            torch.backends.cudnn.allow_tf32 = False
+        if self.keeps_programs:  # float32 means float32; both settings hold for the whole process
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         self.capturing = Capturing(device) if self.keeps_programs else None
         own = (name for name in GRAPHS if loops is None or not loops.covers(name))
         self.graphs = graph_suite(network, own)
@@ -321,4 +327,4 @@ def _shortages() -> Iterator[None]:
     except RuntimeError as error:
         if not is_memory_shortage(error) and not any(words in str(error) for words in PRESUMED):
             raise
-        raise MemoryBudgetError("out of memory; give a smaller --batch or --window") from error
+        raise MemoryBudgetError(OUT_OF_MEMORY) from error

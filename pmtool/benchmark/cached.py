@@ -101,7 +101,8 @@ class CachedRun(NamedTuple):
     plan
         Plan of the run.
     start
-        Seconds to load the engine and its graphs, not included in ``seconds``.
+        Seconds to load the engine, not included in ``seconds``; on a CPU, graphs are loaded later,
+        when they are first needed.
     seconds
         Seconds from the call to the last slice.
     shares

@@ -21,10 +21,10 @@ from pmtool.benchmark.parity import Strip, generate_strip, largest_difference
 from pmtool.benchmark.peer_runs import PeerRuns, time_peers
 from pmtool.benchmark.report import StripReport
 from pmtool.benchmark.scene import Scene
-from pmtool.benchmark.timing import full_float32
 from pmtool.evaluation.edges import edge_map, edge_preservation
 from pmtool.interface.protocol import Backend
 from pmtool.network import PixelMiner
+from pmtool.network.inference import full_float32
 from pmtool.sampling.pairs import SlicePair
 from pmtool.system.stages import Tell, progress_of
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from pmtool.arrays import Float32s
 from pmtool.backends.torch_threads import torch_threads
-from pmtool.benchmark.timing import full_float32, repeat
+from pmtool.benchmark.timing import repeat
 from pmtool.network import PixelMiner
-from pmtool.network.inference import ArrayNetwork
+from pmtool.network.inference import ArrayNetwork, full_float32
 from pmtool.pixels.mixture import Mixture
 from pmtool.sampling.pairs import Neighbours
 

@@ -14,7 +14,7 @@ MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture 
 
 _NEGLIGIBLE = 0.05
 """Loading times up to this many seconds are not shown: ONNX Runtime on a CPU loads each graph when
-it is first run."""
+it is first needed."""
 
 
 def page(values: Values) -> str:

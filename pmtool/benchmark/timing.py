@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 
@@ -32,13 +31,6 @@ def seconds_of(work: Callable[[], object], device: str) -> float:
 def torch_device(name: str) -> str:
     """Name of a device, or the CPU if PyTorch has no access to that device."""
     return name if name == "cpu" or torch.cuda.is_available() else "cpu"
-
-
-@contextmanager
-def full_float32() -> Iterator[None]:
-    """Turn off TF32 in convolutions, PyTorch's default on GPUs: the network is the reference."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
-        yield
 
 
 def _wait(device: str) -> None:

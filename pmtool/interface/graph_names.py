@@ -6,7 +6,6 @@ The depth is the number of levels that a row touches, see `layout.depth_of_row`.
 from __future__ import annotations
 
 from pmtool.choices import Mode
-from pmtool.errors import UsageError
 from pmtool.models.hyperparameters import LEVELS
 
 CHOOSERS = ("quantile", "mean")
@@ -21,11 +20,11 @@ def kind_and_depth(graph: str) -> tuple[str, int]:
 
     Raises
     ------
-    UsageError
+    ValueError
         If there is no such graph.
     """
     if graph not in GRAPHS:
-        raise UsageError(f"there is no graph {graph!r}: it is one of {', '.join(GRAPHS)}")
+        raise ValueError(f"there is no graph {graph!r}: it is one of {', '.join(GRAPHS)}")
     return ("window", LEVELS) if graph == "window" else (graph[:-1], int(graph[-1]))
 
 

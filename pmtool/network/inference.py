@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +20,18 @@ from pmtool.pixels import mixture
 
 if TYPE_CHECKING:
     from pmtool.sampling.pairs import Neighbours
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Turn off TF32 on GPUs, in convolutions (PyTorch's default there) and in matrix products."""
+    products = torch.backends.cuda.matmul
+    before, products.allow_tf32 = products.allow_tf32, False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+            yield
+    finally:
+        products.allow_tf32 = before
 
 
 @dataclass(frozen=True)

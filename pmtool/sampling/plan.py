@@ -10,7 +10,7 @@ from pmtool.errors import MemoryBudgetError
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
-from pmtool.models.hyperparameters import Hyperparameters
+from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.windows import alike_windows, balanced, padded_size, pixels_of_windows
 from pmtool.system.limits import free_memory, total_memory
@@ -25,18 +25,18 @@ GPU_WINDOW, MOST_GPU_LANES = 64, 4096
 """The paper's windows have the shortest chain of dependent steps; not yet measured on a GPU."""
 GPU_SHARE = 0.6
 """Share of a GPU's free memory for the buffers; the engine computes in the rest."""
-SCRATCH, LANE = 5.2, 1.2
+SCRATCH_LANES, LANE_SHARE = 5.2, 1.2
 """Memory of a worker for running graphs, and for each of its lanes including copies to and from it,
 in units of a lane's buffers; fitted to peaks with ONNX Runtime, of which
 tests/resampling/test_end_to_end.py checks one. OpenVINO takes less."""
-COMPILED = {"openvino": 90 << 20}
+COMPILED_BYTES = {"openvino": 90 << 20}
 """Memory of the graphs that an engine compiles for each worker, and of the engine itself, in bytes,
-where it is not in `SCRATCH` and `GRAPHS`."""
-GRAPHS, COPIES = 40 << 20, 2
+where it is not in `SCRATCH_LANES` and `GRAPHS_BYTES`."""
+GRAPHS_BYTES, WEIGHT_COPIES = 40 << 20, 2
 """Memory of a model's loaded graphs in bytes, and copies of its weights that they hold."""
-OPERATIONS, TARGET_OPERATIONS, ENCODER_OPERATIONS = 4650, 1180, 283
-"""Operations of one forward pass, per pixel and squared number of channels, of the stacks with all
-slices, of the stacks with the target alone, and of the encoder and its shares."""
+LAYER_OPERATIONS, TARGET_LAYER_OPERATIONS, ENCODER_OPERATIONS = 1200, 305, 283
+"""Operations of one forward pass, per pixel and squared number of channels: of a gated layer of
+both stacks with all slices, of one with the target alone, and of the encoder and its shares."""
 WITHOUT_LOOPS = 6.0
 """Factor by which a slice takes longer if pixels and rows have no compiled loops; it ranges from 3
 to 9."""
@@ -100,10 +100,10 @@ def make_plan(
     seconds = _operations(layout, padded, window) / (threads * OPERATIONS_PER_SECOND)
     used = psutil.Process().memory_info().rss
     budget = min(options.memory or total_memory() // 2, used + free_memory())
-    compiled = COMPILED.get(backend, 0)
-    model = GRAPHS + COPIES * bundle.weights.stat().st_size + compiled
+    compiled = COMPILED_BYTES.get(backend, 0)
+    model = GRAPHS_BYTES + WEIGHT_COPIES * bundle.weights.stat().st_size + compiled
     buffers = Buffers.size(layout, *window, 1)
-    scratch, lane = int(SCRATCH * buffers) + compiled, int(LANE * buffers)
+    scratch, lane = int(SCRATCH_LANES * buffers) + compiled, int(LANE_SHARE * buffers)
     for workers in range(min(threads, pairs), 0, -1):
         limit = min(options.batch or MOST_LANES, _most_at_once(padded, window, pairs, workers))
         resident = used + (2 if threads % workers else 1) * model
@@ -151,9 +151,11 @@ def _operations(layout: Layout, shape: tuple[int, int], window: tuple[int, int])
 
 def operations(hyperparameters: Hyperparameters, pixels: int) -> float:
     """Number of operations of one forward pass of the network on a number of pixels."""
-    stacks = TARGET_OPERATIONS if hyperparameters.encoder else OPERATIONS
+    gated = Layout(hyperparameters).gated
+    layers = sum(gated(level) / 4.0**level for level in range(LEVELS))
+    layer = TARGET_LAYER_OPERATIONS if hyperparameters.encoder else LAYER_OPERATIONS
     encoder = ENCODER_OPERATIONS * hyperparameters.encoder**2
-    return pixels * (stacks * hyperparameters.channels**2 + encoder)
+    return pixels * (layers * layer * hyperparameters.channels**2 + encoder)
 
 
 def _window(

@@ -18,7 +18,7 @@ import numpy as np
 from pmtool.arrays import Slice
 from pmtool.backends.selection import Engine, choose_engine, working_engines
 from pmtool.choices import Mode
-from pmtool.errors import MemoryBudgetError
+from pmtool.errors import MemoryBudgetError, is_memory_shortage
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
@@ -274,8 +274,8 @@ class _Run:
             size = -(-len(lanes) // -(-len(lanes) // cache.most))
             try:
                 self._batch(cache, group, lanes[:size])
-            except MemoryBudgetError:
-                if not cache.shrink(size):
+            except Exception as error:
+                if not is_memory_shortage(error) or not cache.shrink(size):
                     raise
             else:
                 lanes = lanes[size:]
@@ -295,6 +295,6 @@ class _Run:
 
         try:
             cache.generate(group, lanes, options.seed, options.mode, on_row)
-        except MemoryBudgetError:
+        except Exception:
             self.events.put(_Advance(-advanced))
             raise

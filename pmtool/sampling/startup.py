@@ -78,13 +78,13 @@ def _load(engine: Engine, bundle: Bundle, device: str, threads: int, mode: Mode)
         check_generates(backend, Layout(bundle.hyperparameters), mode)
     except Exception as error:  # the libraries' errors have no common base
         presumed = _is_presumed_shortage(error)
-        if isinstance(error, PmtoolError) and not presumed:
-            raise
         if is_memory_shortage(error) and not presumed:
             raise MemoryBudgetError(
                 f"{device} has no memory for the model: end other programs there, or use "
                 "--device cpu"
             ) from error
+        if isinstance(error, PmtoolError) and not presumed:
+            raise
         raise UsageError(
             f"{engine.backend} does not work on {device}, "
             f"{_reason(error.__cause__ if presumed else error)}; use another --backend, or "

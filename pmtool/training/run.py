@@ -275,20 +275,22 @@ def _scans(
     if text and fabric.is_global_zero:
         warnings.warn(text, stacklevel=2)
     chosen = [usable(scans, settings.crops) for scans, _ in whole]
-    skipped = [reason for part in (*loaded, *whole, *chosen) for reason in part[1]]
-    training, validation = (scans for scans, _ in chosen)
-    _check_any(training, data.training, skipped)
+    (training, validation), reasons = zip(*chosen, strict=True)
+    skipped = [[*a[1], *b[1], *c] for a, b, c in zip(loaded, whole, reasons, strict=True)]
+    _check_any(training, data.training, skipped[0])
     if not data.validation:
-        return split_patients(training, settings.validation.share, settings.seed), skipped
-    _check_any(validation, data.validation, skipped)
-    return explicit_split(training, validation), skipped
+        return split_patients(training, settings.validation.share, settings.seed), skipped[0]
+    _check_any(validation, data.validation, skipped[1])
+    return explicit_split(training, validation), [*skipped[0], *skipped[1]]
 
 
 def _check_any(scans: Sequence[CachedScan], folders: Sequence[Path], skipped: list[str]) -> None:
     if scans:
         return
-    reason = f"; {len(skipped)} could not be used, such as: {skipped[0]}" if skipped else ""
-    raise InputError(f"no CT was found in {', '.join(map(str, folders))}{reason}")
+    reason = f" ({len(skipped)} could not be used, such as: {skipped[0]})" if skipped else ""
+    raise InputError(
+        f"no CT was found in {', '.join(map(str, folders))}{reason}: give folders with CT scans"
+    )
 
 
 def _plan(trainer: Trainer, split: Split, skipped: list[str], out: Path) -> str:

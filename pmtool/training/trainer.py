@@ -14,6 +14,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from pmtool.errors import PmtoolError
 from pmtool.network import PixelMiner
 from pmtool.network.folding import unfold
+from pmtool.network.inference import full_float32
 from pmtool.training.crops import Crops, Triplets
 from pmtool.training.objective import Losses, Objective
 from pmtool.training.phases import Phase, phases
@@ -143,7 +144,7 @@ class Trainer:
         """
         objective = Objective(self.result, encoder=self.phase.encoder).eval()
         sums = torch.zeros(4, device=self.fabric.device)
-        with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
+        with full_float32():
             parts = (part.to(self.fabric.device).split(_BATCH) for part in crops[0])
             for batch in map(Triplets._make, zip(*parts, strict=True)):
                 losses = torch.stack(objective(batch)[1:])

@@ -94,7 +94,7 @@ def test_a_gpu_computes_the_same(graph: str, backend: Backend) -> None:
 def test_pixels_without_the_kernel(
     graph: str, backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend, "pixels", None)
+    monkeypatch.setattr(backend, "loops", None)
     assert difference(graph, backend) <= TOLERANCES[backend.precision]
 
 

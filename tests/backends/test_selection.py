@@ -165,7 +165,8 @@ def test_auto_falls_back_to_the_cpu_and_cuda_does_not(
         ({"precision": "float64"}, "there is no precision 'float64'"),
         (
             {"backend": "onnxruntime-cpu", "precision": "float16"},
-            "onnxruntime-cpu computes in float32, not float16: leave --precision out",
+            "onnxruntime-cpu computes in float32, not float16: leave --precision out, or "
+            "take --backend torch",
         ),
     ],
 )

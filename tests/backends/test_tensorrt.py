@@ -13,7 +13,7 @@ import pytest
 
 from pmtool.arrays import Float32s
 from pmtool.backends import accuracy
-from pmtool.backends.accuracy import check_engines, engine_errors, error_table
+from pmtool.backends.accuracy import ENGINE, check_engines, engine_errors, error_table
 from pmtool.backends.differences import differences
 from pmtool.backends.onnxruntime import OnnxRuntimeBackend
 from pmtool.backends.tensorrt import ALIGNMENT, EngineProgram, InTurn, Scratch, TensorRTBackend
@@ -22,6 +22,7 @@ from pmtool.export import engines as caching
 from pmtool.export.profiles import LEAST_WINDOWS
 from pmtool.export.tensorrt import Build
 from pmtool.interface.buffers import Buffers
+from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.lanes import Lanes
@@ -261,13 +262,14 @@ def test_check_is_made_once_with_a_kernel_and_again_with_another(
 
     class Kernel:
         version = "kernel 1"
+        covers = staticmethod(is_pixel_graph)
 
         def bind(self, graph: str, arrays: Any) -> Any:
             checks.append(graph)
             return exact.bind(graph, arrays)
 
     kernel = Kernel()
-    monkeypatch.setattr(backend, "pixels", kernel)
+    monkeypatch.setattr(backend, "loops", kernel)
     monkeypatch.setattr(accuracy, "GRAPHS", ("row1", "quantile1"))
     check_engines(backend)
     assert list(backend.engines.manifest()["engines"]) == ["row1"]
@@ -277,6 +279,10 @@ def test_check_is_made_once_with_a_kernel_and_again_with_another(
     kernel.version = "kernel 2"
     check_engines(backend)
     assert len(checks) > once
+    wrong = {"row1": {ENGINE: 0.0}, "quantile1": {ENGINE: 1.0}}
+    backend.engines.note_errors(wrong, kernel.version)
+    with pytest.raises(UsageError, match="pmtool's kernel for quantile1 differs"):
+        check_engines(backend)
 
 
 @pytest.mark.parametrize("error", [2e-3, float("nan")])

@@ -77,6 +77,16 @@ def test_cache(cache: Path, nvcc: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert compile.machine_code("rows.cu", "sm_80") == b"anew"
 
 
+@pytest.mark.usefixtures("nvcc")
+def test_version_is_of_both_compilers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code of NVRTC, where nvcc failed, is not taken for that of another NVRTC."""
+    monkeypatch.setattr(nvrtc, "find_library", lambda: "libnvrtc.so")
+    monkeypatch.setattr(nvrtc, "version", lambda library: "NVRTC 13.7")
+    found = compile.find_compiler().version
+    assert "nvcc" in found
+    assert found.endswith("NVRTC 13.7")
+
+
 def test_no_compiler(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "which", lambda *_, **__: None)
     monkeypatch.setattr(nvrtc, "find_library", lambda: None)

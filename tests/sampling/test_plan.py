@@ -18,7 +18,14 @@ from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import SlicePair
-from pmtool.sampling.plan import COPIES, GRAPHS, Plan, make_gpu_plan, make_plan, operations
+from pmtool.sampling.plan import (
+    GRAPHS_BYTES,
+    WEIGHT_COPIES,
+    Plan,
+    make_gpu_plan,
+    make_plan,
+    operations,
+)
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.limits import cpu_count
 
@@ -102,7 +109,7 @@ def test_no_thread_is_left_over(bundle: Bundle, monkeypatch: pytest.MonkeyPatch)
     threads = [[plan.threads_of(i) for i in range(plan.workers)] for plan in plans.values()]
     assert threads == [[5], [2, 2, 1], [1] * 5]
     worker = (plans[5].memory - plans[1].memory) / 4
-    model = GRAPHS + COPIES * bundle.weights.stat().st_size
+    model = GRAPHS_BYTES + WEIGHT_COPIES * bundle.weights.stat().st_size
     more = plans[3].memory - plans[1].memory - 2 * worker
     assert more == pytest.approx(model, abs=2**20)  # the process itself may grow a little
     assert plans[1]._replace(workers=7).threads_of(6) == 1
@@ -123,7 +130,14 @@ def test_options_are_positive(name: str) -> None:
 
 @pytest.mark.parametrize(
     "hyperparameters",
-    [COMPACT, replace(COMPACT, channels=32), replace(COMPACT, encoder=64), Hyperparameters(32)],
+    [
+        COMPACT,
+        replace(COMPACT, channels=32),
+        replace(COMPACT, encoder=64),
+        replace(COMPACT, blocks=2),
+        Hyperparameters(32),
+        Hyperparameters(16, blocks=3),
+    ],
     ids=str,
 )
 def test_operations(hyperparameters: Hyperparameters) -> None:

@@ -206,7 +206,13 @@ def test_teacher_forced_logits(
     torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "error",
+    [MemoryBudgetError("out of memory"), MemoryError(), RuntimeError("CUDA out of memory")],
+    ids=repr,
+)
 def test_a_batch_is_halved_where_memory_is_short(
+    error: Exception,
     bundle: Bundle,
     expected: dict[int, Slice],
     monkeypatch: pytest.MonkeyPatch,
@@ -218,7 +224,7 @@ def test_a_batch_is_halved_where_memory_is_short(
     def short(cache: LaneCache, count: int, known_columns: int, chooser: str) -> Lanes:
         counts.append(count)
         if count > room:
-            raise MemoryBudgetError("out of memory")
+            raise error
         return lanes(cache, count, known_columns, chooser)
 
     monkeypatch.setattr(LaneCache, "lanes", short)
@@ -226,7 +232,7 @@ def test_a_batch_is_halved_where_memory_is_short(
     assert counts[0] == 3
     assert set(counts[1:]) == {1}  # what has failed is not tried again
     room = 0
-    with pytest.raises(MemoryBudgetError):
+    with pytest.raises(type(error)):
         generate(bundle, make_pairs((20, 20), 3), threads=1)
 
 

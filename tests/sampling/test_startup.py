@@ -193,18 +193,18 @@ def test_several_that_fail_are_told_of_in_one_sentence(bundle: Bundle) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "expected"),
+    ("error", "expected", "words"),
     [
-        (MemoryBudgetError("the GPU is out of memory"), MemoryBudgetError),
-        (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), MemoryBudgetError),
-        (ModelError("the model's weights are not there"), ModelError),
+        (MemoryBudgetError("give a smaller --batch"), MemoryBudgetError, "end other programs"),
+        (RuntimeError("CUDA out of memory. Tried"), MemoryBudgetError, "end other programs"),
+        (ModelError("the model's weights are not there"), ModelError, "are not there"),
     ],
 )
 def test_what_is_not_the_engines_fault_ends_the_run(
-    bundle: Bundle, error: Exception, expected: type[PmtoolError]
+    bundle: Bundle, error: Exception, expected: type[PmtoolError], words: str
 ) -> None:
-    """No other engine has more memory or another model."""
-    with pytest.raises(expected):
+    """No other engine has more memory or another model; a single window has no smaller batch."""
+    with pytest.raises(expected, match=words):
         start([engine("torch", raising(error)), ON_CPU], bundle, 1)
 
 

@@ -44,10 +44,31 @@ def test_no_ct(
     assert f"{data} is not a folder" in capsys.readouterr().err
     data.mkdir()
     assert train(given_data, out) == 3
-    assert f"pmtool: no CT was found in {data}\n" in capsys.readouterr().err
+    assert (
+        f"pmtool: no CT was found in {data}: give folders with CT scans\n"
+        in capsys.readouterr().err
+    )
     (data / "bad.nrrd").write_bytes(b"NRRD0004\n")
     assert train(given_data, out) == 3
     assert "1 could not be used, such as" in capsys.readouterr().err
+
+
+def test_no_ct_to_validate_on(
+    given_data: list[str],
+    data: Path,
+    out: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    train: Train,
+    write_scans: WriteScans,
+) -> None:
+    """What cannot be used of the training scans is no reason."""
+    write_scans(data)
+    (data / "bad.nrrd").write_bytes(b"NRRD0004\n")
+    held = tmp_path / "held"
+    held.mkdir()
+    assert train(given_data, out, "--validation", held) == 3
+    assert f"no CT was found in {held}: give folders" in capsys.readouterr().err
 
 
 def test_other_modality(
