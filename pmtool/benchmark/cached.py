@@ -163,13 +163,13 @@ def run_cached(
     plan = sampler.plan((height, width), len(pairs))
     sampler.load_for(plan)
     start = time.perf_counter() - begun
-    seconds, slices = _generate(sampler, pairs, progress)
+    seconds, slices = _generate(sampler, plan, pairs, progress)
     if not shares:
         return CachedRun(sampler, plan, start, seconds, None, slices)
     clocked = seconds
     if not on_cpu:
         sampler.clock.running = True
-        clocked, _ = _generate(sampler, pairs, progress)
+        clocked, _ = _generate(sampler, plan, pairs, progress)
     time_shares = _shares(sampler.clock, clocked * plan.workers)
     return CachedRun(sampler, plan, start, seconds, time_shares, slices)
 
@@ -180,8 +180,8 @@ def _shares(clock: Clock, worked: float) -> dict[str, float]:
 
 
 def _generate(
-    sampler: Sampler, pairs: Sequence[SlicePair], progress: Progress | None
+    sampler: Sampler, plan: Plan, pairs: Sequence[SlicePair], progress: Progress | None
 ) -> tuple[float, list[Slice]]:
     start = time.perf_counter()
-    slices = dict(sampler.generate(pairs, progress))
+    slices = dict(sampler.generate(pairs, progress, plan))
     return time.perf_counter() - start, [slices[index] for index in range(len(pairs))]

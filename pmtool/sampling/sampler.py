@@ -150,7 +150,10 @@ class Sampler(Planner):
         return [self.load(device, plan.threads_of(i)) for i, device in enumerate(devices)]
 
     def generate(
-        self, pairs: Sequence[SlicePair], progress: Progress | None = None
+        self,
+        pairs: Sequence[SlicePair],
+        progress: Progress | None = None,
+        plan: Plan | None = None,
     ) -> Iterator[tuple[int, Slice]]:
         """Generate the slice of every pair.
 
@@ -161,6 +164,8 @@ class Sampler(Planner):
         progress
             Called in the calling thread with the number of slices done so far, including
             fractions of slices.
+        plan
+            The plan to carry out, a result of `plan` for these pairs; made now if None.
 
         Yields
         ------
@@ -173,7 +178,7 @@ class Sampler(Planner):
             If not even a single window fits into the memory.
         """
         height, width = pairs[0].above.shape
-        plan = self.plan((height, width), len(pairs))
+        plan = plan or self.plan((height, width), len(pairs))
         yield from _Run(self, plan, pairs).results(progress)
         if self.device == CPU:
             earlier = self._carried_out.get((height, width), plan)

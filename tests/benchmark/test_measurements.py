@@ -28,6 +28,7 @@ from pmtool.network.inference import ArrayNetwork
 from pmtool.pixels.mixture import Mixture
 from pmtool.sampling.options import SamplerOptions
 from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
+from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
 from pmtool.sampling.windows import Window
 
@@ -83,8 +84,9 @@ def test_clock_on_a_gpu(monkeypatch: pytest.MonkeyPatch, shares: bool) -> None:
                 keeps_programs=(),
             )
 
-    def generate(sampler: Any, pairs: Sequence[SlicePair], progress: object) -> Any:
+    def generate(sampler: Any, pairs: Sequence[SlicePair], progress: object, plan: Plan) -> Any:
         happened.append(("generate", sampler.clock.running))
+        assert plan.workers == 2
         yield from ((index, pair.above) for index, pair in enumerate(pairs))
 
     engine = Built("tensorrt", ("cuda:0", "cuda:1"), "float32")
