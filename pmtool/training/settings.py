@@ -185,7 +185,7 @@ PRESETS: dict[str, Settings] = {
     "paper": Settings(
         network=NETWORKS["paper"],
         crops=CropSettings(strides=(1.0,), thick=0.0, body_share=0.0),
-        augmentation=Augmentation(zoom=0, kernel=0, noise=0, contrast=0),
+        augmentation=Augmentation(zoom=0, kernel=0, spectrum=0, noise=0, contrast=0),
         optimiser=OptimiserSettings(
             steps=200_000,
             patches=16,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch.utils.data import DataLoader
 
-from pmtool.training.augment import CROP_MARGIN, Augmentation
+from pmtool.training.augment import CROP_MARGIN, FREQUENCIES, Augmentation, filtered
 from pmtool.training.cache import Cache, CachedScan
 from pmtool.training.crops import Crops, Triplets, draw_place
 from pmtool.training.settings import (
@@ -25,7 +25,7 @@ from pmtool.training.settings import (
 )
 from pmtool.training.sources import find_sources
 
-NO_CHANGE = Augmentation(zoom=0, kernel=0, noise=0, contrast=0)
+NO_CHANGE = Augmentation(zoom=0, kernel=0, spectrum=0, noise=0, contrast=0)
 SETTINGS = Settings(
     crops=CropSettings(size=16, thick=0, body_share=0),
     augmentation=NO_CHANGE,
@@ -187,7 +187,10 @@ class TestCrops:
     def test_values_beyond_the_window_are_cut(self, tmp_path: Path) -> None:
         voxels = np.random.default_rng(0).integers(-3000, 9000, (3, 30, 30)).astype(np.int16)
         scans = cached(tmp_path, voxels)
-        for augmentation in (NO_CHANGE, Augmentation(kernel=1, contrast=1, noise=1, zoom=1)):
+        for augmentation in (
+            NO_CHANGE,
+            Augmentation(kernel=1, spectrum=1, contrast=1, noise=1, zoom=1),
+        ):
             crop = Crops(scans, replace(SETTINGS, augmentation=augmentation), 1).crop(0, 0).slices
             assert -1024 <= crop.min() < crop.max() <= 3071
 
@@ -270,7 +273,7 @@ class TestAugmentation:
         found = NO_CHANGE(slices, 32, np.random.default_rng(0))
         np.testing.assert_array_equal(found, self.inner(slices))
 
-    @pytest.mark.parametrize("name", ["zoom", "kernel", "noise", "contrast"])
+    @pytest.mark.parametrize("name", ["zoom", "kernel", "spectrum", "noise", "contrast"])
     def test_each_changes_the_slices(self, name: str, slices: NDArray[np.float32]) -> None:
         augmentation = only(name)
         one, same, other = (
@@ -282,7 +285,7 @@ class TestAugmentation:
         assert (one != other).any()
         assert (one != self.inner(slices + 100)).any()
 
-    @pytest.mark.parametrize("name", ["zoom", "kernel", "contrast"])
+    @pytest.mark.parametrize("name", ["zoom", "kernel", "spectrum", "contrast"])
     def test_slices_are_changed_alike(self, name: str, slices: NDArray[np.float32]) -> None:
         equal = np.broadcast_to(slices[:1], slices.shape)
         found = only(name)(equal, 32, np.random.default_rng(3))
@@ -296,6 +299,29 @@ class TestAugmentation:
         found = augmentation(slices, 32, np.random.default_rng(0))
         before = np.abs(np.diff(self.inner(slices))).mean()
         assert np.sign(np.abs(np.diff(found)).mean() - before) == sign
+
+    def test_spectrum_keeps_means_and_multiplies_amplitudes(self) -> None:
+        """A plane wave of a known frequency, whole half-periods long, is multiplied by its gain."""
+        log_gain = np.array([0.0, 0.3, -0.4, 0.9, 0.5, -1.0, -1.2])
+        x = (np.arange(64) + 0.5) / 64
+        for waves in (0, 7, 20, 63):
+            wave = np.cos(np.pi * waves * x).astype(np.float32)
+            expected = np.exp(np.interp(waves / 128, FREQUENCIES, log_gain)) * wave
+            found = filtered(np.broadcast_to(wave, (3, 64, 64)), log_gain)
+            np.testing.assert_allclose(found[1], np.broadcast_to(expected, (64, 64)), atol=1e-5)
+
+    def test_random_spectra_are_of_many_kinds(self) -> None:
+        """Fine texture gets stronger and weaker against coarse one, in either order."""
+        white = np.random.default_rng(0).normal(0, 100, (3, 144, 144)).astype(np.float32)
+        ratios = []
+        for seed in range(40):
+            found = only("spectrum")(white, 128, np.random.default_rng(seed))
+            coarse = ndimage.gaussian_filter(found, (0, 2, 2))
+            ratios.append((found - coarse).std() / coarse.std())
+        before = (white - ndimage.gaussian_filter(white, (0, 2, 2))).std()
+        before /= ndimage.gaussian_filter(white, (0, 2, 2)).std()
+        assert min(ratios) < 0.6 * before
+        assert max(ratios) > 1.6 * before
 
     def test_noise_has_its_deviation_and_differs_between_slices(self) -> None:
         flat = np.zeros((3, 144, 144), np.float32)
