@@ -9,7 +9,7 @@ from pathlib import Path
 from pmtool.choices import Precision
 from pmtool.errors import OutputError, UsageError
 from pmtool.models.bundle import MANIFEST, WEIGHTS, Bundle, Description
-from pmtool.system.devices import find_devices
+from pmtool.system.devices import CPU, find_devices
 from pmtool.system.files import target_of, writing
 from pmtool.system.outputs import names_in
 from pmtool.system.stages import Tell
@@ -110,7 +110,12 @@ def check_tensorrt(precision: Precision) -> str:
     """Return the first GPU; raises `UsageError` unless engines can be built for it."""
     from pmtool.backends import tensorrt
 
-    device = find_devices("cuda")[0]
+    device, *_ = find_devices("auto")
+    if device == CPU:
+        raise UsageError(
+            "there is no NVIDIA GPU here: give --tensorrt on the machine whose GPU will run the "
+            "engines"
+        )
     tensorrt.check((device,), precision)
     return device
 

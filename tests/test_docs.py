@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import SimpleITK as sitk
@@ -27,6 +28,18 @@ def test_python_of_the_page_on_python(tmp_path: Path, monkeypatch: pytest.Monkey
     assert {path.name for path in tmp_path.iterdir()} == {
         "chest.nrrd", "fine.nrrd", "fine.nrrd.json", "fine.png"
     }  # fmt: skip
+
+
+def test_python_of_the_page_on_cohorts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.chdir(tmp_path)
+    Path("scans").mkdir()
+    sitk.WriteImage(chest_phantom(64, 3, (5.0, 5.0, 2.5), seed=1), "scans/chest.nrrd")
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "cohort.md").read_text(), re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(blocks[0], names)
+    assert [result.status for result in names["results"]] == ["done"]
+    assert Path("fine/chest.nrrd").is_file()
 
 
 def test_keys_of_the_documents_are_those_of_a_sidecar(tmp_path: Path) -> None:

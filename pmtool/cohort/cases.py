@@ -121,7 +121,9 @@ def _rows(table: Path) -> list[tuple[int, dict[Any, Any]]]:
             columns = reader.fieldnames = [_column(name) for name in reader.fieldnames or ()]
             rows = [(reader.line_num, row) for row in reader]
     except OSError as error:
-        raise InputError(f"{table} cannot be read: {error.strerror}") from error
+        raise InputError(
+            f"{table} cannot be read ({error.strerror}): give a folder of scans or a CSV"
+        ) from error
     except UnicodeDecodeError as error:
         raise InputError(f"{table} is not a table: give a CSV in UTF-8") from error
     except csv.Error as error:  # as for a quote that nothing closes: it would hide all lines below

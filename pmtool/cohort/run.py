@@ -50,7 +50,10 @@ class Workers:
 
 
 def run_cohort(
-    cases: Sequence[Case], request: Request, workers: Workers, watch: Watch
+    cases: Sequence[Case],
+    request: Request,
+    workers: Workers,
+    watch: Watch = lambda progress: None,
 ) -> list[Result]:
     """Resample the cases of a cohort and write the summary of the results.
 

@@ -34,12 +34,12 @@ def interpolation_text(grid: Grid) -> str | None:
     interpolated = [output for output in grid.slices if output.is_between]
     if not interpolated:
         return None
-    how = "between generated ones"
+    how = "interpolated between generated ones"
     if len(interpolated[0].weights) == 1:
         shift = max(abs(grid.shift(output)) for output in interpolated)
-        how = f"by the nearest acquired or generated ones, at most {shift:.2g} mm away"
+        how = f"the nearest acquired or generated ones, at most {shift:.2g} mm away"
     text = (
-        f"{len(interpolated)} of {len(grid.slices)} slices are interpolated {how}, because "
+        f"{len(interpolated)} of {len(grid.slices)} slices are {how}, because "
         f"grid {grid.name} at {grid.spacing:.7g} mm does not meet them"
     )
     if any(position != index for index, position in enumerate(grid.nodes.positions)):

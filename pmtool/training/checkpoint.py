@@ -80,7 +80,9 @@ def _load(path: Path, other: InputError) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            f"{path} cannot be read ({error.strerror or error}): give the file checkpoint.pt"
+        ) from error
     except Exception as error:  # torch.load raises whatever the damaged bytes lead to
         raise other from error
 

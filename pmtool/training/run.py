@@ -236,8 +236,9 @@ def _launched(machine: Machine, settings: Settings) -> Fabric:
         )
     except (RuntimeError, ValueError, TypeError) as error:
         raise UsageError(
-            f"this machine has no accelerator {machine.accelerator} with devices "
-            f"{machine.devices}: leave out --accelerator or --devices"
+            f"this machine has no devices {machine.devices} of accelerator "
+            f"{machine.accelerator}: give --devices a number or a list such as 0,2, or neither "
+            "--devices nor --accelerator"
         ) from error
     fabric.launch()
     for section, number in shared.items():

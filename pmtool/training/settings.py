@@ -223,7 +223,9 @@ def load_settings(preset: str, path: Path | None, changes: Sequence[str] = ()) -
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"])) or "the whole"
         if first["type"] == "unexpected_keyword_argument":
-            raise UsageError(f"{source}: there is no setting {name}") from error
+            raise UsageError(
+                f"{source}: there is no setting {name}; docs/training.md lists them"
+            ) from error
         raise UsageError(f"{source}: {name}: {first['msg']}; found {first['input']}") from error
     except PmtoolError as error:  # raised by the hyper-parameters
         raise UsageError(f"{source}: {error}") from error
@@ -249,8 +251,10 @@ def changed_settings(one: Settings, other: Settings) -> list[str]:
 def _read(path: Path) -> dict[str, Any]:
     try:
         values = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}): give a YAML file") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path} is not text: give a YAML file") from error
     except _NO_YAML as error:
         raise InputError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):

@@ -208,7 +208,7 @@ def test_engines_without_a_gpu(
     refused: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("pmtool.system.devices.gpus", list)
-    refused(2, "this machine has no NVIDIA GPU that can be used", "export", "--tensorrt")
+    refused(2, "there is no NVIDIA GPU here", "export", "--tensorrt")
 
 
 def test_a_gpu_is_looked_for_before_the_model_is_exported(
@@ -219,7 +219,7 @@ def test_a_gpu_is_looked_for_before_the_model_is_exported(
 ) -> None:
     monkeypatch.setattr("pmtool.system.devices.gpus", list)
     arguments = ("export", "--checkpoint", checkpoint, "--out", tmp_path / "out", "--tensorrt")
-    refused(2, "this machine has no NVIDIA GPU that can be used", *arguments)
+    refused(2, "there is no NVIDIA GPU here", *arguments)
 
 
 @pytest.mark.usefixtures("one_gpu")

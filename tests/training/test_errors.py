@@ -149,7 +149,7 @@ def test_machine(
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     assert train(given, out, "--accelerator", "cuda") == 2
-    assert "no accelerator cuda with devices auto: leave out" in capsys.readouterr().err
+    assert "no devices auto of accelerator cuda: give --devices" in capsys.readouterr().err
     assert not out.exists()
 
 
