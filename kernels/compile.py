@@ -44,7 +44,10 @@ def architecture(major: int, minor: int) -> str:
 
 
 class Compiler(NamedTuple):
-    """What compiles a source file for an architecture: its version, of both if there are two."""
+    """A function that compiles a source file for an architecture, and the compiler's version.
+
+    If NVRTC takes over where nvcc fails, it is the version of both.
+    """
 
     version: str
     compile: Callable[[Path, str], bytes]
