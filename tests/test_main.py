@@ -114,7 +114,7 @@ class TestResample:
     ) -> None:
         assert run("resample", "--spacing", 2.0, "-q", ct_path, out) == 0
         told = capsys.readouterr().err
-        assert told.startswith("warning: 4 of 6 slices are interpolated")
+        assert told.startswith("warning: 4 of 6 slices are the nearest")
         assert told.count("\n") == 1
 
 

@@ -16,13 +16,7 @@ from pmtool.arrays import Float32s
 from pmtool.backends.loops import Loops, cpu_loops
 from pmtool.backends.torch_uniforms import draw_tails
 from pmtool.choices import Precision
-from pmtool.errors import (
-    OUT_OF_GPU_MEMORY,
-    OUT_OF_MEMORY,
-    MemoryBudgetError,
-    UsageError,
-    is_memory_shortage,
-)
+from pmtool.errors import OUT_OF_GPU_MEMORY, MemoryBudgetError, UsageError, is_memory_shortage
 from pmtool.graphs.horizontal import OutputWeights
 from pmtool.graphs.pixel import PixelGraph
 from pmtool.graphs.suite import Graph, graph_suite
@@ -327,4 +321,4 @@ def _shortages() -> Iterator[None]:
     except RuntimeError as error:
         if not is_memory_shortage(error) and not any(words in str(error) for words in PRESUMED):
             raise
-        raise MemoryBudgetError(OUT_OF_MEMORY) from error
+        raise MemoryBudgetError("out of memory; give a smaller --batch or --window") from error

@@ -158,7 +158,7 @@ def test_no_spacing_fits_all(cohort: Cohort, ct: sitk.Image, scans: Path, out: P
 def test_warnings_are_told_in_the_summary(scans: Path, out: Path) -> None:
     assert run_command(cli, ["cohort", str(scans), str(out), "--spacing=2", "--workers=0"]) == 8
     rows = json.loads((out / JSON).read_text())["cases"]
-    assert "interpolated" in rows[0]["warnings"][0]
+    assert "does not meet them" in rows[0]["warnings"][0]
 
 
 def test_scans_that_pmtool_made_are_told(ct_path: Path, out: Path) -> None:

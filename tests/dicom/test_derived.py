@@ -287,7 +287,7 @@ def test_identifiers_that_break_the_standard(
     assert first.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.anon.0"
 
 
-@pytest.mark.filterwarnings("ignore:.*gaps|.*interpolated")
+@pytest.mark.filterwarnings("ignore:.*gaps|.*does not meet them")
 @pytest.mark.parametrize("uneven", [False, True])
 def test_other_grids(uneven: bool, voxels: Any, tmp_path: Path, write_dicom: Writer) -> None:
     def change(number: int, slice_: Dataset) -> None:
@@ -307,7 +307,7 @@ def test_other_grids(uneven: bool, voxels: Any, tmp_path: Path, write_dicom: Wri
         assert found.ImagePositionPatient == pytest.approx(place)
 
 
-@pytest.mark.filterwarnings("ignore:.*interpolated|.*made by pmtool before")
+@pytest.mark.filterwarnings("ignore:.*does not meet them|.*made by pmtool before")
 @pytest.mark.parametrize(
     ("given", "label", "description"),
     [

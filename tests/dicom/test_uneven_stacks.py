@@ -28,7 +28,7 @@ pytestmark = [
     pytest.mark.usefixtures("fake_sampler"),
     pytest.mark.filterwarnings("ignore:.*gaps between slices are not"),
     pytest.mark.filterwarnings("ignore:slices will be generated at"),
-    pytest.mark.filterwarnings("ignore:.*are interpolated"),
+    pytest.mark.filterwarnings("ignore:.*does not meet them"),
 ]
 
 PLACES = (0, 2.5, 5, 10, 12.5, 22.5, 25)
