@@ -3,7 +3,7 @@
 The pattern is that of autocast: products with weights take and return the half type; everything
 between them, inputs and outputs stay in float32. So do the encoder and the last layers, which give
 the midpoint and the mixture: 12-bit grey levels are finer than a half type can resolve, and all
-residuals are in units of the midpoint's scale.
+residuals are in units of the midpoint's scale. So do the coarsest shares, see `EXACT`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,10 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper
 from pmtool.choices import Precision
 
 HEAVY = ("Conv", "MatMul", "Gemm")
-EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)")
-"""Names of the weights whose products stay in float32: those of the encoder and the last layer."""
+EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)|matrix2")
+"""Names of the weights whose products stay in float32: those of the encoder, the last layer and the
+coarsest shares. Those read the encoder's largest features, of which half types keep the least, and
+are few: at a quarter of the resolution."""
 BFLOAT16_OPSET = 22
 """The first opset in which Conv takes bfloat16. For the operators in these graphs, opsets 21 and 22
 add types and nothing else."""

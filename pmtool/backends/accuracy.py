@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pmtool.backends.tensorrt import TensorRTBackend
 
 TOLERANCES: Mapping[Precision, float] = {"float32": 1e-3, "float16": 7e-2, "bfloat16": 0.6}
-"""Largest accepted difference from ONNX Runtime, by precision. In half precision it is about four
+"""Largest accepted difference from ONNX Runtime, by precision. In half precision it is about six
 times the difference that rounding alone makes in the default model."""
 WIDE_LANES = 2
 """Number of lanes in the check of the wider profiles: as many as fit into `LEAST_WINDOWS`, the
