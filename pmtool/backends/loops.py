@@ -31,7 +31,7 @@ def cpu_loops(bundle: Bundle) -> cpu.CpuLoops | None:
         weights = pixel_weights(bundle), row_weights(bundle)
         return cpu.CpuLoops(compiled, bundle.hyperparameters, *weights)
     warnings.warn(
-        "pmtool was installed without its compiled loops, so that slices take 3 to 9 times as "
+        "pmtool was installed without its compiled loops, so that slices take several times as "
         "long: install a C++ compiler, and then pmtool again",
         stacklevel=2,
     )

@@ -38,8 +38,8 @@ LAYER_OPERATIONS, TARGET_LAYER_OPERATIONS, ENCODER_OPERATIONS = 1200, 305, 283
 """Operations of one forward pass, per pixel and squared number of channels: of a gated layer of
 both stacks with all slices, of one with the target alone, and of the encoder and its shares."""
 WITHOUT_LOOPS = 6.0
-"""Factor by which a slice takes longer if pixels and rows have no compiled loops; it ranges from 3
-to 9."""
+"""Factor by which a slice takes longer if pixels and rows have no compiled loops; a guess, used
+only to estimate times."""
 OPERATIONS_PER_SECOND, GPU_OPERATIONS_PER_SECOND = 40e9, 10e12
 """Speed that a core or a GPU reaches over a whole job; a guess, used only to estimate times."""
 
