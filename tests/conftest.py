@@ -76,6 +76,22 @@ class AveragingSampler:
 
 
 @pytest.fixture
+def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A program to be written by the test, which is taken for nvidia-smi."""
+    from pmtool.system.devices import find_gpu, installed_gpus
+
+    program = tmp_path / "nvidia-smi"
+    program.touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for remembered in (find_gpu, installed_gpus):
+        remembered.cache_clear()
+    yield program
+    for remembered in (find_gpu, installed_gpus):
+        remembered.cache_clear()
+
+
+@pytest.fixture
 def fake_sampler(monkeypatch: pytest.MonkeyPatch) -> type[AveragingSampler]:
     """`pmtool.resample` with averages in place of a network; its class counts the calls."""
 

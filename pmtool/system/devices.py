@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from itertools import takewhile
 
 from pmtool.errors import UsageError
@@ -34,8 +35,14 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return list(takewhile(_GPU.fullmatch, (name.strip() for name in visible.split(","))))
+    return list(installed_gpus())
+
+
+@cache  # nvidia-smi may take seconds
+def installed_gpus() -> tuple[str, ...]:
+    """UUIDs of the NVIDIA GPUs of this machine."""
     printed = _nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") or ""
-    return list(filter(_GPU.fullmatch, printed.splitlines()))
+    return tuple(filter(_GPU.fullmatch, printed.splitlines()))
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,7 @@ def gpu_index(device: str) -> int:
     return int(device.partition(":")[2])
 
 
+@cache
 def find_gpu(device: str) -> Gpu:
     """Identify the GPU ``cuda:N``; raises `UsageError` if the driver does not report it."""
     return Gpu(*_queried(device, "name,compute_cap,driver_version").split(", "))

@@ -25,10 +25,9 @@ from pmtool.system.devices import (
 
 
 @pytest.fixture
-def two_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def two_gpus(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with an H200 and a T4, of which 70 and 10 GiB are free."""
-    program = tmp_path / "nvidia-smi"
-    program.write_text(
+    nvidia_smi.write_text(
         """#!/bin/sh
 case "$*" in
     *gpu=uuid*) echo GPU-1; echo GPU-2;;
@@ -40,9 +39,6 @@ case "$*" in
 esac
 """
     )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")  # to be restored
     monkeypatch.delenv("CUDA_DEVICE_ORDER")
 
@@ -201,27 +197,57 @@ def test_a_package_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_driver_that_does_not_tell(tmp_path: Path) -> None:
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n[ $1 = --query-gpu=uuid ] && echo GPU-1\n")
+def test_a_driver_that_does_not_tell(nvidia_smi: Path) -> None:
+    nvidia_smi.write_text("#!/bin/sh\n[ $1 = --query-gpu=uuid ] && echo GPU-1\n")
     with pytest.raises(UsageError, match=r"nvidia-smi does not tell the name.* of cuda:0"):
         find_gpu("cuda:0")
     assert free_gpu_memory("cuda:0") == UNTOLD_MEMORY
 
 
 @pytest.mark.usefixtures("two_gpus")
-def test_a_gpu_with_a_damaged_record_of_itself(tmp_path: Path) -> None:
+def test_a_gpu_with_a_damaged_record_of_itself(nvidia_smi: Path) -> None:
     """It works all the same."""
-    program = tmp_path / "nvidia-smi"
     warning = "echo WARNING: infoROM is corrupted at gpu 0000:B3:00.0; exit 14"
-    program.write_text(program.read_text() + warning)
+    nvidia_smi.write_text(nvidia_smi.read_text() + warning)
     assert gpus() == ["GPU-1", "GPU-2"]
     assert find_gpu("cuda:0") == Gpu("NVIDIA H200", "9.0", "580.65.06")
     assert free_gpu_memory("cuda:1") == 10 << 30
 
 
+def test_gpus_of_the_machine(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi.write_text("#!/bin/sh\necho GPU-1\necho GPU-2\n")
+    assert gpus() == ["GPU-1", "GPU-2"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
+    assert gpus() == ["3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert gpus() == []
+
+
+def test_a_machine_without_a_driver(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi.unlink()
+    monkeypatch.setenv("PATH", str(nvidia_smi.parent))
+    assert gpus() == []
+
+
 @pytest.mark.usefixtures("two_gpus")
-def test_a_driver_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 60\n")
+def test_a_driver_is_asked_once(nvidia_smi: Path) -> None:
+    """It may take seconds each time; only free memory changes."""
+    calls = nvidia_smi.with_name("calls")
+    script = nvidia_smi.read_text()
+    nvidia_smi.write_text(script.replace("\n", f'\necho "$*" >> {calls}\n', 1))
+    for _ in range(2):
+        assert find_devices("cuda") == ("cuda:0", "cuda:1")
+        assert all(map(find_gpu, ("cuda:0", "cuda:1")))
+        assert free_gpu_memory("cuda:0") == 70 << 30
+    questions = calls.read_text().splitlines()
+    assert sum("gpu=uuid" in question for question in questions) == 1
+    assert sum("gpu=name" in question for question in questions) == 2
+    assert sum("gpu=memory.free" in question for question in questions) == 2
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_driver_that_does_not_answer(nvidia_smi: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    nvidia_smi.write_text("#!/bin/sh\nexec sleep 60\n")
     monkeypatch.setattr(devices, "PATIENCE", 0.1)
     assert gpus() == []
     with pytest.raises(UsageError, match=r"nvidia-smi does not tell the name.* of cuda:0"):

@@ -173,23 +173,6 @@ def test_a_worker_for_every_gpu() -> None:
     assert room([CASE], {CASE.name: None}, sampler, 10**12, 64, 8) == 8
 
 
-def test_gpus_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("distributed")
-    from pmtool.system.devices import gpus
-
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert gpus() == []
-    tool = tmp_path / "nvidia-smi"
-    tool.write_text("#!/bin/sh\necho GPU-1\necho GPU-2\n")
-    tool.chmod(0o755)
-    assert gpus() == ["GPU-1", "GPU-2"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    assert gpus() == ["3"]
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert gpus() == []
-
-
 def test_progress() -> None:
     size = Size(slices=9, generated=4, rounds=1, seconds=1.0, output_bytes=100)
     progress = Tally({"a": size, "b": size, "c": None})
