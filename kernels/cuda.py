@@ -188,8 +188,7 @@ class CudaMemory:
 
     def __init__(self, device: CudaDevice) -> None:
         self.device, self.driver = device, device.driver
-        self._origins: DeviceArray | None = None  # must outlast the kernel that reads them
-        self._uploads: list[Float32s] = []  # must outlast the copying
+        self._in_use: list[Any] = []  # must outlast the copying and the kernels
 
     def zeros(self, *shape: int) -> DeviceArray:
         """Return an array of zeros; raises `MemoryBudgetError`."""
@@ -215,7 +214,7 @@ class CudaMemory:
         content = np.ascontiguousarray(values, np.float32)
         with self.device.active():
             self.driver.memcpy_htod_async(target.pointer, content, self.device.stream)
-        self._uploads.append(content)
+        self._in_use.append(content)
 
     def download(self, array: DeviceArray) -> Float32s:
         """Return a copy on the host, once all work on the stream is done."""
@@ -227,9 +226,32 @@ class CudaMemory:
 
     def tails(self, target: DeviceArray, seed: int, places: Places) -> None:
         """See `pmtool.kernels.launch.tails`."""
-        self.wait()
-        self._origins = self.device.keep(launch.origins(places))
-        launch.tails(self.device, target, seed, self._origins)
+        launch.tails(self.device, target, seed, self._integers(launch.origins(places)))
+
+    def corners(self, values: NDArray[np.int64]) -> DeviceArray:
+        """See `Memory.corners`."""
+        return self._integers(values)
+
+    def load_windows(self, slices: DeviceArray, corners: DeviceArray, target: DeviceArray) -> None:
+        """See `pmtool.kernels.launch.load_windows`."""
+        launch.load_windows(self.device, slices, corners, target)
+
+    def load_pixels(
+        self, slices: DeviceArray, corners: DeviceArray, row: int, target: DeviceArray
+    ) -> None:
+        """See `pmtool.kernels.launch.load_pixels`."""
+        launch.load_pixels(self.device, slices, corners, row, target)
+
+    def store_pixels(
+        self,
+        slices: DeviceArray,
+        corners: DeviceArray,
+        row: int,
+        column: int,
+        pixels: DeviceArray,
+    ) -> None:
+        """See `pmtool.kernels.launch.store_pixels`."""
+        launch.store_pixels(self.device, slices, corners, row, column, pixels)
 
     def load_row(self, plane: DeviceArray, row: int, target: DeviceArray) -> None:
         """See `pmtool.kernels.launch.load_row`."""
@@ -241,11 +263,20 @@ class CudaMemory:
         """See `pmtool.kernels.launch.standardise`."""
         launch.standardise(self.device, pixels, mixture, residuals)
 
+    def _integers(self, values: NDArray[Any]) -> DeviceArray:
+        """Copy integers to an array on the device, as unsigned ones of 32 bits."""
+        content = np.ascontiguousarray(values, np.uint32)
+        array = self.device.allocate(*content.shape)
+        with self.device.active():
+            self.driver.memcpy_htod_async(array.pointer, content, self.device.stream)
+        self._in_use += [content, array]
+        return array
+
     def wait(self) -> None:
         """Wait until all work on the stream is done."""
         with self.device.active():
             self.device.stream.synchronize()
-        self._uploads.clear()
+        self._in_use.clear()
 
 
 def _check_shapes(target: tuple[int, ...], source: tuple[int, ...]) -> None:

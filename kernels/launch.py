@@ -65,6 +65,41 @@ def tails(launcher: Launcher, target: Array, seed: int, origins: Array) -> None:
     launcher.launch("tails", *_grid(prod(target.shape)), 0, words)
 
 
+def load_windows(launcher: Launcher, slices: Array, corners: Array, target: Array) -> None:
+    """See `pmtool.interface.protocol.Memory.load_windows`."""
+    count, _, height, width = target.shape
+    words = [*map(address, (target, slices, corners)), count, height, width, *slices.shape[1:]]
+    launcher.launch("load_windows", *_grid(prod(target.shape)), 0, words)
+
+
+def load_pixels(launcher: Launcher, slices: Array, corners: Array, row: int, target: Array) -> None:
+    """See `pmtool.interface.protocol.Memory.load_pixels`."""
+    _move_pixels(launcher, "load_pixels", slices, corners, row, 0, target)
+
+
+def store_pixels(
+    launcher: Launcher, slices: Array, corners: Array, row: int, column: int, pixels: Array
+) -> None:
+    """See `pmtool.interface.protocol.Memory.store_pixels`."""
+    _move_pixels(launcher, "store_pixels", slices, corners, row, column, pixels)
+
+
+def _move_pixels(
+    launcher: Launcher,
+    kernel: str,
+    slices: Array,
+    corners: Array,
+    row: int,
+    column: int,
+    pixels: Array,
+) -> None:
+    """Copy pixels ``(n, M)`` from or to the windows at the corners, in their first lanes."""
+    count, places = len(corners), [row, column]
+    addresses = map(address, (pixels, slices, corners))
+    words = [*addresses, count, *pixels.shape, *places, *slices.shape[1:]]
+    launcher.launch(kernel, *_grid(count * len(pixels)), 0, words)
+
+
 def load_row(launcher: Launcher, plane: Array, row: int, target: Array) -> None:
     """Copy a row of planes ``(M, H, W, C)`` into ``target`` ``(W, M, C)``."""
     lanes, height, width, channels = plane.shape

@@ -1,4 +1,4 @@
-// Kernels around the pixel loop: random numbers, a row of the planes, known pixels.
+// Kernels around the pixel loop: random numbers, windows of slices, a row of the planes, known pixels.
 // All sizes are words of 64 bits; grids and blocks may have any size.
 
 #include "mixture.cuh"
@@ -25,6 +25,52 @@ KERNEL tails(
         const unsigned row = unsigned(i / lanes / width), column = unsigned(i / lanes % width);
         target[i] =
             nearer_tail(uniform(seed, at.number, at.top + row, at.left + column, at.sample));
+    }
+}
+
+// First pixel of a window: a slice, and a place in it.
+struct Corner {
+    unsigned slice, row, column;
+};
+
+DEVICE Size pixel_of(
+    const Corner& corner, Size row, Size column, Size slice_height, Size slice_width
+) {
+    return (corner.slice * slice_height + corner.row + row) * slice_width + corner.column + column;
+}
+
+// Windows of slices (slices, slice_height, slice_width) -> target (count, height, width).
+KERNEL load_windows(
+    float* target, const float* slices, const Corner* corners, Size count, Size height,
+    Size width, Size slice_height, Size slice_width
+) {
+    for (Size i = first_index(); i < count * height * width; i += index_step()) {
+        const Size column = i % width, row = i / width % height, window = i / width / height;
+        target[i] = slices[pixel_of(corners[window], row, column, slice_height, slice_width)];
+    }
+}
+
+// Pixels of a row of windows, from a column on -> the first lanes of pixels (columns, lanes).
+KERNEL load_pixels(
+    float* pixels, const float* slices, const Corner* corners, Size count, Size columns,
+    Size lanes, Size row, Size column, Size slice_height, Size slice_width
+) {
+    for (Size i = first_index(); i < count * columns; i += index_step()) {
+        const Size lane = i % count, at = i / count;
+        const Size place = pixel_of(corners[lane], row, column + at, slice_height, slice_width);
+        pixels[at * lanes + lane] = slices[place];
+    }
+}
+
+// The reverse.
+KERNEL store_pixels(
+    const float* pixels, float* slices, const Corner* corners, Size count, Size columns,
+    Size lanes, Size row, Size column, Size slice_height, Size slice_width
+) {
+    for (Size i = first_index(); i < count * columns; i += index_step()) {
+        const Size lane = i % count, at = i / count;
+        const Size place = pixel_of(corners[lane], row, column + at, slice_height, slice_width);
+        slices[place] = pixels[at * lanes + lane];
     }
 }
 

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from pmtool.models.hyperparameters import Hyperparameters
 
 if TYPE_CHECKING:
+    from pmtool.arrays import Float32s
     from pmtool.choices import Mode
+    from pmtool.interface.protocol import Memory
     from pmtool.pixels.mixture import Mixture
     from pmtool.sampling.options import SamplerOptions
-    from pmtool.sampling.pairs import SlicePair
+    from pmtool.sampling.pairs import PairGroup, SlicePair
     from pmtool.sampling.plan import Plan
 
 ROOT = Path(__file__).parents[1]
@@ -73,6 +75,31 @@ class AveragingSampler:
                 progress(len(pairs) - index)
             mean = (above.astype(np.int32) + below) // 2 + sample
             yield index, np.clip(mean, low, high).astype(np.int16)
+
+
+def group_of(
+    hyperparameters: Hyperparameters,
+    memory: Memory,
+    above: Float32s,
+    below: Float32s,
+    relative_thickness: Float32s,
+    known: Float32s,
+) -> PairGroup:
+    """A group of the size of a window.
+
+    Neighbours are ``(N, 1, H + 2 margin, W + 2 margin)``, known pixels ``(H, W, N)``, both in
+    [-1, 1].
+    """
+    from pmtool.sampling.pairs import PairGroup, SlicePair
+
+    height, width, _ = known.shape
+    empty = np.zeros((height, width), np.int16)
+    pairs = [SlicePair(empty, empty, float(x), i) for i, x in enumerate(relative_thickness.flat)]
+    group = PairGroup(hyperparameters, pairs, (height, width), memory)
+    memory.upload(group.above, above[:, 0])
+    memory.upload(group.below, below[:, 0])
+    memory.upload(group.targets, np.ascontiguousarray(known.transpose(2, 0, 1)))
+    return group
 
 
 @pytest.fixture

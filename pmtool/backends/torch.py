@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
@@ -115,6 +117,27 @@ class TorchMemory:
 
     def tails(self, target: Tensor, seed: int, places: Places) -> None:
         draw_tails(target, seed, places)
+
+    def corners(self, values: NDArray[np.int64]) -> Tensor:
+        return torch.from_numpy(values).to(self.device)
+
+    def load_windows(self, slices: Tensor, corners: Tensor, target: Tensor) -> None:
+        _, _, height, width = target.shape
+        windows = slices.unfold(1, height, 1).unfold(2, width, 1)
+        with _shortages():
+            target[:, 0] = windows[corners.unbind(1)]
+
+    def load_pixels(self, slices: Tensor, corners: Tensor, row: int, target: Tensor) -> None:
+        slice_, top, left = corners.unbind(1)
+        pixels = slices.unfold(2, len(target), 1)[slice_, top + row, left]
+        target[:, : len(corners)] = pixels.T
+
+    def store_pixels(
+        self, slices: Tensor, corners: Tensor, row: int, column: int, pixels: Tensor
+    ) -> None:
+        slice_, top, left = corners.unbind(1)
+        columns = left + column + torch.arange(len(pixels), device=self.device)[:, None]
+        slices[slice_, top + row, columns] = pixels[:, : len(corners)]
 
     def load_row(self, plane: Tensor, row: int, target: Tensor) -> None:
         target.copy_(plane[:, row].transpose(0, 1))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s, Slice
-from pmtool.interface.protocol import Backend
+from pmtool.interface.protocol import Backend, Memory
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import window_uniforms
@@ -50,14 +50,14 @@ def largest_difference(
     """
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
-    group = PairGroup(network.hyperparameters, [pair], shape)
+    group = PairGroup(network.hyperparameters, [pair], shape, backend.memory)
     size = min(window, shape[0]), min(window, shape[1])
     cache = LaneCache(backend, network.hyperparameters, size)
     own, worst = network.hyperparameters.target_mixtures, 0.0
     for front in wavefronts(shape, size):
         for place in front:
             target, found = generate_cached(cache, group, place, seed)
-            mixture = network(group.neighbours(0, place), target)
+            mixture = network(group.neighbours([(0, place)]), target)
             expected = np.concatenate([values[..., own] for values in mixture], axis=-1)
             new = expected[place.known_rows :, place.known_columns :]
             worst = float(np.maximum(worst, np.abs(new - found).max()))
@@ -100,9 +100,10 @@ def generate_strip(
     backend: Backend, network: Network, pair: SlicePair, truth: Slice, rows: int, seed: int
 ) -> Strip:
     """Generate the last ``rows`` rows of one window, below the true slice's pixels."""
-    group, window = strip_group(network.hyperparameters, [pair], truth, rows)
+    memory = backend.memory
+    group, window = strip_group(network.hyperparameters, [pair], truth, rows, memory)
     target = group.target(0, window)
-    neighbours = group.neighbours(0, window)
+    neighbours = group.neighbours([(0, window)])
     places = group.places([(0, window)])
     uniforms = window_uniforms(seed, places, window.height, window.width)[..., 0]
     naive = generate_window(network, neighbours, target, window, uniforms)
@@ -113,13 +114,18 @@ def generate_strip(
 
 
 def strip_group(
-    hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], truth: Slice, rows: int
+    hyperparameters: Hyperparameters,
+    pairs: Sequence[SlicePair],
+    truth: Slice,
+    rows: int,
+    memory: Memory,
 ) -> tuple[PairGroup, Window]:
-    """Create a group of pairs that have the size of a window, and that window.
+    """Create a group of pairs, in a memory, that have the size of a window, and that window.
 
     The last ``rows`` rows are to be generated; the rows above them are known from the truth.
     """
     height, width = truth.shape
-    group = PairGroup(hyperparameters, pairs, (height, width))
-    group.targets[:] = from_hounsfield(truth, hyperparameters)
+    group = PairGroup(hyperparameters, pairs, (height, width), memory)
+    for target in group.targets:
+        memory.upload(target, from_hounsfield(truth, hyperparameters))
     return group, Window(0, 0, height, width, height - rows, 0)

@@ -12,6 +12,7 @@ from pmtool.benchmark.parity import Strip, strip_group
 from pmtool.benchmark.peers import Forward, PeerRun, Windows, generate_naive, generate_with_caches
 from pmtool.benchmark.report import Run
 from pmtool.benchmark.scene import Scene
+from pmtool.interface.host import HostMemory
 from pmtool.network import PixelMiner
 from pmtool.pixels.levels import to_hounsfield
 from pmtool.pixels.uniforms import uniforms
@@ -66,11 +67,11 @@ class _Contest(NamedTuple):
         """Repeat the strip's window ``count`` times, each with its own uniform numbers."""
         strip, device = self.strip, self.network.device
         pairs = [strip.pair._replace(number=strip.pair.number + i) for i in range(count)]
-        group, window = strip_group(self.network.hyperparameters, pairs, strip.truth, strip.rows)
-        targets = group.targets.copy()
+        hyperparameters, memory = self.network.hyperparameters, HostMemory()
+        group, window = strip_group(hyperparameters, pairs, strip.truth, strip.rows, memory)
+        targets = group.targets
         targets[:, window.known_rows :] = 0
-        neighbours = [group.neighbours(i, window) for i in range(count)]
-        outer = (np.stack(x)[:, None] for x in zip(*neighbours, strict=True))
+        outer = group.neighbours([(i, window) for i in range(count)])
         rows, columns = np.ogrid[: window.height, : window.width]
         numbers = np.array([pair.number for pair in pairs])[:, None, None]
         arrays = (*outer, targets[:, None], uniforms(self.seed, numbers, rows, columns))

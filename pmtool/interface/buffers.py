@@ -39,8 +39,6 @@ class Buffers:
         ``(windows, 1, H + 2 margin, W + 2 margin)``.
     relative_thickness
         Thickness of their slices, see `SlicePair`, ``(windows, 1, 1, 1)``.
-    pixels
-        Generated pixels, ``(H, W, M)`` in [-1, 1].
     tails
         Uniform numbers ``(H, W, M)`` as tails, see `nearer_tail`.
     planes
@@ -73,7 +71,6 @@ class Buffers:
         outer = min(windows, lanes), 1, height + margin, width + margin
         self.above, self.below = self._zeros(*outer), self._zeros(*outer)
         self.relative_thickness = self._zeros(outer[0], 1, 1, 1)
-        self.pixels = self._zeros(height, width, lanes)
         self.tails = self._zeros(height, width, lanes)
         self.row_pixels, self.row_tails = self._zeros(width, lanes), self._zeros(width, lanes)
         self.residuals = self._zeros(1 + width, lanes)
@@ -128,7 +125,7 @@ class Buffers:
     def size(layout: Layout, height: int, width: int, lanes: int) -> int:
         """Size of such buffers in bytes, with all arrays of rows counted as three rows per line."""
         lines = sum(3 * line.channels for stack in "vh" for line in layout.lines(stack))
-        return ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 4) + lines))
+        return ceil(4 * lanes * width * (height * (layout.floats_per_pixel + 3) + lines))
 
     def reset(self) -> None:
         """Clear the data of the previous windows."""
@@ -141,7 +138,6 @@ class Buffers:
             level = self.levels[name]
             if level < depth:
                 self.memory.load_row(plane, row >> level, self.rows[name])
-        self.memory.copy(self.row_pixels, self.pixels[row])
         self.memory.copy(self.row_tails, self.tails[row])
 
     def standardise(self, columns: int) -> None:
@@ -149,9 +145,8 @@ class Buffers:
         mixture = self.rows["mixture"][:columns]
         self.memory.standardise(self.row_pixels[:columns], mixture, self.residuals[1 : 1 + columns])
 
-    def keep(self, row: int) -> None:
-        """Store the generated row for the rows that follow."""
-        self.memory.copy(self.pixels[row], self.row_pixels)
+    def keep(self) -> None:
+        """Keep the row's residuals for the rows that follow."""
         for target, source in (
             (self.history[0], self.history[1]),
             (self.history[1], self.history[2]),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
 from pmtool.errors import OUT_OF_MEMORY, MemoryBudgetError
@@ -34,6 +36,32 @@ class HostMemory:
 
     def tails(self, target: Float32s, seed: int, places: Places) -> None:
         target[:] = nearer_tail(window_uniforms(seed, places, *target.shape[:2]))
+
+    def corners(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return values
+
+    def load_windows(self, slices: Float32s, corners: NDArray[np.int64], target: Float32s) -> None:
+        windows = sliding_window_view(slices, target.shape[1:])
+        target[:] = windows[tuple(corners.T)]
+
+    def load_pixels(
+        self, slices: Float32s, corners: NDArray[np.int64], row: int, target: Float32s
+    ) -> None:
+        slice_, top, left = corners.T
+        pixels = sliding_window_view(slices, len(target), axis=2)[slice_, top + row, left]
+        target[:, : len(corners)] = pixels.T
+
+    def store_pixels(
+        self,
+        slices: Float32s,
+        corners: NDArray[np.int64],
+        row: int,
+        column: int,
+        pixels: Float32s,
+    ) -> None:
+        slice_, top, left = corners.T
+        columns = left + column + np.arange(len(pixels))[:, None]
+        slices[slice_, top + row, columns] = pixels[:, : len(corners)]
 
     def load_row(self, plane: Float32s, row: int, target: Float32s) -> None:
         target[:] = plane[:, row].transpose(1, 0, 2)

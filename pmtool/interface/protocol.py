@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pmtool.arrays import Float32s
 from pmtool.choices import Precision
 from pmtool.pixels.uniforms import Places
@@ -49,6 +52,30 @@ class Memory(Protocol):
         """Draw the uniform numbers of windows at their places.
 
         ``target`` ``(H, W, M)`` receives them as tails, see `pmtool.pixels.mixture.nearer_tail`.
+        """
+
+    def corners(self, values: NDArray[np.int64]) -> Array:
+        """Keep the corners of windows ``(N, 3)`` for the three operations that follow.
+
+        A corner is the index of a slice and the row and column of a window's first pixel in it.
+        """
+
+    def load_windows(self, slices: Array, corners: Array, target: Array) -> None:
+        """Copy windows of slices ``(P, H, W)`` to ``target`` ``(N, 1, h, w)``."""
+
+    def load_pixels(self, slices: Array, corners: Array, row: int, target: Array) -> None:
+        """Copy the first pixels of a row of windows of slices ``(P, H, W)``.
+
+        ``target`` ``(n, M)`` receives them for the first ``N`` of ``M`` lanes.
+        """
+
+    def store_pixels(
+        self, slices: Array, corners: Array, row: int, column: int, pixels: Array
+    ) -> None:
+        """Copy pixels ``(n, M)`` of the first ``N`` lanes to windows of slices ``(P, H, W)``.
+
+        They come to lie in a row of the windows, from ``column`` on. No two windows may have such a
+        pixel in common.
         """
 
     def load_row(self, plane: Array, row: int, target: Array) -> None:

@@ -49,8 +49,8 @@ class ArrayNetwork:
     def __call__(self, neighbours: Neighbours, target: Float32s) -> mixture.Mixture:
         """See `pmtool.sampling.reference.Network`."""
         above, below, relative_thickness, target_tensor = (
-            torch.from_numpy(np.ascontiguousarray(x)).to(self.network.device)[None, None]
-            for x in (*neighbours, target)
+            torch.from_numpy(np.ascontiguousarray(x)).to(self.network.device)
+            for x in (*neighbours, target[None, None])
         )
         output = self.network(above, target_tensor, below, relative_thickness)
         return mixture.Mixture(*(part[0].permute(1, 2, 0).cpu().numpy() for part in output))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
-
 from pmtool.choices import Mode
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.graph_names import chooser_of
@@ -95,7 +93,7 @@ class LaneCache:
         Parameters
         ----------
         group
-            Slice pairs.
+            Slice pairs in the backend's memory.
         batch
             Windows of one size, with equal numbers of known rows and columns.
         seed
@@ -105,15 +103,10 @@ class LaneCache:
         on_row
             Callback, see `Lanes.generate`.
         """
-        window = batch[0][1]
-        lanes = self.lanes(len(batch), window.known_columns, chooser_of(mode))
-        lanes.prepare([group.neighbours(*place) for place in batch])
+        lanes = self.lanes(len(batch), batch[0][1].known_columns, chooser_of(mode))
+        lanes.prepare(group, batch)
         lanes.draw(group.places(batch), seed, mode)
-        targets = [group.target(*place) for place in batch]
-        generated = lanes.generate(np.stack(targets, axis=-1), window.known_rows, on_row)
-        rows, columns = slice(window.known_rows, None), slice(window.known_columns, None)
-        for lane, target in enumerate(targets):
-            target[rows, columns] = generated[rows, columns, lane]
+        lanes.generate(group, batch, on_row)
 
     def clear(self) -> None:
         """Discard all lanes and buffers to free their memory."""

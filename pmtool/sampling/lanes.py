@@ -6,7 +6,7 @@ numbers of known first rows and columns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,10 @@ from pmtool.choices import Mode
 from pmtool.interface.buffers import Buffers
 from pmtool.interface.graph_names import DEPTHS
 from pmtool.interface.layout import depth_of_row
-from pmtool.interface.protocol import Backend, Program
+from pmtool.interface.protocol import Array, Backend, Program
 from pmtool.pixels.mixture import nearer_tail
 from pmtool.pixels.uniforms import Places
-from pmtool.sampling.pairs import Neighbours
+from pmtool.sampling.pairs import Batch, PairGroup
 
 
 class Lanes:
@@ -49,16 +49,22 @@ class Lanes:
             return {}
         return {d: self.backend.bind(f"known{d}", self.buffers.known(d, columns)) for d in DEPTHS}
 
-    def prepare(self, pairs: Sequence[Neighbours]) -> None:
-        """Run the window graph on the neighbours of all lanes, or of the first ones."""
-        buffers, memory = self.buffers, self.buffers.memory
-        targets = buffers.above, buffers.below, buffers.relative_thickness
+    def prepare(self, group: PairGroup, batch: Batch) -> None:
+        """Run the window graph on the neighbours of a batch, in the first lanes.
+
+        The group is in the buffers' memory.
+        """
+        buffers, memory, corners = self.buffers, self.buffers.memory, group.corners(batch)
+        thickness = group.relative_thickness[[pair for pair, _ in batch]]
         for first, program in self.windows.items():
-            outer = list(zip(*pairs[first : first + len(buffers.above)], strict=True))
-            for target, values in zip(targets, outer, strict=False):
-                memory.upload(target[: len(values)], np.stack(values)[:, None])
-            if outer:
-                program.run()
+            if first >= len(batch):
+                break
+            part = slice(first, first + len(buffers.above))
+            count = len(thickness[part])
+            memory.load_windows(group.above, corners[part], buffers.above[:count])
+            memory.load_windows(group.below, corners[part], buffers.below[:count])
+            memory.upload(buffers.relative_thickness[:count], thickness[part])
+            program.run()
 
     def draw(self, places: Places, seed: int, mode: Mode) -> None:
         """Draw the lanes' uniform numbers, or, unless ``mode`` is "sample", set all to 1/2.
@@ -77,33 +83,19 @@ class Lanes:
         self.buffers.memory.upload(self.buffers.tails, self._filled(nearer_tail(uniforms)))
 
     def generate(
-        self, known: Float32s, known_rows: int = 0, on_row: Callable[[int], None] | None = None
-    ) -> Float32s:
-        """Generate the windows.
+        self, group: PairGroup, batch: Batch, on_row: Callable[[int], None] | None = None
+    ) -> None:
+        """Generate the batch that was prepared, in the group's targets.
 
-        Parameters
-        ----------
-        known
-            Known pixels ``(H, W, M)`` in [-1, 1], for as many lanes as wanted; only the known rows
-            and columns are read.
-        known_rows
-            Number of known rows of the windows.
-        on_row
-            Called with the index of every generated row.
-
-        Returns
-        -------
-        array
-            Generated windows, ``(H, W, M)`` in [-1, 1].
+        ``on_row`` is called with the index of every generated row.
         """
-        buffers = self.buffers
-        buffers.reset()
-        buffers.memory.upload(buffers.pixels, self._filled(known))
-        for row in range(buffers.height):
-            self._row(row, known=row < known_rows)
+        corners, known_rows = group.corners(batch), batch[0][1].known_rows
+        self.buffers.reset()
+        for row in range(self.buffers.height):
+            self._row(row, group.targets, corners, known=row < known_rows)
             if on_row is not None and row >= known_rows:
                 on_row(row)
-        return buffers.memory.download(buffers.pixels)[..., : known.shape[-1]]
+        self.buffers.memory.wait()  # frees what was uploaded, and tells progress as it is
 
     def parameters(self) -> Float32s:
         """Parameters of the mixtures in the new columns of the last row, ``(columns, M, 3 K)``.
@@ -118,16 +110,20 @@ class Lanes:
         lacking = self.buffers.lanes - values.shape[-1]
         return np.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, lacking)], mode="edge")
 
-    def _row(self, row: int, *, known: bool) -> None:
-        buffers, depth = self.buffers, depth_of_row(row)
+    def _row(self, row: int, targets: Array, corners: Array, *, known: bool) -> None:
+        buffers, memory, depth = self.buffers, self.buffers.memory, depth_of_row(row)
+        pixels, known_columns = buffers.row_pixels, self.known_columns
         buffers.load(row, depth)
         self.rows[depth].run()
         if known:
+            memory.load_pixels(targets, corners, row, pixels)
             buffers.standardise(buffers.width)
             self.whole_rows[depth].run()
         else:
-            if self.known_columns:
-                buffers.standardise(self.known_columns)
+            if known_columns:
+                memory.load_pixels(targets, corners, row, pixels[:known_columns])
+                buffers.standardise(known_columns)
                 self.row_starts[depth].run()
             self.pixels[depth].run()
-        buffers.keep(row)
+            memory.store_pixels(targets, corners, row, known_columns, pixels[known_columns:])
+        buffers.keep()

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
+from pmtool.interface.protocol import Array, Memory
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.pixels.levels import hounsfield_levels, to_hounsfield, to_pixels
+from pmtool.pixels.levels import from_hounsfield, to_hounsfield
 from pmtool.pixels.uniforms import Places
 from pmtool.sampling.windows import Window
 
@@ -41,14 +42,14 @@ class SlicePair(NamedTuple):
 
 
 class Neighbours(NamedTuple):
-    """A window of the two neighbours, as the network takes it.
+    """N windows of the two neighbours, as the network takes them.
 
     Attributes
     ----------
     above, below
-        Pixels in [-1, 1], ``(H + 2 margin, W + 2 margin)``.
+        Pixels in [-1, 1], ``(N, 1, H + 2 margin, W + 2 margin)``.
     relative_thickness
-        That of `SlicePair`, ``(1, 1)``.
+        That of `SlicePair`, ``(N, 1, 1, 1)``.
     """
 
     above: Float32s
@@ -57,41 +58,72 @@ class Neighbours(NamedTuple):
 
 
 class PairGroup:
-    """Slice pairs that are generated together, on slices padded to a size that windows cover."""
+    """Slice pairs that are generated together, on slices padded to a size that windows cover.
+
+    Parameters
+    ----------
+    hyperparameters
+        Hyper-parameters of the network.
+    pairs
+        Slice pairs of one size.
+    shape
+        Height and width of a padded slice.
+    memory
+        Memory of the backend.
+
+    Attributes
+    ----------
+    above, below
+        Neighbours in `memory` with a margin on every side, ``(P, H + 2 margin, W + 2 margin)`` in
+        [-1, 1]. Beyond the slice, its border pixels are repeated.
+    relative_thickness
+        That of `SlicePair`, ``(P, 1, 1, 1)``.
+    targets
+        Slices being generated, in `memory`, ``(P, H, W)`` in [-1, 1].
+    """
 
     def __init__(
-        self, hyperparameters: Hyperparameters, pairs: Sequence[SlicePair], shape: tuple[int, int]
+        self,
+        hyperparameters: Hyperparameters,
+        pairs: Sequence[SlicePair],
+        shape: tuple[int, int],
+        memory: Memory,
     ) -> None:
-        self.hyperparameters, self.pairs = hyperparameters, pairs
-        self.size = pairs[0].above.shape
+        self.hyperparameters, self.pairs, self.memory = hyperparameters, pairs, memory
         self.height, self.width = shape
-        self.targets: Float32s = np.zeros((len(pairs), *shape), np.float32)
-        self._outer = [(self._padded(pair.above), self._padded(pair.below)) for pair in pairs]
+        self.above = self._placed([pair.above for pair in pairs])
+        self.below = self._placed([pair.below for pair in pairs])
+        thickness = [pair.relative_thickness for pair in pairs]
+        self.relative_thickness = np.array(thickness, np.float32).reshape(-1, 1, 1, 1)
+        self.targets = memory.zeros(len(pairs), *shape)
 
-    def neighbours(self, pair: int, window: Window) -> Neighbours:
-        """Return a window of both neighbours, with a margin on every side.
+    @staticmethod
+    def size(hyperparameters: Hyperparameters, height: int, width: int) -> int:
+        """Size of a pair's slices in memory, in bytes."""
+        margin = 2 * hyperparameters.margin
+        return 4 * (2 * (height + margin) * (width + margin) + height * width)
 
-        Beyond the slice, its border pixels are repeated.
-        """
-        margin = 2 * self.hyperparameters.margin
-        rows = slice(window.top, window.top + window.height + margin)
-        columns = slice(window.left, window.left + window.width + margin)
-        bits = self.hyperparameters.bits
-        above, below = (to_pixels(levels[rows, columns], bits) for levels in self._outer[pair])
-        thickness = np.full((1, 1), self.pairs[pair].relative_thickness, np.float32)
-        return Neighbours(above, below, thickness)
+    def corners(self, batch: Batch) -> Array:
+        """Return the corners of windows in `memory`, see `Memory.corners`."""
+        corners = [(pair, window.top, window.left) for pair, window in batch]
+        return self.memory.corners(np.array(corners, np.int64))
 
-    def _padded(self, values: NDArray[np.int16]) -> NDArray[np.uint16]:
-        """Levels of a slice with a margin; computed once, because windows share most of them."""
-        margin, whole = self.hyperparameters.margin, (self.height, self.width)
-        around = [(margin, margin + n - k) for n, k in zip(whole, self.size, strict=True)]
-        return np.pad(hounsfield_levels(values, self.hyperparameters), around, mode="edge")
+    def neighbours(self, batch: Batch) -> Neighbours:
+        """Return windows of one size of both neighbours, with a margin on every side."""
+        margin, (_, window) = 2 * self.hyperparameters.margin, batch[0]
+        shape = len(batch), 1, window.height + margin, window.width + margin
+        above, below = (self.memory.zeros(*shape) for _ in range(2))
+        for slices, target in ((self.above, above), (self.below, below)):
+            self.memory.load_windows(slices, self.corners(batch), target)
+        return Neighbours(
+            self.memory.download(above),
+            self.memory.download(below),
+            self.relative_thickness[[pair for pair, _ in batch]],
+        )
 
     def target(self, pair: int, window: Window) -> Float32s:
-        """Return a view of a window of the slice being generated, ``(H, W)`` in [-1, 1]."""
-        rows = slice(window.top, window.top + window.height)
-        columns = slice(window.left, window.left + window.width)
-        return self.targets[pair, rows, columns]
+        """Return a window of the slice being generated, ``(H, W)`` in [-1, 1]."""
+        return self.memory.download(self.targets[pair])[window.area]
 
     def places(self, batch: Batch) -> Places:
         """Return the places of windows, which determine their random numbers."""
@@ -106,5 +138,18 @@ class PairGroup:
 
     def slices(self) -> list[NDArray[np.int16]]:
         """Return the generated slices in HU, without padding."""
-        height, width = self.size
-        return [to_hounsfield(t[:height, :width], self.hyperparameters) for t in self.targets]
+        height, width = self.pairs[0].above.shape
+        targets = (self.memory.download(target) for target in self.targets)
+        return [to_hounsfield(target[:height, :width], self.hyperparameters) for target in targets]
+
+    def _placed(self, slices: Sequence[NDArray[np.int16]]) -> Array:
+        """Copy slices to `memory` as pixels, with a margin."""
+        margin, size = self.hyperparameters.margin, slices[0].shape
+        after = [n - k + margin for n, k in zip((self.height, self.width), size, strict=True)]
+        around = [(margin, n) for n in after]
+        shape = [n + before + k for n, (before, k) in zip(size, around, strict=True)]
+        placed = self.memory.zeros(len(slices), *shape)
+        for target, values in zip(placed, slices, strict=True):
+            pixels = from_hounsfield(values, self.hyperparameters)
+            self.memory.upload(target, np.pad(pixels, around, mode="edge"))
+        return placed

@@ -12,6 +12,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import LEVELS, Hyperparameters
 from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.pairs import PairGroup
 from pmtool.sampling.windows import alike_windows, balanced, padded_size, pixels_of_windows
 from pmtool.system.limits import free_memory, total_memory
 from pmtool.system.units import amount
@@ -128,15 +129,19 @@ def make_gpu_plan(
 ) -> Plan:
     """Divide the generation of ``pairs`` slices among GPUs with ``free`` bytes each.
 
-    Smaller batches share the memory of the largest.
+    Smaller batches share the memory of the largest. A GPU also keeps the slices of as many pairs
+    as a batch has windows, or of all its pairs if they are fewer.
     """
     padded, window = _window(options, shape, GPU_WINDOW)
     workers, threads = min(gpus, pairs), options.thread_count
-    lane = Buffers.size(layout, *window, 1)
+    lane, slices = Buffers.size(layout, *window, 1), PairGroup.size(layout.hyperparameters, *padded)
     limit = min(options.batch or MOST_GPU_LANES, _most_at_once(padded, window, pairs, workers))
-    batch = min(limit, max(1, int(GPU_SHARE * free / lane)))
+    budget, own = int(GPU_SHARE * free), -(-pairs // workers)
+    most = max(budget // (lane + slices), (budget - own * slices) // lane)
+    batch = min(limit, max(1, most))
+    memory = batch * lane + min(batch, own) * slices
     seconds = _operations(layout, padded, window) / (workers * GPU_OPERATIONS_PER_SECOND)
-    return Plan(padded, window, batch, workers, threads, batch * lane, seconds)
+    return Plan(padded, window, batch, workers, threads, memory, seconds)
 
 
 def _most_at_once(shape: tuple[int, int], window: tuple[int, int], pairs: int, workers: int) -> int:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from pmtool.arrays import Float32s
 from pmtool.choices import Mode
+from pmtool.interface.host import HostMemory
 from pmtool.models.hyperparameters import Hyperparameters
-from pmtool.pixels.levels import to_pixels
+from pmtool.pixels.levels import to_hounsfield, to_pixels
 from pmtool.pixels.mixture import Mixture, choose
 from pmtool.pixels.uniforms import window_uniforms
 from pmtool.sampling.pairs import Neighbours, PairGroup, SlicePair
@@ -45,7 +46,7 @@ def generate_window(
     Parameters
     ----------
     neighbours
-        The window of the acquired neighbours.
+        The window of the acquired neighbours, ``N = 1``.
     known
         Known pixels ``(H, W)`` in [-1, 1]; only the window's known rows and columns are read.
     uniforms
@@ -74,11 +75,12 @@ def generate_slice(
     """Generate the slice between a pair, ``(H, W)`` in HU, in windows of ``window`` pixels."""
     height, width = pair.above.shape
     shape = padded_size(height), padded_size(width)
-    group = PairGroup(network.hyperparameters, [pair], shape)
+    group = PairGroup(network.hyperparameters, [pair], shape, HostMemory())
+    generated = np.zeros(shape, np.float32)
     for front in wavefronts(shape, (min(window, shape[0]), min(window, shape[1]))):
         for place in front:
-            target = group.target(0, place)
+            target = generated[place.area]
             uniforms = window_uniforms(seed, group.places([(0, place)]), *place[2:4])[..., 0]
-            neighbours = group.neighbours(0, place)
+            neighbours = group.neighbours([(0, place)])
             target[:] = generate_window(network, neighbours, target, place, uniforms, mode)
-    return group.slices()[0]
+    return to_hounsfield(generated[:height, :width], network.hyperparameters)

@@ -266,7 +266,8 @@ class _Run:
 
     def _group(self, indices: range, cache: LaneCache) -> None:
         pairs = [self.pairs[i] for i in indices]
-        group = PairGroup(self.sampler.bundle.hyperparameters, pairs, self.plan.shape)
+        hyperparameters, memory = self.sampler.bundle.hyperparameters, cache.backend.memory
+        group = PairGroup(hyperparameters, pairs, self.plan.shape, memory)
         for windows in alike_windows(self.plan.shape, self.plan.window):
             lanes = [(pair, window) for window in windows for pair in range(len(pairs))]
             self._lanes(cache, group, lanes)

@@ -21,10 +21,9 @@ from pmtool.interface.graph_names import chooser_of
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
-from pmtool.pixels.uniforms import Places
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.pairs import Neighbours
-from pmtool.sampling.windows import SMALLEST, SUB_PATCH
+from pmtool.sampling.pairs import PairGroup, SlicePair
+from pmtool.sampling.windows import SMALLEST, SUB_PATCH, Window
 from pmtool.system.devices import CPU
 
 Loaded = dict[str, Backend]
@@ -123,10 +122,13 @@ def check_generates(backend: Backend, layout: Layout, mode: Mode) -> None:
     """
     buffers = Buffers(backend.memory, layout, SMALLEST, SMALLEST, 1, backend.windows_per_call)
     lanes = Lanes(backend, buffers, SUB_PATCH, chooser_of(mode))
-    outer = np.zeros(buffers.above.shape[2:], np.float32)
-    lanes.prepare([Neighbours(outer, outer, np.ones((1, 1), np.float32))])
-    lanes.draw(Places(*np.zeros((4, 1), np.uint64)), 0, mode)
-    lanes.generate(np.zeros((SMALLEST, SMALLEST, 1), np.float32), SUB_PATCH)
+    zeros = np.zeros((SMALLEST, SMALLEST), np.int16)
+    pairs = [SlicePair(zeros, zeros, 1.0, 0)]
+    group = PairGroup(layout.hyperparameters, pairs, zeros.shape, backend.memory)
+    batch = [(0, Window(0, 0, SMALLEST, SMALLEST, SUB_PATCH, SUB_PATCH))]
+    lanes.prepare(group, batch)
+    lanes.draw(group.places(batch), 0, mode)
+    lanes.generate(group, batch)
     if not np.isfinite(lanes.parameters()).all():
         raise UsageError(
             f"{backend.name} computes no numbers on {backend.device} in {backend.precision}: use "

@@ -29,6 +29,11 @@ class Window(NamedTuple):
     known_rows: int
     known_columns: int
 
+    @property
+    def area(self) -> tuple[slice, slice]:
+        """Its rows and columns of the padded slice."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
 
 class Span(NamedTuple):
     """Extent of a window along one axis: start, size, and how much of it is known."""

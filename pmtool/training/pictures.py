@@ -29,9 +29,10 @@ def sample_crops(network: PixelMiner, crops: Sequence[Crop]) -> Slices:
         SlicePair(above, below, relative, number)
         for number, ((above, _, below), relative) in enumerate(crops)
     ]
-    group = PairGroup(network.hyperparameters, pairs, (height, width))
+    backend, shape = TorchBackend(network), (height, width)
+    group = PairGroup(network.hyperparameters, pairs, shape, backend.memory)
     window = Window(0, 0, height, width, 0, 0)
-    cache = LaneCache(TorchBackend(network), network.hyperparameters, (height, width), count)
+    cache = LaneCache(backend, network.hyperparameters, shape, count)
     cache.generate(group, [(number, window) for number in range(count)], 0, "sample")
     return np.stack(group.slices())
 

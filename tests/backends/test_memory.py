@@ -62,6 +62,40 @@ def test_up_and_down(memory: Memory) -> None:
     np.testing.assert_array_equal(kept[1], values[1])
 
 
+CORNERS = np.array([[2, 0, 3], [0, 5, 0], [2, 6, 4]])
+"""Of windows of 4 x 5 pixels in three slices of 10 x 9."""
+
+
+def test_windows_of_slices(memory: Memory) -> None:
+    slices, target = random(3, 10, 9), filled(memory, random(4, 1, 4, 5))
+    corners = memory.corners(CORNERS)
+    memory.load_windows(filled(memory, slices), corners[1:], target[:2])
+    found = memory.download(target)
+    np.testing.assert_array_equal(found[0, 0], slices[0, 5:9, 0:5])
+    np.testing.assert_array_equal(found[1, 0], slices[2, 6:10, 4:9])
+    np.testing.assert_array_equal(found[2:], random(4, 1, 4, 5)[2:])
+
+
+def test_pixels_of_windows(memory: Memory) -> None:
+    """The first lanes; the last one has no window."""
+    slices, target = random(3, 10, 9), filled(memory, random(3, 4))
+    memory.load_pixels(filled(memory, slices), memory.corners(CORNERS), 2, target)
+    found = memory.download(target)
+    for lane, (number, top, left) in enumerate(CORNERS):
+        np.testing.assert_array_equal(found[:, lane], slices[number, top + 2, left : left + 3])
+    np.testing.assert_array_equal(found[:, 3], random(3, 4)[:, 3])
+
+
+def test_pixels_are_stored_in_windows(memory: Memory) -> None:
+    """From a column on, and nowhere else."""
+    slices, pixels = filled(memory, random(3, 10, 9)), random(2, 4)
+    memory.store_pixels(slices, memory.corners(CORNERS), 3, 1, filled(memory, pixels))
+    expected = random(3, 10, 9)
+    for lane, (number, top, left) in enumerate(CORNERS):
+        expected[number, top + 3, left + 1 : left + 3] = pixels[:, lane]
+    np.testing.assert_array_equal(memory.download(slices), expected)
+
+
 def test_a_row_of_planes(memory: Memory) -> None:
     planes, target = random(5, 6, 7, 3), memory.zeros(7, 5, 3)
     memory.load_row(filled(memory, planes), 4, target)

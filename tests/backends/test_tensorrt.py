@@ -26,7 +26,8 @@ from pmtool.interface.graph_names import is_pixel_graph
 from pmtool.interface.layout import Layout
 from pmtool.models.bundle import Bundle
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.pairs import Neighbours
+from pmtool.sampling.windows import Window
+from tests.conftest import group_of
 
 LAYOUT = Layout(Bundle.load().hyperparameters)
 Load = Callable[[int], TensorRTBackend]
@@ -75,17 +76,19 @@ def test_a_window_as_by_onnx_runtime(backend: TensorRTBackend) -> None:
     """All graphs together, with rows and columns that are known."""
     rng = np.random.default_rng(0)
     size = 64 + 2 * LAYOUT.hyperparameters.margin
-    between = rng.uniform(-0.1, 0.1, (2, 2, size, size)).astype(np.float32)
-    thickness = np.array([[[0.3]], [[1]]], np.float32)
-    pairs = list(map(Neighbours, *between, thickness))
+    above, below = rng.uniform(-0.1, 0.1, (2, 2, 1, size, size)).astype(np.float32)
+    thickness = np.array([0.3, 1], np.float32).reshape(2, 1, 1, 1)
     known = rng.uniform(-0.1, 0.1, (64, 64, 2)).astype(np.float32)
     slices = []
     for engine in (OnnxRuntimeBackend(backend.engines.bundle), backend):
         buffers = Buffers(engine.memory, LAYOUT, 64, 64, 2, windows=2)
         lanes = Lanes(engine, buffers, 32, "quantile")
-        lanes.prepare(pairs)
+        group = group_of(LAYOUT.hyperparameters, engine.memory, above, below, thickness, known)
+        batch = [(lane, Window(0, 0, 64, 64, 32, 32)) for lane in range(2)]
+        lanes.prepare(group, batch)
         lanes.take(np.random.default_rng(1).random((64, 64, 2), np.float32))
-        slices.append(lanes.generate(known, known_rows=32))
+        lanes.generate(group, batch)
+        slices.append(np.stack([group.target(*place) for place in batch], axis=-1))
     expected, found = slices
     np.testing.assert_array_equal(found[:32], known[:32])
     assert (found == expected).mean() > 0.999

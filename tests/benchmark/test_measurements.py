@@ -21,6 +21,7 @@ from pmtool.benchmark.peaks import measure_peak
 from pmtool.benchmark.peer_runs import COMPILED, reason, time_peers
 from pmtool.benchmark.scaling import Point, measure_scaling
 from pmtool.benchmark.scene import make_scene
+from pmtool.interface.host import HostMemory
 from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
@@ -111,8 +112,8 @@ def test_reference_is_not_in_tf32(network: PixelMiner) -> None:
 
     before = torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32
     hook = network.register_forward_pre_hook(look)
-    above, target, below = np.zeros((3, 64, 64), np.float32)
-    PlainNetwork(network)(Neighbours(above, below, np.ones((1, 1), np.float32)), target)
+    outer, target = np.zeros((1, 1, 64, 64), np.float32), np.zeros((64, 64), np.float32)
+    PlainNetwork(network)(Neighbours(outer, outer, np.ones((1, 1, 1, 1), np.float32)), target)
     pass_costs(network, 1, 1)
     hook.remove()
     assert set(seen) == {(True, False)}
@@ -132,8 +133,9 @@ def test_costs_are_of_the_naive_samplers_passes(monkeypatch: pytest.MonkeyPatch)
     torch.manual_seed(0)
     network = PixelMiner(Hyperparameters(channels=2, mixtures=2, encoder=2)).eval()
     shapes = set[tuple[tuple[int, ...], ...]]()
-    group = PairGroup(network.hyperparameters, make_scene(None, 1, 64).pairs, (64, 64))
-    neighbours = group.neighbours(0, Window(0, 0, 64, 64, 0, 0))
+    pairs = make_scene(None, 1, 64).pairs
+    group = PairGroup(network.hyperparameters, pairs, (64, 64), HostMemory())
+    neighbours = group.neighbours([(0, Window(0, 0, 64, 64, 0, 0))])
 
     def look(module: object, arguments: Sequence[torch.Tensor]) -> None:
         shapes.add(tuple(tuple(x.shape[1:]) for x in arguments))

@@ -187,10 +187,10 @@ def test_script(
     assert load_volume(written).image.GetOrigin() == source.image.GetOrigin()
 
     crops = yardsticks.tiles(source.slices, 300, TINY).numpy()
-    thickness, bits = np.full((1, 1), 2 / (2 * 1.25), np.float32), []
-    for above, target, below in crops:
-        found = ArrayNetwork(network)(Neighbours(above, below, thickness), target)
-        bits.append(-mixture.log_probability(found, to_levels(target, 12), 12).mean())
+    thickness, bits = np.full((1, 1, 1, 1), 2 / (2 * 1.25), np.float32), []
+    for above, target, below in crops[:, :, None, None]:
+        found = ArrayNetwork(network)(Neighbours(above, below, thickness), target[0, 0])
+        bits.append(-mixture.log_probability(found, to_levels(target[0, 0], 12), 12).mean())
     assert plain["bits_per_pixel"]["model"] == pytest.approx(np.mean(bits) / math.log(2), abs=1e-3)
 
 

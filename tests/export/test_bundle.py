@@ -130,7 +130,8 @@ def test_bundle_generates(bundle: Bundle, network: PixelMiner, mode: Mode) -> No
     above, below = np.random.default_rng(0).integers(-1024, 3072, (2, 90, 104)).astype(np.int16)
     made = []
     for backend in (TorchBackend(network), Mixed(network, bundle)):
-        group = PairGroup(TINY, [SlicePair(above, below, 0.5, 0)], (92, 104))
+        pairs = [SlicePair(above, below, 0.5, 0)]
+        group = PairGroup(TINY, pairs, (92, 104), backend.memory)
         cache = LaneCache(backend, TINY, (64, 64))
         for front in wavefronts((92, 104), (64, 64)):
             for window in front:

@@ -25,8 +25,8 @@ from pmtool.network.layers import Block, depths
 from pmtool.pixels import mixture
 from pmtool.pixels.levels import to_levels, to_pixels
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.pairs import Neighbours
 from pmtool.sampling.windows import Window
+from tests.conftest import group_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -62,8 +62,8 @@ class Generated:
         self.window = window
         margin = network.hyperparameters.margin
         around = window.height + 2 * margin, window.width + 2 * margin
-        self.above, self.below = random_slices(2 * LANES, around).reshape(2, LANES, *around)
-        self.relative_thickness = np.linspace(0.2, 1, LANES, dtype=np.float32)[:, None, None]
+        self.above, self.below = random_slices(2 * LANES, around).reshape(2, LANES, 1, *around)
+        self.relative_thickness = np.linspace(0.2, 1, LANES, dtype=np.float32).reshape(-1, 1, 1, 1)
         self.known = np.ascontiguousarray(random_slices(LANES, shape).transpose(1, 2, 0))
         rng = np.random.default_rng(1)
         self.uniforms = rng.uniform(1e-6, 1 - 1e-6, (*shape, LANES)).astype(np.float32)
@@ -71,12 +71,14 @@ class Generated:
         backend = TorchBackend(network)
         buffers = Buffers(backend.memory, Layout(network.hyperparameters), *shape, LANES, 2)
         lanes = Lanes(backend, buffers, window.known_columns, chooser)
+        outer = self.above, self.below, self.relative_thickness
+        batch = [(lane, window) for lane in range(LANES)]
         for _ in range(2):  # the second time nothing of the first may be left
-            lanes.prepare(list(map(Neighbours, self.above, self.below, self.relative_thickness)))
+            group = group_of(network.hyperparameters, backend.memory, *outer, self.known)
+            lanes.prepare(group, batch)
             lanes.take(self.uniforms)
-            self.pixels = lanes.generate(
-                self.known, window.known_rows, lambda row: self.record(row, lanes.parameters())
-            )
+            lanes.generate(group, batch, lambda row: self.record(row, lanes.parameters()))
+            self.pixels = np.stack([group.target(*place) for place in batch], axis=-1)
 
     def record(self, row: int, parameters: Float32s) -> None:
         self.rows[row] = parameters
@@ -94,9 +96,9 @@ class Generated:
 
     def teacher_forced(self, network: PixelMiner) -> Mixture:
         """The whole network on the generated windows."""
-        target = self.pixels.transpose(2, 0, 1)
+        target = self.pixels.transpose(2, 0, 1)[:, None]
         given = self.above, target, self.below, self.relative_thickness
-        found: Mixture = network(*(torch.tensor(x)[:, None] for x in given))
+        found: Mixture = network(*map(torch.tensor, given))
         return found
 
     def check(self, network: PixelMiner) -> None:

@@ -40,6 +40,9 @@ void launch(unsigned blocks, unsigned threads, Word shared, const Word* words,
     }
 
 LAUNCHER(tails)
+LAUNCHER(load_windows)
+LAUNCHER(load_pixels)
+LAUNCHER(store_pixels)
 LAUNCHER(load_row)
 LAUNCHER(standardise)
 LAUNCHER(pixel_row_float32_8)

@@ -60,7 +60,7 @@ def test_all_architectures(source: str, nvcc: str, tmp_path: Path) -> None:
     kernels = {name for name, *_ in found}
     assert len(found) == len(kernels) * len(targets)
     assert {architecture for _, architecture, *_ in found} == set(compile.ARCHITECTURES.values())
-    assert len(kernels) == (3 if source == "rows.cu" else 6)
+    assert len(kernels) == 6
     assert max(int(spilled) for _, _, spilled, _ in found) <= SPILLED
 
 

@@ -77,6 +77,24 @@ def test_load_row(memory: CudaMemory, channels: int) -> None:
     np.testing.assert_array_equal(memory.download(found), expected)
 
 
+def test_windows_of_slices(memory: CudaMemory) -> None:
+    """In more lanes than there are windows."""
+    rng = np.random.default_rng(1)
+    given, values = rng.normal(0, 1, (3, 90, 80)).astype(np.float32), rng.integers(0, 3, (40, 3))
+    values[:, 1] = 2 * np.arange(40)  # no pixel in common
+    slices, corners = kept(memory, given), memory.corners(values)
+    windows, pixels = memory.zeros(40, 1, 10, 70), memory.zeros(60, 50)
+    memory.load_windows(slices, corners, windows)
+    memory.load_pixels(slices, corners, 9, pixels)
+    memory.store_pixels(slices, corners, 4, 7, pixels)
+    expected = given.copy(), *(np.zeros(x.shape, np.float32) for x in (windows, pixels))
+    HOST.load_windows(given, values, expected[1])
+    HOST.load_pixels(given, values, 9, expected[2])
+    HOST.store_pixels(expected[0], values, 4, 7, expected[2])
+    for found, wanted in zip((slices, windows, pixels), expected, strict=True):
+        np.testing.assert_array_equal(memory.download(found), wanted)
+
+
 def test_give(memory: CudaMemory) -> None:
     rng = np.random.default_rng(2)
     pixels = rng.uniform(-1, 1, (11, 5)).astype(np.float32)

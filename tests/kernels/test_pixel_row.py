@@ -24,7 +24,8 @@ from pmtool.models.hyperparameters import Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.pixels.levels import to_pixels
 from pmtool.sampling.lanes import Lanes
-from pmtool.sampling.pairs import Neighbours
+from pmtool.sampling.windows import Window
+from tests.conftest import group_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -227,6 +228,7 @@ def test_windows(
     height, width, lanes = 8, 16, 3
     rng = np.random.default_rng(0)
     slices = rng.uniform(-1, 1, (lanes, 2, height, width)).astype(np.float32)
+    above, below = np.split(slices, 2, axis=1)
     uniforms = rng.uniform(0.001, 0.999, (height, width, lanes)).astype(np.float32)
     given = to_pixels(rng.integers(0, 2**12, uniforms.shape), 12)
     packed = pack(row.weights, SMALL, "float32")
@@ -234,10 +236,13 @@ def test_windows(
     for backend in TorchBackend(row.network), KernelBackend(launcher, row.network, packed):
         buffers = Buffers(backend.memory, Layout(SMALL), height, width, lanes)
         batch = Lanes(backend, buffers, known[1], chooser)
-        thickness = np.ones((1, 1), np.float32)
-        batch.prepare([Neighbours(above, below, thickness) for above, below in slices])
+        thickness = np.ones((lanes, 1, 1, 1), np.float32)
+        group = group_of(SMALL, backend.memory, above, below, thickness, given)
+        windows = [(lane, Window(0, 0, height, width, *known)) for lane in range(lanes)]
+        batch.prepare(group, windows)
         batch.take(uniforms)
-        generated.append(batch.generate(given, known[0]))
+        batch.generate(group, windows)
+        generated.append(np.stack([group.target(*place) for place in windows]))
     difference = np.abs(np.rint((generated[0] - generated[1]) * 2047.5))
     assert difference.max() <= 1
     assert np.mean(difference > 0) < 0.01

@@ -26,6 +26,31 @@ def test_tails_are_equal_to_the_last_bit(launcher: Any, seed: int) -> None:
     assert 0 < np.abs(found).min() < np.abs(found).max() <= 0.5
 
 
+CORNERS = np.array([[0, 0, 2], [4, 3, 0], [1, 2, 1], [4, 0, 2]])
+"""Of windows of 5 x 6 pixels in five slices of 8 x 9."""
+
+
+def test_windows_of_slices(launcher: Any) -> None:
+    rng = np.random.default_rng(3)
+    slices = rng.normal(0, 1, (5, 8, 9)).astype(np.float32)
+    corners = launcher.keep(CORNERS.astype(np.uint32)).reshape(CORNERS.shape)
+    found, expected = (np.zeros((3, 1, 5, 6), np.float32) for _ in range(2))
+    launch.load_windows(launcher, slices, corners[1:], found)
+    HOST.load_windows(slices, CORNERS[1:], expected)
+    np.testing.assert_array_equal(found, expected)
+    for lanes in (4, 7):
+        row, given = (np.zeros((6, lanes), np.float32) for _ in range(2))
+        launch.load_pixels(launcher, slices, corners, 3, row)
+        HOST.load_pixels(slices, CORNERS, 3, given)
+        np.testing.assert_array_equal(row, given)
+        pixels = rng.normal(0, 1, (4, lanes)).astype(np.float32)
+        changed, wanted = slices.copy(), slices.copy()
+        launch.store_pixels(launcher, changed, corners, 4, 2, pixels)
+        HOST.store_pixels(wanted, CORNERS, 4, 2, pixels)
+        np.testing.assert_array_equal(changed, wanted)
+        assert np.count_nonzero(changed != slices) == 16
+
+
 @pytest.mark.parametrize("channels", [1, 6, 62, 160])
 @pytest.mark.parametrize("shift", [0, 1], ids=["aligned", "unaligned"])
 def test_load_row(launcher: Any, channels: int, shift: int) -> None:

@@ -12,6 +12,7 @@ from pmtool.interface.layout import Layout
 from pmtool.models.hyperparameters import COMPACT
 from pmtool.sampling.lane_cache import LaneCache, kept_lanes
 from pmtool.sampling.options import SamplerOptions
+from pmtool.sampling.pairs import PairGroup
 from pmtool.sampling.plan import GPU_SHARE, MOST_GPU_LANES, make_gpu_plan
 
 COUNTS = range(1, MOST_GPU_LANES + 1)
@@ -39,9 +40,9 @@ def test_none_is_larger_than_the_largest(most: int) -> None:
 
 @pytest.mark.parametrize("window", [64, 96, 512])
 def test_a_batch_fits_into_its_share_of_the_memory(window: int) -> None:
-    """And one lane more does not, unless it is the most."""
+    """With the slices of its pairs; and one lane more does not, unless it is the most."""
     layout, asked = Layout(COMPACT), SamplerOptions(window=window)
-    lane = Buffers.size(layout, window, window, 1)
+    lane = Buffers.size(layout, window, window, 1) + PairGroup.size(COMPACT, 512, 512)
     for free in (2**gigabytes * 2**30 for gigabytes in range(8)):
         plan = make_gpu_plan(layout, asked, (512, 512), MOST_GPU_LANES, gpus=1, free=free)
         assert plan.memory == plan.batch * lane

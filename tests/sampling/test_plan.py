@@ -17,8 +17,9 @@ from pmtool.models.bundle import Bundle
 from pmtool.models.hyperparameters import COMPACT, Hyperparameters
 from pmtool.network import PixelMiner
 from pmtool.sampling.options import SamplerOptions
-from pmtool.sampling.pairs import SlicePair
+from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.plan import (
+    GPU_SHARE,
     GRAPHS_BYTES,
     WEIGHT_COPIES,
     Plan,
@@ -48,9 +49,10 @@ def test_windows_that_know_different_parts_are_not_generated_at_once(bundle: Bun
 def test_plan_for_gpus(bundle: Bundle) -> None:
     """A worker a GPU, and as large a batch as a share of its memory holds."""
     layout = Layout(bundle.hyperparameters)
-    lane = Buffers.size(layout, 64, 64, 1)
+    lane, slices = Buffers.size(layout, 64, 64, 1), PairGroup.size(layout.hyperparameters, 512, 512)
+    room = int((30 * lane + 5 * slices) / GPU_SHARE) + 1
 
-    def planned(pairs: int = 10, free: int = 50 * lane, **options: Any) -> Plan:
+    def planned(pairs: int = 10, free: int = room, **options: Any) -> Plan:
         asked = SamplerOptions(**options)
         return make_gpu_plan(layout, asked, (512, 512), pairs, gpus=2, free=free)
 
@@ -59,10 +61,11 @@ def test_plan_for_gpus(bundle: Bundle) -> None:
     assert planned(batch=3).batch == 3
     assert planned(window=128).batch == 7
     assert planned(free=0).batch == 1
-    assert planned(batch=3).memory == 3 * lane
+    assert planned().memory == 30 * lane + 5 * slices
+    assert planned(batch=3).memory == 3 * (lane + slices)
     few = planned(pairs=3, window="full", free=2**40)  # at most two pairs a worker, of one window
     assert few.batch == 2
-    assert few.memory == 2 * Buffers.size(layout, 512, 512, 1)
+    assert few.memory == 2 * (Buffers.size(layout, 512, 512, 1) + slices)
 
 
 def test_no_more_threads_than_there_are(bundle: Bundle) -> None:

@@ -32,7 +32,7 @@ class Neighbour:
     def __call__(self, neighbours: Neighbours, target: Float32s) -> Mixture:
         unit = to_pixels(1, 12) - to_pixels(0, 12)
         means = np.roll(target, 1, axis=1) + unit
-        means[:, 0] = neighbours.above[:, 0]
+        means[:, 0] = neighbours.above[0, 0, :, 0]
         return Mixture(np.zeros((64, 64, 1)), means[..., None], np.full((64, 64, 1), -7.0))
 
 
@@ -56,7 +56,8 @@ def test_window_in_raster_order(mode: Mode) -> None:
     window = Window(0, 0, 64, 64, 62, 60)
     known = to_pixels(np.full((64, 64), 7), 12)
     half = np.full((64, 64), 0.5, np.float32)
-    outer = Neighbours(above, above, np.ones((1, 1), np.float32))
+    slices = above[None, None]
+    outer = Neighbours(slices, slices, np.ones((1, 1, 1, 1), np.float32))
     found = generate_window(Neighbour(), outer, known, window, half, mode)
     assert np.array_equal(found[:62], known[:62])
     assert np.array_equal(found[:, :60], known[:, :60])
@@ -70,7 +71,8 @@ def test_slice_is_padded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None
     def record(network: object, neighbours: Neighbours, known: Float32s, *rest: object) -> Float32s:
         assert isinstance(rest[0], Window)
         seen.append(rest[0])
-        return neighbours.above
+        above: Float32s = neighbours.above[0, 0]
+        return above
 
     monkeypatch.setattr("pmtool.sampling.reference.generate_window", record)
     given = pair(70, 61)
@@ -84,18 +86,19 @@ def test_slice_is_padded_and_repeatable(monkeypatch: pytest.MonkeyPatch) -> None
 )
 def test_equals_the_cached_sampler(network: PixelMiner, mode: Mode, known: tuple[int, int]) -> None:
     window = Window(0, 0, 64, 64, *known)
-    group = PairGroup(SMALL, [pair()], (64, 64))
-    group.target(0, window)[:] = to_pixels(np.random.default_rng(4).integers(0, 1500, (64, 64)), 12)
-    neighbours = group.neighbours(0, window)
-    target = group.target(0, window)
-    places = group.places([(0, window)])
+    backend, batch = TorchBackend(network), [(0, window)]
+    group = PairGroup(SMALL, [pair()], (64, 64), backend.memory)
+    target = to_pixels(np.random.default_rng(4).integers(0, 1500, (64, 64)), 12)
+    backend.memory.upload(group.targets[0], target)
+    neighbours, places = group.neighbours(batch), group.places(batch)
     uniforms = window_uniforms(5, places, 64, 64)[..., 0]
     slow = generate_window(ArrayNetwork(network), neighbours, target, window, uniforms, mode)
     chooser = "mean" if mode == "mean" else "quantile"
-    lanes = LaneCache(TorchBackend(network), SMALL, (64, 64)).lanes(1, known[1], chooser)
-    lanes.prepare([neighbours])
+    lanes = LaneCache(backend, SMALL, (64, 64)).lanes(1, known[1], chooser)
+    lanes.prepare(group, batch)
     lanes.draw(places, 5, mode)
-    fast = lanes.generate(target[..., None], known[0])[..., 0]
+    lanes.generate(group, batch)
+    fast = group.target(0, window)
     levels = np.rint((fast - slow) * 4095 / 2)
     assert np.count_nonzero(levels) <= 2
     assert np.abs(levels).max() <= 1

@@ -16,6 +16,7 @@ from pmtool.backends.onnxruntime import OnnxRuntimeBackend, load
 from pmtool.backends.selection import Engine
 from pmtool.errors import MemoryBudgetError
 from pmtool.interface.buffers import Buffers
+from pmtool.interface.host import HostMemory
 from pmtool.interface.layout import Layout
 from pmtool.interface.protocol import Backend
 from pmtool.models.bundle import Bundle
@@ -184,23 +185,22 @@ def test_teacher_forced_logits(
     height, width, lanes = 64, 72, 2
     layout, own = Layout(bundle.hyperparameters), bundle.hyperparameters.target_mixtures
     pairs = make_pairs((height, width), 2 * lanes)
-    group = PairGroup(bundle.hyperparameters, pairs[:lanes], (height, width))
     rows: list[Float32s] = []
-    window = Window(0, 0, height, width, *known)
-    neighbours = [group.neighbours(lane, window) for lane in range(lanes)]
+    windows = [(lane, Window(0, 0, height, width, *known)) for lane in range(lanes)]
     backend = OnnxRuntimeBackend(bundle)
+    group = PairGroup(bundle.hyperparameters, pairs[:lanes], (height, width), backend.memory)
     buffers = Buffers(backend.memory, layout, height, width, lanes)
-    batch = Lanes(backend, buffers, window.known_columns, "quantile")
-    batch.prepare(neighbours)
+    batch = Lanes(backend, buffers, known[1], "quantile")
+    batch.prepare(group, windows)
     others = [from_hounsfield(pair.above, bundle.hyperparameters) for pair in pairs[lanes:]]
-    given = np.stack(others, axis=-1)
-    uniforms = np.random.default_rng(3).uniform(1e-6, 1 - 1e-6, given.shape).astype(np.float32)
+    group.targets[:] = others
+    shape = height, width, lanes
+    uniforms = np.random.default_rng(3).uniform(1e-6, 1 - 1e-6, shape).astype(np.float32)
     batch.take(uniforms)
-    pixels = batch.generate(given, window.known_rows, lambda row: rows.append(batch.parameters()))
+    batch.generate(group, windows, lambda row: rows.append(batch.parameters()))
     found = torch.from_numpy(np.stack(rows)).permute(2, 3, 0, 1)
-    outer = (torch.from_numpy(np.stack(x))[:, None] for x in zip(*neighbours, strict=True))
-    above, below, thickness = outer
-    target = torch.from_numpy(pixels.transpose(2, 0, 1).copy())[:, None]
+    above, below, thickness = map(torch.from_numpy, group.neighbours(windows))
+    target = torch.from_numpy(group.targets)[:, None]
     forced = load_network(bundle)(above, target, below, thickness)
     parts = [part[:, own, known[0] :, known[1] :] for part in forced]
     torch.testing.assert_close(found, torch.cat(parts, dim=1), rtol=0, atol=1e-4)
@@ -242,15 +242,15 @@ def test_batches_of_engines_that_keep_their_programs(bundle: Bundle, make_pairs:
     window, backend = Window(0, 0, *shape, 60, 0), OnnxRuntimeBackend(bundle)
     found = []
     for backend.keeps_programs in (False, True):
-        group = PairGroup(bundle.hyperparameters, pairs, shape)
+        group = PairGroup(bundle.hyperparameters, pairs, shape, backend.memory)
         cache = LaneCache(backend, bundle.hyperparameters, shape, most=12)
         lots = [[(0, window)], [(pair, window) for pair in range(9)]]
         for lot in (*lots, *lots):
             batch = cache.lanes(len(lot), 0, "quantile")
-            batch.prepare([group.neighbours(*lane) for lane in lot])
+            batch.prepare(group, lot)
             batch.draw(group.places(lot), 0, "sample")
-            known = np.stack([group.target(*lane) for lane in lot], axis=-1)
-            found.append(batch.generate(known, window.known_rows))
+            batch.generate(group, lot)
+            found.append(np.stack([group.target(*lane) for lane in lot]))
         assert batch.buffers.lanes == (10 if backend.keeps_programs else 9)
         assert cache.lanes(len(lots[-1]), 0, "quantile") is batch
         few = cache.lanes(1, 0, "quantile").buffers
@@ -266,15 +266,15 @@ def test_neighbours_have_a_margin(bundle: Bundle) -> None:
     hyperparameters, size, shape = bundle.hyperparameters, (70, 91), (72, 92)
     margin, rng = hyperparameters.margin, np.random.default_rng(0)
     above, below = rng.integers(-2000, 4000, (2, *size)).astype(np.int16)
-    group = PairGroup(hyperparameters, [SlicePair(above, below, 0.5, 0)], shape)
+    group = PairGroup(hyperparameters, [SlicePair(above, below, 0.5, 0)], shape, HostMemory())
     for window in (Window(0, 0, 64, 64, 0, 0), Window(8, 28, 64, 64, 56, 36)):
-        found = group.neighbours(0, window)
+        found = group.neighbours([(0, window)])
         rows = np.arange(-margin, 64 + margin) + window.top
         columns = np.arange(-margin, 64 + margin) + window.left
         inside = np.ix_(rows.clip(0, size[0] - 1), columns.clip(0, size[1] - 1))
         for values, pixels in ((above, found.above), (below, found.below)):
             expected = from_hounsfield(values[inside], hyperparameters)
-            np.testing.assert_array_equal(pixels, expected)
+            np.testing.assert_array_equal(pixels, expected[None, None])
         assert found.relative_thickness == 0.5
 
 

@@ -39,12 +39,12 @@ def test_progress_of_a_batch_that_is_repeated(
     """Memory that runs out in the middle of a window takes back what was told of it."""
     generate_lanes, failed = Lanes.generate, list[int]()
 
-    def short(lanes: Lanes, known: Any, known_rows: int, on_row: Any) -> Any:
+    def short(lanes: Lanes, group: Any, batch: Any, on_row: Any) -> None:
         if not failed:
             failed.append(1)
             on_row(0)
             raise MemoryBudgetError("out of memory")
-        return generate_lanes(lanes, known, known_rows, on_row)
+        generate_lanes(lanes, group, batch, on_row)
 
     monkeypatch.setattr(Lanes, "generate", short)
     told: list[float] = []

@@ -87,6 +87,23 @@ def test_rows(memory: CudaMemory) -> None:
     np.testing.assert_allclose(memory.download(residuals), expected[1], rtol=1e-6)
 
 
+def test_windows_of_slices(memory: CudaMemory) -> None:
+    values = np.array([[1, 0, 2], [0, 3, 0]])
+    slices, corners = memory.zeros(2, 8, 9), memory.corners(values)
+    memory.upload(slices, numbers(2, 8, 9))
+    windows, pixels = memory.zeros(1, 1, 5, 6), memory.zeros(4, 3)
+    memory.load_windows(slices, corners[1:], windows)
+    memory.load_pixels(slices, corners, 2, pixels)
+    memory.store_pixels(slices, corners, 4, 1, pixels)
+    memory.wait()
+    expected = numbers(2, 8, 9), np.zeros((1, 1, 5, 6), np.float32), np.zeros((4, 3), np.float32)
+    HOST.load_windows(expected[0], values[1:], expected[1])
+    HOST.load_pixels(expected[0], values, 2, expected[2])
+    HOST.store_pixels(expected[0], values, 4, 1, expected[2])
+    for found, wanted in zip((slices, windows, pixels), expected, strict=True):
+        np.testing.assert_array_equal(memory.download(found), wanted)
+
+
 @pytest.mark.usefixtures("one_thread")
 def test_a_row_of_pixels(memory: CudaMemory, row_case: Callable[..., Any]) -> None:
     """In a thread of its own, whose stack of contexts is another one."""
