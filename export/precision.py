@@ -3,7 +3,8 @@
 The pattern is that of autocast: products with weights take and return the half type; everything
 between them, inputs and outputs stay in float32. So do the encoder and the last layers, which give
 the midpoint and the mixture: 12-bit grey levels are finer than a half type can resolve, and all
-residuals are in units of the midpoint's scale. So do the coarsest shares, see `EXACT`.
+residuals are in units of the midpoint's scale. So do the coarsest shares and the entry's
+convolutions, see `EXACT`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,15 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, checker, helper
 from pmtool.choices import Precision
 
 HEAVY = ("Conv", "MatMul", "Gemm")
-EXACT = re.compile(r"network\.encoder\..*|(network\.)?output\.(weight|matrix)|matrix2")
-"""Names of the weights whose products stay in float32: those of the encoder, the last layer and the
-coarsest shares. Those read the encoder's largest features, of which half types keep the least, and
-are few: at a quarter of the resolution."""
+EXACT = re.compile(r"network\.(encoder|input_\w+)\..*|(network\.)?output\.(weight|matrix)|matrix2")
+"""Names of the weights whose products stay in float32: those of the encoder, the last layer, the
+coarsest shares and the entry. The coarsest shares read the encoder's largest features, of which
+half types keep the least, and are few: at a quarter of the resolution. Without the entry's three
+convolutions, the graphs of a network with an encoder have none in bfloat16."""
 BFLOAT16_OPSET = 22
-"""The first opset in which Conv takes bfloat16. For the operators in these graphs, opsets 21 and 22
-add types and nothing else."""
+"""The first opset in which Conv takes bfloat16. For the operators in these graphs, opsets 19 to 22
+add types and nothing else; but an engine may lack their newest versions."""
+_ROUNDED = "_rounded"
 _HALF = {"float16": TensorProto.FLOAT16, "bfloat16": TensorProto.BFLOAT16}
 
 
@@ -51,13 +54,17 @@ def in_precision(model: ModelProto, precision: Precision, *, emulated: bool = Fa
     """
     converted = ModelProto()
     converted.CopyFrom(model)
-    if precision == "bfloat16":
-        opset = converted.opset_import[0]
-        opset.version = max(BFLOAT16_OPSET, opset.version)
     if precision != "float32":
         _Casts(converted.graph, _HALF[precision], emulated).insert()
+    if precision == "bfloat16" and _has_half_convolution(converted.graph):
+        opset = converted.opset_import[0]
+        opset.version = max(BFLOAT16_OPSET, opset.version)
     checker.check_model(converted, full_check=True)
     return converted
+
+
+def _has_half_convolution(graph: GraphProto) -> bool:
+    return any(n.op_type == "Conv" and n.input[1].endswith(_ROUNDED) for n in graph.node)
 
 
 def serialised(path: Path, precision: Precision, *, emulated: bool = False) -> bytes:
@@ -108,7 +115,7 @@ class _Casts:
         share = factors.pop() if node.op_type == "Gemm" else None
         for name in factors:
             if name not in self.rounded:
-                self.rounded[name] = f"{name}_rounded"
+                self.rounded[name] = f"{name}{_ROUNDED}"
                 casts = _casts(name, self.rounded[name], self.there)
                 if name in self.weights:
                     self.of_weights += casts

@@ -27,6 +27,9 @@ PACKAGES = {"tensorrt": (10, 15), "tensorrt_rtx_bindings": (1, 7)}
 """Packages, each with the oldest version that builds pmtool's graphs."""
 DRIVERS = {12: 525, 13: 580}
 """Oldest driver for each version of CUDA, from NVIDIA's table of minor version compatibility."""
+NOT_RTX = ("8.0", "9.0", "10.0", "10.3")
+"""Compute capabilities of GPUs for data centres, which NVIDIA's support matrices of TensorRT-RTX
+leave out."""
 _log = logging.getLogger("pmtool")
 
 
@@ -87,6 +90,15 @@ def check_driver(trt: ModuleType, gpu: Gpu) -> None:
         raise UsageError(
             f"the NVIDIA driver {gpu.driver} is too old for {trt.__name__} {trt.__version__}: "
             f"install version {needed} or newer"
+        )
+
+
+def check_made_for(trt: ModuleType, gpu: Gpu) -> None:
+    """Raise `UsageError` if the package is TensorRT-RTX and not made for this GPU."""
+    if is_rtx(trt) and gpu.capability in NOT_RTX:
+        raise UsageError(
+            f"TensorRT-RTX is not made for an {gpu.name}: pip install 'pmtool[gpu]' for TensorRT, "
+            "or use another --backend"
         )
 
 

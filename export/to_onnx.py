@@ -23,7 +23,9 @@ from pmtool.interface.host import HostMemory
 from pmtool.interface.layout import COLUMNS, Layout
 from pmtool.models.hyperparameters import Hyperparameters
 
-OPSET = 20
+OPSET = 18
+"""The newest opset of which ONNX Runtime has had all operators here on GPUs for years; it lacked
+Pad of opset 19 and ConvTranspose of opset 22."""
 LANES = 3
 SIZE = 16
 """Number of lanes, and of columns, in the example for tracing a graph; both become symbolic."""

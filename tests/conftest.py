@@ -105,17 +105,15 @@ def group_of(
 @pytest.fixture
 def nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A program to be written by the test, which is taken for nvidia-smi."""
-    from pmtool.system.devices import find_gpu, installed_gpus
+    from pmtool.system.devices import nvidia_smi_once
 
     program = tmp_path / "nvidia-smi"
     program.touch(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    for remembered in (find_gpu, installed_gpus):
-        remembered.cache_clear()
+    nvidia_smi_once.cache_clear()
     yield program
-    for remembered in (find_gpu, installed_gpus):
-        remembered.cache_clear()
+    nvidia_smi_once.cache_clear()
 
 
 @pytest.fixture

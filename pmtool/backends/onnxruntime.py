@@ -73,7 +73,12 @@ class OnnxRuntimeBackend:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         model = self._model(graph)
         try:
-            return self.runtime.InferenceSession(model, options, providers=self._providers())
+            return self.runtime.InferenceSession(
+                model,
+                options,
+                providers=self._providers(),
+                enable_fallback=0,  # to the CPU, with a message instead of the error
+            )
         except Exception as error:
             raise self._refusal(graph, error) from error
 
@@ -182,7 +187,9 @@ def runtime() -> ModuleType:
     """Import ONNX Runtime; raises `UsageError` if it is not installed."""
     try:
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report each run
-        return import_module("onnxruntime")
+        module = import_module("onnxruntime")
+        module.set_default_logger_severity(4)  # no warnings about GPUs and other providers
+        return module
     except ImportError as error:
         if is_memory_shortage(error):
             raise

@@ -48,7 +48,10 @@ class _Module(Protocol):
     """Module of an engine."""
 
     def check(self, devices: tuple[str, ...], precision: Precision) -> None:
-        """Raise `UsageError`, with the remedy, if the engine cannot run on these devices."""
+        """Raise `UsageError`, with the remedy, if the engine cannot run on these devices.
+
+        PyTorch computes a little there, and may raise `MemoryBudgetError`.
+        """
 
     def load(self, bundle: Bundle, device: str, precision: Precision, threads: int) -> Backend:
         """Load the model on a device, for calls that may use ``threads`` threads each."""
@@ -116,6 +119,8 @@ def working_engines(
     ------
     UsageError
         If there is no such engine.
+    MemoryBudgetError
+        If a GPU has no memory left.
     """
     if backend is not None:
         check_choice("backend", backend, BACKENDS)

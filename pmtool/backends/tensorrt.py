@@ -332,12 +332,13 @@ def failure(engines: Any, what: str) -> Exception:
 
 def check(devices: tuple[str, ...], precision: Precision) -> None:
     """Raise `UsageError`, with the remedy, unless TensorRT can run on the devices."""
-    from pmtool.export.tensorrt import check_driver, is_rtx, tensorrt
+    from pmtool.export.tensorrt import check_driver, check_made_for, is_rtx, tensorrt
 
     gpus = [find_gpu(device) for device in devices]
     trt = tensorrt()
     require("TensorRT", PACKAGES, "pmtool[rtx]" if is_rtx(trt) else "pmtool[gpu]")
     for gpu in gpus:
+        check_made_for(trt, gpu)
         check_driver(trt, gpu)
 
 

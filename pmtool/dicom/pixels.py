@@ -95,8 +95,14 @@ def rescale(header: Dataset) -> tuple[float, float] | None:
 
 
 def check_rescale(header: Dataset, file: Path) -> None:
-    """Raise `ContentError` if the header has a rescale that does not lead to HU."""
-    for keyword in ("RescaleSlope", "RescaleIntercept"):
+    """Raise `ContentError` if the header has a rescale that does not lead to HU, or half of one."""
+    keywords = "RescaleSlope", "RescaleIntercept"
+    for keyword, other in (keywords, keywords[::-1]):
+        if header.get(keyword) is None and header.get(other) is not None:
+            raise ContentError(
+                f"{file} has a {other} but no {keyword}, so that its HU are not known; correct it"
+            )
+    for keyword in keywords:
         value = number(header, keyword)
         flat = value == 0 and keyword == "RescaleSlope"
         if header.get(keyword) is not None and (value is None or abs(value) > RESCALE_MAX or flat):

@@ -55,7 +55,7 @@ class OutputSlice(NamedTuple):
 
     @property
     def gap(self) -> tuple[int, int]:
-        """The two acquired slices that enclose this slice."""
+        """The two acquired slices that enclose this slice; it is not itself one."""
         lower = max(math.ceil(self.position) - 1, 0)
         return lower, lower + 1
 

@@ -38,8 +38,10 @@ class PixelGraph(nn.Module):
         super().__init__()
         self.weights, self.output = HorizontalWeights(network, depth), OutputWeights(network)
         self.hyperparameters, self.chooser = network.hyperparameters, chooser
-        for step, edges in enumerate(choose.upper_edges(network.hyperparameters.bits)):
-            self.register_buffer(f"edges{step}", edges)
+        edges = choose.upper_edges(network.hyperparameters.bits)
+        self.steps = len(edges)
+        for step, values in enumerate(edges):
+            self.register_buffer(f"edges{step}", values)
         layout = self.weights.layout
         lines = [line.name for line in layout.lines("h", depth)]
         levels = range(depth)
@@ -54,7 +56,7 @@ class PixelGraph(nn.Module):
     @property
     def edges(self) -> list[Tensor]:
         """See `choose.upper_edges`."""
-        return list(self.buffers(recurse=False))
+        return [self.get_buffer(f"edges{step}") for step in range(self.steps)]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         return _Columns(self, dict(zip(self.inputs, tensors, strict=True))).run()

@@ -53,8 +53,9 @@ def resumable(run: FileRun, remedy: str) -> Iterator[tuple[Journal, set[Path]]]:
             yield journal, files
             return
         _check_room(run, files)
+        begun = journal.outputs
         for path in filter(files.__contains__, outputs.files()):
-            outputs.check(path, outputs.overwrite or resolved(path) in journal.outputs)
+            outputs.check(path, outputs.overwrite or resolved(path) in begun)
         if outputs.image in files:
             Journal.open(outputs.journal, run.key, resume=outputs.resume, discard=outputs.overwrite)
         else:  # without a key, so that the volume still counts as made

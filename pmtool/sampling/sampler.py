@@ -59,6 +59,8 @@ class Planner:
     ------
     UsageError
         If the device or its engine is missing.
+    MemoryBudgetError
+        If a GPU has no memory left.
     """
 
     def __init__(
@@ -103,6 +105,8 @@ class Sampler(Planner):
     ------
     UsageError
         If the device or its engine is missing or does not work.
+    MemoryBudgetError
+        If a GPU has no memory left.
     """
 
     def __init__(self, bundle: Bundle, options: SamplerOptions) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -35,14 +36,10 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return list(takewhile(_GPU.fullmatch, (name.strip() for name in visible.split(","))))
-    return list(installed_gpus())
-
-
-@cache  # nvidia-smi may take seconds
-def installed_gpus() -> tuple[str, ...]:
-    """UUIDs of the NVIDIA GPUs of this machine."""
-    printed = _nvidia_smi("--query-gpu=uuid", "--format=csv,noheader") or ""
-    return tuple(filter(_GPU.fullmatch, printed.splitlines()))
+    try:
+        return list(filter(_GPU.fullmatch, nvidia_smi_once("--query-gpu=uuid").splitlines()))
+    except OSError:
+        return []
 
 
 @dataclass(frozen=True)
@@ -67,10 +64,10 @@ def gpu_index(device: str) -> int:
     return int(device.partition(":")[2])
 
 
-@cache
 def find_gpu(device: str) -> Gpu:
     """Identify the GPU ``cuda:N``; raises `UsageError` if the driver does not report it."""
-    return Gpu(*_queried(device, "name,compute_cap,driver_version").split(", "))
+    fields = "name,compute_cap,driver_version"
+    return Gpu(*_queried(device, fields, nvidia_smi_once).split(", "))
 
 
 def has_bfloat16(device: str) -> bool:
@@ -83,36 +80,46 @@ def has_bfloat16(device: str) -> bool:
 def free_gpu_memory(device: str) -> int:
     """Bytes free on ``cuda:N``; `UNTOLD_MEMORY` if nvidia-smi does not report them, as for MIG."""
     with suppress(UsageError, ValueError):
-        return int(_queried(device, "memory.free")) << 20
+        return int(_queried(device, "memory.free", nvidia_smi)) << 20
     return UNTOLD_MEMORY
 
 
-def _queried(device: str, fields: str) -> str:
+def _queried(device: str, fields: str, ask: Callable[..., str]) -> str:
     """What nvidia-smi reports about ``cuda:N``."""
-    names, index, told = gpus(), gpu_index(device), None
-    if index < len(names):
-        form = "--format=csv,noheader,nounits"
-        told = _nvidia_smi(f"--id={names[index]}", f"--query-gpu={fields}", form)
-    if told is None:
-        raise UsageError(f"nvidia-smi does not tell the {fields} of {device}: use --device cpu")
+    try:
+        told = ask(f"--id={gpus()[gpu_index(device)]}", f"--query-gpu={fields}")
+    except (IndexError, OSError) as error:
+        raise UsageError(
+            f"nvidia-smi does not tell the {fields} of {device}: use --device cpu"
+        ) from error
     return told.strip().partition("\n")[0]
 
 
-def _nvidia_smi(*arguments: str) -> str | None:
-    """What nvidia-smi prints; None if it fails or takes longer than `PATIENCE`."""
+def nvidia_smi(*query: str) -> str:
+    """Answer to a query, as CSV without header and units.
+
+    Raises
+    ------
+    OSError
+        If nvidia-smi fails, or takes longer than `PATIENCE`.
+    """
+    command = ["nvidia-smi", *query, "--format=csv,noheader,nounits"]
     pipe, null = subprocess.PIPE, subprocess.DEVNULL
-    try:
-        process = subprocess.Popen(["nvidia-smi", *arguments], stdout=pipe, stderr=null, text=True)
-    except OSError:
-        return None
+    process = subprocess.Popen(command, stdout=pipe, stderr=null, text=True)
     try:
         output, _ = process.communicate(timeout=PATIENCE)
-    except subprocess.TimeoutExpired:
+    except subprocess.TimeoutExpired as error:
         process.kill()
         with suppress(subprocess.TimeoutExpired):  # a driver that hangs does not let it die
             process.communicate(timeout=1)
-        return None
-    return output if process.returncode in (0, DAMAGED_INFOROM) else None
+        raise OSError("nvidia-smi does not answer") from error
+    if process.returncode not in (0, DAMAGED_INFOROM):
+        raise OSError(f"nvidia-smi ended with {process.returncode}")
+    return output
+
+
+nvidia_smi_once = cache(nvidia_smi)
+"""Answer to a query for what does not change; an error is not remembered."""
 
 
 def find_devices(asked: str) -> tuple[str, ...]:

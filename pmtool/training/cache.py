@@ -30,7 +30,7 @@ BLOCK = 16
 """Height and width, in pixels, of the blocks for which the share of body is stored."""
 _LEFT_OVER_SECONDS = 86_400
 """Age from which a temporary file counts as abandoned."""
-_VERSION = 4
+_VERSION = 5
 
 
 @dataclass(frozen=True)

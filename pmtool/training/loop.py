@@ -146,8 +146,9 @@ class Loop:
     def _tell(self, bits: float, rate: float) -> None:
         step, phase = self.trainer.step, self.trainer.phase
         left = (phase.last - step) * phase.settings.patches / rate
+        alone = "encoder, " if phase.encoder_alone else ""
         self.tell(
-            f"{'encoder, ' if phase.encoder else ''}step {step} of {phase.last}: {bits:.3f} bits "
+            f"{alone}step {step} of {phase.last}: {bits:.3f} bits "
             f"per pixel, {rate:.3g} patches a second, {duration(left)} left",
             (step - phase.first) / phase.settings.steps,
         )

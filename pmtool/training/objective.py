@@ -48,7 +48,7 @@ class Objective(nn.Module):
     ----------
     network
         The network.
-    encoder
+    encoder_alone
         Whether to compute the losses of the encoder alone.
     joint
         Whether to add the losses of the encoder to those of the network.
@@ -60,12 +60,12 @@ class Objective(nn.Module):
         self,
         network: PixelMiner,
         *,
-        encoder: bool,
+        encoder_alone: bool,
         joint: bool = False,
         context_noise: float = 0.0,
     ) -> None:
         super().__init__()
-        self.network, self.encoder, self.joint = network, encoder, joint
+        self.network, self.encoder_alone, self.joint = network, encoder_alone, joint
         self.context_noise = context_noise
 
     def forward(self, triplets: Triplets) -> Losses:
@@ -74,7 +74,7 @@ class Objective(nn.Module):
         midpoint = self.network.midpoint(above, below, triplets.relative_thickness)
         midpoint_bits, error = self._of_midpoint(midpoint, target)
         of_midpoint = midpoint_bits + error / ERROR_UNIT_HU
-        if self.encoder:
+        if self.encoder_alone:
             bits, total = midpoint_bits, of_midpoint
         else:
             context = self._context(midpoint, above, target, below)

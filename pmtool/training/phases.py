@@ -22,7 +22,7 @@ class Phase:
 
     Attributes
     ----------
-    encoder
+    encoder_alone
         Whether the encoder is trained by itself, by its midpoint.
     settings
         Settings of the optimiser in this phase.
@@ -32,7 +32,7 @@ class Phase:
         Whether the encoder is trained together with everything else.
     """
 
-    encoder: bool
+    encoder_alone: bool
     settings: PhaseSettings
     first: int
     joint: bool = False
@@ -50,7 +50,7 @@ class Phase:
         return [
             parameter
             for name, parameter in network.named_parameters()
-            if self.joint or _of_midpoint(name) == self.encoder
+            if self.joint or _of_midpoint(name) == self.encoder_alone
         ]
 
 

@@ -17,7 +17,6 @@ from pmtool.backends.torch import emulates_bfloat16
 from pmtool.errors import (
     InputError,
     MemoryBudgetError,
-    PmtoolError,
     UsageError,
     is_memory_shortage,
 )
@@ -176,13 +175,15 @@ def _train(
     weights = starting_weights(fresh, settings.network) if fresh else None
     split, skipped = _scans(fabric, data, out, settings, tell)
     _together(fabric, lambda: begin(out, settings, split, skipped), first=True)
-    try:
-        trainer = Trainer(fabric, settings, state, weights)
-        seconds = 0.0 if state is None else float(state["seconds"])
-    except (LookupError, TypeError, ValueError, RuntimeError) as error:
-        if state is None or is_memory_shortage(error):
-            raise
-        raise damaged(out) from error
+    trainer, seconds = Trainer(fabric, settings, weights), 0.0
+    if state is not None:
+        try:
+            trainer.restore(state)
+            seconds = float(state["seconds"])
+        except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            if is_memory_shortage(error):
+                raise
+            raise damaged(out) from error
     if fabric.is_global_zero:
         lines = [*map("skipped: {}".format, skipped), _plan(trainer, split, skipped, out)]
         _log.info("\n".join(lines))
@@ -205,11 +206,11 @@ def _train(
 
 def _together(fabric: Fabric, work: Callable[[], object], *, first: bool = False) -> None:
     """Call ``work`` in all processes, or only the first, and wait; all raise an error of any."""
-    failed: PmtoolError | None = None
+    failed: Exception | None = None
     if fabric.is_global_zero or not first:
         try:
             work()
-        except PmtoolError as error:
+        except Exception as error:  # the others would wait for ever
             failed = error
     for rank in range(1 if first else fabric.world_size):
         failure = fabric.broadcast(failed, rank)

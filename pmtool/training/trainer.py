@@ -36,8 +36,6 @@ class Trainer:
         Launched Fabric.
     settings
         Settings of the run.
-    state
-        State of a trainer with the same settings, to continue from.
     start
         Weights to start from instead of random ones, see `starting_weights`.
     """
@@ -46,7 +44,6 @@ class Trainer:
         self,
         fabric: Fabric,
         settings: Settings,
-        state: dict[str, Any] | None = None,
         start: dict[str, Tensor] | None = None,
     ) -> None:
         self.fabric, self.settings, self.step, self.patches = fabric, settings, 0, 0
@@ -59,13 +56,11 @@ class Trainer:
         self._sums = torch.zeros(4, device=fabric.device)
         """Sums since the last `figures`: steps, bits, midpoint's bits and norms of the gradient."""
         self._enter(phases(settings)[0])
-        if state is not None:
-            self._restore(state)
 
     def enter(self, phase: Phase) -> None:
         """Start or continue a phase; after the encoder's phase, its averaged weights are used."""
         if phase != self.phase:
-            if self.phase.encoder:
+            if self.phase.encoder_alone:
                 self.network.load_state_dict(self.result.state_dict())
             self._enter(phase)
 
@@ -81,7 +76,7 @@ class Trainer:
         )
         objective = Objective(
             self.network,
-            encoder=phase.encoder,
+            encoder_alone=phase.encoder_alone,
             joint=phase.joint,
             context_noise=self.settings.optimiser.context_noise,
         )
@@ -142,7 +137,7 @@ class Trainer:
         Validation runs in float32, as the sampler does; in bfloat16 the same weights would look
         worse than they are.
         """
-        objective = Objective(self.result, encoder=self.phase.encoder).eval()
+        objective = Objective(self.result, encoder_alone=self.phase.encoder_alone).eval()
         sums = torch.zeros(4, device=self.fabric.device)
         with full_float32():
             parts = (part.to(self.fabric.device).split(_BATCH) for part in crops[0])
@@ -172,8 +167,8 @@ class Trainer:
             "sums": self._sums,
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        """Restore a state returned by `state`.
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the state of a trainer with the same settings, a result of `state`.
 
         Raises
         ------

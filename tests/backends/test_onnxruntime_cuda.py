@@ -26,7 +26,10 @@ from pmtool.system import extras
 class Session:
     """Of a runtime that keeps what it was asked for."""
 
-    def __init__(self, model: str | bytes, options: Any, providers: list[Any]) -> None:
+    def __init__(
+        self, model: str | bytes, options: Any, providers: list[Any], enable_fallback: int
+    ) -> None:
+        assert not enable_fallback
         self.model, self.providers = model, providers
         self.bound: list[tuple[Any, ...]] = []
         self.options: Any = None

@@ -154,9 +154,9 @@ def turned(number: int, image: Any) -> None:
     image.ImageOrientationPatient = [1, 0, 0, 0, 1, 0] if number else [0, 1, 0, 1, 0, 0]
 
 
-def without(keyword: str) -> Callable[[int, Any], None]:
+def without(keyword: str, *, every: bool = False) -> Callable[[int, Any], None]:
     def change(number: int, image: Any) -> None:
-        if number == 0:
+        if every or number == 0:
             delattr(image, keyword)
 
     return change
@@ -220,6 +220,16 @@ BAD = {
     "high bits": Bad(series(HighBit=15), 5, "at another place than the lowest"),
     "huge rescale": Bad(series(RescaleSlope="1e300"), 5, "which leads to no HU"),
     "no slope": Bad(series(RescaleSlope=0), 5, "which leads to no HU"),
+    "no slope at all": Bad(
+        series(change=without("RescaleSlope", every=True)),
+        5,
+        "has a RescaleIntercept but no RescaleSlope, so that",
+    ),
+    "no intercept at all": Bad(
+        series(change=without("RescaleIntercept", every=True)),
+        5,
+        "has a RescaleSlope but no RescaleIntercept, so that",
+    ),
     "no rescale": Bad(series(change=without("RescaleSlope")), 5, "have no RescaleSlope"),
     "no zip": Bad(lambda folder, _: folder / "none.zip", 3, "does not exist; give a folder"),
     "zip pipe": Bad(pipe, 3, "is not a file; give a zip"),

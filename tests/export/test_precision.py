@@ -65,9 +65,15 @@ def test_emulated_products_round_their_factors_and_their_result(
 
 @pytest.mark.parametrize(
     "weights",
-    ["output.matrix", "network.output.weight", "network.encoder.join.0.0.weight", "matrix2"],
+    [
+        "output.matrix",
+        "network.output.weight",
+        "network.encoder.join.0.0.weight",
+        "network.input_row.conv.weight",
+        "matrix2",
+    ],
 )
-def test_encoder_last_layers_and_coarsest_shares_stay_in_float32(weights: str) -> None:
+def test_products_that_stay_in_float32(weights: str) -> None:
     model = product_of("MatMul", weights)
     found = in_precision(model, "bfloat16")
     assert found.graph == model.graph
@@ -91,11 +97,13 @@ def scopes(graph: GraphProto) -> Iterator[GraphProto]:
 def test_types_in_the_graphs_of_the_default_model(name: str, precision: Precision) -> None:
     """Products with weights in the half type; the mixture, inputs and outputs in float32.
 
-    So are the twelve convolutions of the encoder and the product of the coarsest shares.
+    So are the twelve convolutions of the encoder, the three at the entry, and the product of the
+    coarsest shares. No convolution is left that bfloat16 would need a newer opset for.
     """
     model = step_graph(onnx.load(Bundle.load().graph(name)))
     converted = shape_inference.infer_shapes(in_precision(model, precision), strict_mode=True)
     graph = converted.graph
+    assert converted.opset_import == model.opset_import
     values = (*graph.input, *graph.output)
     assert {v.type.tensor_type.elem_type for v in values} == {TensorProto.FLOAT}
     types = {v.name: v.type.tensor_type.elem_type for v in (*values, *graph.value_info)}
@@ -105,8 +113,8 @@ def test_types_in_the_graphs_of_the_default_model(name: str, precision: Precisio
         types[node.output[0]] == half for node in graph.node if node.op_type in ("Conv", "MatMul")
     )
     choices = 4 * (3 if name.startswith("quantile") else 1)  # sums over the mixture, four columns
-    assert products[False] == {"window": 13, "row": 0, "known": 0}.get(name.rstrip("13"), choices)
-    assert products[True] > 4
+    assert products[False] == {"window": 16, "row": 0, "known": 0}.get(name.rstrip("13"), choices)
+    assert products[True] == 2 if name == "window" else products[True] > 4
     assert [node.op_type for node in graph.node].count("Gemm") == (
         4 if name.startswith(("quantile", "mean")) else 0  # the last layer
     )

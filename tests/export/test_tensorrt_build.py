@@ -20,6 +20,7 @@ from pmtool.export.profiles import MAX_WINDOWS, profiles, shapes
 from pmtool.export.tensorrt import (
     build_engine,
     check_driver,
+    check_made_for,
     context_options,
     logger,
     tensorrt,
@@ -169,6 +170,16 @@ def test_old_driver(package: str, monkeypatch: pytest.MonkeyPatch) -> None:
         check_driver(full, GPU)
     rtx: Any = SimpleNamespace(__name__="tensorrt_rtx_bindings", __version__="1.7")
     check_driver(rtx, GPU)
+
+
+def test_rtx_on_a_gpu_for_data_centres() -> None:
+    full: Any = SimpleNamespace(__name__="tensorrt")
+    rtx: Any = SimpleNamespace(__name__="tensorrt_rtx_bindings")
+    h200 = Gpu("NVIDIA H200", "9.0", "580.65.06")
+    with pytest.raises(UsageError, match=r"RTX is not made for an NVIDIA H200: pip install 'pmtoo"):
+        check_made_for(rtx, h200)
+    check_made_for(full, h200)
+    check_made_for(rtx, Gpu("NVIDIA RTX PRO 6000", "12.0", "580.65.06"))
 
 
 def test_installed_rtx_tells_its_cuda() -> None:

@@ -23,7 +23,7 @@ def test_losses(encoder: int) -> None:
     hyperparameters = Hyperparameters(channels=2, mixtures=1, bits=8, encoder=encoder)
     network = PixelMiner(hyperparameters)
     triplets = Triplets(torch.randint(0, 256, (2, 3, 16, 16)) / 255 * 2 - 1, torch.rand(2, 1, 1, 1))
-    losses = Objective(network, encoder=False)(triplets)
+    losses = Objective(network, encoder_alone=False)(triplets)
     above, target, below = triplets.slices.split(1, dim=1)
     bits = bits_per_pixel(network(above, target, below, triplets.relative_thickness), target, 8)
     torch.testing.assert_close(losses.total, bits)
@@ -37,10 +37,10 @@ def test_losses(encoder: int) -> None:
     torch.testing.assert_close(losses.midpoint_mae, error)
     logistic = Mixture(torch.zeros_like(linear), linear, torch.full_like(linear, -4))
     torch.testing.assert_close(losses.midpoint_bits, bits_per_pixel(logistic, target, 8))
-    alone = Objective(network, encoder=True)(triplets)
+    alone = Objective(network, encoder_alone=True)(triplets)
     assert alone.bits == alone.midpoint_bits == losses.midpoint_bits
     torch.testing.assert_close(alone.total, alone.bits + error / 50)
-    both = Objective(network, encoder=False, joint=True)(triplets)
+    both = Objective(network, encoder_alone=False, joint=True)(triplets)
     assert (both.bits, both.midpoint_bits) == (losses.bits, losses.midpoint_bits)
     torch.testing.assert_close(both.total, losses.total + alone.total)
 
@@ -52,7 +52,7 @@ def test_noise_on_the_pixels_before() -> None:
         torch.randint(0, 4096, (2, 3, 16, 16)) / 4095 * 2 - 1, torch.rand(2, 1, 1, 1)
     )
     above, target, below = triplets.slices.split(1, dim=1)
-    objective = Objective(network, encoder=False, context_noise=0.3)
+    objective = Objective(network, encoder_alone=False, context_noise=0.3)
     torch.manual_seed(1)
     found = objective(triplets)
     torch.manual_seed(1)
@@ -62,7 +62,7 @@ def test_noise_on_the_pixels_before() -> None:
         above, target + 0.3 * strength * noise * deviation, below, triplets.relative_thickness
     )
     torch.testing.assert_close(found.bits, bits_per_pixel(mixture, target, 12).detach())
-    plain = Objective(network, encoder=False)(triplets)
+    plain = Objective(network, encoder_alone=False)(triplets)
     assert found.bits != plain.bits
     assert found.midpoint_bits == plain.midpoint_bits
     assert objective.eval()(triplets).bits == plain.bits

@@ -26,14 +26,14 @@ def wanted(*changes: str) -> list[Phase]:
 
 def test_the_encoder_first() -> None:
     first, second = wanted("encoder.steps=3", "optimiser.steps=5")
-    assert (first.encoder, first.first, first.last) == (True, 0, 3)
-    assert (second.encoder, second.first, second.last) == (False, 3, 8)
+    assert (first.encoder_alone, first.first, first.last) == (True, 0, 3)
+    assert (second.encoder_alone, second.first, second.last) == (False, 3, 8)
 
 
 def test_what_has_no_steps_is_left_out() -> None:
-    assert [phase.encoder for phase in wanted("encoder.steps=0")] == [False]
-    assert [phase.encoder for phase in wanted("optimiser.steps=0")] == [True]
-    assert [phase.encoder for phase in wanted("network.encoder=0")] == [False]
+    assert [phase.encoder_alone for phase in wanted("encoder.steps=0")] == [False]
+    assert [phase.encoder_alone for phase in wanted("optimiser.steps=0")] == [True]
+    assert [phase.encoder_alone for phase in wanted("network.encoder=0")] == [False]
     settings = load_settings("compact", None, ["encoder.steps=3", "optimiser.steps=0"])
     assert total_steps(settings) == 3
 
