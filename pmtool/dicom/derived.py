@@ -22,7 +22,7 @@ from pydicom.valuerep import DSfloat
 
 from pmtool.dicom import attributes
 from pmtool.dicom.attributes import REQUIRED, fill_up, keep
-from pmtool.dicom.headers import number
+from pmtool.dicom.headers import number, texts
 from pmtool.dicom.stored import set_pixels
 from pmtool.errors import InputError, UsageError
 from pmtool.geometry.nodes import EVEN
@@ -38,6 +38,8 @@ _DESCRIPTIONS = {
     "extrapolated": "Repeats the nearest acquired slice, not acquired data",
 }
 """Descriptions of the kinds of slices, `pmtool.geometry.grid.Kind`."""
+_OF_ONE_STUDY = ("PatientID", "PatientName", "StudyInstanceUID")
+"""Attributes by which a PACS assigns a series to a patient and a study."""
 _UNDECODED = "\ufffd"
 """What pydicom substitutes for bytes that are not in the character set."""
 
@@ -50,8 +52,8 @@ def check_derivable(volume: Volume) -> None:
     UsageError
         If it does not come from DICOM.
     InputError
-        If its headers lack an identifier, declare pixels of more than 16 bits, or hold texts that
-        are not in their character set.
+        If its headers lack an identifier, name several patients or studies, declare pixels of more
+        than 16 bits, or hold texts that are not in their character set.
 
     Warns
     -----
@@ -78,6 +80,12 @@ def check_derivable(volume: Volume) -> None:
             raise InputError(
                 f"{volume.name} has a {keyword} that is not in its SpecificCharacterSet and would "
                 f"change; {advice}"
+            )
+    for keyword in _OF_ONE_STUDY:
+        if len({str(header.get(keyword) or "") for header in volume.headers}) > 1:
+            raise InputError(
+                f"the slices of {volume.name} differ in their {keyword}, of which a series has "
+                f"one; {advice}"
             )
     values = (str(header[keyword].value) for header in volume.headers for keyword in REQUIRED)
     uids = (UID(value, IGNORE) for value in values)
@@ -155,7 +163,7 @@ class DerivedSeries:
         if isinstance(header.get("SeriesNumber"), int):
             dataset.SeriesNumber = min(header.SeriesNumber + 1000, 2**31 - 1)
         suffix = f"{self._sidecar['grid']['spacing_mm']:g} mm {MAKER}"
-        described = str(header.get("SeriesDescription", ""))[: 63 - len(suffix)]
+        described = " ".join(texts(header, "SeriesDescription"))[: 63 - len(suffix)]
         dataset.SeriesDescription = f"{described} {suffix}".strip()
         dataset.ContributingEquipmentSequence = _equipment(header)
         dataset.Manufacturer = dataset.ManufacturerModelName = MAKER

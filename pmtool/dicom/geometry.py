@@ -72,6 +72,7 @@ def image_planes(headers: Sequence[Dataset], name: str) -> Planes:
         )
     row, column = axes[0, :3], axes[0, 3:]
     direction = orthonormal(np.stack([row, column, np.cross(row, column)], axis=1), name)
+    direction /= np.linalg.norm(direction, axis=0)  # headers round to few digits
     rows, columns = spacing[0]
     return Planes(places, direction, (float(columns), float(rows)))
 

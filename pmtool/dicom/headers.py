@@ -94,6 +94,12 @@ def image_headers(dataset: Dataset) -> list[Dataset]:
     return headers
 
 
+def texts(header: Dataset, keyword: str) -> list[str]:
+    """Values of an attribute as texts; none if it is missing or empty."""
+    value = header.get(keyword)
+    return [str(item) for item in ([value] if isinstance(value, str) else value or [])]
+
+
 def number(header: Dataset, keyword: str) -> float | None:
     """An attribute as a finite number; None if it is missing or something else."""
     value = header.get(keyword)

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pydicom import Dataset
@@ -16,7 +16,7 @@ from pydicom.uid import (
     LegacyConvertedEnhancedCTImageStorage,
 )
 
-from pmtool.dicom.headers import image_headers, number, read_dataset
+from pmtool.dicom.headers import image_headers, number, read_dataset, texts
 from pmtool.errors import ContentError, GeometryError, InputError, UsageError
 from pmtool.images.reading import ReadingOptions
 from pmtool.system.units import counted
@@ -124,7 +124,7 @@ class Series:
         return f"{self.uid} ({', '.join(details)})"
 
     def _text(self, keyword: str) -> str:
-        return " ".join(_values(self.images[0].header.get(keyword))).strip()
+        return " ".join(texts(self.images[0].header, keyword)).strip()
 
 
 class Found(NamedTuple):
@@ -192,6 +192,7 @@ def choose_series(found: Found, name: str, reading: ReadingOptions) -> Series:
         )
     listed, uid = "; ".join(map(str, found.series)), reading.series_uid
     if uid is not None:
+        uid = uid.strip()
         chosen = [series for series in found.series if series.uid == uid]
         if not chosen:
             raise UsageError(f"{name} has no CT series {uid}; choose one of these: {listed}")
@@ -211,8 +212,4 @@ def _scanned(images: list[Image]) -> list[Image]:
 
 
 def _is_localizer(image: Image) -> bool:
-    return "LOCALIZER" in _values(image.header.get("ImageType"))
-
-
-def _values(value: Any) -> list[str]:
-    return [str(item) for item in ([value] if isinstance(value, str) else value or [])]
+    return "LOCALIZER" in texts(image.header, "ImageType")

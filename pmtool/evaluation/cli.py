@@ -106,7 +106,7 @@ def compare(
     """Score volumes A and B against a reference volume.
 
     Uses the measures of pmtool evaluate. Slices that equal the reference in both volumes are left
-    out.
+    out, unless all do.
     """
     require_packages("pmtool compare")
     from pmtool.evaluation.compare import compare as run

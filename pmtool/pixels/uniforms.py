@@ -73,7 +73,7 @@ class Places(NamedTuple):
 def check_seed(seed: int) -> None:
     """Raise `UsageError` for a seed that is not a valid key of the generator."""
     if not isinstance(seed, Integral) or not 0 <= seed < 2**64:
-        raise UsageError(f"the seed must lie in [0, 2**64), not {seed}")
+        raise UsageError(f"the seed must be a whole number in [0, 2**64), not {seed!r}")
 
 
 def window_uniforms(seed: int, places: Places, height: int, width: int) -> NDArray[np.float32]:

@@ -27,7 +27,7 @@ from pmtool.resampling.synthesis import all_jobs
 from pmtool.resampling.target import target_grid
 from pmtool.sampling.plan import Plan
 from pmtool.sampling.sampler import Sampler
-from pmtool.sampling.suitability import pixel_text, spacing_text, thickness_text
+from pmtool.sampling.suitability import overlap_text, pixel_text, spacing_text, thickness_text
 from pmtool.system.files import resolved
 from pmtool.system.versions import own_version
 
@@ -127,6 +127,7 @@ def _run(volume: Volume, grid: Grid, options: Options, sampler: Sampler) -> Run:
         report.uneven_text(grid),
         report.interpolation_text(grid),
         pixel_text(volume),
+        overlap_text(volume),
         thickness_text(volume, sampler.bundle.manifest.thickness_mm),
         spacing_text(grid, sampler.bundle.manifest.spacing_mm),
     ):

@@ -138,8 +138,11 @@ def _write(run: FileRun, journal: Journal, image: sitk.Image, files: set[Path]) 
         _write_volume(stack.volume, image, content, outputs)
     if run.mask is not None:
         content["segmentation"] = run.mask_key
-    write_json({**content, **sidecar.digests(outputs, files)}, outputs.sidecar)
+    content |= sidecar.digests(outputs, files)
+    write_json(content, outputs.sidecar)
     journal.remove()
+    if outputs.image in files and (text := sidecar.earlier_text(content)):
+        _log.warning(text)
     _log.info("wrote %s", ", ".join(str(path) for path in outputs.files() if path in files))
 
 

@@ -16,6 +16,7 @@ from pmtool.images.made import output_hash
 from pmtool.resampling.options import Outputs, with_voxels
 from pmtool.resampling.report import interpolation_text
 from pmtool.system.files import read_json
+from pmtool.system.tables import listed
 from pmtool.system.versions import own_version, package_version
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _DISCLAIMER = "Made for research; not a medical device. Synthesised slices are not acquired data."
 _FILES, _EARLIER = "files", "earlier_files"
+_KINDS = {"segmentation_out": "mask"}
+"""Names of files for users, where those of their fields do not do."""
 
 
 def content(run: Run) -> dict[str, Any]:
@@ -85,6 +88,17 @@ def digests(outputs: Outputs, written: Container[Path]) -> dict[str, dict[str, s
     products = outputs.products().items()
     files = {**files, **{name: output_hash(path) for name, path in products if path in written}}
     return {_FILES: files, _EARLIER: {k: v for k, v in earlier.items() if k not in files}}
+
+
+def earlier_text(content: dict[str, Any]) -> str | None:
+    """A sentence on files that a sidecar says are of an earlier volume, if any."""
+    kinds = [_KINDS.get(name, name) for name in content[_EARLIER]]
+    if not kinds:
+        return None
+    return (
+        f"files of an earlier volume of this name were not made anew ({listed(kinds)}): where they "
+        "still exist, they do not belong to this one; remove them, or ask for them too"
+    )
 
 
 def read_sidecar(outputs: Outputs) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class Lanes:
         for first, program in self.windows.items():
             if first >= len(batch):
                 break
-            part = slice(first, first + len(buffers.above))
-            count = len(thickness[part])
+            count = min(len(buffers.above), len(batch) - first)
+            part = slice(first, first + count)
             memory.load_windows(group.above, corners[part], buffers.above[:count])
             memory.load_windows(group.below, corners[part], buffers.below[:count])
             memory.upload(buffers.relative_thickness[:count], thickness[part])
@@ -112,18 +112,14 @@ class Lanes:
 
     def _row(self, row: int, targets: Array, corners: Array, *, known: bool) -> None:
         buffers, memory, depth = self.buffers, self.buffers.memory, depth_of_row(row)
-        pixels, known_columns = buffers.row_pixels, self.known_columns
+        pixels, columns = buffers.row_pixels, buffers.width if known else self.known_columns
         buffers.load(row, depth)
         self.rows[depth].run()
-        if known:
-            memory.load_pixels(targets, corners, row, pixels)
-            buffers.standardise(buffers.width)
-            self.whole_rows[depth].run()
-        else:
-            if known_columns:
-                memory.load_pixels(targets, corners, row, pixels[:known_columns])
-                buffers.standardise(known_columns)
-                self.row_starts[depth].run()
+        if columns:
+            memory.load_pixels(targets, corners, row, pixels[:columns])
+            buffers.standardise(columns)
+            (self.whole_rows if known else self.row_starts)[depth].run()
+        if not known:
             self.pixels[depth].run()
-            memory.store_pixels(targets, corners, row, known_columns, pixels[known_columns:])
+            memory.store_pixels(targets, corners, row, columns, pixels[columns:])
         buffers.keep()

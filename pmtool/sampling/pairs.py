@@ -144,10 +144,9 @@ class PairGroup:
 
     def _placed(self, slices: Sequence[NDArray[np.int16]]) -> Array:
         """Copy slices to `memory` as pixels, with a margin."""
-        margin, size = self.hyperparameters.margin, slices[0].shape
-        after = [n - k + margin for n, k in zip((self.height, self.width), size, strict=True)]
-        around = [(margin, n) for n in after]
-        shape = [n + before + k for n, (before, k) in zip(size, around, strict=True)]
+        margin, (height, width) = self.hyperparameters.margin, slices[0].shape
+        shape = self.height + 2 * margin, self.width + 2 * margin
+        around = (margin, shape[0] - margin - height), (margin, shape[1] - margin - width)
         placed = self.memory.zeros(len(slices), *shape)
         for target, values in zip(placed, slices, strict=True):
             pixels = from_hounsfield(values, self.hyperparameters)

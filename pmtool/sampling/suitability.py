@@ -7,6 +7,9 @@ from pmtool.images.volume import Volume, same_spacing
 from pmtool.sampling.sampler import Sampler
 from pmtool.system.tables import listed
 
+OVERLAP = 1.25
+"""Thickness, as a share of the distance between slices, from which they count as overlapping."""
+
 
 def engine_text(sampler: Sampler) -> str:
     """The model of a sampler, and the device, engine and precision that it runs with."""
@@ -40,6 +43,18 @@ def pixel_text(volume: Volume) -> str | None:
     return (
         f"the slices of {volume.name}, taken to lie along {'xyz'[volume.axis]}, have pixels of "
         f"{one:.4g} x {other:.4g} mm; the model was trained on square ones; check the result"
+    )
+
+
+def overlap_text(volume: Volume) -> str | None:
+    """A sentence on acquired slices that are known to overlap."""
+    thickness = volume.known_thickness
+    if thickness is None or thickness <= volume.spacing * OVERLAP or volume.made_before:
+        return None
+    return (
+        f"the slices of {volume.name} overlap, being {thickness:g} mm thick and "
+        f"{volume.spacing:.4g} mm apart; the model saw no such slices and takes them as touching; "
+        "check the result"
     )
 
 

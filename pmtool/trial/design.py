@@ -67,7 +67,7 @@ def make_plans(slices: int, methods: Sequence[str], participants: int, seed: int
     if slices < ITEMS:
         raise UsageError(
             f"a participant sees {ITEMS} different slices and there are {slices}; give more or "
-            "larger scans, or more --slices"
+            f"larger scans, or at least {ITEMS} --slices if you gave fewer"
         )
     if not 1 <= len(methods) <= ITEMS:
         raise UsageError(f"a trial compares PixelMiner with 1 to {ITEMS} methods")

@@ -88,10 +88,14 @@ class Report:
         sentences = [
             f"Participants who answered: {people}, all items: {results.finished}; answers taken "
             f"back: {self.undone}.",
-            "The binomial tests take answers for independent. By participants' own shares, "
-            f"Wilcoxon's signed-rank test gives p {_p_value(results.participants_p)}.",
-            f"The left side was chosen in {chosen(results.left)}, p {_p_value(results.left.p)}.",
         ]
+        if results.overall.share is not None:
+            left = results.left
+            sentences += [
+                "The binomial tests take answers for independent. By participants' own shares, "
+                f"Wilcoxon's signed-rank test gives p {_p_value(results.participants_p)}.",
+                f"The left side was chosen in {chosen(left)}, p {_p_value(left.p)}.",
+            ]
         if agreement.observed is None:
             sentences.append(
                 "No two participants saw the same pair: nothing is known of agreement."

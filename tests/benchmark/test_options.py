@@ -33,7 +33,7 @@ def test_options() -> None:
 
 
 def test_seed_is_checked_before_anything_runs() -> None:
-    with pytest.raises(UsageError, match="the seed must lie in"):
+    with pytest.raises(UsageError, match="the seed must be a whole number in"):
         BenchmarkOptions(seed=-1)
 
 

@@ -351,6 +351,28 @@ def test_headers_without_identifiers(
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
+@pytest.mark.parametrize(
+    ("keyword", "other"), [("PatientID", ""), ("PatientName", "Roe^J"), ("StudyInstanceUID", "1.9")]
+)
+def test_slices_of_several_patients_or_studies(
+    keyword: str, other: str, voxels: Any, tmp_path: Path, write_dicom: Writer
+) -> None:
+    """The series would be filed under the first one's; a volume has neither."""
+    for path in write_dicom(tmp_path / "in", voxels)[:1]:
+        slice_ = dcmread(path)
+        setattr(slice_, keyword, other)
+        slice_.save_as(path)
+    with pytest.raises(InputError, match=f"differ in their {keyword}, of which a series has one; "):
+        pmtool.resample(tmp_path / "in", 1.25, f"{tmp_path / 'out'}/")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_description_of_several_values(resampled: Resample) -> None:
+    """A backslash separates them in DICOM."""
+    found = resampled(SeriesDescription="LUNG\\B70")
+    assert {slice_.SeriesDescription for slice_ in found} == {"LUNG B70 1.25 mm pmtool"}
+
+
 def test_a_name_in_another_character_set_is_not_changed(
     voxels: Any, tmp_path: Path, write_dicom: Writer
 ) -> None:

@@ -32,7 +32,7 @@ BAD = {
     "memory": Bad(2, "is not a size like 4G", "--spacing 1.25 --memory much"),
     "little memory": Bad(7, "give a larger --memory", "--spacing 1.25 --memory 1K"),
     "threads": Bad(2, "is not in the range", "--spacing 1.25 --threads 0"),
-    "seed": Bad(2, "the seed must lie in", "--spacing 1.25 --seed -1"),
+    "seed": Bad(2, "the seed must be a whole number in", "--spacing 1.25 --seed -1"),
     "window": Bad(2, "is neither pixels nor", "--spacing 1.25 --window small"),
     "thickness": Bad(2, "is not in the range", "--spacing 1.25 --thickness 0"),
     "mode": Bad(2, "is not one of", "--spacing 1.25 --mode guess"),

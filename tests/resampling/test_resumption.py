@@ -38,6 +38,22 @@ def test_an_interrupted_run_goes_on(ct_path: Path, tmp_path: Path, fake_sampler:
     assert np.array_equal(sitk.GetArrayFromImage(sitk.ReadImage(str(out))), expected)
 
 
+def test_files_of_an_earlier_volume_are_told(
+    ct: sitk.Image, ct_path: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They keep their names beside the new one; nothing is told of those that are made again."""
+    mask, out = tmp_path / "mask.nrrd", tmp_path / "out.nrrd"
+    sitk.WriteImage(sitk.Cast(ct > 0, sitk.sitkUInt8), str(mask))
+    pmtool.resample(ct_path, 1.25, out, segmentation=mask, statistics=tmp_path / "s.json")
+    for seed in (1, 2):
+        caplog.clear()
+        options: dict[str, Any] = {"segmentation": mask} if seed == 2 else {}
+        pmtool.resample(ct_path, 1.25, out, seed=seed, overwrite=True, **options)
+        (told,) = [record.message for record in caplog.records if record.levelname == "WARNING"]
+        kinds = "statistics" if seed == 2 else "mask, statistics"
+        assert f"earlier volume of this name were not made anew ({kinds}): " in told
+
+
 def test_room_is_asked_for_what_is_missing(
     ct_path: Path, tmp_path: Path, fake_sampler: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

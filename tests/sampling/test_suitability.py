@@ -7,7 +7,7 @@ import SimpleITK as sitk
 
 from pmtool.images.volume import Volume
 from pmtool.loading import load_volume
-from pmtool.sampling.suitability import pixel_text, thickness_text
+from pmtool.sampling.suitability import overlap_text, pixel_text, thickness_text
 
 
 def volume(thickness: float | None) -> Volume:
@@ -24,6 +24,15 @@ def test_thick_slices() -> None:
     assert text is not None
     assert "8 mm thick" in text
     assert "up to 6 mm" in text
+
+
+@pytest.mark.parametrize("thickness", [None, 0.5, 1, 1.25])
+def test_slices_that_do_not_overlap(thickness: float | None) -> None:
+    assert overlap_text(volume(thickness)) is None
+
+
+def test_slices_that_overlap() -> None:
+    assert "overlap, being 2 mm thick and 1 mm apart; " in str(overlap_text(volume(2)))
 
 
 @pytest.mark.parametrize(

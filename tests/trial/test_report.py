@@ -209,6 +209,7 @@ class TestReport:
     ) -> None:
         assert run("trial", "report", trial_folder) == 0
         assert "no answers yet" in capsys.readouterr().out
+        assert "Wilcoxon" not in (trial_folder / "report" / "report.html").read_text()
         assert told_json(trial_folder / "report")["overall"]["share"] is None
 
     def test_a_folder_that_cannot_be_written_to(self, trial_folder: Path, tmp_path: Path) -> None:
