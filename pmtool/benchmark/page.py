@@ -8,6 +8,7 @@ from typing import Any
 from pmtool.benchmark.floor import PARTS
 from pmtool.system.devices import CPU
 from pmtool.system.tables import markdown
+from pmtool.system.units import counted
 
 Values = dict[str, Any]
 MEASURES = {"epr": "EPR", "edge_share": "edge share", "texture_nrmse": "texture NRMSE"}
@@ -29,7 +30,7 @@ def _head(values: Values) -> str:
     kind = ", ".join(x for x in (machine["vectors"], machine["gpu"]) if x)
     packages = ", ".join(f"{name} {x}" for name, x in values["versions"].items() if x)
     lines = [
-        f"# {values['scene']}, {run['pairs']} slice pairs of {height}x{width}",
+        f"# {values['scene']}, {counted(run['pairs'], 'slice pair')} of {height}x{width}",
         "",
         f"Model {values['model']}, {run['channels']} channels. {machine['cores']} cores of "
         f"{machine['processor']}{f' ({kind})' if kind else ''}, load {machine['load']:.1f}; "
@@ -75,7 +76,7 @@ def _remarks(values: Values) -> str:
     lines = [
         f"speed-up {values['speedup']:,.0f}, at window 64 {values['speedup_window_64']:,.0f}"
         f"{_unlike(*values['runs'][:2])}; {_number(values['seconds_per_slice_512'])} s a 512x512 "
-        f"slice; s / scan is of the {naive['pairs']} pairs",
+        f"slice; s / scan is of the {counted(naive['pairs'], 'pair')}",
         *_loading(values["runs"]),
         f"naive: a pass of a 64x64 window takes {passes}; medians, the lowest is extrapolated to "
         "one pass a pixel",
