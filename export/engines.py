@@ -29,7 +29,7 @@ from pmtool.system.files import folder_lock, write_bytes, write_json
 from pmtool.system.hashes import bytes_hash, json_hash
 
 MANIFEST, LOCK = "manifest.json", "lock"
-RECIPE = 2
+RECIPE = 3
 """Version of the way engines are built; raise it when the same graphs are built differently."""
 _KEPT = ("engines", "errors")
 _KEY_LENGTH = 32
