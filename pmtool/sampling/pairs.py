@@ -113,8 +113,9 @@ class PairGroup:
         margin, (_, window) = 2 * self.hyperparameters.margin, batch[0]
         shape = len(batch), 1, window.height + margin, window.width + margin
         above, below = (self.memory.zeros(*shape) for _ in range(2))
-        for slices, target in ((self.above, above), (self.below, below)):
-            self.memory.load_windows(slices, self.corners(batch), target)
+        corners = self.corners(batch)
+        self.memory.load_windows(self.above, corners, above)
+        self.memory.load_windows(self.below, corners, below)
         return Neighbours(
             self.memory.download(above),
             self.memory.download(below),
