@@ -22,7 +22,6 @@ from pmtool.sampling.lane_cache import LaneCache
 from pmtool.sampling.pairs import PairGroup, SlicePair
 from pmtool.sampling.windows import alike_windows
 
-
 _NOTHING: Any = staticmethod(lambda *_: None)
 
 
